@@ -1,0 +1,217 @@
+"""Which outside programs opsctl calls, where they are, and whether they are new enough.
+
+Standard library only: `bootstrap.py` reads this before anything is installed. How a missing one comes onto a
+Debian or Ubuntu machine is `apt.py`'s subject.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Version = tuple[int, ...]
+
+PURPOSES = ("use", "demo", "test")
+"""Each needs what those before it need: `use` runs backups, `demo` starts PostgreSQL, `test` needs all."""
+
+SYSTEM_FOLDERS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
+
+# Debian keeps the server programs of each major version here, and none of them on the PATH.
+POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
+
+ANSWER_WITHIN = 20.0
+"""Seconds that a program may take to say its version."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One outside program: `package` is Debian's and Ubuntu's, `asks` the argv tail that prints a version.
+
+    `asked` is another program of the same package that is asked instead; `folders` a glob beside the PATH.
+    """
+
+    name: str
+    purpose: str
+    package: str
+    why: str
+    minimum: Version = ()
+    asks: tuple[str, ...] = ("--version",)
+    asked: str | None = None
+    folders: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at one program saw. `problem` is empty when it is there and new enough.
+
+    `shadows` is set when the too old one is not the system's own, so that installing a package cannot help.
+    """
+
+    program: Program
+    path: str | None
+    version: Version
+    problem: str
+    shadows: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return not self.problem
+
+
+def _postgresql(name: str, purpose: str, why: str) -> Program:
+    package = "postgresql-client" if purpose == "use" else "postgresql"
+    return Program(name, purpose, package, why, minimum=(13,), folders=POSTGRESQL_FOLDERS)
+
+
+PROGRAMS: tuple[Program, ...] = (
+    Program("restic", "use", "restic", "keeps the backups", minimum=(0, 17), asks=("version", "--json")),
+    # ssh-keygen cannot say its version; ssh comes from the same package.
+    Program("ssh-keygen", "use", "openssh-client", "signs what opsctl vouches for", (8, 9), ("-V",), "ssh"),
+    _postgresql("psql", "use", "asks PostgreSQL for proofs"),
+    _postgresql("pg_dump", "use", "backs up PostgreSQL databases"),
+    _postgresql("pg_dumpall", "use", "backs up PostgreSQL roles and grants"),
+    _postgresql("pg_restore", "use", "restores PostgreSQL databases"),
+    Program("setpriv", "use", "util-linux", "starts programs as an ordinary user", minimum=(2, 33)),
+    _postgresql("initdb", "demo", "makes the throw-away database"),
+    _postgresql("pg_ctl", "demo", "starts and stops the throw-away database"),
+    _postgresql("postgres", "demo", "is the throw-away database"),
+    Program("restic-rest-server", "test", "restic-rest-server", "is the tests' append-only store", (0, 12)),
+    Program("git", "test", "git", "tells the tests what belongs to the project"),
+)
+
+
+def needed(purpose: str) -> tuple[Program, ...]:
+    """The programs for one of PURPOSES. ValueError for another word."""
+    reach = PURPOSES[: PURPOSES.index(purpose) + 1]
+    return tuple(program for program in PROGRAMS if program.purpose in reach)
+
+
+def by_name(name: str) -> Program:
+    for program in PROGRAMS:
+        if program.name == name:
+            return program
+    raise KeyError(name)
+
+
+# OpenSSH names OpenSSL's version behind its own, and an unreleased PostgreSQL has no dot in its own.
+_SAID = (r"OpenSSH_(?:\w+_)?(\d+\.\d+)", r"\(PostgreSQL\) (\d+(?:\.\d+)*)", r"(?<![\w.])v?(\d+(?:\.\d+)+)")
+
+
+def parse_version(text: str) -> Version:
+    """The first dotted number in what a program printed: `(0, 18, 0)`; `()` where there is none."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        text = str(said.get("version", ""))
+    for pattern in _SAID:
+        if match := re.search(pattern, text):
+            return tuple(int(part) for part in match.group(1).split("."))
+    return ()
+
+
+def show(version: Version) -> str:
+    return ".".join(str(part) for part in version) or "unknown"
+
+
+def find(name: str, path: str | None = None) -> str | None:
+    """Where the program is: the first on the PATH (or on `path`), then in its `folders`, newest first.
+
+    Debian's `pg_wrapper` on the PATH is passed over: it stands there even when no version of PostgreSQL does.
+    """
+    found = shutil.which(name, path=path)
+    if found and Path(found).resolve().name != "pg_wrapper":
+        return found
+    program = next((each for each in PROGRAMS if each.name == name), None)
+    if program is None or program.folders is None:
+        return found
+    root, _, rest = program.folders.partition("*")
+    hidden = [folder / rest.strip("/") / name for folder in Path(root).glob("*")]
+    hidden.sort(key=lambda each: parse_version(f"{each.parents[1].name}.0"), reverse=True)
+    return next((str(each) for each in hidden if shutil.which(str(each))), None)
+
+
+def version_of(program: Program, path: str) -> Version:
+    """What the program at `path` says its version is; `()` when it says nothing of the kind."""
+    asked = path
+    if program.asked:
+        beside = Path(path).with_name(program.asked)
+        asked = str(beside) if beside.exists() else (shutil.which(program.asked) or path)
+    try:
+        answer = subprocess.run(
+            [asked, *program.asks],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=ANSWER_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse_version(answer.stdout.decode("utf-8", "replace"))
+
+
+def look(program: Program, path: str | None = None) -> Found:
+    """Look at one program as it is now, at `path` or where `find` finds it."""
+    path = path or find(program.name)
+    if path is None:
+        return Found(program, None, (), f"{program.name} is not installed ({program.why})")
+    version = version_of(program, path)
+    if not version:
+        return Found(program, path, (), f"{path} does not say its version, so it is not used")
+    if version < program.minimum:
+        least = show(program.minimum)
+        problem = f"{program.name} {show(version)} ({path}) is too old: {least} or newer is needed"
+        return Found(program, path, version, problem, shadows=_shadows(program, path))
+    return Found(program, path, version, "")
+
+
+def _shadows(program: Program, path: str) -> bool:
+    if str(Path(path).parent) in SYSTEM_FOLDERS:
+        return False
+    own = shutil.which(program.name, path=":".join(SYSTEM_FOLDERS))
+    return own is not None and version_of(program, own) >= program.minimum
+
+
+def survey(purpose: str) -> tuple[Found, ...]:
+    """Look at every program that `purpose` needs."""
+    return tuple(look(program) for program in needed(purpose))
+
+
+def packages_for(found: Sequence[Found]) -> tuple[str, ...]:
+    """The packages that would bring what is missing or too old, each once, in the order of PROGRAMS."""
+    wanted = [each.program.package for each in found if not each.ok and not each.shadows]
+    if "postgresql" in wanted:
+        # It brings the client programs of the same version with it.
+        wanted = [package for package in wanted if package != "postgresql-client"]
+    return tuple(dict.fromkeys(wanted))
+
+
+def advice(found: Found) -> str:
+    """What to do about a problem, in one sentence; empty where there is none."""
+    if found.ok:
+        return ""
+    if found.shadows:
+        return f"a newer one is in /usr/bin: remove {found.path}, or put /usr/bin before it on the PATH"
+    return f"`opsctl doctor --fix` as root brings it (package {found.program.package})"
+
+
+def require_restic(path: str | None = None) -> tuple[str, tuple[int, int, int]]:
+    """The restic to run and its version, `("/usr/bin/restic", (0, 18, 0))`: the first on the PATH, no other.
+
+    Raises `ProgramFailed` when there is none, when it does not say its version, or when it is too old: a
+    restic before 0.17 lacks the exit codes that tell a wrong password from a store that is gone.
+    """
+    found = look(by_name("restic"), path)
+    if not found.ok or found.path is None:
+        from opsctl.errors import ProgramFailed
+
+        raise ProgramFailed(found.problem, hint=advice(found))
+    major, minor, patch = (*found.version, 0, 0)[:3]
+    return found.path, (major, minor, patch)
