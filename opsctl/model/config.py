@@ -1,0 +1,373 @@
+"""Every key of the configuration, as frozen models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union
+from zoneinfo import ZoneInfo
+
+from pydantic import Discriminator, Field, PrivateAttr, Strict, Tag
+
+from opsctl.model.config_sense import sense
+from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeZone
+from opsctl.model.fields import (
+    NOT_A_VALUE,
+    WAYS,
+    Argument,
+    Command,
+    Count,
+    Duration,
+    FilePath,
+    Line,
+    Lines,
+    Mistake,
+    Name,
+    Names,
+    Part,
+    Shown,
+    Size,
+    SomeNames,
+    SomePaths,
+    Variable,
+    either,
+)
+from opsctl.model.secrets import SecretRef
+
+
+def _secret_keys(*prefixes: str) -> dict[str, str]:
+    return {prefix: f"{NOT_A_VALUE} {either(f'{prefix}_{way}' for way in WAYS)}" for prefix in prefixes}
+
+
+def _ref(part: Part, prefix: str, label: str) -> SecretRef | None:
+    file, command, env = (getattr(part, f"{prefix}_{way}") for way in WAYS)
+    if file is None and command is None and env is None:
+        return None
+    return SecretRef(label=label, file=file, command=command, env=env)
+
+
+class Organisation(Part):
+    """Whose machines these are."""
+
+    name: Line = Field(description="Name of the organisation, as it stands on reports.")
+    timezone: TimeZone = Field(
+        default="UTC", description="Time zone in which times are shown, such as `Asia/Kolkata`."
+    )
+    languages: Annotated[tuple[Literal["en", "hi"], ...], Strict(False), Field(min_length=1)] = Field(
+        default=("en",), description="Languages of pages and reports, the first one preferred."
+    )
+
+    @property
+    def tz(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class Engine(Part):
+    """Where runs are kept."""
+
+    database: None = Field(
+        default=None, description="Always `null` in this version: runs are kept in the state directory."
+    )
+
+
+class Person(Part):
+    """Someone who may be asked, told or named. The key of the entry is the short name."""
+
+    name: Line = Field(description="Full name.")
+    roles: Names = Field(
+        default=(), description="Roles that this person may act in, such as `incident-lead`."
+    )
+    ssh_key: PublicKey | None = Field(
+        default=None,
+        description="SSH public key with which this person signs; the line of their `.pub` file.",
+    )
+    phone: Phone | None = Field(default=None, description="Telephone number, in quotes.")
+    email: Email | None = Field(default=None, description="E-mail address.")
+    deputy_of: Name | None = Field(default=None, description="The person whom this one stands in for.")
+
+
+class Maintenance(Part):
+    """The door on the store's own side, where upkeep runs."""
+
+    url: FilePath = Field(description="Path of the repository on the machine that holds it.")
+
+
+class Repository(Part):
+    """A place where backups are kept, encrypted. The key of the entry is its name."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **_secret_keys("password", "secret"),
+        "object_lock": f"object_lock {LATER}",
+        "access_key_file": f"access_key_file {LATER}",
+    }
+
+    url: Store = Field(
+        description="A path on this machine, or `rest:https://host:port/name` for a REST server."
+    )
+    user: Line | None = Field(default=None, description="User name at the REST server.")
+    secret_file: FilePath | None = Field(
+        default=None, description="File with the password of `user` at the REST server."
+    )
+    secret_command: Command | None = Field(
+        default=None, description="Command, as a list of words, that prints the password of `user`."
+    )
+    secret_env: Variable | None = Field(
+        default=None, description="Environment variable with the password of `user`."
+    )
+    cacert: FilePath | None = Field(
+        default=None,
+        description="PEM file with the certificate that the REST server's TLS is checked against.",
+    )
+    password_file: FilePath | None = Field(
+        default=None,
+        description="File with the password that encrypts the repository. One `password_…` is needed.",
+    )
+    password_command: Command | None = Field(
+        default=None, description="Command, as a list of words, that prints the repository's password."
+    )
+    password_env: Variable | None = Field(
+        default=None, description="Environment variable with the repository's password."
+    )
+    append_only: bool = Field(
+        default=False, description="The store refuses deletion (`rest-server --append-only`)."
+    )
+    maintenance: Maintenance | None = Field(
+        default=None, description="Upkeep on the store's own side. Not used by this version."
+    )
+    removable: bool = Field(
+        default=False,
+        description="On a disk that is away on purpose most of the time. Not used by this version.",
+    )
+    every: Duration | None = Field(
+        default=None,
+        description="How often a removable repository is to be brought up to date. Not used by this version.",
+    )
+
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def local(self) -> bool:
+        """Whether ``url`` is a path on this machine."""
+        return not self.url.startswith("rest:")
+
+    @property
+    def password(self) -> SecretRef:
+        """Where the password of the repository is found."""
+        found = _ref(self, "password", f"password of repository {self._name}")
+        assert found is not None, "a configuration that loaded has exactly one password_…"
+        return found
+
+    @property
+    def secret(self) -> SecretRef | None:
+        """Where the password of ``user`` at the REST server is found."""
+        return _ref(self, "secret", f"password of user {self.user} at repository {self._name}")
+
+
+class AtLeast(Part):
+    """The least that has to be there for a backup to be believed."""
+
+    files: Count | None = Field(default=None, description="Number of files.")
+    bytes: Size | None = Field(default=None, description="Size of all files together.")
+
+
+class _Source(Part):
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "host": "sources on other hosts are not supported by this version of opsctl",
+        "run": "sources on other hosts are not supported by this version of opsctl",
+    }
+
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+
+class PathsSource(_Source):
+    """Files and folders of this machine."""
+
+    kind: Literal["paths"] = Field(description="What sort of source this is.")
+    paths: SomePaths = Field(description="Files and folders to back up.")
+    exclude: Lines = Field(
+        default=(), description="Patterns of what is left out, as restic reads them (`*.tmp`)."
+    )
+    at_least: AtLeast | None = Field(default=None, description="The source counts as incomplete below this.")
+    marker: Line | None = Field(
+        default=None,
+        description="File without which the source counts as missing: a path, or a name in each folder.",
+    )
+    mountpoint: Mounted | None = Field(
+        default=None,
+        description="Where a file system has to be mounted, or the source counts as missing: a path, or "
+        "`true` for every one of `paths`.",
+    )
+
+
+class PostgresqlSource(_Source):
+    """One PostgreSQL database, with the roles and grants that it needs."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {**_Source.elsewhere, **_secret_keys("password")}
+
+    kind: Literal["postgresql"] = Field(description="What sort of source this is.")
+    database: Argument = Field(description="Name of the database.")
+    server: Argument | None = Field(
+        default=None,
+        description="Address of the server, or the folder of its socket; by default this machine's socket.",
+    )
+    port: Annotated[int, Field(ge=1, le=65535), Shown("number")] = Field(
+        default=5432, description="Port of the server."
+    )
+    user: Argument | None = Field(
+        default=None, description="Role to connect as; by default the name of the system user."
+    )
+    password_file: FilePath | None = Field(default=None, description="File with the password of the role.")
+    password_command: Command | None = Field(
+        default=None, description="Command, as a list of words, that prints the password of the role."
+    )
+    password_env: Variable | None = Field(
+        default=None, description="Environment variable with the password of the role."
+    )
+    proof: Literal["full", "counts", "off"] = Field(
+        default="full",
+        description="What a restore is compared with: checksums of all tables, row counts, or nothing.",
+    )
+
+    @property
+    def password(self) -> SecretRef | None:
+        """Where the password of ``user`` is found; None where the server asks for none."""
+        return _ref(self, "password", f"password of source {self._name}")
+
+
+class SqliteSource(_Source):
+    """One SQLite database file of this machine."""
+
+    kind: Literal["sqlite"] = Field(description="What sort of source this is.")
+    path: FilePath = Field(description="The database file.")
+    proof: Literal["full", "counts", "off"] = Field(
+        default="full",
+        description="What a restore is compared with: checksums of all tables, row counts, or nothing.",
+    )
+
+
+def _kind(value: Any) -> str | None:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if isinstance(value, dict) or kind is not None:
+        return f"‹{kind}›"
+    return None
+
+
+Source = PathsSource | PostgresqlSource | SqliteSource
+
+_AnySource = Annotated[
+    Union[  # noqa: UP007  (X | Y does not take Annotated members before 3.13's typing)
+        Annotated[PathsSource, Tag("‹paths›")],
+        Annotated[PostgresqlSource, Tag("‹postgresql›")],
+        Annotated[SqliteSource, Tag("‹sqlite›")],
+    ],
+    Discriminator(_kind),
+]
+
+
+class Verify(Part):
+    """How long a backup may go unverified."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {"drill": f"drill {LATER}"}
+
+    read_all_within: Duration = Field(
+        default=timedelta(days=30),
+        description="Everything in the repository is read back within this time, a share each day.",
+    )
+
+
+class Backup(Part):
+    """Which sources go into which repository, and how often. The key of the entry is its name."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "copies": f"copies {LATER}",
+        "keep": f"keep {LATER}: nothing is ever pruned",
+    }
+
+    sources: SomeNames = Field(description="Names of the sources; together they make one set.")
+    repository: Name = Field(description="Name of the repository.")
+    every: Duration = Field(
+        default=timedelta(days=3), description="A new set is due this long after the last good one."
+    )
+    verify: Verify = Field(default_factory=Verify, description="How long the backup may go unverified.")
+
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a configuration came from: directory, files read, SHA-256 of the content, and doubts."""
+
+    directory: Path | None = None
+    files: tuple[str, ...] = ()
+    digest: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+class Config(Part):
+    """The whole configuration."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        key: f"{key} {LATER}" for key in ("zones", "hosts", "services", "notify")
+    }
+
+    organisation: Organisation = Field(
+        default_factory=lambda: Organisation(name="unnamed"), description="Whose machines these are."
+    )
+    state: FilePath = Field(
+        default="/var/lib/opsctl",
+        description="Directory for the journal, runs, the catalogue and the ledgers (mode 0700).",
+    )
+    engine: Engine = Field(default_factory=Engine, description="Where runs are kept.")
+    people: dict[Name, Person] = Field(default_factory=dict, description="People, by short name.")
+    repositories: dict[Name, Repository] = Field(
+        default_factory=dict, description="Places for backups, by name."
+    )
+    sources: dict[Name, _AnySource] = Field(
+        default_factory=dict, description="What can be backed up, by name."
+    )
+    backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
+
+    _origin: Origin = PrivateAttr(Origin())
+
+    def model_post_init(self, context: Any, /) -> None:
+        for part in (self.repositories, self.sources, self.backups):
+            for name, entry in part.items():
+                entry._name = name
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory it was read from."""
+        return self._origin.directory
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self._origin.files
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the content of the files, whatever their layout; empty if made in memory."""
+        return self._origin.digest
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and looks wrong, one sentence each."""
+        return self._origin.warnings
+
+    @classmethod
+    def mistakes(cls, data: Any) -> Iterator[Mistake]:
+        """Unknown references, and secrets given twice or not at all."""
+        return sense(data)

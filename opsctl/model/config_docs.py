@@ -1,0 +1,154 @@
+"""The page on every configuration key (``configs/README.md``), made from the models.
+
+``python -m opsctl.model.config_docs > configs/README.md`` renews it; a test holds it true.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from opsctl.model import config
+from opsctl.model.fields import Part, Shown
+from opsctl.model.quantities import format_duration
+
+_HEAD = """\
+# Configuration: every key
+
+<!-- Made from the models: python -m opsctl.model.config_docs > configs/README.md -->
+
+`opsctl init` writes a first configuration by asking a few questions. `opsctl.example.yaml` beside this page
+is the smallest useful one, `department.example.yaml` that of a whole department: copy one, drop `.example`
+from its name, and change what is yours.
+
+## Where it is looked for
+
+One directory holds the configuration. The first that there is counts:
+
+1. `--config DIR`
+2. `$OPSCTL_CONFIG`
+3. `/etc/opsctl`
+4. `./configs`, for ordinary users only and only where it belongs to them (or to root)
+
+All files `*.yaml` in it are read as one. `*.example.yaml`, hidden files and folders below it are never
+read. A section such as `repositories:` may stand in several files; each name in it, and each key of any
+other section, stands in one: a second one is a mistake that names both places. Relative paths start at the
+directory.
+
+Read as root, a directory or file that anyone but root can write to is refused (exit code 10), since the
+configuration names commands that opsctl runs. The message holds the `chmod` or `chown` line.
+
+## How it is read
+
+YAML, strictly. `true` and `false` are the only spellings of yes and no; `on`, `yes`, `022`, dates and
+`+91…` are text. Where text is wanted, a number needs quotes. Unknown and repeated keys, anchors, aliases,
+merge keys, tags, tabs, signs that nobody sees, and files that are not UTF-8 are refused. Every mistake of
+all files is reported at once as `file:line: path: message`, exit code 10, and nothing is touched.
+
+| written | means |
+|---|---|
+| name | small letters, digits and hyphens, at most 63: `portal-db` |
+| duration | `3d`, `12h`, `45m`, `90s`, or a row of them: `1d12h` |
+| size | `10GiB`, `500MiB`, `1.5TiB`, or a number of bytes |
+| path | absolute, or starting at the configuration directory; `~` is not expanded |
+
+## Secrets
+
+A secret is never a value in a file. Say where to find it, in exactly one of three ways; `password` and
+`secret` below stand for the beginning of the key:
+
+| key | value |
+|---|---|
+| `…_file` | path of a file that only its owner can read (`chmod 600`); a newline at its end is dropped |
+| `…_command` | a command that prints it, as a list of words, run without a shell: `[pass, show, main]` |
+| `…_env` | name of an environment variable |
+
+It reaches other programs by their environment or standard input; it is in no command line, log, journal or
+message.
+
+## Keys
+"""
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    return _HEAD + "\n" + "\n".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    yield _table(config.Config)
+    yield _section("`organisation`", config.Organisation)
+    yield _section("`engine`", config.Engine)
+    yield _section("`people.NAME`", config.Person)
+    yield _section("`repositories.NAME`", config.Repository)
+    yield _section("`repositories.NAME.maintenance`", config.Maintenance)
+    for source in (config.PathsSource, config.PostgresqlSource, config.SqliteSource):
+        kind = get_args(source.model_fields["kind"].annotation)[0]
+        yield _section(f"`sources.NAME` with `kind: {kind}`", source)
+        if source is config.PathsSource:
+            yield _section("`sources.NAME.at_least`", config.AtLeast)
+    yield _section("`backups.NAME`", config.Backup)
+    yield _section("`backups.NAME.verify`", config.Verify)
+
+
+def _section(title: str, model: type[Part]) -> str:
+    return f"### {title}\n\n{model.__doc__ or ''}\n\n{_table(model)}"
+
+
+def _table(model: type[Part]) -> str:
+    rows = [
+        f"| `{field.alias or name}` | {type_name(field.annotation, field.metadata)} | {_default(field)} | "
+        f"{field.description} |"
+        for name, field in model.model_fields.items()
+    ]
+    return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def type_name(annotation: Any, notes: Any = ()) -> str:
+    """What a person calls the type of a field."""
+    for note in reversed(notes):
+        if isinstance(note, Shown):
+            return note.name
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(arguments[0], arguments[1:])
+    if origin is Literal:
+        return " or ".join(f"`{one}`" for one in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_name(one) for one in arguments if one is not type(None))
+    if origin is tuple:
+        return f"list of {type_name(arguments[0])}{'s' if _plural(arguments[0]) else ''}"
+    if origin is dict:
+        return "mapping by name"
+    if annotation is None or annotation is type(None):
+        return "`null`"
+    plain: Mapping[Any, str] = {bool: "`true` or `false`", str: "text", int: "number"}
+    return plain.get(annotation, "mapping")
+
+
+def _plural(annotation: Any) -> bool:
+    return get_origin(annotation) is not Literal and type_name(annotation) in ("name", "path", "text")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if isinstance(value, timedelta):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
+    if isinstance(value, str | int):
+        return f"`{value}`"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,116 @@
+"""What has to agree between several keys of a configuration, and what is allowed and looks wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
+
+if TYPE_CHECKING:
+    from opsctl.model.config import Config
+
+
+def sense(data: Any) -> Iterator[Mistake]:
+    """Unknown references, and secrets given twice or not at all; ``data`` may have any shape."""
+    yield from _repository_mistakes(data)
+    yield from _source_mistakes(data)
+    yield from _backup_mistakes(data)
+    yield from _people_mistakes(data)
+
+
+def _given(entry: Mapping[str, Any], prefix: str) -> list[str]:
+    return [key for way in WAYS if entry.get(key := f"{prefix}_{way}") is not None]
+
+
+def _repository_mistakes(data: Any) -> Iterator[Mistake]:
+    for name, entry in entries(data, "repositories"):
+        place = ("repositories", name)
+        passwords, secrets = _given(entry, "password"), _given(entry, "secret")
+        if len(passwords) > 1:
+            yield (*place, passwords[1]), f"only one of {either(passwords)} can be given"
+        if not passwords and "password" not in entry:
+            yield place, f"the password is missing: one of {either(f'password_{way}' for way in WAYS)}"
+        if len(secrets) > 1:
+            yield (*place, secrets[1]), f"only one of {either(secrets)} can be given"
+        url = entry.get("url")
+        if isinstance(url, str) and not url.startswith("rest:") and "://" not in url:
+            for key in ("user", *secrets, "cacert"):
+                if entry.get(key) is not None:
+                    yield (*place, key), "is for a REST server (url: rest:https://…) only"
+        elif entry.get("user") is not None and not secrets and "secret" not in entry:
+            yield (*place, "user"), f"needs its password: one of {either(f'secret_{way}' for way in WAYS)}"
+        elif secrets and entry.get("user") is None:
+            yield (*place, secrets[0]), "needs user beside it"
+
+
+def _source_mistakes(data: Any) -> Iterator[Mistake]:
+    for name, entry in entries(data, "sources"):
+        passwords = _given(entry, "password") if entry.get("kind") == "postgresql" else []
+        if len(passwords) > 1:
+            yield ("sources", name, passwords[1]), f"only one of {either(passwords)} can be given"
+
+
+def _backup_mistakes(data: Any) -> Iterator[Mistake]:
+    sources, repositories = mapping(data, "sources"), mapping(data, "repositories")
+    for name, entry in entries(data, "backups"):
+        place = ("backups", name)
+        listed = entry.get("sources")
+        seen: set[str] = set()
+        for position, source in enumerate(listed if isinstance(listed, list) else []):
+            if not isinstance(source, str):
+                continue
+            if source in seen:
+                yield (*place, "sources", position), f"{shown(source)} is listed twice"
+            elif source not in sources:
+                yield (
+                    (*place, "sources", position),
+                    f"there is no source {shown(source)}{meant(source, sources)}",
+                )
+            seen.add(source)
+        repository = entry.get("repository")
+        if isinstance(repository, str) and repository not in repositories:
+            yield (
+                (*place, "repository"),
+                f"there is no repository {shown(repository)}{meant(repository, repositories)}",
+            )
+
+
+def _people_mistakes(data: Any) -> Iterator[Mistake]:
+    people = mapping(data, "people")
+    for name, entry in entries(data, "people"):
+        other = entry.get("deputy_of")
+        if not isinstance(other, str):
+            continue
+        if other == name:
+            yield ("people", name, "deputy_of"), "nobody is their own deputy"
+        elif other not in people:
+            yield ("people", name, "deputy_of"), f"there is no person {shown(other)}{meant(other, people)}"
+
+
+def doubts(config: Config) -> Iterator[str]:
+    """What is allowed and looks wrong, one sentence each."""
+    used = {source for backup in config.backups.values() for source in backup.sources}
+    for name in config.sources:
+        if name not in used:
+            yield f"source {name} is in no backup"
+    for name, repository in config.repositories.items():
+        if not repository.local:
+            parts = urlsplit(repository.url.removeprefix("rest:"))
+            if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+                yield f"repository {name} is reached without TLS: its user's password can be read on the way"
+    for name, backup in config.backups.items():
+        repository = config.repositories[backup.repository]
+        for source in (config.sources[word] for word in backup.sources):
+            if not repository.local or source.kind != "paths":
+                continue
+            for path in source.paths:
+                if Path(repository.url).is_relative_to(path):
+                    yield (
+                        f"backup {name} stores into {shown(repository.url, 200)}, which is inside its own "
+                        f"source {source.name} ({shown(path, 200)}): each set would hold the sets before it"
+                    )
+    if not config.backups:
+        yield "there is no backup in the configuration"

@@ -1,0 +1,75 @@
+"""A bound plan: a playbook with every input, item and moment fixed. JSON in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from opsctl.model.snapshots import parse_time
+
+
+@dataclass(frozen=True)
+class BoundItem:
+    """What one step does for one item; ``item`` is None for a step without ``for_each``."""
+
+    item: str | None
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing."""
+
+    id: str
+    uses: str
+    title: str
+    after: tuple[str, ...]
+    items: tuple[BoundItem, ...]
+    may_fail: bool = False
+    always: bool = False
+    on_unknown: str = "ask"
+    at_once: int = 1
+    phase: str | None = None
+
+
+@dataclass(frozen=True)
+class BoundPlan:
+    """A playbook bound to its inputs. ``now`` is the one moment that every step of the run lives in."""
+
+    run: str
+    playbook: str
+    title: str
+    now: datetime
+    started_by: str
+    inputs: Mapping[str, Any]
+    steps: tuple[BoundStep, ...]
+    config_digest: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        found = asdict(self)
+        found["now"] = self.now.isoformat()
+        found["format"] = "opsctl-plan/1"
+        return found
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> BoundPlan:
+        """Raises KeyError, TypeError or ValueError on another shape."""
+        if raw.get("format") != "opsctl-plan/1":
+            raise ValueError("not a plan that this version can read")
+        steps = tuple(
+            BoundStep(**{
+                **step,
+                "after": tuple(step["after"]),
+                "items": tuple(BoundItem(**item) for item in step["items"]),
+            })
+            for step in raw["steps"]
+        )
+        plain = {key: value for key, value in raw.items() if key not in ("format", "steps", "now")}
+        return cls(now=parse_time(raw["now"]), steps=steps, **plain)
+
+    def step(self, step_id: str) -> BoundStep:
+        """KeyError where there is none."""
+        return next(step for step in self.steps if step.id == step_id)

@@ -1,0 +1,267 @@
+"""What a repository's snapshots and signed manifests say about its sets.
+
+A set is one run of one backup; its manifest is the commit. Everything here is judged from three things: the
+snapshots that are there, the records that are signed, and the ledger of what this machine has seen before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from opsctl.model.records import MANIFEST, Record
+from opsctl.model.snapshots import Finding, Snapshot, parse_time
+
+GOOD, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
+    "good", "incomplete", "damaged", "foreign", "altered", "future", "deleted",
+)
+
+#: How far ahead of our clock a set may be dated before it is not believed: clocks of two controllers differ.
+SKEW = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class SetView:
+    """One set as it stands. Only ``good`` ones count as backups; ``reasons`` say why another does not."""
+
+    id: str
+    backup: str
+    state: str
+    time: datetime | None
+    manifest: str | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    snapshots: Mapping[str, str] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    signer: str | None = None
+
+    @property
+    def sources(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.record.get("sources", {})
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.get("bytes", 0) for entry in self.sources.values())
+
+    @property
+    def added(self) -> int:
+        return sum(entry.get("data_added_packed", 0) for entry in self.sources.values())
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All sets of a repository, oldest first, and what is wrong with the repository as a whole."""
+
+    sets: tuple[SetView, ...]
+    findings: tuple[Finding, ...]
+
+    def of(self, backup: str) -> list[SetView]:
+        return [found for found in self.sets if found.backup == backup]
+
+    def newest_good(self, backup: str) -> SetView | None:
+        """The newest good set, by its manifest's time."""
+        good = [found for found in self.of(backup) if found.state == GOOD]
+        return max(good, key=lambda found: found.time) if good else None
+
+
+def judge(
+    *,
+    repository_id: str,
+    snapshots: Sequence[Snapshot],
+    records: Mapping[str, Record],
+    trusted: Collection[str],
+    ledger: Iterable[Mapping[str, Any]],
+    now: datetime,
+) -> Judgement:
+    """Put snapshots and records together.
+
+    ``records`` by snapshot id, for every snapshot that is tagged as a record. ``ledger`` entries have ``backup set
+    manifest time snapshots{source: {id, tree}}``.
+    """
+    by_id = {found.id: found for found in snapshots}
+    replaced = {found.original: found for found in snapshots if found.original}
+    views: dict[tuple[str, str], SetView] = {}
+    findings: list[Finding] = []
+    named: set[str] = set()
+
+    for snapshot_id, record in records.items():
+        snapshot = by_id.get(snapshot_id)
+        if snapshot is None or not _is_manifest(snapshot, record):
+            continue
+        view = _manifest_view(snapshot, record, by_id, replaced, trusted, repository_id, now)
+        named.add(snapshot_id)
+        if view.state != FOREIGN:
+            named.update(view.snapshots.values())
+        key = (view.backup, view.id)
+        known = views.get(key)
+        if known is None or _rank(view) > _rank(known):
+            views[key] = view
+
+    strays: list[Snapshot] = []
+    for snapshot in snapshots:
+        if snapshot.id in named or snapshot.id in records:
+            continue
+        backup, set_id = snapshot.tag("backup"), snapshot.tag("set")
+        if "opsctl" not in snapshot.tags or not backup or not set_id:
+            strays.append(snapshot)
+            continue
+        source = snapshot.tag("source") or "?"
+        view = views.get((backup, set_id))
+        if snapshot.original:
+            findings.append(_altered(snapshot, set_id))
+        if view is None:
+            view = SetView(set_id, backup, INCOMPLETE, snapshot.time, snapshots={source: snapshot.id},
+                           reasons=("no manifest: the run did not finish, or part of it failed",))
+        elif view.state == INCOMPLETE and view.manifest is None:
+            view = SetView(set_id, backup, INCOMPLETE, max(view.time or snapshot.time, snapshot.time),
+                           snapshots={**view.snapshots, source: snapshot.id}, reasons=view.reasons)
+        views[(backup, set_id)] = view
+
+    findings += [_stray(snapshot, now) for snapshot in strays]
+    _compare_with_ledger(ledger, by_id, records, views, findings)
+    _compare_with_chain(views, findings)
+    findings += [finding for view in views.values() for finding in _set_findings(view)]
+    ordered = sorted(views.values(), key=lambda view: (_sort_time(view), view.id))
+    return Judgement(tuple(ordered), tuple(_once(findings)))
+
+
+def _is_manifest(snapshot: Snapshot, record: Record) -> bool:
+    return record.format == MANIFEST or "manifest" in snapshot.tags
+
+
+def _rank(view: SetView) -> int:
+    return (FOREIGN, DAMAGED, INCOMPLETE, ALTERED, FUTURE, GOOD).index(view.state)
+
+
+def _sort_time(view: SetView) -> float:
+    return view.time.timestamp() if view.time else 0.0
+
+
+def _manifest_view(
+    snapshot: Snapshot,
+    record: Record,
+    by_id: Mapping[str, Snapshot],
+    replaced: Mapping[str, Snapshot],
+    trusted: Collection[str],
+    repository_id: str,
+    now: datetime,
+) -> SetView:
+    backup = record.record.get("backup") or snapshot.tag("backup") or "?"
+    set_id = record.record.get("set") or snapshot.tag("set") or snapshot.id[:8]
+    base = dict(id=set_id, backup=backup, manifest=snapshot.id, signer=record.signer)
+    if record.problem or record.signer is None:
+        return SetView(**base, state=DAMAGED, time=snapshot.time, reasons=(record.problem or "not signed",))
+    try:
+        time = parse_time(record.record["time"])
+        entries = {name: (entry["snapshot"], entry["tree"]) for name, entry in record.record["sources"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return SetView(**base, state=DAMAGED, time=snapshot.time, reasons=("the manifest lacks fields",))
+    base |= dict(time=time, record=record.record, snapshots={name: found for name, (found, _) in entries.items()})
+    if record.signer not in trusted:
+        why = f"signed by {record.signer}, a key that nobody here vouched for"
+        return SetView(**base, state=FOREIGN, reasons=(why,))
+    if record.record.get("repository") != repository_id:
+        return SetView(**base, state=FOREIGN, reasons=("its manifest was signed for another repository",))
+    lost: list[str] = []
+    altered: list[str] = []
+    for name, (found, tree) in entries.items():
+        if found not in by_id:
+            if found in replaced:
+                altered.append(f"snapshot {found[:8]} of {name} was rewritten as {replaced[found].id[:8]}")
+            else:
+                lost.append(f"snapshot {found[:8]} of {name} is gone")
+        elif by_id[found].tree != tree:
+            altered.append(f"snapshot {found[:8]} of {name} holds another tree than was signed")
+    if snapshot.original:
+        altered.append(f"the manifest's own snapshot {snapshot.id[:8]} was rewritten")
+    if altered:
+        return SetView(**base, state=ALTERED, reasons=tuple(altered + lost))
+    if lost:
+        return SetView(**base, state=DAMAGED, reasons=tuple(lost))
+    if time > now + SKEW:
+        return SetView(**base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
+    return SetView(**base, state=GOOD)
+
+
+def _altered(snapshot: Snapshot, set_id: str) -> Finding:
+    return Finding(
+        "snapshot-altered",
+        f"snapshot {snapshot.id[:8]} is a rewritten form of {str(snapshot.original)[:8]}: files in it may be empty or gone",
+        object=f"snapshots/{snapshot.id}", sets=(set_id,),
+        repair="use another set; never take this one for a restore",
+    )
+
+
+def _stray(snapshot: Snapshot, now: datetime) -> Finding:
+    dated = f", dated {snapshot.time:%Y-%m-%d}, in the future" if snapshot.time > now + SKEW else ""
+    what = "was recovered from deleted snapshots" if "recovered" in snapshot.tags else "was not made by opsctl"
+    return Finding(
+        "snapshot-future" if dated else "snapshot-foreign",
+        f"snapshot {snapshot.id[:8]} ({snapshot.hostname}: {' '.join(snapshot.paths)}) {what}{dated}",
+        object=f"snapshots/{snapshot.id}",
+        repair="find out who wrote it; the owner of the store can remove it",
+    )
+
+
+def _compare_with_ledger(
+    ledger: Iterable[Mapping[str, Any]],
+    by_id: Mapping[str, Snapshot],
+    records: Mapping[str, Record],
+    views: dict[tuple[str, str], SetView],
+    findings: list[Finding],
+) -> None:
+    for entry in ledger:
+        key = (entry["backup"], entry["set"])
+        trees = {name: found["tree"] for name, found in entry["snapshots"].items()}
+        ids = {name: found["id"] for name, found in entry["snapshots"].items()}
+        if entry["manifest"] in by_id and entry["manifest"] in records:
+            continue
+        kept = sorted(name for name, found in ids.items() if found in by_id)
+        message = (
+            f"set {entry['set']} of {entry['backup']} was in this repository and its manifest is gone"
+            if kept else f"set {entry['set']} of {entry['backup']} was in this repository and is gone"
+        )
+        time = parse_time(entry["time"])
+        views[key] = SetView(entry["set"], entry["backup"], DELETED, time, entry["manifest"], snapshots=ids,
+                             reasons=(message,))
+        findings.append(Finding(
+            "snapshot-deleted", message, object=f"snapshots/{entry['manifest']}", sets=(entry["set"],),
+            repair="until someone prunes, `restic recover` brings deleted snapshots back; the trees are "
+                   + ", ".join(f"{name} {tree[:8]}" for name, tree in sorted(trees.items())),
+        ))
+
+
+def _compare_with_chain(views: Mapping[tuple[str, str], SetView], findings: list[Finding]) -> None:
+    known = {(view.backup, view.manifest) for view in views.values()}
+    for view in views.values():
+        before = view.record.get("previous") if view.state in (GOOD, FUTURE, ALTERED) else None
+        if before and (view.backup, before.get("manifest")) not in known:
+            findings.append(Finding(
+                "snapshot-deleted",
+                f"set {before.get('set')} of {view.backup}, which set {view.id} follows, is gone",
+                object=f"snapshots/{before.get('manifest')}", sets=(str(before.get("set")),),
+                repair="until someone prunes, `restic recover` brings deleted snapshots back",
+            ))
+
+
+def _set_findings(view: SetView) -> list[Finding]:
+    kinds = {
+        DAMAGED: "manifest-damaged" if not view.record else "snapshot-deleted",
+        FOREIGN: "snapshot-foreign",
+        ALTERED: "snapshot-altered",
+        FUTURE: "snapshot-future",
+    }
+    if view.state not in kinds:
+        return []
+    return [Finding(kinds[view.state], f"set {view.id} of {view.backup}: {'; '.join(view.reasons)}",
+                    object=f"snapshots/{view.manifest}", sets=(view.id,),
+                    repair="use another set" if view.state != FOREIGN else
+                    "if the key is one of yours, accept it with --trust; otherwise find out who wrote it")]
+
+
+def _once(findings: Iterable[Finding]) -> list[Finding]:
+    seen: dict[tuple[str, str | None, tuple[str, ...]], Finding] = {}
+    for finding in findings:
+        seen.setdefault((finding.kind, finding.object, finding.sets), finding)
+    return list(seen.values())

@@ -1,0 +1,136 @@
+"""What restic says about a snapshot, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One restic snapshot. ``id`` is the SHA-256 of its stored form, so it never changes its meaning.
+
+    ``original`` is set by copy, tag, rewrite and repair, never by backup. ``raw`` is restic's own JSON object.
+    """
+
+    id: str
+    time: datetime
+    tree: str
+    paths: tuple[str, ...]
+    hostname: str
+    tags: tuple[str, ...] = ()
+    original: str | None = None
+    backup_start: datetime | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Snapshot:
+        """Read one object of ``restic snapshots --json``; raises KeyError or ValueError on another shape."""
+        summary = raw.get("summary") or {}
+        start = summary.get("backup_start")
+        return cls(
+            id=raw["id"],
+            time=parse_time(raw["time"]),
+            tree=raw["tree"],
+            paths=tuple(raw.get("paths") or ()),
+            hostname=raw.get("hostname", ""),
+            tags=tuple(raw.get("tags") or ()),
+            original=raw.get("original"),
+            backup_start=parse_time(start) if start else None,
+            summary=summary,
+            raw=raw,
+        )
+
+    def tag(self, name: str) -> str | None:
+        """The value of the first tag ``name=value``."""
+        start = f"{name}="
+        return next((tag[len(start):] for tag in self.tags if tag.startswith(start)), None)
+
+
+def parse_time(text: str) -> datetime:
+    """RFC 3339 with any number of fractional digits (Go prints nine) to an aware datetime."""
+    body, _, rest = text.partition(".")
+    if rest:
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        text = f"{body}.{rest[:digits][:6].ljust(6, '0')}{rest[digits:]}"
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{text}: no time zone")
+    return moment
+
+
+@dataclass(frozen=True)
+class BackupSummary:
+    """How one ``restic backup`` ended: ``snapshot`` is None where nothing was saved.
+
+    ``unreadable`` holds (path, message) of what could not be read, each path once.
+    """
+
+    snapshot: str | None
+    files: int
+    bytes: int
+    data_added: int
+    data_added_packed: int
+    seconds: float
+    unreadable: tuple[tuple[str, str], ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One entry of ``restic ls``. Names that are not UTF-8 arrive with U+FFFD; ``path`` is never shown raw."""
+
+    path: str
+    type: str
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    mtime: str
+
+
+@dataclass(frozen=True)
+class LockInfo:
+    """A lock in a repository, as its holder described itself; restic renews ``time`` every five minutes."""
+
+    id: str
+    time: datetime
+    exclusive: bool
+    hostname: str
+    username: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong in a repository.
+
+    ``kind`` is a word of ours (``pack-missing``, ``pack-damaged``, ``pack-truncated``, ``index-damaged``,
+    ``index-missing``, ``snapshot-damaged``, ``snapshot-deleted``, ``snapshot-foreign``, ``snapshot-altered``,
+    ``snapshot-future``, ``key-missing``, ``key-damaged``, ``config-missing``, ``config-damaged``, ``junk-object``,
+    ``manifest-damaged``, ``structure``). ``object`` is ``TYPE/NAME`` in the store. ``sets`` and ``files`` are what it reaches
+    (``sets`` empty and ``reaches_all``: all of them); ``repair`` is what a person may do about it, safest first.
+    """
+
+    kind: str
+    message: str
+    object: str | None = None
+    sets: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    reaches_all: bool = False
+    repair: str | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long thing is. Bytes and files; ``None`` where not known; ``seconds_left`` an estimate."""
+
+    what: str
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    files_done: int = 0
+    files_total: int | None = None
+    seconds_left: float | None = None

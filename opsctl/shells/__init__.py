@@ -1,0 +1,1 @@
+"""Where commands run: on this machine (``local``), and over SSH."""

@@ -1,0 +1,87 @@
+"""What a place where commands run promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+Word = str | bytes
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a finished command ended: exit code (negative: the signal), both streams, seconds."""
+
+    argv: tuple[Word, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode("utf-8", "replace")
+
+    @property
+    def errors(self) -> str:
+        return self.stderr.decode("utf-8", "replace")
+
+
+class Session(ABC):
+    """A running command to talk with (``psql`` holding a snapshot open)."""
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+    @abstractmethod
+    def close(self, timeout: float = 10) -> Result:
+        """End standard input, wait, reap; never raises because of the exit code. Called once or more often.
+
+        What was not read yet is in the result. A command still running after ``timeout`` seconds is ended.
+        """
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Shell(ABC):
+    """Where commands run. ``argv`` only, never a command string."""
+
+    name: str
+
+    @abstractmethod
+    def run(
+        self,
+        argv: Sequence[Word],
+        *,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        accept: Collection[int] | None = (0,),
+        on_line: Callable[[bytes], None] | None = None,
+        cwd: str | None = None,
+    ) -> Result:
+        """Run a command to its end.
+
+        Standard input is closed unless given. The environment is built from nothing (PATH, HOME, LANG=C.UTF-8,
+        TMPDIR, the proxy and CA variables) plus ``env``, which may hold secrets and is never logged. Both streams are
+        read at the same time. With ``on_line`` each line of standard output (without its newline) goes there
+        instead of into the result. The child is in a process group of its own which is ended, all of it, when
+        the child ends, on a time-out, on ``stop``, and when this process dies, even by SIGKILL.
+
+        Raises ProgramFailed (exit code outside ``accept``; ``accept=None`` takes any; program not found),
+        Unreachable (``timeout`` seconds passed), Interrupted (``stop`` was called).
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise Interrupted where ``stop`` was called (``Session`` shows it only as an early end of the output)."""
+
+    @abstractmethod
+    def open(self, argv: Sequence[Word], *, env: Mapping[str, str] | None = None) -> Session:
+        """Start a command and talk with it. The caller closes the session."""

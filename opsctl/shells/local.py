@@ -1,0 +1,340 @@
+"""Commands on this machine, none of which outlives what it was started for."""
+
+from __future__ import annotations
+
+import io
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import IO
+
+from opsctl.errors import Interrupted, ProgramFailed, Unreachable
+from opsctl.shells import watchdog
+from opsctl.shells.interface import Result, Session, Shell, Word
+
+_KEPT = ("PATH", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+         "http_proxy", "https_proxy", "no_proxy", "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GRACE = 1.0      # seconds between SIGTERM and SIGKILL
+_LINGER = 0.5     # seconds to wait for output that a gone command's children still hold open
+_CHUNK = 1 << 16
+
+# Plain dict and int: `stop` runs inside signal handlers, where waiting for a lock could wait for ourselves.
+_live: dict[int, subprocess.Popen[bytes]] = {}
+_stopped: int = 0
+_stopped_at: float = 0.0
+
+
+def stop(number: int = signal.SIGTERM) -> None:
+    """End every command of this process and let every running and later one raise Interrupted.
+
+    ``number`` is the signal that asked for it. Safe in a signal handler; does not wait.
+    """
+    global _stopped, _stopped_at
+    _stopped_at = time.monotonic()
+    _stopped = number
+    for child in list(_live.values()):
+        _signal_group(child.pid, signal.SIGTERM)
+
+
+def reset() -> None:
+    """Allow commands again after ``stop`` (for tests)."""
+    global _stopped
+    _stopped = 0
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a command gets to see of our environment, plus ``more``."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("XDG_")}
+    kept.setdefault("PATH", _PATH)
+    kept["LANG"] = "C.UTF-8"
+    kept.update(more or {})
+    return kept
+
+
+class LocalShell(Shell):
+    """This machine."""
+
+    name = "local"
+
+    def run(
+        self,
+        argv: Sequence[Word],
+        *,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        accept: Collection[int] | None = (0,),
+        on_line: Callable[[bytes], None] | None = None,
+        cwd: str | None = None,
+    ) -> Result:
+        begun = time.monotonic()
+        child = _start(argv, env, stdin is not None, cwd)
+        try:
+            output, errors, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line)
+        finally:
+            code = _finish(child)
+        self.check()
+        if late:
+            raise Unreachable(f"{program(argv)} did not finish within {timeout:g} seconds")
+        result = Result(tuple(argv), code, output, errors, time.monotonic() - begun)
+        if accept is not None and code not in accept:
+            raise ProgramFailed(f"{program(argv)} {how_it_ended(code)}: {last_words(errors, output)}",
+                                details={"exit_code": code})
+        return result
+
+    def check(self) -> None:
+        if _stopped:
+            raise Interrupted(signal=_stopped)
+
+    def open(self, argv: Sequence[Word], *, env: Mapping[str, str] | None = None) -> Session:
+        return LocalSession(argv, _start(argv, env, True, None))
+
+
+class LocalSession(Session):
+    """A command of this machine that is being talked with."""
+
+    def __init__(self, argv: Sequence[Word], child: subprocess.Popen[bytes]) -> None:
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        self.stdin: IO[bytes] = child.stdin
+        self.stdout: IO[bytes] = child.stdout
+        self._argv = tuple(argv)
+        self._child = child
+        self._begun = time.monotonic()
+        self._errors = io.BytesIO()
+        self._result: Result | None = None
+        self._reader = threading.Thread(target=_pump, args=(child.stderr, self._errors), daemon=True)
+        self._reader.start()
+
+    def close(self, timeout: float = 10) -> Result:
+        if self._result is None:
+            with suppress(OSError):
+                self.stdin.close()
+            rest = io.BytesIO()
+            drain = threading.Thread(target=_pump, args=(self.stdout, rest), daemon=True)
+            drain.start()
+            with suppress(subprocess.TimeoutExpired):
+                self._wait(timeout)
+            code = _finish(self._child)
+            for reader in (drain, self._reader):
+                reader.join(_LINGER)
+            seconds = time.monotonic() - self._begun
+            self._result = Result(self._argv, code, rest.getvalue(), self._errors.getvalue(), seconds)
+        return self._result
+
+    def _wait(self, seconds: float) -> None:
+        descriptor = os.pidfd_open(self._child.pid)
+        try:
+            with selectors.DefaultSelector() as waiting:
+                waiting.register(descriptor, selectors.EVENT_READ)
+                waiting.select(seconds)
+        finally:
+            os.close(descriptor)
+
+
+def program(argv: Sequence[Word]) -> str:
+    """The name of a command as a person knows it."""
+    return os.path.basename(os.fsdecode(argv[0]))
+
+
+def how_it_ended(code: int) -> str:
+    if code < 0:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name}"
+    return f"failed ({code})"
+
+
+def last_words(*streams: bytes) -> str:
+    """The last line that says something, of the first stream that has one; harmless to show."""
+    for stream in streams:
+        for line in reversed(stream[-_CHUNK:].decode("utf-8", "replace").splitlines()):
+            shown = "".join(letter if letter.isprintable() else " " for letter in line).strip()
+            if shown:
+                return shown[:500]
+    return "it said nothing"
+
+
+def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd: str | None) -> subprocess.Popen[bytes]:
+    if _stopped:
+        raise Interrupted(signal=_stopped)
+    surroundings = environment(env)
+    if not os.path.dirname(argv[0]):
+        argv = [_find(argv[0], surroundings["PATH"]), *argv[1:]]
+    try:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE if talk else subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=surroundings, cwd=cwd, start_new_session=True)
+    except FileNotFoundError as error:
+        missing = cwd if cwd is not None and not os.path.isdir(cwd) else os.fsdecode(argv[0])
+        raise ProgramFailed(f"{missing} is not there", hint=f"is {program(argv)} installed?") from error
+    except OSError as error:
+        raise ProgramFailed(f"{program(argv)} could not be started: {error.strerror}") from error
+    _live[child.pid] = child
+    watchdog.guard(child.pid, _live)
+    if _stopped:   # `stop` came between the first look and the entry in `_live`
+        _signal_group(child.pid, signal.SIGTERM)
+    return child
+
+
+def _find(name: Word, path: str) -> Word:
+    """Where a program is on the child's PATH: subprocess alone would look on ours."""
+    for directory in os.get_exec_path({"PATH": path}):
+        candidate = os.path.join(os.fsencode(directory), os.fsencode(name))
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    shown = os.fsdecode(name)
+    raise ProgramFailed(f"{shown} is not installed (not found on PATH)", hint=f"install {shown}, or run opsctl doctor")
+
+
+def _converse(
+    child: subprocess.Popen[bytes], stdin: bytes | None, deadline: float | None,
+    on_line: Callable[[bytes], None] | None,
+) -> tuple[bytes, bytes, bool]:
+    """Feed and read a command until it ends; (standard output, standard error, whether time ran out)."""
+    output, errors, rest = bytearray(), bytearray(), bytearray()
+    unsent = memoryview(stdin or b"")
+    killed_at: float | None = None
+    late = False
+    ended = os.pidfd_open(child.pid)
+    try:
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(ended, selectors.EVENT_READ)
+            for stream in (child.stdout, child.stderr):
+                assert stream is not None
+                os.set_blocking(stream.fileno(), False)
+                waiting.register(stream, selectors.EVENT_READ)
+            if stdin is not None and child.stdin is not None:
+                os.set_blocking(child.stdin.fileno(), False)
+                waiting.register(child.stdin, selectors.EVENT_WRITE)
+            gone_at: float | None = None
+            while True:
+                now = time.monotonic()
+                if (late or _stopped) and killed_at is not None and now >= killed_at + _GRACE:
+                    _signal_group(child.pid, signal.SIGKILL)
+                elif killed_at is None and _stopped:
+                    killed_at = _stopped_at
+                elif killed_at is None and deadline is not None and now >= deadline and gone_at is None:
+                    late, killed_at = True, now
+                    _signal_group(child.pid, signal.SIGTERM)
+                streams = len(waiting.get_map()) - (gone_at is None)
+                if gone_at is not None and (not streams or now >= gone_at + _LINGER):
+                    break
+                for key, _ in waiting.select(_patience(now, deadline, killed_at, gone_at)):
+                    if key.fd == ended:
+                        waiting.unregister(ended)
+                        gone_at = time.monotonic()
+                        if child.stdin is not None and not child.stdin.closed:
+                            with suppress(KeyError):
+                                waiting.unregister(child.stdin)
+                    elif key.fileobj is child.stdin:
+                        if gone_at is None:     # otherwise it was unregistered in this same round
+                            unsent = _feed(child, unsent, waiting)
+                    else:
+                        piece = _read(key.fd)
+                        if piece is None:
+                            continue
+                        if not piece:
+                            waiting.unregister(key.fileobj)
+                        elif key.fileobj is child.stderr:
+                            errors += piece
+                        elif on_line is None:
+                            output += piece
+                        else:
+                            rest += piece
+                            if b"\n" in piece:
+                                *lines, last = bytes(rest).split(b"\n")
+                                rest = bytearray(last)
+                                for line in lines:
+                                    on_line(line)
+            if on_line is not None and rest:
+                on_line(bytes(rest))
+    finally:
+        os.close(ended)
+    return bytes(output), bytes(errors), late
+
+
+def _patience(now: float, deadline: float | None, killed_at: float | None, gone_at: float | None) -> float:
+    """Seconds until something has to be looked at again; at most half a second, so that `stop` is noticed."""
+    until = [now + 0.5]
+    if killed_at is not None:
+        until.append(killed_at + _GRACE)
+    elif deadline is not None:
+        until.append(deadline)
+    if gone_at is not None:
+        until.append(gone_at + _LINGER)
+    return max(0.0, min(until) - now)
+
+
+def _feed(child: subprocess.Popen[bytes], unsent: memoryview, waiting: selectors.BaseSelector) -> memoryview:
+    assert child.stdin is not None
+    try:
+        unsent = unsent[os.write(child.stdin.fileno(), unsent[:_CHUNK]):]
+    except BlockingIOError:
+        return unsent
+    except BrokenPipeError:
+        unsent = unsent[:0]
+    if not unsent:
+        waiting.unregister(child.stdin)
+        with suppress(OSError):
+            child.stdin.close()
+    return unsent
+
+
+def _read(descriptor: int) -> bytes | None:
+    """What there is; empty at the end; None where there is nothing yet."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def _finish(child: subprocess.Popen[bytes]) -> int:
+    """Reap a command and end what is left of its group.
+
+    What is meant to outlive a command has to leave its group, as ``pg_ctl`` does.
+    """
+    _signal_group(child.pid, signal.SIGTERM)      # while the leader is not reaped its number cannot be another's
+    try:
+        code = child.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        _signal_group(child.pid, signal.SIGKILL)
+        code = child.wait()
+    limit = time.monotonic() + _GRACE
+    while _group_lives(child.pid):
+        if time.monotonic() > limit:
+            _signal_group(child.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    _live.pop(child.pid, None)
+    watchdog.release(child.pid)
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+    return code
+
+
+def _signal_group(group: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _pump(source: IO[bytes], into: io.BytesIO) -> None:
+    with suppress(OSError, ValueError):
+        while piece := source.read1(_CHUNK):  # type: ignore[attr-defined]
+            into.write(piece)
