@@ -1,0 +1,117 @@
+"""The catalogue: what has been seen of the repositories, kept so that nothing is asked twice. A cache, nothing more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from opsctl.model.records import Record
+
+_SCHEMA = """
+create table if not exists snapshots (repository text, id text, json text, primary key (repository, id)) without rowid;
+create table if not exists records (repository text, id text, json text, signer text, primary key (repository, id))
+  without rowid;
+create table if not exists standing (backup text primary key, json text) without rowid;
+"""
+
+
+class Catalogue:
+    """``catalogue.sqlite`` in the state directory.
+
+    Snapshots and records are named by the hash of their content, so what is here can be missing but never out of date.
+    A file that cannot be used (damaged, read-only, full disk) costs time, never a result: then memory serves.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._guard = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._snapshots: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self._records: dict[str, dict[str, Record]] = {}
+
+    def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]:
+        """Restic's JSON objects by snapshot id."""
+        with self._guard:
+            if repository_id not in self._snapshots:
+                rows = self._rows("select id, json from snapshots where repository = ?", repository_id)
+                self._snapshots[repository_id] = {found: json.loads(raw) for found, raw in rows}
+            return dict(self._snapshots[repository_id])
+
+    def put_snapshots(self, repository_id: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remember snapshots."""
+        with self._guard:
+            self.get_snapshots(repository_id)
+            self._snapshots[repository_id].update(found)
+            self._write("insert or ignore into snapshots values (?, ?, ?)",
+                        [(repository_id, key, json.dumps(raw)) for key, raw in found.items()])
+
+    def get_records(self, repository_id: str) -> Mapping[str, Record]:
+        """Records whose signature was checked, by snapshot id."""
+        with self._guard:
+            if repository_id not in self._records:
+                rows = self._rows("select id, json, signer from records where repository = ?", repository_id)
+                self._records[repository_id] = {found: Record(found, json.loads(raw), signer)
+                                                for found, raw, signer in rows}
+            return dict(self._records[repository_id])
+
+    def put_records(self, repository_id: str, found: Iterable[Record]) -> None:
+        """Remember records whose signature holds; others are read again next time."""
+        with self._guard:
+            kept = [record for record in found if record.signer]
+            self.get_records(repository_id)
+            self._records[repository_id].update({record.snapshot: record for record in kept})
+            self._write("insert or ignore into records values (?, ?, ?, ?)",
+                        [(repository_id, record.snapshot, json.dumps(dict(record.record)), record.signer)
+                         for record in kept])
+
+    def standing(self) -> dict[str, dict[str, Any]]:
+        """What the last look at each backup's repository showed, by backup."""
+        with self._guard:
+            return {name: json.loads(raw) for name, raw in self._rows("select backup, json from standing")}
+
+    def put_standing(self, backup: str, found: Mapping[str, Any]) -> None:
+        """Remember how a backup stands."""
+        with self._guard:
+            self._write("insert or replace into standing values (?, ?)", [(backup, json.dumps(dict(found)))])
+
+    def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._open() as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.Error:
+            self._give_up()
+            return []
+
+    def _write(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        try:
+            with self._open() as connection, connection:
+                connection.executemany(query, rows)
+        except sqlite3.Error:
+            self._give_up()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        if self._connection is None:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = not self.path.exists()
+            self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
+            if fresh:
+                self.path.chmod(0o600)
+            self._connection.executescript(_SCHEMA)
+        yield self._connection
+
+    def _give_up(self) -> None:
+        """Start anew: a cache that cannot be read is thrown away. Memory keeps what this process has seen."""
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection is not None:
+                self._connection.close()
+        self._connection = None
+        with contextlib.suppress(OSError):
+            self.path.unlink()

@@ -1,0 +1,272 @@
+"""The history of one repository: its snapshots, the signed records in it, and the ledger of what was there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from opsctl.errors import DamagedData, OpsError, SafetyRefusal
+from opsctl.model.records import MANIFEST, NAMESPACES, VERIFICATION, Record, canonical, envelope, open_envelope
+from opsctl.model.sets import GOOD, Judgement, judge
+from opsctl.model.snapshots import Finding, Snapshot
+from opsctl.repositories.interface import Identity, Repository
+
+#: The tag that marks a snapshot as a record, by the record's format.
+RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification"}
+
+
+class Signatures(Protocol):
+    """Signing and checking; the checker tells which key signed, trust is decided here."""
+
+    def sign(self, data: bytes, namespace: str) -> str: ...
+
+    def check(self, data: bytes, signature: str, namespace: str) -> str: ...
+
+
+class RecordCache(Protocol):
+    """Records already read and checked. Their snapshot's id is the hash of their content, so they never change."""
+
+    def get_records(self, repository_id: str) -> Mapping[str, Record]: ...
+
+    def put_records(self, repository_id: str, found: Iterable[Record]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What one look at a repository showed."""
+
+    snapshots: tuple[Snapshot, ...]
+    records: Mapping[str, Record]
+    junk: tuple[Finding, ...]
+    judgement: Judgement
+
+    def verifications(self, trusted: Collection[str]) -> list[Mapping[str, Any]]:
+        """The verification records that a trusted key signed, oldest first."""
+        found = [record.record for record in self.records.values()
+                 if record.format == VERIFICATION and record.signer in trusted]
+        return sorted(found, key=lambda record: record["time"])
+
+
+class Ledger:
+    """``repositories/NAME.json``: the pinned identity and every set that was seen good, in the state directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> dict[str, Any] | None:
+        """The ledger, or None where this machine never saw the repository. DamagedData where the file is broken."""
+        try:
+            return json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise DamagedData(
+                f"the ledger {self.path} cannot be read: {error}",
+                hint="move it away and run `opsctl status --refresh`; what it knew of deleted sets is then lost",
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the ledger between ``load`` and ``save``."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.path.with_suffix(".lock"), "w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        write_whole(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a private file whole or not at all, and durably."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class History:
+    """One repository with its records and its ledger. Constructors store and nothing more."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        ledger: Ledger,
+        records: RecordCache,
+        signatures: Signatures,
+        trusted: Collection[str],
+    ) -> None:
+        self.repository = repository
+        self.ledger = ledger
+        self.cache = records
+        self.signatures = signatures
+        self.trusted = trusted
+        self._identity: Identity | None = None
+
+    @property
+    def name(self) -> str:
+        return self.repository.name
+
+    def adopt(self, identity: Identity) -> None:
+        """Pin a repository for good: from now on only this one will do."""
+        with self.ledger.locked():
+            known = self.ledger.load() or {"sets": []}
+            self.ledger.save({**known, "id": identity.id, "chunker": identity.chunker, "key": identity.key,
+                              "config_sha256": identity.config_sha256})
+        self._identity = identity
+        self.repository.pin(identity)
+
+    def pinned(self) -> Identity | None:
+        """The pinned identity; pins the repository to it. None where the ledger knows of none."""
+        if self._identity is None:
+            known = self.ledger.load()
+            if known:
+                self._identity = Identity(known["id"], known["chunker"], known.get("config_sha256"),
+                                          known.get("key"))
+                self.repository.pin(self._identity)
+        return self._identity
+
+    def identity(self) -> Identity:
+        """The pinned identity, or the repository's own where this machine has never pinned one (a bare machine)."""
+        known = self.pinned()
+        if known is None:
+            known = self._identity = self.repository.identity()
+        return known
+
+    def find(self) -> Identity | None:
+        """The repository's identity, None where this machine never knew of one and there is none.
+
+        DamagedData, with the number of sets it held, where a known one is gone or is another.
+        """
+        known = self.pinned()
+        try:
+            found = self.repository.identity()
+        except DamagedData as error:
+            if known is None and error.details.get("kind") == "config-missing":
+                return None
+            raise self._with_sets(error) from error
+        if known is not None and found.id != known.id:
+            raise DamagedData(
+                f"repository {self.name} is another one: {found.id[:12]} instead of {known.id[:12]}{self._held()}",
+                hint="nothing was changed; find out who put it there", where=self.name,
+            )
+        return found
+
+    def require_known(self) -> None:
+        """SafetyRefusal where this machine has not pinned the repository: nothing is written into an unknown one."""
+        if self.pinned() is None:
+            raise SafetyRefusal(f"repository {self.name} is not known to this machine yet",
+                                hint=f"opsctl backup init {self.name}", where=self.name)
+
+    def _held(self) -> str:
+        sets = len((self.ledger.load() or {}).get("sets", []))
+        return f"; it held {sets} set{'' if sets == 1 else 's'}"
+
+    def _with_sets(self, error: DamagedData) -> DamagedData:
+        if error.details.get("kind") not in ("config-missing", "repository-replaced"):
+            return error
+        return DamagedData(error.message + self._held(), hint=error.hint, where=self.name,
+                           details={**error.details, "sets": len((self.ledger.load() or {}).get("sets", []))})
+
+    def look(self, now: datetime) -> Holdings:
+        """Everything that is there now. DamagedData where a known repository holds none of its sets any more."""
+        identity = self.identity()
+        try:
+            snapshots = self.repository.snapshots()
+        except DamagedData as error:
+            raise self._with_sets(error) from error
+        records = self._records(identity.id, snapshots)
+        ledger = (self.ledger.load() or {}).get("sets", [])
+        ids = {snapshot.id for snapshot in snapshots}
+        if ledger and not any(entry["manifest"] in ids for entry in ledger):
+            raise DamagedData(
+                f"repository {self.name} held {len(ledger)} sets and none of them is there any more",
+                hint="do not write to it; find out who deleted them. Until someone prunes, `restic recover` brings them back",
+                where=self.name, details={"sets": len(ledger)},
+            )
+        judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
+                          ledger=ledger, now=now)
+        holdings = Holdings(tuple(snapshots), records, tuple(self.repository.junk()), judgement)
+        self._remember(holdings)
+        return holdings
+
+    def write(self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str) -> str:
+        """Sign a record, store it, and return its snapshot's id."""
+        signature = self.signatures.sign(canonical(record), NAMESPACES[record["format"]])
+        mark = RECORD_TAGS[record["format"]]
+        content = envelope(record, signature)
+        summary = self.repository.backup_bytes(content, filename=filename, tags=("opsctl", mark, *tags), host=host)
+        if summary.snapshot is None:
+            raise DamagedData(f"the {mark} was not stored in {self.name}", where=self.name)
+        identity = self.identity()
+        self.cache.put_records(identity.id, [self._checked(summary.snapshot, content)])
+        return summary.snapshot
+
+    def _records(self, repository_id: str, snapshots: Sequence[Snapshot]) -> dict[str, Record]:
+        marked = [found for found in snapshots if set(found.tags) & set(RECORD_TAGS.values())]
+        known = dict(self.cache.get_records(repository_id))
+        unknown = [found for found in marked if found.id not in known]
+        if unknown:
+            with ThreadPoolExecutor(min(4, len(unknown))) as pool:
+                fresh = list(pool.map(self._read, unknown))
+            self.cache.put_records(repository_id, [record for record in fresh if record.signer])
+            known.update({record.snapshot: record for record in fresh})
+        return {found.id: known[found.id] for found in marked}
+
+    def _read(self, snapshot: Snapshot) -> Record:
+        try:
+            return self._checked(snapshot.id, self.repository.read(snapshot.id, snapshot.paths[0]))
+        except (DamagedData, IndexError) as error:
+            return Record(snapshot.id, problem=f"its record cannot be read: {error}")
+
+    def _checked(self, snapshot_id: str, content: bytes) -> Record:
+        try:
+            record, signature = open_envelope(content)
+        except ValueError as error:
+            return Record(snapshot_id, problem=f"its record is not whole: {error}")
+        try:
+            signer = self.signatures.check(canonical(record), signature, NAMESPACES[record["format"]])
+        except (OpsError, ValueError) as error:
+            return Record(snapshot_id, record, problem=f"its signature does not hold: {error}")
+        return Record(snapshot_id, record, signer=signer)
+
+    def _remember(self, holdings: Holdings) -> None:
+        """Write sets that are good and new to us into the ledger."""
+        known = self.ledger.load()
+        if known is None:
+            return
+        listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
+        if all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state == GOOD):
+            return
+        with self.ledger.locked():
+            self._append_new(holdings)
+
+    def _append_new(self, holdings: Holdings) -> None:
+        known = self.ledger.load() or {"sets": []}
+        listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
+        new = [view for view in holdings.judgement.sets if view.state == GOOD and (view.backup, view.id) not in listed]
+        for view in new:
+            known["sets"].append({
+                "backup": view.backup, "set": view.id, "manifest": view.manifest, "time": view.record["time"],
+                "journal": view.record.get("journal"),
+                "snapshots": {name: {"id": entry["snapshot"], "tree": entry["tree"]}
+                              for name, entry in view.sources.items()},
+            })
+        self.ledger.save(known)

@@ -1,0 +1,134 @@
+"""What a repository promises to those who write into it and read from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot
+from opsctl.shells.interface import Word
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which repository this is: restic's id, the chunker polynomial, and the SHA-256 of its stored ``config``.
+
+    ``config_sha256`` is None where the store cannot be read directly. ``key`` is the name of the key object that
+    our password opens (None where not known): with it a deleted key is told from a wrong password even where
+    another key, an escrowed one, is left.
+    """
+
+    id: str
+    chunker: str
+    config_sha256: str | None
+    key: str | None = None
+
+
+class SnapshotCache(Protocol):
+    """What is already known of snapshots: their id is the hash of their content, so a known one is never re-read."""
+
+    def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]: ...
+
+    def put_snapshots(self, repository_id: str, found: Mapping[str, Mapping[str, Any]]) -> None: ...
+
+
+class Repository(ABC):
+    """One restic repository. Nothing here ever creates one except ``create``.
+
+    Reading (``identity snapshots read ls restore find_packs locks``) takes no lock and works under somebody else's
+    exclusive lock and with no byte free. ``backup_*`` take a shared lock, ``check`` an exclusive one; where they meet a
+    lock they wait up to ``wait`` and then raise Busy naming host, pid and age. Locks of dead processes of
+    this host are removed and said (``notes``).
+
+    All raise Refused (password, key or key object: says which), Unreachable (store did not answer in time),
+    DamagedData (the repository is gone, is another one, or cannot be read), ProgramFailed (restic said no; with
+    ``details={"needed":…, "free":…}`` in bytes for a full disk), Interrupted.
+    """
+
+    name: str
+    notes: list[str]
+
+    @abstractmethod
+    def create(self, *, chunker_from: Repository | None = None) -> Identity:
+        """Make the repository. Raises SafetyRefusal where something is already there."""
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Read the config anew (one restic call). DamagedData with kind ``config-missing`` where there is none."""
+
+    @abstractmethod
+    def pin(self, identity: Identity | None) -> None:
+        """From now on every call first makes sure, without a restic call where the store can be read, that it is this one."""
+
+    @abstractmethod
+    def snapshots(self) -> list[Snapshot]:
+        """All snapshots, oldest first; no restic call where the store's listing holds nothing unknown.
+
+        What is in the store's ``snapshots/`` but is no readable snapshot is left out and reported by ``junk``.
+        """
+
+    @abstractmethod
+    def junk(self) -> list[Finding]:
+        """Objects that the last ``snapshots`` met and could not use (planted, damaged), each named."""
+
+    @abstractmethod
+    def backup_paths(
+        self, paths: Sequence[Word], *, excludes: Sequence[str] = (), tags: Sequence[str], host: str,
+        parent: str | None = None, on_progress: OnProgress | None = None,
+    ) -> BackupSummary:
+        """Back up files. Unreadable ones are in the summary; the snapshot is kept. Any other trouble raises."""
+
+    @abstractmethod
+    def backup_command(
+        self, argv: Sequence[Word], *, filename: str, env: Mapping[str, str] | None = None, tags: Sequence[str],
+        host: str, on_progress: OnProgress | None = None,
+    ) -> BackupSummary:
+        """Back up what a command writes to standard output. A command that fails leaves no snapshot: ProgramFailed.
+
+        ``env`` is the command's own (restic passes its environment on), e.g. PGPASSFILE.
+        """
+
+    @abstractmethod
+    def backup_bytes(self, content: bytes, *, filename: str, tags: Sequence[str], host: str) -> BackupSummary:
+        """Back up a small document (a manifest, a record) from memory."""
+
+    @abstractmethod
+    def read(self, snapshot_id: str, path: str) -> bytes:
+        """The content of one small file of a snapshot."""
+
+    @abstractmethod
+    def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]:
+        """Stream the entries of a snapshot; memory does not grow with their number."""
+
+    @abstractmethod
+    def restore(
+        self, snapshot_id: str, target: Path, *, include: Sequence[Word] = (), on_progress: OnProgress | None = None,
+    ) -> None:
+        """Restore into ``target`` and verify what was written. ``include`` are exact absolute paths, not patterns.
+
+        Raises DamagedData (files that could not be restored, in ``details["files"]``), ProgramFailed (no space).
+        """
+
+    @abstractmethod
+    def dump_to(self, snapshot_id: str, path: str, target: Path) -> None:
+        """Write one file of a snapshot to ``target`` (whole or not at all)."""
+
+    @abstractmethod
+    def check(self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None) -> list[Finding]:
+        """Structure (and with ``share=(n, M)`` read that share of the packs back); every damage of RESTIC.md 3.4 by name.
+
+        Includes what restic does not see but the store shows: objects whose content is not their name.
+        Findings on packs already carry ``files`` and, in ``sets``, the *snapshot ids* they reach.
+        """
+
+    @abstractmethod
+    def locks(self) -> list[LockInfo]: ...
+
+    @abstractmethod
+    def unlock_stale(self) -> list[LockInfo]:
+        """Remove locks of dead processes of this host; returns what was removed. Costs nothing where there is no lock."""

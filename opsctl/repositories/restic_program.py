@@ -1,0 +1,137 @@
+"""The restic program: how it is called, with which environment, and which versions are taken."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from opsctl.errors import ProgramFailed
+from opsctl.model.secrets import SecretRef
+from opsctl.shells.interface import Result, Session, Shell, Word
+from opsctl.shells.secrets import read_secret
+
+OLDEST = (0, 17)    # the first with the exit codes 10, 11 and 12 and with --stdin-from-command in JSON
+_SECRETS = ("RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_FROM_PASSWORD")
+_accepted: dict[tuple[str, str], tuple[int, ...]] = {}   # by (shell, program): asked once per process
+
+
+class Program:
+    """Calls restic for one repository. ``calls`` counts those that open it (half a second of scrypt each)."""
+
+    def __init__(
+        self, shell: Shell, program: str, url: str, *, password: SecretRef, rest_user: str | None,
+        rest_secret: SecretRef | None, cacert: str | None, cache_dir: Path | None, time_limit: float,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.shell = shell
+        self.program = program
+        self.url = url
+        self.time_limit = time_limit
+        self.calls = 0
+        self.options: tuple[str, ...] = ()
+        self.key: str | None = None   # tried first: a planted key must not stop us, another must not cost half a second
+        self._password = password
+        self._rest_user = rest_user
+        self._rest_secret = rest_secret
+        self._cacert = cacert
+        self._cache_dir = cache_dir
+        self._environment = dict(environment)
+        self._known: dict[SecretRef, str] = {}
+
+    def run(
+        self, words: Sequence[Word], *, env: Mapping[str, str] | None = None, timeout: float | None = None,
+        on_line: Callable[[bytes], None] | None = None, cwd: str | None = None,
+    ) -> Result:
+        """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for work that takes hours."""
+        argv = self._argv(words)
+        limit = None if timeout == 0 else timeout or self.time_limit
+        return self.shell.run(argv, env={**self.environment(), **(env or {})}, timeout=limit, accept=None,
+                              on_line=on_line, cwd=cwd)
+
+    def open(self, words: Sequence[Word]) -> Session:
+        """Start restic and read its output as it comes."""
+        argv = self._argv(words)
+        return self.shell.open(argv, env=self.environment())
+
+    def environment(self) -> dict[str, str]:
+        """Everything secret that restic needs, and how often it reports. Raises Refused."""
+        env = {**self._environment, "RESTIC_REPOSITORY": self.url, "RESTIC_PROGRESS_FPS": "1",
+               "RESTIC_PASSWORD": self.secret(self._password)}
+        if self.key is not None:
+            env["RESTIC_KEY_HINT"] = self.key
+        if self._rest_user is not None:
+            env["RESTIC_REST_USERNAME"] = self._rest_user
+        if self._rest_secret is not None:
+            env["RESTIC_REST_PASSWORD"] = self.secret(self._rest_secret)
+        if self._cacert is not None:
+            env["RESTIC_CACERT"] = self._cacert
+        if self._cache_dir is not None:
+            env["RESTIC_CACHE_DIR"] = str(self._cache_dir)
+        return env
+
+    def as_source(self) -> dict[str, str]:
+        """The environment that lets another call read this repository as ``--from-repo``.
+
+        Its rest-server login goes into the URL, since the variables for it are the other repository's.
+        """
+        url = self.url
+        if url.startswith("rest:") and self._rest_user is not None:
+            login = f"{quote(self._rest_user, safe='')}:{quote(self.rest_password(), safe='')}"
+            url = re.sub(r"://(?:[^/@]*@)?", f"://{login}@".replace("\\", r"\\"), url, count=1)
+        return {**self._environment, "RESTIC_FROM_REPOSITORY": url,
+                "RESTIC_FROM_PASSWORD": self.secret(self._password)}
+
+    def rest_password(self) -> str:
+        return self.secret(self._rest_secret) if self._rest_secret is not None else ""
+
+    def secret(self, ref: SecretRef) -> str:
+        """A secret, read once: a command may ask a person for it."""
+        if ref not in self._known:
+            self._known[ref] = read_secret(ref, self.shell).reveal()
+        return self._known[ref]
+
+    def as_child(self, argv: Sequence[Word], errors: Path) -> list[Word]:
+        """A command for restic to start: without restic's secrets, its complaints in a file.
+
+        restic passes a command's standard error on, but drops what it has not read when the command fails.
+        """
+        hidden = [*_SECRETS, *self._environment]
+        return ["/bin/sh", "-c", f'unset {" ".join(hidden)}; errors=$1; shift; exec "$@" 2>"$errors"', "sh",
+                str(errors), *argv]
+
+    def _argv(self, words: Sequence[Word]) -> list[Word]:
+        self.version()
+        self.calls += 1
+        return [self.program, *self.options, *words]
+
+    def version(self) -> tuple[int, ...]:
+        """restic's version; ProgramFailed where it is missing or too old. Opens no repository."""
+        key = (self.shell.name, self.program)
+        if key not in _accepted:
+            result = self.shell.run([self.program, "version", "--json"], timeout=30, accept=None)
+            found = _version(result.text)
+            if result.code or not found:
+                raise ProgramFailed(f"{self.program} does not say its version like restic does",
+                                    hint="install restic 0.17 or newer: opsctl doctor --fix")
+            if found < OLDEST:
+                raise ProgramFailed(f"{self.program} is restic {_dotted(found)}; opsctl needs {_dotted(OLDEST)} or newer",
+                                    hint="opsctl doctor --fix installs one")
+            _accepted[key] = found
+        return _accepted[key]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    try:
+        text = json.loads(text)["version"]
+    except (ValueError, KeyError, TypeError):
+        match = re.search(r"restic (\S+)", text)   # before 0.17 `--json` was ignored here
+        text = match[1] if match else ""
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in match.groups() if part) if match else ()
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

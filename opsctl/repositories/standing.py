@@ -1,0 +1,114 @@
+"""How a backup stands, in one small value that ``status`` can show without asking a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from opsctl.model import shares
+from opsctl.model.due import due, overdue, words
+from opsctl.model.sets import GOOD, INCOMPLETE
+from opsctl.model.snapshots import parse_time
+from opsctl.repositories.history import Holdings
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One backup at the last look (``checked``). Times are RFC 3339; ``states`` counts sets by state.
+
+    ``read_since``: everything in the repository was read back after this time; None where something never was.
+    ``damage``: what the last verification found and no later one has cleared.
+    """
+
+    backup: str
+    repository: str
+    checked: str
+    newest: str | None
+    newest_time: str | None
+    first_time: str | None
+    states: Mapping[str, int]
+    bytes: int
+    unfinished: str | None
+    read_since: str | None
+    verified: str | None
+    damage: int
+
+
+def standing(
+    backup: str, repository: str, holdings: Holdings, trusted: Collection[str], term: timedelta, now: datetime
+) -> Standing:
+    """Sum a look up."""
+    sets = holdings.judgement.of(backup)
+    good = [view for view in sets if view.state == GOOD and view.time is not None]
+    newest = max(good, key=lambda view: view.time or now, default=None)
+    states: dict[str, int] = {}
+    for view in sets:
+        states[view.state] = states.get(view.state, 0) + 1
+    later = [view.id for view in sets if view.state == INCOMPLETE and newest is not None
+             and view.time is not None and newest.time is not None and view.time > newest.time]
+    records = holdings.verifications(trusted)
+    read = _read_since(records, term)
+    return Standing(
+        backup=backup, repository=repository, checked=now.isoformat(),
+        newest=newest.id if newest else None, newest_time=_stamp(newest.time if newest else None),
+        first_time=_stamp(min((view.time for view in good if view.time), default=None)),
+        states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
+        read_since=_stamp(read), verified=records[-1]["time"] if records else None,
+        damage=len(records[-1]["findings"]) if records else 0,
+    )
+
+
+def _read_since(records: list[Mapping[str, Any]], term: timedelta) -> datetime | None:
+    whole = [parse_time(record["time"]) for record in records
+             if record.get("total") == 1 and record.get("shares") == [1] and not record.get("damaged")]
+    rotating = shares.oldest_unread(records, term)
+    return max([*whole, *([rotating] if rotating else [])], default=None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person is told: ``word`` (``ok due overdue never unverified damaged unknown``) and why."""
+
+    word: str
+    because: str
+    late: bool
+
+
+def verdict(found: Standing | None, every: timedelta, term: timedelta, now: datetime) -> Verdict:
+    """Judge a standing now. ``late`` ones make ``status`` exit 5."""
+    if found is None:
+        return Verdict("never", "never ran, as far as this machine knows", True)
+    newest = parse_time(found.newest_time) if found.newest_time else None
+    late = overdue(newest, every, now)
+    if newest is None:
+        return Verdict("never", "no good set in the repository", True)
+    if found.damage:
+        return Verdict("damaged", f"the last verification found {found.damage} damages", True)
+    if late:
+        more = f"; set {found.unfinished} did not finish" if found.unfinished else ""
+        return Verdict("overdue", late + more, True)
+    since = parse_time(found.read_since or found.first_time or found.newest_time or found.checked)
+    if now - since > term + timedelta(days=1):
+        what = "was never read back whole" if found.read_since is None else f"was last read back {words(now - since)} ago"
+        return Verdict("unverified", f"the data {what}, asked for every {words(term)}", True)
+    soon = due(newest, every, now)
+    return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(now - newest)} old", False)
+
+
+def as_dict(found: Standing) -> dict[str, Any]:
+    """JSON-able form, for the catalogue."""
+    return asdict(found)
+
+
+def from_dict(raw: Mapping[str, Any]) -> Standing | None:
+    """Read it back; None for another version's."""
+    try:
+        return Standing(**raw)
+    except TypeError:
+        return None
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
