@@ -1,0 +1,1 @@
+"""What shows that restored data is right; one file a kind."""

@@ -1,0 +1,156 @@
+"""What a source promises: to be checked, captured with its proof from one consistent point, and brought back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from opsctl.model.snapshots import Snapshot
+from opsctl.repositories.interface import OnProgress, Repository
+
+#: How many paths a Problem names; the rest is a number.
+LISTED = 100
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something a backup lacks. ``code`` is the exit code it stands for (3 missing or unreadable, 20, 12, 13).
+
+    ``acceptable`` ones (a path missing on purpose, a tree that shrank) a person may accept by name; others not.
+    """
+
+    code: int
+    message: str
+    hint: str | None = None
+    paths: tuple[str, ...] = ()
+    more_paths: int = 0
+    acceptable: bool = False
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One source in the repository, with the proof that a restore is compared with. All of it JSON-able.
+
+    ``proof`` always has ``kind`` (``files``, ``rows``) and ``algorithm``; its other keys belong to the kind.
+    """
+
+    snapshot: str
+    proof: Mapping[str, Any]
+    files: int
+    bytes: int
+    data_added: int
+    data_added_packed: int
+    seconds: float
+    paths: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where restored data is not what was backed up."""
+
+    where: str
+    expected: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a capture gets from its run. ``scratch`` is an empty private directory that is removed afterwards."""
+
+    repository: Repository
+    tags: tuple[str, ...]
+    host: str
+    now: datetime
+    scratch: Path
+    parent: str | None = None
+    previous: Mapping[str, Any] | None = None
+    on_progress: OnProgress | None = None
+
+
+class Source(ABC):
+    """One thing to back up. Constructors only store."""
+
+    kind: ClassVar[str]
+    name: str
+
+    @abstractmethod
+    def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
+        """Before: what is missing now. ``previous`` is this source's entry in the last good set, or None. Reads only.
+
+        ``previous`` has at least ``files``, ``bytes``, ``proof``. Needs no ``capture`` after it; ``capture`` looks anew.
+        """
+
+    @abstractmethod
+    def capture(self, context: Context) -> Captured:
+        """Take snapshot and proof; looks again afterwards and puts what it misses into ``problems``.
+
+        Raises OpsError where there is no usable snapshot (dump died, wrong password); then nothing is left.
+        """
+
+    def look_again(self, captured: Captured, snapshot: Snapshot) -> list[Problem]:
+        """After: what the snapshot, as the repository lists it, does not hold although it was given to restic.
+
+        restic 0.18 ends with 0 where a path has vanished between our look and its own.
+        """
+        lost = tuple(sorted(set(captured.paths) - set(snapshot.paths)))
+        if not lost:
+            return []
+        return [Problem(3, f"not in the snapshot: {', '.join(lost[:LISTED])}", hint="did it vanish during the backup?",
+                        paths=lost[:LISTED], more_paths=max(0, len(lost) - LISTED), acceptable=True)]
+
+    @abstractmethod
+    def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
+        """Compare files restored below ``place`` with the entry (count, bytes, hash, as far as the kind knows)."""
+
+
+class Database(Source):
+    """A source that is loaded into a server to be used."""
+
+    @abstractmethod
+    def load(self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+        """Load ``dump`` into a new database ``database``. SafetyRefusal where it exists; ProgramFailed where the server is older.
+
+        ``server`` overrides where (keys ``server port user``); the default is where the source is.
+        """
+
+    @abstractmethod
+    def prove(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> list[Difference]:
+        """Compute the proof in ``database`` and compare it, table by table."""
+
+    @abstractmethod
+    def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool: ...
+
+    @abstractmethod
+    def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None: ...
+
+    @abstractmethod
+    def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        """Drop a database that a restore of ours made and did not finish. Refuses a name without ``_opsctl_``."""
+
+
+def shrunken(previous: Mapping[str, Any] | None, files: int, bytes_: int) -> list[Problem]:
+    """A source that has less than half of what the last good set held of it."""
+    if previous is None:
+        return []
+    before = {"files": int(previous.get("files") or 0), "bytes": int(previous.get("bytes") or 0)}
+    fallen = [f"{now:,} {what} where the last set had {before[what]:,}"
+              for what, now in (("files", files), ("bytes", bytes_)) if now * 2 < before[what]]
+    if not fallen:
+        return []
+    return [Problem(3, f"less than half is left: {', '.join(fallen)}",
+                    hint="is everything mounted, and was nothing deleted?", acceptable=True)]
+
+
+def difference(where: str, expected: Any, found: Any) -> Sequence[Difference]:
+    """No difference or one."""
+    return () if expected == found else (Difference(where, expected, found),)

@@ -1,0 +1,184 @@
+"""Files and folders of this machine as a source."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from opsctl.errors import Partial
+from opsctl.model.snapshots import BackupSummary
+from opsctl.proofs import files
+from opsctl.shells.interface import Shell
+from opsctl.sources.interface import LISTED, Captured, Context, Difference, Problem, Source, shrunken
+
+#: What a file system that was just made holds by itself.
+_NOTHING = frozenset({"lost+found"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One configured path as it is now. ``trouble`` is the system's word where it could not be looked at."""
+
+    path: str
+    kind: str        # missing, folder, link, file
+    empty: bool = False
+    mounted: bool = False
+    trouble: str = ""
+
+
+class Paths(Source):
+    """What restic makes of ``paths``, held against what was configured and what was there last time.
+
+    ``marker`` is a file that has to be there: absolute, or below each of the folders. ``mountpoint`` names what has
+    to be a mount point: True for every path, or those given. ``at_least`` has ``files`` and ``bytes``.
+    """
+
+    kind: ClassVar[str] = "paths"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        paths: Sequence[str],
+        exclude: Sequence[str] = (),
+        at_least: Mapping[str, int | None] | None = None,
+        marker: str | None = None,
+        mountpoint: bool | str | Sequence[str] | None = None,
+        shell: Shell | None = None,
+    ) -> None:
+        self.name = name
+        self.paths = tuple(paths)
+        self.exclude = tuple(exclude)
+        self.at_least = at_least
+        self.marker = marker
+        self.mountpoint = mountpoint
+        self.shell = shell
+
+    def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
+        return [
+            *self._unmounted(),
+            *self._unmarked(),
+            *problems_before([look(path) for path in self.paths], previous),
+        ]
+
+    def capture(self, context: Context) -> Captured:
+        seen = [look(path) for path in self.paths]
+        there = [each.path for each in seen if each.kind != "missing"]
+        before = [*self._unmounted(), *self._unmarked(), *problems_before(seen, context.previous)]
+        if not there:
+            raise Partial("; ".join(problem.message for problem in before) or "no path is configured", where=self.name,
+                          hint=next((problem.hint for problem in before if problem.hint), None),
+                          details={"paths": list(self.paths)})
+        summary = context.repository.backup_paths(
+            there, excludes=self.exclude, tags=context.tags, host=context.host, parent=context.parent,
+            on_progress=context.on_progress)
+        if summary.snapshot is None:
+            raise Partial("restic kept no snapshot", where=self.name, details={"paths": there})
+        proof = files.proof(summary.files, summary.bytes)
+        empty = [each.path for each in seen if each.empty]
+        if empty:
+            proof["empty"] = empty
+        return Captured(
+            snapshot=summary.snapshot,
+            proof=proof,
+            files=summary.files,
+            bytes=summary.bytes,
+            data_added=summary.data_added,
+            data_added_packed=summary.data_added_packed,
+            seconds=summary.seconds,
+            paths=tuple(os.path.normpath(path) for path in there),
+            excluded=self.exclude,
+            problems=(*before, *problems_after(summary, self.at_least, context.previous)),
+        )
+
+    def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
+        return list(files.compare(entry["proof"], files.count(place)))
+
+    def _unmounted(self) -> list[Problem]:
+        wanted: Sequence[str] = ()
+        if self.mountpoint is True:
+            wanted = self.paths
+        elif isinstance(self.mountpoint, str):
+            wanted = (self.mountpoint,)
+        elif self.mountpoint:
+            wanted = self.mountpoint
+        return [Problem(3, f"{path} is not a mount point", hint=f"mount {path}", paths=(path,), acceptable=True)
+                for path in wanted if not os.path.ismount(path)]
+
+    def _unmarked(self) -> list[Problem]:
+        if not self.marker:
+            return []
+        places = [self.marker] if os.path.isabs(self.marker) else [
+            os.path.join(path, self.marker) for path in self.paths if os.path.isdir(path) or not os.path.lexists(path)]
+        return [Problem(3, f"the marker {place} is missing", hint="is the right file system mounted there?",
+                        paths=(place,), acceptable=True)
+                for place in places if not os.path.lexists(place)]
+
+
+def look(path: str) -> Seen:
+    """How one path is now; a link is not followed, since restic does not follow it either."""
+    path = os.path.normpath(path)
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Seen(path, "missing")
+    except OSError as error:
+        return Seen(path, "missing", trouble=error.strerror or str(error))
+    if stat.S_ISLNK(mode):
+        return Seen(path, "link")
+    if not stat.S_ISDIR(mode):
+        return Seen(path, "file")
+    try:
+        with os.scandir(path) as entries:
+            empty = all(entry.name in _NOTHING for entry in entries)
+    except OSError:      # restic will say so, and then it is in the summary
+        empty = False
+    return Seen(path, "folder", empty=empty, mounted=os.path.ismount(path))
+
+
+def problems_before(seen: Sequence[Seen], previous: Mapping[str, Any] | None) -> list[Problem]:
+    """What is wrong with the configured paths as they were found."""
+    found = []
+    known_empty = () if previous is None else previous.get("proof", {}).get("empty", ())
+    for each in seen:
+        if each.kind == "missing" and each.trouble:
+            found.append(Problem(3, f"{each.path} cannot be looked at: {each.trouble}",
+                                 hint="may this user read it?", paths=(each.path,), acceptable=True))
+        elif each.kind == "missing":
+            found.append(Problem(3, f"{each.path} does not exist", hint="is it mounted, and is the path right?",
+                                 paths=(each.path,), acceptable=True))
+        elif each.kind == "link":
+            found.append(Problem(3, f"{each.path} is a symbolic link, and only the link would be saved",
+                                 hint=f"name what it points to: {os.path.realpath(each.path)}",
+                                 paths=(each.path,), acceptable=True))
+        elif each.empty and each.path not in known_empty:
+            what = "an empty mount point" if each.mounted else "empty"
+            found.append(Problem(3, f"{each.path} is {what}", hint="is the right file system mounted there?",
+                                 paths=(each.path,), acceptable=True))
+    return found
+
+
+def problems_after(
+    summary: BackupSummary, at_least: Mapping[str, int | None] | None, previous: Mapping[str, Any] | None,
+) -> list[Problem]:
+    """What is wrong with what restic saved."""
+    found = []
+    if summary.unreadable:
+        paths = tuple(path for path, _ in summary.unreadable[:LISTED])
+        first, why = summary.unreadable[0]
+        number = len(summary.unreadable)
+        found.append(Problem(3, f"{number:,} could not be read, first {first}: {why}",
+                             hint="may this user read it? A file that vanished meanwhile is named here too",
+                             paths=paths, more_paths=number - len(paths), acceptable=True))
+    for what, least in (at_least or {}).items():
+        have = {"files": summary.files, "bytes": summary.bytes}[what]
+        if least is not None and have < least:
+            found.append(Problem(3, f"{have:,} {what}, and at least {least:,} are expected", acceptable=True))
+    if not summary.files:
+        found.append(Problem(3, "not a single file was backed up", hint="is everything mounted?"))
+        return found
+    return found + shrunken(previous, summary.files, summary.bytes)

@@ -1,0 +1,194 @@
+"""One PostgreSQL database as a source: its dump, the roles and grants it needs, and its proof, from one point."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from opsctl import programs
+from opsctl.errors import OpsError, ProgramFailed
+from opsctl.model.secrets import SecretRef
+from opsctl.proofs import rows
+from opsctl.shells.interface import Shell
+from opsctl.sources import guarded, postgresql_access, postgresql_load, postgresql_proof, postgresql_roles
+from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
+from opsctl.sources.postgresql_session import LOCK_WITHIN, Address, Psql, credentials
+
+_OLDEST = 130000
+
+
+class Postgresql(Database):
+    """``database`` on ``server`` (address or folder of the socket; None: libpq's default), read as role ``user``.
+
+    ``proof``: ``full`` (rows and checksums), ``counts`` (rows), ``off`` (the restored copy is not compared).
+    """
+
+    kind: ClassVar[str] = "postgresql"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        database: str,
+        user: str | None = None,
+        server: str | None = None,
+        port: int | None = None,
+        password: SecretRef | None = None,
+        proof: str = "full",
+        shell: Shell,
+    ) -> None:
+        self.name = name
+        self.database = database
+        self.address = Address(server, port, user)
+        self.password = password
+        self.level = proof
+        self.shell = shell
+
+    @property
+    def filename(self) -> str:
+        return f"{self.name}.sql"
+
+    def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
+        try:
+            with self._session() as (psql, _):
+                self._ready(psql)
+        except OpsError as error:
+            if error.code == 130:
+                raise
+            return [Problem(error.code, error.message, hint=error.hint)]
+        return []
+
+    def capture(self, context: Context) -> Captured:
+        with self._session(context.scratch) as (psql, environment):
+            program, program_version = self._ready(psql)
+            postgresql_proof.begin(psql)
+            snapshot = postgresql_proof.export_snapshot(psql)
+            known = postgresql_proof.facts(psql)
+            standing = postgresql_proof.sequences(psql) if self.level != rows.OFF else {}
+            header = context.scratch / f"{self.filename}.header"
+            header.write_bytes(postgresql_roles.header(psql))
+            # Tablespaces are places on the old server's disks; the dump must load where they are not.
+            argv = [program, "--format=plain", f"--snapshot={snapshot}", "--no-tablespaces", "--no-password",
+                    f"--lock-wait-timeout={LOCK_WITHIN * 1000}", f"--dbname={self.address.conninfo(self.database)}"]
+            dumped = guarded.store(
+                context, ["--prefix", str(header), "--", *argv], filename=self.filename,
+                options=["--trailer", postgresql_load.TRAILER], env=_without_encoding(environment),
+                prove=lambda: postgresql_proof.rows(psql, self.level), cancel=psql.cancel)
+        written = int(dumped.report["bytes"])
+        if dumped.summary.bytes != written:
+            raise ProgramFailed(f"the dump has {written:,} bytes and restic saved {dumped.summary.bytes:,}")
+        proof = postgresql_proof.proof(self.level, known, standing, dumped.proven)
+        return Captured(
+            snapshot=dumped.snapshot,
+            proof=proof,
+            files=1,
+            bytes=written,
+            data_added=dumped.summary.data_added,
+            data_added_packed=dumped.summary.data_added_packed,
+            seconds=dumped.summary.seconds,
+            paths=(f"/{self.filename}",),
+            versions={"postgresql": postgresql_load.shown(known["server_version"]), "pg_dump": program_version},
+            problems=tuple(shrunken(context.previous, 1, written)),
+        )
+
+    def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
+        dump = self._dump(entry, place)
+        if not dump.is_file():
+            return [Difference(dump.name, "the dump", "missing")]
+        found = list(difference(f"{dump.name}, bytes", entry["bytes"], dump.stat().st_size))
+        try:
+            postgresql_load.check_whole(dump)
+        except OpsError as error:
+            found.append(Difference(dump.name, "a whole dump", error.message))
+        return found
+
+    def load(self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+        with credentials(self.shell, self.password) as environment:
+            postgresql_load.load(self.shell, self.address.override(server), environment, dump, entry["proof"], database)
+
+    def prove(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> list[Difference]:
+        expected = entry["proof"]
+        if not rows.is_proof(expected):
+            return []
+        with credentials(self.shell, self.password) as environment, \
+                Psql(self.shell, self.address.override(server), database, environment) as psql:
+            postgresql_proof.begin(psql)
+            known, standing = postgresql_proof.facts(psql), postgresql_proof.sequences(psql)
+            level = expected["level"]
+            actual = postgresql_proof.proof(level, known, standing, postgresql_proof.rows(psql, level))
+        return rows.compare(expected, actual)
+
+    def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+        with credentials(self.shell, self.password) as environment:
+            return postgresql_load.exists(self.shell, self.address.override(server), environment, database)
+
+    def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None:
+        with credentials(self.shell, self.password) as environment:
+            postgresql_load.rename(self.shell, self.address.override(server), environment, old, new)
+
+    def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        with credentials(self.shell, self.password) as environment:
+            postgresql_load.drop(self.shell, self.address.override(server), environment, database)
+
+    def _dump(self, entry: Mapping[str, Any], place: Path) -> Path:
+        paths = entry.get("paths") or (f"/{self.filename}",)
+        return place / str(paths[0]).lstrip("/")
+
+    @contextmanager
+    def _session(self, scratch: Path | None = None) -> Iterator[tuple[Psql, dict[str, str]]]:
+        with credentials(self.shell, self.password, scratch) as environment, \
+                Psql(self.shell, self.address, self.database, environment) as psql:
+            yield psql, environment
+
+    def _ready(self, psql: Psql) -> tuple[str, str]:
+        """Everything that would fail later, asked first; the pg_dump to use and its version."""
+        server = int(psql.one("current_setting('server_version_num')"))
+        if server < _OLDEST:
+            raise ProgramFailed(f"the server is PostgreSQL {postgresql_load.shown(server)}, older than "
+                                f"{postgresql_load.shown(_OLDEST)}, the oldest that opsctl knows")
+        program = self._pg_dump(server)
+        postgresql_access.check(psql, self.address)
+        return program
+
+    def _pg_dump(self, server: int) -> tuple[str, str]:
+        """Of the server's own version where there is one, else a newer one; an older one cannot read the server.
+
+        A newer one writes settings that the server's own version does not know.
+        """
+        major = server // 10000
+        newest: tuple[str, str] | None = None
+        for candidate in (programs.find("pg_dump") or "pg_dump", f"/usr/lib/postgresql/{major}/bin/pg_dump",
+                          f"/usr/pgsql-{major}/bin/pg_dump"):
+            found = self._version(candidate)
+            if found is None:
+                continue
+            if _major(found) == major:
+                return candidate, found
+            newest = max(newest or (candidate, found), (candidate, found), key=lambda each: _major(each[1]))
+        shown = postgresql_load.shown(server)
+        if newest is None:
+            raise ProgramFailed("pg_dump is not installed", hint="opsctl doctor --fix installs it")
+        if _major(newest[1]) < major:
+            raise ProgramFailed(f"pg_dump is {newest[1]} and the server is PostgreSQL {shown}: a dump needs one of {major} or newer",
+                                hint=f"install postgresql-client-{major}")
+        return newest
+
+    def _version(self, program: str) -> str | None:
+        try:
+            result = self.shell.run([program, "--version"], timeout=20, accept=None)
+        except ProgramFailed:
+            return None
+        match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)*)", result.text)
+        return match[1] if match and not result.code else None
+
+
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
+def _without_encoding(environment: Mapping[str, str]) -> dict[str, str]:
+    """The dump goes in the database's own encoding, whatever we talk in."""
+    return {name: value for name, value in environment.items() if name != "PGCLIENTENCODING"}
