@@ -1,0 +1,280 @@
+"""``opsctl backup``: make repositories, take sets, look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from opsctl.cli import places
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.session import of
+from opsctl.errors import OpsError, SafetyRefusal
+
+if TYPE_CHECKING:
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
+    from opsctl.model.sets import SetView
+    from opsctl.wiring import Site
+
+app = typer.Typer(help="Make repositories, take sets, look at them.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="names of backups; all if none is given")]
+
+
+@app.command("init")
+def init(
+    context: typer.Context,
+    repositories: Annotated[list[str] | None, typer.Argument(
+        metavar="[REPOSITORY]...", help="names of repositories; all if none is given")] = None,
+    trust: places.Trust = None,
+) -> Report:
+    """Make the repositories that do not exist yet, and pin their ids.
+
+    Nothing else ever makes one: a known repository that is gone is damage, never a fresh start.
+    """
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session)
+    if trust:
+        _trust_for_good(site, trust, session)
+    names = _known(repositories, site.config.repositories, "repository")
+
+    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
+        for one in tally.results:
+            if one.result:
+                out.line(f"{one.item}: {str(one.result['id'])[:8]} at {one.result['place']} "
+                         f"({'made' if one.outcome == 'changed' else 'was there'})")
+        if tally.exit_code == 0:
+            out.line("keep the repository passwords and this fingerprint in two safe places, away from this machine:")
+            out.line(f"  {site.own_fingerprint or 'no signing key yet: opsctl init'}")
+
+    return carry_out(session, site, "backup-init", {"repositories": names}, subject="init", text=text)
+
+
+def _trust_for_good(site: Site, fingerprints: Sequence[str], session: Any) -> None:
+    from opsctl.repositories.history import write_whole
+
+    path = site.keys_directory / "trusted"
+    old = path.read_text() if path.exists() else ""
+    new = [found for found in fingerprints if found not in old.split()]
+    if not new or session.dry_run:
+        return
+    for found in new:
+        if not session.confirm(f"take sets signed by {found} for good from now on?"):
+            raise SafetyRefusal("nothing was changed")
+    write_whole(path, (old + "".join(f"{found} since {site.clock():%Y-%m-%d}\n" for found in new)).encode())
+    site.journal.append("keys.trusted", {"fingerprints": new})
+
+
+@app.command("run")
+def run(
+    context: typer.Context,
+    names: Names = None,
+    due: Annotated[bool, typer.Option("--due", help="only what is due; for cron and timers, every hour")] = False,
+    force: Annotated[bool, typer.Option("--force", help="a new set even where none is due (the default without --due)")] = False,
+    accept: Annotated[list[str] | None, typer.Option(
+        "--accept", metavar="SOURCE", help="take this source as it is this once, though it lacks something")] = None,
+    wait: places.Wait = None,
+) -> Report:
+    """Take a set of each backup: every source, its proof, and last the signed manifest.
+
+    A set without its manifest is incomplete and is never counted. Exit 3: some source is missing something.
+    """
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.wiring import refuse_unsigned
+
+    session = of(context)
+    site = open_site(session, wait=wait)
+    chosen = _known(names, site.config.backups, "backup")
+    sources = {source for name in chosen for source in site.config.backups[name].sources}
+    for source in accept or ():
+        _known([source], sources, "source")
+    if not session.dry_run:
+        refuse_unsigned(site)
+    subject = chosen[0] if len(chosen) == 1 else "backup"
+    inputs = {"backups": chosen, "when": "due" if due and not force else "always", "accept": list(accept or ())}
+
+    def result(tally: Tally) -> Mapping[str, Any]:
+        return {"backups": {one.item: {**one.result, "outcome": one.outcome, "because": one.because}
+                            for one in tally.results}}
+
+    report = carry_out(session, site, "backup", inputs, subject=subject, text=_write_run, result=result)
+    if not session.dry_run:
+        remember(site, chosen)
+    return report
+
+
+def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    from opsctl.model.due import words
+    from opsctl.model.quantities import format_size
+    from opsctl.model.snapshots import parse_time
+
+    for one in tally.results:
+        found = one.result
+        if one.outcome == "changed":
+            out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}", Tone.GOOD))
+            for name, entry in found["sources"].items():
+                out.line(f"  {name}: {entry['files']} files, {format_size(entry['bytes'])}, "
+                         f"{format_size(entry['data_added_packed'])} added, {entry['seconds']:.1f} s")
+        elif one.outcome == "ok":
+            newest = found.get("newest_time")
+            age = f"; the newest set is {words(plan.now - parse_time(newest))} old" if newest else ""
+            out.line(f"{one.item}: nothing is due{age}")
+        elif one.outcome == "skipped":
+            out.line(Mark(f"{one.item}: left alone: {one.because}", Tone.QUIET))
+        else:
+            kept = ", ".join(found.get("sources", ())) if found else ""
+            out.line(Mark(f"{one.item}: no whole set this time{f'; in the repository: {kept}' if kept else ''}", Tone.BAD))
+
+
+def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
+    """Look at the repositories of these backups once and keep how they stand, for ``status``."""
+    from opsctl.actions.verify import read_term
+    from opsctl.repositories.standing import as_dict, standing
+
+    errors: list[OpsError] = []
+    by_home: dict[str, list[str]] = {}
+    for name in backups:
+        by_home.setdefault(site.config.backups[name].repository, []).append(name)
+    for home, names in by_home.items():
+        history = site.history(home)
+        try:
+            holdings = history.look(site.clock())
+        except OpsError as error:
+            errors.append(error)
+            continue
+        term = read_term(site.config, home)
+        for name in names:
+            site.catalogue.put_standing(name, as_dict(
+                standing(name, home, holdings, history.trusted, term, site.clock())))
+    return errors
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    names: Names = None,
+    repository: places.RepositoryUrl = None,
+    password_file: places.PasswordFile = None,
+    user: places.RestUser = None,
+    secret_file: places.SecretFile = None,
+    cacert: places.CaCert = None,
+    trust: places.Trust = None,
+) -> Report:
+    """The sets that stand in the repositories, with what is wrong with each.
+
+    Works from any machine: with --repository and --password-file no configuration is needed.
+    """
+    from opsctl.cli.work import local_time, open_site
+    from opsctl.model.quantities import format_size
+
+    session = of(context)
+    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    found, warnings, errors = _sets(site, names)
+
+    def text(out: Out) -> None:
+        tone = {"good": Tone.GOOD, "incomplete": Tone.WARN, "foreign": Tone.WARN, "future": Tone.WARN}
+        out.table(Table(
+            ("backup", "set", "time", "state", Column("size", right=True), Column("added", right=True),
+             Column("remark", flexible=True)),
+            [(view.backup, view.id, local_time(site, view.time), Mark(view.state, tone.get(view.state, Tone.BAD)),
+              format_size(view.bytes) if view.record else "", format_size(view.added) if view.record else "",
+              "; ".join(view.reasons)) for view in found],
+            empty="no sets",
+        ))
+
+    if names and not session.dry_run and not repository:
+        remember(site, [name for name in names if name in site.config.backups])
+    return Report(result={"sets": [places.describe(view) for view in found]}, text=text, warnings=warnings,
+                  errors=errors)
+
+
+def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[str], list[OpsError]]:
+    homes = dict.fromkeys(site.home(name) for name in names) if names else dict.fromkeys(site.config.repositories)
+    found: list[SetView] = []
+    warnings: list[str] = []
+    errors: list[OpsError] = []
+    for home in homes:
+        history = site.history(home)
+        try:
+            holdings = history.look(site.clock())
+        except OpsError as error:
+            if error.details.get("kind") == "config-missing" and history.pinned() is None and not names:
+                warnings.append(f"repository {home} does not exist yet: opsctl backup init {home}")
+            else:
+                errors.append(error)
+            continue
+        found += [view for view in holdings.judgement.sets if not names or view.backup in names]
+        warnings += [finding.message for finding in (*holdings.junk, *holdings.judgement.findings) if not finding.sets]
+    return found, warnings, errors
+
+
+@app.command("show")
+def show(
+    context: typer.Context,
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of a set")],
+    repository: places.RepositoryUrl = None,
+    password_file: places.PasswordFile = None,
+    user: places.RestUser = None,
+    secret_file: places.SecretFile = None,
+    cacert: places.CaCert = None,
+    trust: places.Trust = None,
+) -> Report:
+    """One set: its sources, proofs, times, and who signed it."""
+    from opsctl.cli.work import local_time, open_site
+    from opsctl.model.quantities import format_size
+
+    session = of(context)
+    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    sets, warnings, errors = _sets(site, None)
+    found = [view for view in sets if view.id == set_id]
+    if not found:
+        raise SafetyRefusal(f"there is no set {set_id}", hint="opsctl backup list") if not errors else errors[0]
+
+    def text(out: Out) -> None:
+        for view in found:
+            out.heading(f"{view.backup} {view.id}")
+            out.facts({"state": view.state, "time": local_time(site, view.time), "signed by": view.signer or "nobody",
+                       "taken by": str(view.record.get("host", "")), "run": str(view.record.get("run", ""))})
+            out.lines([Mark(reason, Tone.WARN) for reason in view.reasons])
+            out.table(Table(
+                ("source", "kind", "snapshot", Column("files", right=True), Column("size", right=True),
+                 Column("proof", flexible=True)),
+                [(name, entry["kind"], entry["snapshot"][:8], str(entry["files"]), format_size(entry["bytes"]),
+                  _proof(entry["proof"])) for name, entry in view.sources.items()],
+                empty="no manifest, so nothing is known of its sources",
+            ))
+            for name, entry in view.sources.items():
+                out.lines([Mark(f"{name}: accepted although {message}", Tone.WARN)
+                           for message in entry.get("accepted", ())])
+
+    described = [{**places.describe(view), "record": dict(view.record)} for view in found]
+    return Report(result={"sets": described}, text=text, warnings=warnings)
+
+
+def _proof(proof: Mapping[str, Any]) -> str:
+    if proof.get("kind") == "rows":
+        tables = proof.get("tables", {})
+        rows = sum(found.get("rows", 0) for found in tables.values())
+        return f"{len(tables)} tables, {rows} rows ({proof.get('level', 'full')})"
+    return f"{proof.get('files')} files, {proof.get('bytes')} bytes, and the tree's hash"
+
+
+def _known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
+    from opsctl.errors import UsageError
+    from opsctl.model.fields import meant
+
+    if not names:
+        if not known:
+            raise UsageError(f"the configuration holds no {what}", hint="opsctl init, or configs/README.md")
+        return list(known)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no {what} {name!r}{meant(name, known)}", hint=f"there are: {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+__all__ = ["app", "remember"]

@@ -1,0 +1,86 @@
+"""``opsctl playbooks``: list, show, check."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.session import Session, of
+from opsctl.errors import ConfigError
+
+app = typer.Typer(help="The playbooks themselves: list, show, check.", no_args_is_help=True)
+
+
+def _config(session: Session) -> Any:
+    """The configuration, or None where there is none: packaged playbooks can be read without one."""
+    from opsctl.cli.work import load
+
+    try:
+        return load(session)
+    except ConfigError:
+        if session.config is not None:
+            raise
+        return None
+
+
+@app.command("list")
+def list_(context: typer.Context) -> Report:
+    """Every playbook by name: the packaged ones, and the site's own beside the configuration."""
+    from opsctl.engine.playbooks import paths, read
+
+    found = []
+    for name, path in sorted(paths(_config(of(context))).items()):
+        try:
+            playbook = read(path)
+            found.append((name, str(playbook.title), str(path), None))
+        except ConfigError as error:
+            found.append((name, "", str(path), error.message))
+
+    def text(out: Out) -> None:
+        out.table(Table(("playbook", Column("title", flexible=True)),
+                        [(name, Mark(error, Tone.BAD) if error else title) for name, title, _, error in found]))
+
+    return Report(result={"playbooks": [{"name": name, "title": title, "file": path, "error": error}
+                                        for name, title, path, error in found]}, text=text)
+
+
+@app.command("show")
+def show(context: typer.Context, name: Annotated[str, typer.Argument(metavar="PLAYBOOK")]) -> Report:
+    """One playbook: its inputs, and its steps in order."""
+    from opsctl.engine.playbooks import find
+
+    playbook = find(name, _config(of(context)))
+
+    def text(out: Out) -> None:
+        out.heading(f"{playbook.name}: {playbook.title}")
+        out.table(Table(("input", "type", "default", Column("help", flexible=True)), [
+            (key, one.type, "needed" if one.required else str(one.default), one.help)
+            for key, one in playbook.inputs.items()], empty="no inputs"))
+        out.table(Table(("step", "uses", "after", Column("title", flexible=True)), [
+            (step.id, step.uses, ", ".join(playbook.graph[step.id]), str(step.title or "")) for step in playbook.steps]))
+        needed = " ".join(f"--set {key}=…" for key, one in playbook.inputs.items() if one.required)
+        out.line(f"run it with: opsctl run {playbook.name} {needed}")
+
+    return Report(result={"playbook": playbook.model_dump(mode="json", by_alias=True)}, text=text)
+
+
+@app.command("check")
+def check(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[PLAYBOOK]...", help="names or files; all if none is given")] = None,
+) -> Report:
+    """Read playbooks strictly and say every mistake in each, with file and line (exit 10)."""
+    from opsctl.engine.playbooks import check as checked
+
+    found = list(checked(_config(of(context)), tuple(names or ())))
+    errors = [error for _, _, error in found if error]
+
+    def text(out: Out) -> None:
+        for name, path, error in found:
+            out.line(Mark(f"{name}: {'has mistakes' if error else 'ok'} ({path})", Tone.BAD if error else Tone.GOOD))
+
+    return Report(result={"playbooks": [{"name": name, "file": str(path), "ok": error is None}
+                                        for name, path, error in found]}, text=text, errors=errors,
+                  exit_code=10 if errors else 0)

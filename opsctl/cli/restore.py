@@ -1,0 +1,162 @@
+"""``opsctl restore``: get data back, into a new place, proven before it is in view."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from opsctl.cli import places
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.session import Session, of
+from opsctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
+    from opsctl.model.sets import SetView
+    from opsctl.wiring import Site
+
+app = typer.Typer(help="Get data back, into a new place, proven before it is in view.", no_args_is_help=True)
+
+Into = Annotated[str, typer.Option("--into", metavar="DIR", help="where it lands")]
+
+
+@app.command("files")
+def files(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(help="name of the backup")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="absolute paths, as they were when they were backed up")],
+    into: Into,
+    set_id: places.SetId = None,
+    replace: Annotated[bool, typer.Option("--replace", help="keep what is in the way as NAME.before-RUN")] = False,
+    repository: places.RepositoryUrl = None,
+    password_file: places.PasswordFile = None,
+    user: places.RestUser = None,
+    secret_file: places.SecretFile = None,
+    cacert: places.CaCert = None,
+    trust: places.Trust = None,
+) -> Report:
+    """Restore files or folders, each under its own name in DIR; never over what is there."""
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    view = _set(site, backup, set_id)
+    for path in paths:
+        if not path.startswith("/"):
+            raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
+    target = os.path.abspath(into)
+    landings = [os.path.join(target, os.path.basename(path.rstrip("/"))) for path in paths]
+    _announce(session, site, view, [f"{path} → {place}" for path, place in zip(paths, landings, strict=True)])
+    inputs = {"backup": backup, "set": view.id, "paths": [path.rstrip("/") for path in paths], "into": target,
+              "replace": "yes" if replace else "no"}
+
+    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
+        for one in tally.results:
+            for found in one.result.get("paths", ()):
+                if found["in_view"]:
+                    out.line(Mark(f"{found['target']}: {found['files']} files, verified", Tone.GOOD))
+
+    return carry_out(session, site, "restore-files", inputs, subject=backup, text=text)
+
+
+@app.command("set")
+def set_(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(help="name of the backup")],
+    into: Into,
+    set_id: places.SetId = None,
+    database: Annotated[list[str] | None, typer.Option(
+        "--database", metavar="SOURCE=NAME", help="load this source into a new database of that name, and prove it")] = None,
+    source: Annotated[list[str] | None, typer.Option("--source", metavar="SOURCE", help="only this source")] = None,
+    server: Annotated[str | None, typer.Option(
+        "--server", metavar="ADDRESS", help="server for the databases, if not the one they came from (address or socket folder)")] = None,
+    port: Annotated[str | None, typer.Option("--port", help="its port")] = None,
+    role: Annotated[str | None, typer.Option("--role", help="role to load the databases as")] = None,
+    repository: places.RepositoryUrl = None,
+    password_file: places.PasswordFile = None,
+    user: places.RestUser = None,
+    secret_file: places.SecretFile = None,
+    cacert: places.CaCert = None,
+    trust: places.Trust = None,
+) -> Report:
+    """Restore a whole set into a new folder, prove it, and only then bring it into view.
+
+    On a machine that has nothing: --repository URL --password-file FILE --trust FINGERPRINT.
+    """
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    view = _set(site, backup, set_id)
+    names = _sources(view, source, database)
+    target = os.path.abspath(into)
+    lands = [f"{name} → {target}/{name}" for name in names]
+    lands += [f"{pair.partition('=')[0]} → database {pair.partition('=')[2]}" for pair in database or ()]
+    _announce(session, site, view, lands)
+    inputs = {"backup": backup, "set": view.id, "into": target, "sources": list(source or ()),
+              "databases": list(database or ()), "server": server or "", "port": port or "", "user": role or ""}
+
+    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
+        for one in tally.results:
+            _write_restored(out, one.result)
+
+    return carry_out(session, site, "restore-set", inputs, subject=backup, text=text)
+
+
+def _sources(view: SetView, source: Sequence[str] | None, database: Sequence[str] | None) -> list[str]:
+    for pair in database or ():
+        name, equals, new = pair.partition("=")
+        if not (name and equals and new):
+            raise UsageError(f"--database {pair}: not SOURCE=NAME", hint="such as --database portal-db=enagar_restored")
+    for name in (*(source or ()), *(pair.partition("=")[0] for pair in database or ())):
+        if name not in view.sources:
+            raise UsageError(f"set {view.id} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
+    return list(source or view.sources)
+
+
+def _set(site: Site, backup: str, set_id: str | None) -> SetView:
+    history = site.history(site.home(backup))
+    return places.choose(site, history.look(site.clock()).judgement, backup, set_id)
+
+
+def _announce(session: Session, site: Site, view: SetView, landings: Sequence[str]) -> None:
+    """Before anything starts: which set, whose signature, where each thing lands, and as whom."""
+    if session.quiet or session.json:
+        return
+    import getpass
+
+    from opsctl.cli import render
+    from opsctl.cli.work import local_time
+
+    signer = view.signer or "nobody"
+    lines = [f"set {view.id} of {view.backup}, {local_time(site, view.time)}, {view.state}, signed by {signer}"]
+    lines += [f"  {landing}" for landing in landings]
+    if os.geteuid():
+        lines.append(f"  files will belong to {getpass.getuser()}: only root can give them their owners back")
+    else:
+        lines.append("  as root: owners, groups and modes come back as they were")
+    for line in lines:
+        render.complain(render.shown(line))
+
+
+def _write_restored(out: Out, found: Any) -> None:
+    if not found:
+        return
+    for name, source in found["sources"].items():
+        if source["proven"]:
+            out.line(Mark(f"{name}: equal to its proof", Tone.GOOD))
+        for text in source["differences"][:20]:
+            out.line(Mark(f"{name}: {text}", Tone.BAD))
+    for name, database in found["databases"].items():
+        if database["in_view"]:
+            out.line(Mark(f"database {name}: every table equal to its proof", Tone.GOOD))
+    if found["into"]:
+        out.line(f"in view: {found['into']}")
+    else:
+        out.line(Mark(f"not in view; what was restored lies in {found['staged']}", Tone.WARN))
+
+

@@ -1,0 +1,190 @@
+"""``opsctl plan run runs show resume done``: playbooks carried out, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.session import of
+from opsctl.errors import Refused, SafetyRefusal, UsageError
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an input of the playbook")]
+Playbook = Annotated[str, typer.Argument(metavar="PLAYBOOK", help="name of a playbook, or its file")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="id of a run")]
+
+_TONES = {"ended": Tone.GOOD, "waiting": Tone.WARN, "interrupted": Tone.BAD, "running": Tone.STRONG}
+
+
+def plan(context: typer.Context, playbook: Playbook, set_: Set = None) -> Report:
+    """Say what a playbook would change, and change nothing (the same as `run --dry-run`)."""
+    from dataclasses import replace
+
+    context.obj = replace(of(context), dry_run=True)
+    return run(context, playbook, set_)
+
+
+def run(context: typer.Context, playbook: Playbook, set_: Set = None) -> Report:
+    """Bind a playbook to its inputs and carry it out."""
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.engine.playbooks import find
+
+    session = of(context)
+    site = open_site(session)
+    inputs = _inputs(set_ or ())
+    found = find(playbook, site.config)
+    for name, declared in found.inputs.items():
+        if declared.required and name not in inputs and session.interactive:
+            inputs[name] = session.ask(f"{name}: {declared.help}", option=f"--set {name}=…")
+    return carry_out(session, site, playbook, inputs, subject=found.name)
+
+
+def _inputs(pairs: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair}: not NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def runs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", help="how many, newest first; 0 for all")] = 20,
+) -> Report:
+    """The runs there were, newest first, and how they stand."""
+    from itertools import islice
+
+    from opsctl.cli.work import local_time, open_site
+
+    session = of(context)
+    site = open_site(session)
+    found = list(islice(_runs(site).all(), limit or None))
+
+    def text(out: Out) -> None:
+        out.table(Table(
+            ("run", "playbook", "started", "by", "state", Column("exit", right=True)),
+            [(one.run, one.playbook, local_time(site, one.now), one.started_by, Mark(word, _TONES[word]),
+              str(result["exit_code"]) if result else "") for one, result, word in found],
+            empty="no runs yet",
+        ))
+
+    return Report(result={"runs": [
+        {"run": one.run, "playbook": one.playbook, "started": one.now, "by": one.started_by, "state": word,
+         "exit_code": result["exit_code"] if result else None} for one, result, word in found
+    ]}, text=text)
+
+
+def _runs(site: Any) -> Any:
+    from opsctl.engine.runs import Runs
+
+    return Runs(site.state, site.journal, site.locks)
+
+
+def show(context: typer.Context, run: Run) -> Report:
+    """One run, step by step, as the journal has it."""
+    from opsctl.cli.work import TONES, local_time, open_site
+    from opsctl.wiring import load_plan
+
+    session = of(context)
+    site = open_site(session)
+    bound = load_plan(site, run)
+    runs_ = _runs(site)
+    word = runs_.standing(run)
+    rows: dict[tuple[str, str | None], dict[str, Any]] = {
+        (step.id, item.item): {"step": step.id, "item": item.item, "outcome": "", "because": ""}
+        for step in bound.steps for item in step.items}
+    for entry in site.journal.read(run=run):
+        key = (entry.data.get("step"), entry.data.get("item"))
+        if entry.type == "step.begin":
+            rows[key].update(outcome="begun", because=f"at {local_time(site, entry.time)}")
+        elif entry.type == "step.end":
+            rows[key].update(outcome=entry.data["outcome"], because=entry.data["because"],
+                             errors=entry.data.get("errors", []), result=entry.data.get("result", {}))
+    result = runs_.result(run)
+
+    def text(out: Out) -> None:
+        out.facts({"run": run, "playbook": f"{bound.playbook}: {bound.title}", "started": local_time(site, bound.now),
+                   "by": bound.started_by, "state": Mark(word, _TONES[word]),
+                   "inputs": ", ".join(f"{name}={value}" for name, value in bound.inputs.items())})
+        out.table(Table(("step", "item", "outcome", Column("because", flexible=True)), [
+            (row["step"], row["item"] or "", Mark(row["outcome"], TONES.get(row["outcome"], Tone.QUIET)), row["because"])
+            for row in rows.values()]))
+        if word in ("interrupted", "waiting"):
+            out.line(f"go on with: opsctl resume {run}")
+
+    return Report(result={"run": run, "playbook": bound.playbook, "state": word, "inputs": dict(bound.inputs),
+                          "steps": list(rows.values()), "outcome": result}, text=text, run=run)
+
+
+def resume(
+    context: typer.Context,
+    run: Run,
+    repeat: Annotated[list[str] | None, typer.Option(
+        "--repeat", metavar="STEP", help="do this event again although nobody knows whether it happened")] = None,
+) -> Report:
+    """Go on with a run that was interrupted, failed or waits: what was done is not done again."""
+    from opsctl.cli.work import go, open_site
+    from opsctl.wiring import load_plan
+
+    session = of(context)
+    site = open_site(session)
+    bound = load_plan(site, run)
+    for step in repeat or ():
+        _step(bound, step)
+    report = go(session, site, bound, resume=True, repeat=repeat or ())
+    if bound.playbook == "backup" and not session.dry_run:
+        from opsctl.cli.backup import remember
+
+        remember(site, [name for name in bound.inputs.get("backups", ()) if name in site.config.backups])
+    return report
+
+
+def _step(bound: Any, step: str) -> Any:
+    try:
+        return bound.step(step)
+    except StopIteration as error:
+        known = ", ".join(one.id for one in bound.steps)
+        raise UsageError(f"run {bound.run} has no step {step}", hint=f"it has: {known}") from error
+
+
+def done(
+    context: typer.Context,
+    run: Run,
+    step: Annotated[str, typer.Argument(help="id of the step")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="who says so: a name under `people`")],
+    note: Annotated[str, typer.Option("--note", help="what was done")] = "",
+    key: Annotated[Path | None, typer.Option("--key", help="your SSH private key, or the .pub of one that your agent holds")] = None,
+) -> Report:
+    """Say, signed with your SSH key, that a step which a person does is done."""
+    from opsctl.cli.work import open_site
+    from opsctl.model.statements import NAMESPACE, signed_bytes, statement
+    from opsctl.shells.signing import Signer
+    from opsctl.wiring import load_plan
+
+    session = of(context)
+    site = open_site(session)
+    bound = load_plan(site, run)
+    _step(bound, step)
+    person = site.config.people.get(by)
+    if person is None:
+        raise UsageError(f"there is nobody called {by!r} under people", hint=f"there are: {', '.join(site.config.people)}")
+    if person.ssh_key is None:
+        raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
+                            hint=f"put their public key under people.{by}.ssh_key")
+    said = statement(run=run, step=step, by=by, note=note, plan=bound.as_json(), time=site.clock().isoformat())
+    signature = Signer(key or Path.home() / ".ssh" / "id_ed25519", site.shell).sign(signed_bytes(said), NAMESPACE)
+    signer = site.signatures.check(signed_bytes(said), signature, NAMESPACE)
+    if signer != site.fingerprint(person.ssh_key):
+        raise Refused(f"the key that signed is {signer}, not the one of {by}", hint="--key with the right key")
+    if not session.dry_run:
+        site.journal.append("person.done", {"step": step, "item": None, "statement": said, "signature": signature}, run=run)
+
+    def text(out: Out) -> None:
+        out.line(f"{by} says that {step} is done; go on with: opsctl resume {run}")
+
+    return Report(result={"statement": said, "signature": signature}, text=text, run=run)

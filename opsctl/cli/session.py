@@ -1,0 +1,121 @@
+"""What one call of opsctl was given: options that work everywhere, terminal, environment, clock."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opsctl.errors import Waiting
+
+if TYPE_CHECKING:
+    import typer
+
+
+@dataclass
+class Hooks:
+    """What becomes known while a command runs; the only part of a session that changes.
+
+    ``run`` is the id of the run under way: an interruption names it. ``on_bug(summary, trace)`` writes a trace
+    where it lasts and returns the words for that place (``the journal, line 812``), or None where it could
+    not. ``asking`` is true while a person is being asked, so that a signal ends the question. ``signal`` is the
+    first signal that asked for the end of work. ``last_words(signal)`` prints the report of an interruption for
+    a process that has to be ended; ``main`` sets it.
+    """
+
+    run: str | None = None
+    on_bug: Callable[[str, str], str | None] | None = None
+    asking: bool = False
+    last_words: Callable[[int], object] | None = None
+    signal: int | None = None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The options that work everywhere, and the world that the call came from.
+
+    ``config`` is what ``--config`` said, None where it said nothing. ``interactive``: a person sits at a
+    terminal and can be asked. ``clock`` gives aware datetimes.
+    """
+
+    config: Path | None = None
+    json: bool = False
+    yes: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    interactive: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    clock: Callable[[], datetime] = _utc_now
+    hooks: Hooks = field(default_factory=Hooks)
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        return self.clock().astimezone(UTC)
+
+    def confirm(self, question: str) -> bool:
+        """Ask yes or no; no answer means no. ``--yes`` is a yes. Raises Waiting where nobody can be asked."""
+        if self.yes:
+            return True
+        self._someone_must_be_there(question, "give --yes, or ask again at a terminal")
+        while True:
+            answer = self._answer(f"{question} [y/N] ").lower()
+            if answer in ("y", "yes"):
+                return True
+            if answer in ("", "n", "no"):
+                return False
+
+    def ask(self, question: str, default: str | None = None, *, option: str | None = None) -> str:
+        """Ask for a word; an empty answer is ``default``, and without one the question comes again.
+
+        ``--yes`` takes the default. ``option`` names the option that answers the question without asking.
+        Raises Waiting where nobody can be asked, or where the terminal was closed instead of an answer.
+        """
+        if self.yes and default is not None:
+            return default
+        hint = f"answer it with {option}" if option else "ask again at a terminal"
+        if default is not None:
+            hint += ", or take the default with --yes"
+        self._someone_must_be_there(question, hint)
+        prompt = question if default is None else f"{question} [{default}]"
+        while True:
+            answer = self._answer(f"{prompt}: ") or default
+            if answer is not None:
+                return answer
+
+    def _someone_must_be_there(self, question: str, hint: str) -> None:
+        if not self.interactive:
+            raise Waiting(f"nobody can be asked here: {question}", hint=hint)
+
+    def _answer(self, prompt: str) -> str:
+        from opsctl.cli import render
+
+        self.hooks.asking = True
+        try:
+            answer = render.question(prompt)
+        finally:
+            self.hooks.asking = False
+        if answer is None:
+            raise Waiting(f"no answer: {prompt.strip()}", hint="the terminal was closed instead of an answer")
+        return answer.strip()
+
+
+def of(context: typer.Context) -> Session:
+    """The session of the command that is running."""
+    found = context.obj
+    if not isinstance(found, Session):
+        raise TypeError("the command was not started by opsctl.cli.main")
+    return found
+
+
+def someone_is_there() -> bool:
+    """Whether questions can be read (standard error) and answered (standard input) at a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))

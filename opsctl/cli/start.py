@@ -1,0 +1,156 @@
+"""``opsctl init doctor demo explain``: the first commands that a person types."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Annotated, Any
+
+import typer
+
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.session import of
+from opsctl.errors import ConfigError, UsageError
+
+
+
+def init(
+    context: typer.Context,
+    organisation: Annotated[str | None, typer.Option(help="name of the organisation")] = None,
+    timezone: Annotated[str | None, typer.Option(help="such as Asia/Kolkata")] = None,
+    repository: Annotated[str | None, typer.Option(help="where backups are kept: a path, or rest:https://…")] = None,
+    repository_user: Annotated[str | None, typer.Option(help="user at the REST server")] = None,
+    repository_secret_file: Annotated[str | None, typer.Option(metavar="FILE", help="that user's password")] = None,
+    cacert: Annotated[str | None, typer.Option(metavar="FILE", help="certificate of the REST server")] = None,
+    password_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="password of the repository; a random one is made otherwise")] = None,
+    database: Annotated[str | None, typer.Option(help="PostgreSQL database to back up, or none")] = None,
+    server: Annotated[str | None, typer.Option(help="its server: address or socket folder, or none")] = None,
+    port: Annotated[int | None, typer.Option(help="its port")] = None,
+    user: Annotated[str | None, typer.Option(help="role to connect as")] = None,
+    database_password_file: Annotated[str | None, typer.Option(metavar="FILE", help="that role's password, or none")] = None,
+    folder: Annotated[str | None, typer.Option(help="folder to back up, or none")] = None,
+    state: Annotated[str | None, typer.Option(metavar="DIR", help="where the journal and the ledgers are kept")] = None,
+) -> Report:
+    """Write a first configuration by asking a few questions; every answer can be given as an option.
+
+    Nothing that is there is overwritten.
+    """
+    from opsctl.cli import init as first
+    from opsctl.shells.local import LocalShell
+
+    session = of(context)
+    answers = first.InitAnswers(
+        organisation=organisation, timezone=timezone, repository=repository, repository_user=repository_user,
+        repository_secret_file=repository_secret_file, cacert=cacert, password_file=password_file, database=database,
+        server=server, port=port, user=user, database_password_file=database_password_file, folder=folder, state=state,
+    )
+    directory = first.init_directory(session.config, session.environ, os.geteuid())
+    if session.dry_run:
+        return Report(result={"directory": directory}, text=lambda out: out.line(f"would write {directory}/opsctl.yaml"))
+    made = first.init(answers, directory=directory, ask=session.ask, shell=LocalShell(), environ=session.environ,
+                      euid=os.geteuid())
+
+    def text(out: Out) -> None:
+        for file in made.files:
+            out.line(f"wrote {file}")
+        for file in made.kept:
+            out.line(f"was there: {file}")
+        out.lines([Mark(one, Tone.STRONG) for one in made.remember])
+        out.line("now:")
+        out.lines([f"  {one}" for one in made.next])
+
+    return Report(result={"directory": directory, "files": list(made.files), "kept": list(made.kept),
+                          "fingerprint": made.fingerprint, "password_file": made.password_file,
+                          "next": list(made.next)}, text=text, warnings=list(made.notes))
+
+
+def doctor(
+    context: typer.Context,
+    fix: Annotated[bool, typer.Option("--fix", help="install what is missing (as root); otherwise say the line that does")] = False,
+    purpose: Annotated[str, typer.Option("--for", metavar="PURPOSE", help="use, demo or test")] = "use",
+) -> Report:
+    """Look for what is missing on this machine; exit 3 when something is."""
+    from opsctl import programs
+    from opsctl.cli.doctor import exit_code, run_doctor
+    from opsctl.cli.work import load
+
+    session = of(context)
+    if purpose not in programs.PURPOSES:
+        raise UsageError(f"--for {purpose}: not a purpose", hint=f"one of {', '.join(programs.PURPOSES)}")
+    warnings = []
+    try:
+        config = load(session)
+    except ConfigError as error:
+        config = None
+        warnings.append(error.message)
+    said: list[str] = []
+    checks = run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=said.append, config=config)
+
+    def text(out: Out) -> None:
+        out.lines(said)
+        out.table(Table(("check", "", Column("seen", flexible=True), Column("hint", flexible=True)), [
+            (one.name, Mark("ok", Tone.GOOD) if one.ok else Mark("missing", Tone.BAD), one.detail, one.hint)
+            for one in checks]))
+
+    return Report(result={"checks": [{"name": one.name, "ok": one.ok, "detail": one.detail, "hint": one.hint}
+                                     for one in checks], "said": said}, text=text, exit_code=exit_code(checks),
+                  warnings=warnings)
+
+
+def demo(
+    context: typer.Context,
+    keep: Annotated[bool, typer.Option("--keep", help="leave the lab for playing")] = False,
+    directory: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="where to build it; a new temporary folder otherwise")] = None,
+    scale: Annotated[float, typer.Option("--scale", help="1 is the full volume; smaller is quicker")] = 1.0,
+) -> Report:
+    """The whole story in a throw-away portal: backups, a damaged copy, a lost controller, and everything back.
+
+    It touches nothing but its own folder and takes under three minutes.
+    """
+    from opsctl.demo.story import tell
+
+    return tell(of(context), keep=keep, directory=directory, scale=scale)
+
+
+def explain(
+    context: typer.Context,
+    word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="an action, or exit-codes")] = None,
+) -> Report:
+    """The page of an action that playbooks can use, or the exit codes."""
+    if word in ("exit-codes", "exit_codes"):
+        return _exit_codes()
+    from opsctl.actions.registry import action, words
+
+    if word is None:
+        pages = {name: _first_line(action(name)) for name in words()}
+
+        def text(out: Out) -> None:
+            out.table(Table(("word", "kind", Column("what it does", flexible=True)),
+                            [(name, str(action(name).kind), line) for name, line in pages.items()]))
+            out.line("also: opsctl explain exit-codes")
+
+        return Report(result={"words": pages}, text=text)
+    found = action(word)
+    page = inspect.cleandoc(type(found).__doc__ or "")
+
+    def text_one(out: Out) -> None:
+        out.heading(f"{word} ({found.kind})")
+        out.lines(page.splitlines())
+
+    return Report(result={"word": word, "kind": str(found.kind), "page": page,
+                          "parameters": found.Params.model_json_schema()}, text=text_one)
+
+
+def _first_line(found: Any) -> str:
+    return inspect.cleandoc(type(found).__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _exit_codes() -> Report:
+    from opsctl.cli.exit_codes import EXIT_CODES, SEVERAL
+
+    def text(out: Out) -> None:
+        out.table(Table((Column("code", right=True), Column("meaning", flexible=True)), EXIT_CODES))
+        out.line(SEVERAL)
+
+    return Report(result={"exit_codes": {code: meaning for code, meaning in EXIT_CODES}}, text=text)

@@ -1,0 +1,234 @@
+"""What every command that acts has in common: open the configuration, bind a playbook, carry it out, report."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.session import Session
+from opsctl.errors import OpsError, SafetyRefusal, Waiting
+from opsctl.model.quantities import parse_duration
+
+if TYPE_CHECKING:
+    from opsctl.actions.interface import StepResult
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan, BoundStep
+    from opsctl.wiring import Site, World
+
+#: For tests and the demo: the time at which this process believes that it started (RFC 3339).
+CLOCK = "OPSCTL_CLOCK"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A repository named on the command line, for a machine that has no configuration."""
+
+    url: str
+    password_file: str | None = None
+    user: str | None = None
+    secret_file: str | None = None
+    cacert: str | None = None
+
+
+def clock(session: Session) -> Callable[[], datetime]:
+    """The session's clock, moved where the environment says so."""
+    said = session.environ.get(CLOCK)
+    if not said:
+        return session.clock
+    from opsctl.model.snapshots import parse_time
+
+    start, began = parse_time(said), session.clock()
+    return lambda: start + (session.clock() - began)
+
+
+def open_site(
+    session: Session, *, trust: Sequence[str] = (), wait: str | None = None, given: Given | None = None
+) -> Site:
+    """The configuration made to work, or one made of nothing but the repository given on the command line."""
+    from opsctl.wiring import Site
+
+    config = _given_config(given, session) if given else load(session)
+    seconds = parse_duration(wait).total_seconds() if wait else 0.0
+    site = Site(config, clock=clock(session), trust=trust, wait=seconds, environ=session.environ)
+    if session.environ.get(CLOCK):
+        site.notes.append(f"the clock is set by {CLOCK}; this is for tests and drills")
+    session.hooks.on_bug = lambda summary, trace: _write_bug(site, summary, trace)
+    return site
+
+
+def load(session: Session) -> Any:
+    """The configuration. ConfigError with every mistake at once."""
+    from opsctl.engine.configuration import find_config_dir, load_config
+
+    return load_config(find_config_dir(session.config, session.environ, os.geteuid()))
+
+
+def _given_config(given: Given, session: Session) -> Any:
+    import hashlib
+
+    from pydantic import ValidationError
+
+    from opsctl.model.config import Config
+
+    if given.password_file is None:
+        raise SafetyRefusal("the repository's password is needed", hint="--password-file FILE")
+    url = given.url if given.url.startswith("rest:") else str(Path(given.url).absolute())
+    name = f"given-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+    spec: dict[str, Any] = {"url": url, "password_file": str(Path(given.password_file).absolute())}
+    for key in ("user", "secret_file", "cacert"):
+        value = getattr(given, key)
+        if value is not None:
+            spec[key] = value if key == "user" else str(Path(value).absolute())
+    home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
+    try:
+        return Config.model_validate({"state": os.path.join(home, "opsctl"), "repositories": {name: spec}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SafetyRefusal(f"--repository: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _write_bug(site: Site, summary: str, trace: str) -> str | None:
+    try:
+        entry = site.journal.append("bug", {"summary": summary, "trace": trace})
+    except OpsError:
+        return None
+    return f"the journal, seq {entry.seq}"
+
+
+def carry_out(
+    session: Session,
+    site: Site,
+    playbook: str,
+    inputs: Mapping[str, Any],
+    *,
+    subject: str,
+    before: Callable[[BoundPlan, World], None] | None = None,
+    text: Callable[[Out, Tally, BoundPlan], None] | None = None,
+    result: Callable[[Tally], Mapping[str, Any]] | None = None,
+) -> Report:
+    """Bind a playbook and carry it out (or say what it would do, with --dry-run)."""
+    from opsctl.actions.registry import action
+    from opsctl.engine.bind import bind, run_id
+    from opsctl.engine.playbooks import find
+
+    now = site.clock()
+    run = run_id(now, subject, site.token())
+    plan = bind(find(playbook, site.config), inputs, config=site.config, registry=action, run=run, now=now,
+                started_by=getpass.getuser())
+    return go(session, site, plan, before=before, text=text, result=result)
+
+
+def go(
+    session: Session,
+    site: Site,
+    plan: BoundPlan,
+    *,
+    resume: bool = False,
+    repeat: Sequence[str] = (),
+    before: Callable[[BoundPlan, World], None] | None = None,
+    text: Callable[[Out, Tally, BoundPlan], None] | None = None,
+    result: Callable[[Tally], Mapping[str, Any]] | None = None,
+) -> Report:
+    """Carry out a bound plan, or go on with it, and report."""
+    from opsctl.actions.registry import action
+    from opsctl.cli.progress import display
+    from opsctl.cli.signals import working
+    from opsctl.engine.executors.local import LocalExecutor
+    from opsctl.engine.runs import Runs
+    from opsctl.wiring import World
+
+    with working(session) as stopped, display(session) as tell:
+        world = World(site, plan, on_progress=tell)
+        if before is not None:
+            before(plan, world)
+        executor = LocalExecutor(stopped=stopped)
+        said = _Teller(session, tell)
+        runs = Runs(site.state, site.journal, site.locks)
+        if session.dry_run:
+            tally = runs.dry(plan, world, executor, action, said)
+        else:
+            session.hooks.run = plan.run
+            patient = session.interactive and not session.json
+            if resume:
+                tally = runs.resume(plan, world, executor, action, said, repeat=repeat, patient=patient)
+            else:
+                tally = runs.start(plan, world, executor, action, said, patient=patient)
+    found = dict(result(tally)) if result else {"steps": [_step(one) for one in tally.results]}
+    found["outcomes"] = tally.outcomes
+    errors = [*tally.errors, *(Waiting(one.because, where=one.step) for one in tally.waiting)]
+
+    def write(out: Out) -> None:
+        if session.dry_run:
+            _write_planned(out, tally)
+        elif text is not None:
+            text(out, tally, plan)
+        else:
+            write_steps(out, tally.results)
+
+    return Report(result=found, text=write, exit_code=tally.exit_code, run=None if session.dry_run else plan.run,
+                  errors=errors, warnings=[*site.notes, *world.warnings])
+
+
+class _Teller:
+    """Says each step as it ends, above the progress, where a person wants to follow."""
+
+    def __init__(self, session: Session, tell: Any) -> None:
+        self.session = session
+        self.tell = tell
+
+    def __call__(self, step: BoundStep, result: StepResult) -> None:
+        waiting = result.outcome == "waiting"
+        if self.session.verbose or waiting:
+            item = f" {result.item}" if result.item else ""
+            self.tell.say(Mark(f"{step.id}{item}: {result.outcome} ({result.because})", TONES[result.outcome]))
+
+
+def _step(result: StepResult) -> dict[str, Any]:
+    return {"step": result.step, "item": result.item, "outcome": result.outcome, "because": result.because,
+            "changes": list(result.changes), "result": dict(result.result)}
+
+
+TONES = {"ok": Tone.GOOD, "changed": Tone.GOOD, "failed": Tone.BAD, "waiting": Tone.WARN, "unknown": Tone.WARN,
+         "skipped": Tone.QUIET, "planned": Tone.STRONG}
+
+
+def write_steps(out: Out, results: Sequence[StepResult]) -> None:
+    """Steps with outcome and reason, for people."""
+    from opsctl.cli.report import Column, Table
+
+    out.table(Table(
+        ("step", "item", "outcome", Column("because", flexible=True)),
+        [(one.step, one.item or "", Mark(one.outcome, TONES[one.outcome]), one.because) for one in results],
+        empty="nothing to do",
+    ))
+
+
+def _write_planned(out: Out, tally: Tally) -> None:
+    planned = [change for one in tally.results for change in one.changes]
+    if not planned and not tally.errors:
+        out.line("nothing would be done")
+    for change in planned:
+        out.line(f"would {change}")
+
+
+def days(span: timedelta) -> str:
+    """An age in words."""
+    from opsctl.model.due import words
+
+    return words(span)
+
+
+def local_time(site: Site, moment: datetime | None) -> str:
+    """A moment in the organisation's time zone, to the minute."""
+    if moment is None:
+        return "never"
+    return f"{moment.astimezone(site.config.organisation.tz):%Y-%m-%d %H:%M}"
+
+
+__all__ = ["Given", "carry_out", "clock", "days", "go", "load", "local_time", "open_site", "write_steps"]
