@@ -1,0 +1,1 @@
+"""The throw-away portal that `opsctl demo` and the tests back up, damage and restore."""

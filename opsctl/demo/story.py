@@ -1,0 +1,253 @@
+"""The story that `opsctl demo` tells: backups, a damaged copy, a lost controller, and everything back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from opsctl.cli import render
+from opsctl.cli.report import Mark, Out, Report, Table, Tone
+from opsctl.cli.session import Session
+from opsctl.demo import portal, scans
+from opsctl.demo.postgres import Postgres
+from opsctl.errors import DamagedData, ProgramFailed
+
+IST = timezone(timedelta(hours=5, minutes=30))
+#: Every three days, by night, up to the one before the attack of the 21st.
+NIGHTS = tuple(datetime(2026, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
+LOSS = datetime(2026, 12, 21, 9, 15, tzinfo=IST)
+
+_CONFIGURATION = """\
+# DRILL: a throw-away portal. Twelve lines are all that it takes.
+organisation: {{name: "DRILL Urban Development Department", timezone: Asia/Kolkata, languages: [en, hi]}}
+state: {state}
+repositories:
+  main: {{url: {store}, password_file: {password}}}
+  copy: {{url: {copy}, password_file: {password}}}
+sources:
+  portal-db: {{kind: postgresql, database: enagar, server: {socket}, port: {port}, user: {role}}}
+  uploads:   {{kind: paths, paths: [{uploads}], at_least: {{files: 1}}}}
+backups:
+  portal: {{sources: [portal-db, uploads], repository: main, every: 3d}}
+"""
+
+
+@dataclass
+class Lab:
+    """The folder of one demo, with everything in it."""
+
+    root: Path
+    out: Out | None
+    facts: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str, tone: Tone | None = None) -> None:
+        if self.out is not None:
+            self.out.line(Mark(text, tone) if tone else text)
+            sys.stdout.flush()
+
+    def chapter(self, text: str) -> None:
+        if self.out is not None:
+            self.out.heading(f"DRILL {time.monotonic() - self.began:5.0f} s  {text}")
+            sys.stdout.flush()
+
+    def opsctl(
+        self, *words: str, at: datetime, expect: Sequence[int] = (0,), config: Path | None = None,
+        home: Path | None = None, show: int = 12,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real command line, show it and what it says; ProgramFailed where it ends otherwise than expected."""
+        argv = [*(["--config", str(config)] if config else []), *words]
+        self.say(f"$ opsctl {shlex.join(words)}", Tone.STRONG)
+        env = {**os.environ, "OPSCTL_CLOCK": at.isoformat(), "NO_COLOR": "1", "TERM": "dumb"}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), env.get("PYTHONPATH", "")]))
+        if home is not None:
+            env["HOME"] = env["XDG_STATE_HOME"] = str(home)
+            env.pop("OPSCTL_CONFIG", None)
+        done = subprocess.run([sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if "OPSCTL_CLOCK" not in line]
+        for line in lines[:show]:
+            self.say(f"  {line}")
+        if len(lines) > show:
+            self.say(f"  … {len(lines) - show} more lines", Tone.QUIET)
+        if done.returncode not in expect:
+            raise ProgramFailed(f"the demo's `opsctl {words[0]}` ended with {done.returncode}: {done.stderr.strip()[-500:]}",
+                                hint=f"the lab is in {self.root}")
+        return done
+
+
+def tell(session: Session, *, keep: bool, directory: str | None, scale: float) -> Report:
+    """Build the lab, play the story through the real command line, and say where everything is."""
+    if directory is not None:
+        root = Path(directory).absolute()
+        root.mkdir(parents=True)
+    else:
+        root = Path(tempfile.mkdtemp(prefix="opsctl-demo-"))
+    root.chmod(0o711)  # the database's account has to pass
+    out = None if session.json or session.quiet else render.make_out(sys.stdout, session.environ)
+    lab = Lab(root, out)
+    if session.dry_run:
+        shutil.rmtree(root)
+        return Report(result={}, text=lambda out: out.line("would build a throw-away portal and play the story"))
+    servers: list[Postgres] = []
+    try:
+        _play(lab, scale, servers)
+    finally:
+        for server in servers:
+            server.stop()
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
+    lab.facts["seconds"] = round(time.monotonic() - lab.began, 1)
+    return Report(result={**lab.facts, "directory": str(root) if keep else None},
+                  text=lambda end: _end(end, lab, keep))
+
+
+def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
+    root = lab.root
+    lab.chapter("A portal for 412 municipal bodies, built in PostgreSQL, with scanned uploads")
+    server = Postgres(root / "server")
+    servers.append(server)
+    server.start()
+    portal.build(server, scale=scale)
+    uploads = root / "uploads"
+    uploads.mkdir()
+    megabytes = max(1, round(200 * scale))
+    files = scans.make_scans(uploads, megabytes=megabytes)
+    totals = portal.totals(server)
+    lab.facts |= {"rows": totals["rows"], "tables": len(totals["tables"]), "files": len(files)}
+    lab.say(f"  {totals['rows']:,} rows in {len(totals['tables'])} tables, {len(files)} scans, {megabytes} MiB")
+
+    lab.chapter("Ten lines of configuration, a repository, and a set every three nights")
+    config = _configure(lab, server)
+    lab.opsctl("backup", "init", "main", at=NIGHTS[0], config=config)
+    for number, night in enumerate(NIGHTS):
+        if number:
+            portal.day(server, n=number)
+            scans.add_scans(uploads, count=max(1, round(12 * scale)), seed=number, on=night.date())
+        lab.opsctl("backup", "run", "--due", at=night, config=config)
+    lab.opsctl("backup", "run", "--due", at=NIGHTS[-1] + timedelta(hours=1), config=config)
+    lab.opsctl("backup", "list", at=NIGHTS[-1] + timedelta(hours=1), config=config)
+
+    lab.chapter("One byte of one pack goes bad in a copy; verification names what is lost")
+    shutil.copytree(root / "store", root / "copy", dirs_exist_ok=True)
+    pack = _damage(root / "copy")
+    lab.say(f"  (one byte flipped in {pack.relative_to(root)})")
+    lab.opsctl("backup", "init", "copy", at=LOSS, config=config, show=1)
+    done = lab.opsctl("verify", "copy", "--level", "data", "--share", "all", at=LOSS, config=config, expect=(22,))
+    lab.facts["verify_exit"] = done.returncode
+    lab.opsctl("verify", "main", "--level", "data", "--share", "all", at=LOSS, config=config)
+
+    lab.chapter("The controller is lost: configuration, keys, journal and catalogue are gone")
+    fingerprint = _fingerprint(config)
+    paper = root / "paper-from-the-safe"
+    paper.mkdir(mode=0o700)
+    (root / "etc" / "keys" / "repository-password").rename(paper / "password")
+    shutil.rmtree(root / "etc")
+    shutil.rmtree(root / "state")
+    lab.say("  what is left: the repository, its password, and the fingerprint of the key that signed the sets")
+    bare = root / "new-machine"
+    bare.mkdir()
+    fresh = Postgres(root / "new-server")
+    servers.append(fresh)
+    fresh.start()
+    lab.opsctl(
+        "restore", "set", "portal", "--repository", str(root / "store"), "--password-file", str(paper / "password"),
+        "--trust", fingerprint, "--into", str(root / "restored"), "--database", "portal-db=enagar",
+        "--server", str(fresh.socket), "--port", str(fresh.port), "--role", fresh.superuser,
+        at=LOSS + timedelta(hours=4), home=bare,
+    )
+
+    lab.chapter("Is it the same portal? Every table, and every byte of every scan")
+    _compare(lab, totals_of=portal.totals(server), restored=portal.totals(fresh), uploads=uploads)
+
+
+def _configure(lab: Lab, server: Postgres) -> Path:
+    config = lab.root / "etc"
+    keys = config / "keys"
+    keys.mkdir(parents=True, mode=0o700)
+    (keys / "repository-password").write_text(hashlib.sha256(os.urandom(32)).hexdigest() + "\n")
+    (keys / "repository-password").chmod(0o600)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "DRILL", "-f", str(keys / "controller")],
+                   check=True, stdin=subprocess.DEVNULL)
+    text = _CONFIGURATION.format(
+        state=lab.root / "state", store=lab.root / "store", copy=lab.root / "copy",
+        password=keys / "repository-password", socket=server.socket, port=server.port, role=server.superuser,
+        uploads=lab.root / "uploads",
+    )
+    (config / "opsctl.yaml").write_text(text)
+    return config
+
+
+def _fingerprint(config: Path) -> str:
+    from opsctl.shells.signing import fingerprint
+
+    return fingerprint((config / "keys" / "controller.pub").read_text())
+
+
+def _damage(store: Path) -> Path:
+    """Flip one byte in the middle of the largest pack."""
+    pack = max((path for path in (store / "data").glob("*/*") if path.is_file()), key=lambda path: path.stat().st_size)
+    pack.chmod(0o600)
+    with pack.open("r+b") as file:
+        middle = pack.stat().st_size // 2
+        file.seek(middle)
+        byte = file.read(1)[0]
+        file.seek(middle)
+        file.write(bytes([byte ^ 0xFF]))
+    return pack
+
+
+def _compare(lab: Lab, *, totals_of: Mapping[str, Any], restored: Mapping[str, Any], uploads: Path) -> None:
+    rows = []
+    for table, count in totals_of["tables"].items():
+        found = restored["tables"].get(table)
+        rows.append((table, str(count), str(found), Mark("equal", Tone.GOOD) if count == found else Mark("differs", Tone.BAD)))
+    if lab.out is not None:
+        lab.out.table(Table(("table", "before", "restored", ""), rows))
+    if totals_of != restored:
+        raise DamagedData("the restored portal is not the one that was backed up")
+    folder = Path(f"{lab.root / 'restored' / 'uploads'}{uploads}")
+    before, after = _hashes(uploads), _hashes(folder)
+    if before != after:
+        raise DamagedData("the restored scans are not the ones that were backed up")
+    record = json.loads((lab.root / "restored" / "RESTORED.json").read_text())
+    lab.facts |= {"tables_equal": len(rows), "files_equal": len(after), "set": record["set"]}
+    lab.say(f"  {len(rows)} tables equal, money received {restored['paid']} as before, {len(after)} scans equal to the byte",
+            Tone.GOOD)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _end(out: Out, lab: Lab, keep: bool) -> None:
+    out.line()
+    out.line(Mark(f"The portal is back, proven, after {lab.facts['seconds']:.0f} s of DRILL.", Tone.GOOD))
+    if not keep:
+        out.line("The lab is gone again; --keep leaves it for playing.")
+        return
+    out.line(f"The lab is in {lab.root}:")
+    out.facts({
+        "store": "the repository", "copy": "the damaged copy", "restored": "what came back; RESTORED.json says what it is",
+        "paper-from-the-safe": "the repository's password",
+    })
+    out.line("Its servers are stopped. To look at the sets:")
+    out.line(f"  opsctl backup list portal --repository {lab.root}/store --password-file {lab.root}/paper-from-the-safe/password")
+    out.line(f"To throw it away: rm -r {lab.root}")
