@@ -1,0 +1,1 @@
+"""The words a playbook can use; one file a word."""

@@ -1,0 +1,192 @@
+"""What an action promises to the engine, and the world that it acts on."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from opsctl.errors import OpsError
+from opsctl.model.snapshots import Progress
+
+
+class Kind(enum.StrEnum):
+    """How the engine treats an action."""
+
+    STATE = "state"
+    CHECK = "check"
+    GATE = "gate"
+    EVENT = "event"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is missing and can be made. ``after`` names changes (by ``key``) that must have succeeded."""
+
+    key: str
+    text: str
+    after: tuple[str, ...] = ()
+
+
+class World(Protocol):
+    """What an action may touch. Made anew by wiring for each run; steps share nothing else.
+
+    ``now`` is bound once per run. ``scratch`` is an empty private directory of this step's own, removed after it.
+    ``keep`` is a private directory of this run that stays for a resume.
+    """
+
+    run: str
+    now: datetime
+    config: Any
+    shell: Any
+    host: str
+
+    def repository(self, name: str) -> Any: ...
+
+    def home(self, backup: str) -> str: ...
+
+    signatures: Any
+
+    def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any: ...
+
+    def versions(self) -> Mapping[str, str]: ...
+
+    def fingerprint(self, public_key: str) -> str: ...
+
+    def plan_digest(self) -> str: ...
+
+    def scratch(self) -> Any: ...
+
+    def keep(self, *parts: str) -> Path: ...
+
+    def progress(self, event: Progress) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+    def journal_head(self) -> Mapping[str, Any]: ...
+
+    def records(self, step: str) -> Sequence[Mapping[str, Any]]: ...
+
+
+class Params(BaseModel):
+    """Base of every action's parameters: frozen, unknown keys refused, JSON-able."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+P = TypeVar("P", bound=Params)
+S = TypeVar("S")
+
+
+class Action(ABC, Generic[P, S]):
+    """One word of a playbook. Constructors store nothing; an instance serves many steps at once.
+
+    The class docstring is the action's page (``opsctl explain WORD``).
+    """
+
+    word: ClassVar[str]
+    kind: ClassVar[Kind]
+    Params: ClassVar[type[Params]]
+
+    @abstractmethod
+    def observe(self, params: P, world: World) -> S:
+        """How is it now? Reads only; looks at the effect, never at a note of ours. May raise any OpsError."""
+
+    def locks(self, params: P) -> Sequence[str]:
+        """What may only be worked on by one run at a time, as lock names."""
+        return ()
+
+    def result(self, params: P, seen: S) -> Mapping[str, Any]:
+        """What the step has to tell, JSON-able, from the last observation. Pure."""
+        return {}
+
+
+class StateAction(Action[P, S]):
+    """Brings the world into a state: observe, plan, apply, observe again."""
+
+    kind = Kind.STATE
+
+    @abstractmethod
+    def plan(self, params: P, seen: S) -> list[Change]:
+        """What is missing? Pure. Empty: nothing to do."""
+
+    @abstractmethod
+    def apply(self, params: P, change: Change, world: World) -> None:
+        """Make this one change. May be killed anywhere; the next run observes and plans anew."""
+
+    def skip_when_busy(self, params: P) -> bool:
+        """Whether somebody else holding the lock means that there is nothing to do here."""
+        return False
+
+    def missing(self, params: P, seen: S, changes: Sequence[Change]) -> str:
+        """The sentence for NotConverged: what the second look still found missing."""
+        return "still missing after the work: " + "; ".join(change.text for change in changes)
+
+
+class CheckAction(Action[P, S]):
+    """Looks and finds; changes nothing that it looks at."""
+
+    kind = Kind.CHECK
+
+    @abstractmethod
+    def findings(self, params: P, seen: S) -> Sequence[OpsError]:
+        """What is wrong. Pure. Empty: all is well."""
+
+
+class GateAction(Action[P, S]):
+    """Waits for what a person has to say."""
+
+    kind = Kind.GATE
+
+    @abstractmethod
+    def waits_for(self, params: P, seen: S) -> str | None:
+        """What is still to be said, or None where the gate is open. Pure. Raises SafetyRefusal for a no."""
+
+
+class EventAction(Action[P, S]):
+    """Happens once per run, step and item."""
+
+    kind = Kind.EVENT
+
+    @abstractmethod
+    def happen(self, params: P, world: World) -> Mapping[str, Any]:
+        """Do it; returns what to keep in the journal. ``observe`` is asked first only for dry runs."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Words for how a step stands."""
+
+    OK: ClassVar[str] = "ok"
+    PLANNED: ClassVar[str] = "planned"
+    CHANGED: ClassVar[str] = "changed"
+    WAITING: ClassVar[str] = "waiting"
+    FAILED: ClassVar[str] = "failed"
+    SKIPPED: ClassVar[str] = "skipped"
+    UNKNOWN: ClassVar[str] = "unknown"
+
+
+DONE = frozenset({Outcome.OK, Outcome.CHANGED})
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How one step (for one item) ended, and why. ``codes`` holds one exit code for each thing it was asked for."""
+
+    step: str
+    item: str | None
+    outcome: str
+    because: str
+    codes: tuple[int, ...] = (0,)
+    errors: tuple[OpsError, ...] = ()
+    changes: tuple[str, ...] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+Registry = Callable[[str], Action]

@@ -1,0 +1,171 @@
+"""restore_files: single files or folders of a set, beside what is there, never over it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opsctl.actions.interface import Change, Params, StateAction, World
+from opsctl.actions.restoring import find_set, in_the_way, refuse_small_disk, show, staging
+from opsctl.errors import DamagedData, SafetyRefusal, UsageError
+from opsctl.proofs.files import count
+from opsctl.repositories.history import write_whole
+
+
+class RestoreFilesParams(Params):
+    """``paths`` are absolute paths as they were when they were backed up; ``into`` is the folder they land in."""
+
+    backup: str
+    set: str
+    paths: tuple[str, ...]
+    into: str
+    replace: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """One path: its source and snapshot, what it holds, where it lands, and whether ours is in view there."""
+
+    path: str
+    source: str
+    snapshot: str
+    files: int
+    bytes: int
+    target: str
+    aside: str | None
+    in_view: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All paths asked for, in order."""
+
+    items: tuple[Item, ...]
+    signer: str | None
+
+
+class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
+    """Restores files or folders of a set into a folder, each under its own last name, verified, then renamed into view.
+
+    with:
+      backup   the name of a backup
+      set      the id of the set
+      paths    absolute paths as they were when they were backed up
+      into     the folder they land in; it is made where it is missing
+      replace  true: what is in the way is kept as `NAME.before-RUN`; otherwise it is refused
+    """
+
+    word = "restore_files"
+    Params = RestoreFilesParams
+
+    def locks(self, params: RestoreFilesParams) -> Sequence[str]:
+        return (f"into-{params.into}",)
+
+    def observe(self, params: RestoreFilesParams, world: World) -> Seen:
+        view, history = find_set(world, params.backup, params.set)
+        items = []
+        for path in params.paths:
+            kept = _note(world, path)
+            if kept is None:
+                kept = _measure(path, view, history.repository)
+                write_whole(_note_path(world, path), json.dumps(kept).encode())
+            items.append(_item(path, kept, params, world))
+        twice = {item.target for item in items if [other.target for other in items].count(item.target) > 1}
+        if twice:
+            raise UsageError(f"two of the paths would land in {sorted(twice)[0]}", hint="restore them one by one")
+        refuse_small_disk(Path(params.into), sum(item.bytes for item in items if not item.in_view))
+        return Seen(tuple(items), view.signer)
+
+    def plan(self, params: RestoreFilesParams, seen: Seen) -> list[Change]:
+        changes = []
+        for item in seen.items:
+            if not item.in_view:
+                kept = f" (what is there is kept as {item.aside})" if item.aside else ""
+                changes.append(Change(item.path, f"restore {item.path} as {item.target}{kept}"))
+        return changes
+
+    def apply(self, params: RestoreFilesParams, change: Change, world: World) -> None:
+        view, history = find_set(world, params.backup, params.set)
+        item = _item(change.key, _note(world, change.key) or {}, params, world)
+        target = Path(item.target)
+        place = staging(target, world.run)
+        if place.exists():
+            shutil.rmtree(place)
+        place.mkdir(mode=0o700, parents=True)
+        history.repository.restore(item.snapshot, place, include=(item.path,), on_progress=world.progress)
+        staged = Path(str(place) + item.path)
+        counted = count(staged)
+        if (counted.files, counted.bytes) != (item.files, item.bytes):
+            raise DamagedData(
+                f"{item.path} holds {item.files} files with {item.bytes} bytes in the set; "
+                f"{counted.files} with {counted.bytes} came back",
+                hint=f"what came back lies in {place}; try an older set", where=item.path,
+            )
+        write_whole(world.keep("restore") / f"{_key(change.key)}.inode", str(os.lstat(staged).st_ino).encode())
+        show(staged, target, aside=Path(item.aside) if item.aside else None)
+        shutil.rmtree(place)
+
+    def result(self, params: RestoreFilesParams, seen: Seen) -> Mapping[str, Any]:
+        return {
+            "backup": params.backup, "set": params.set, "signed_by": seen.signer,
+            "paths": [{"path": item.path, "source": item.source, "files": item.files, "bytes": item.bytes,
+                       "target": item.target, "in_view": item.in_view} for item in seen.items],
+        }
+
+
+def _key(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").hex()[-200:]
+
+
+def _note_path(world: World, path: str) -> Path:
+    return world.keep("restore") / f"{_key(path)}.json"
+
+
+def _note(world: World, path: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(_note_path(world, path).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
+    """Which source holds the path and how much is below it."""
+    for name, entry in view.sources.items():
+        if not any(path == root or path.startswith(root.rstrip("/") + "/") for root in entry["paths"]):
+            continue
+        files = size = 0
+        found = False
+        for node in repository.ls(entry["snapshot"], path):
+            found = True
+            if node.type == "file":
+                files += 1
+                size += node.size
+        if found:
+            return {"source": name, "snapshot": entry["snapshot"], "files": files, "bytes": size}
+    roots = [root for entry in view.sources.values() for root in entry["paths"]]
+    raise UsageError(f"set {view.id} holds no {path}", hint=f"it holds what was below {', '.join(roots[:8])}", where=path)
+
+
+def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world: World) -> Item:
+    target = Path(params.into) / os.path.basename(path.rstrip("/"))
+    in_view = _in_view(path, target, world)
+    aside = None
+    if not in_view and in_the_way(target):
+        if not params.replace:
+            raise SafetyRefusal(f"{target} exists", hint="choose another --into, or --replace to keep the old one aside")
+        aside = f"{target}.before-{world.run}"
+    return Item(path=path, target=str(target), aside=aside, in_view=in_view, **kept)
+
+
+def _in_view(path: str, target: Path, world: World) -> bool:
+    """Whether what stands at the target is the very file that this run staged and renamed."""
+    try:
+        inode = (world.keep("restore") / f"{_key(path)}.inode").read_text()
+        return str(os.lstat(target).st_ino) == inode
+    except OSError:
+        return False

@@ -1,0 +1,254 @@
+"""restore_set: a whole set in a new place, proven, and only then in view."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator
+
+from opsctl.actions.interface import Change, Params, StateAction, World
+from opsctl.actions.restoring import RECORD, find_set, in_the_way, refuse_small_disk, show, staging
+from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
+from opsctl.repositories.history import write_whole
+from opsctl.sources.interface import Database, Difference
+
+
+class RestoreSetParams(Params):
+    """``into`` is an absolute path; ``databases`` maps a source to the name of the new database it is loaded into.
+
+    ``server port user`` say where databases are loaded, where that is not the server they came from.
+    """
+
+    backup: str
+    set: str
+    into: str
+    sources: tuple[str, ...] = ()
+    databases: Mapping[str, str] = {}
+    server: str | None = None
+    port: str | None = None
+    user: str | None = None
+
+    @field_validator("databases", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        """A playbook's inputs are lists: ``[portal-db=enagar_new]``."""
+        if isinstance(value, list | tuple):
+            pairs = [str(one).partition("=") for one in value]
+            if any(not source or not name for source, _, name in pairs):
+                raise ValueError("each is SOURCE=DATABASE")
+            return {source: name for source, _, name in pairs}
+        return value
+
+    @property
+    def place(self) -> Mapping[str, str] | None:
+        """The server that databases are loaded into; None: where they came from."""
+        found = {"server": self.server, "port": self.port, "user": self.user}
+        return {key: value for key, value in found.items() if value} or None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """How one database stands: under its final name, under the name it is loaded under, and whether ours is proven."""
+
+    final: bool
+    staged: bool
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``proven``: sources whose files lie proven in the staging place; ``shown``: the folder is in view and ours."""
+
+    sources: tuple[str, ...]
+    kinds: Mapping[str, str]
+    staged: str
+    proven: frozenset[str]
+    shown: bool
+    databases: Mapping[str, Loaded]
+    differences: Mapping[str, Sequence[str]]
+    signer: str | None
+
+
+class RestoreSet(StateAction[RestoreSetParams, Seen]):
+    """Restores every source of a set into a new folder, loads databases into new ones, compares every proof, and only
+    when all of them agree brings the folder and the databases into view by renaming.
+
+    with:
+      backup     the name of a backup
+      set        the id of the set
+      into       the folder to make; it must not exist, or be empty
+      sources    only these sources of the set (all, where left out)
+      databases  {source: name}: load this source into a new database of that name
+      server, port, user  where the databases are loaded, if not where they came from
+
+    A killed restore leaves a folder `.NAME.opsctl-RUN` and databases with `_opsctl_` in their name, never something that
+    looks finished. Reads take no lock, so that a hung check cannot hold an emergency up.
+    """
+
+    word = "restore_set"
+    Params = RestoreSetParams
+
+    def locks(self, params: RestoreSetParams) -> Sequence[str]:
+        return (f"into-{params.into}",)
+
+    def observe(self, params: RestoreSetParams, world: World) -> Seen:
+        view, _ = find_set(world, params.backup, params.set)
+        names = tuple(params.sources or view.sources)
+        for name in (*names, *params.databases):
+            if name not in view.sources:
+                raise UsageError(f"set {params.set} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
+        target, place = Path(params.into), staging(Path(params.into), world.run)
+        shown = _is_ours(target, world.run)
+        proven = frozenset(name for name in names if _note(world, name).get("proven") and (place / name).exists())
+        if not shown and in_the_way(target):
+            raise SafetyRefusal(f"{target} exists and is not empty", hint="choose a new folder for --into")
+        databases = {source: _database(world, source, name, view.sources[source], params)
+                     for source, name in params.databases.items()}
+        if not shown:
+            refuse_small_disk(target, sum(view.sources[name]["bytes"] for name in names if name not in proven))
+        return Seen(
+            sources=names,
+            kinds={name: view.sources[name]["kind"] for name in names},
+            staged=str(place),
+            proven=frozenset(names) if shown else proven,
+            shown=shown,
+            databases=databases,
+            differences={name: _note(world, name).get("differences", []) for name in names},
+            signer=view.signer,
+        )
+
+    def plan(self, params: RestoreSetParams, seen: Seen) -> list[Change]:
+        changes = [Change(f"files:{name}", f"restore {name} ({seen.kinds[name]}) into {seen.staged}/{name} and prove it")
+                   for name in seen.sources if name not in seen.proven]
+        restored = {change.key for change in changes}
+        for source, name in params.databases.items():
+            if not seen.databases[source].proven:
+                after = tuple({f"files:{source}"} & restored)
+                changes.append(Change(f"load:{source}", f"load {source} into a new database and prove it, table by table",
+                                      after))
+        before = tuple(change.key for change in changes)
+        for source, name in params.databases.items():
+            if not seen.databases[source].final:
+                changes.append(Change(f"name:{source}", f"name the database {name}", before))
+        if not seen.shown:
+            changes.append(Change("show", f"bring it into view as {params.into}", before))
+        return changes
+
+    def apply(self, params: RestoreSetParams, change: Change, world: World) -> None:
+        word, _, name = change.key.partition(":")
+        view, history = find_set(world, params.backup, params.set)
+        place = staging(Path(params.into), world.run)
+        if word == "files":
+            _restore(view.sources[name], name, place, history, world)
+        elif word == "load":
+            _load(view.sources[name], name, place, params, world)
+        elif word == "name":
+            database = _as_database(world, name, view.sources[name])
+            database.rename(_staged_name(params.databases[name], world.run), params.databases[name],
+                            server=params.place)
+        else:
+            record = {"set": params.set, "backup": params.backup, "run": world.run, "time": world.now.isoformat(),
+                      "signed_by": view.signer, "set_time": view.record["time"],
+                      "sources": {source: {"kind": view.sources[source]["kind"], "proof": "equal"}
+                                  for source in params.sources or view.sources},
+                      "databases": dict(params.databases)}
+            write_whole(place / RECORD, json.dumps(record, indent=1).encode() + b"\n")
+            show(place, Path(params.into))
+
+    def result(self, params: RestoreSetParams, seen: Seen) -> Mapping[str, Any]:
+        return {
+            "backup": params.backup, "set": params.set, "into": params.into if seen.shown else None,
+            "staged": None if seen.shown else seen.staged, "signed_by": seen.signer,
+            "sources": {name: {"kind": seen.kinds[name], "proven": name in seen.proven,
+                               "differences": list(seen.differences.get(name, ()))} for name in seen.sources},
+            "databases": {params.databases[source]: {"source": source, "in_view": found.final, "proven": found.proven}
+                          for source, found in seen.databases.items()},
+        }
+
+
+def _is_ours(target: Path, run: str) -> bool:
+    try:
+        return json.loads((target / RECORD).read_text())["run"] == run
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _note(world: World, name: str) -> Mapping[str, Any]:
+    try:
+        return json.loads((world.keep("restore") / f"{name}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _write_note(world: World, name: str, content: Mapping[str, Any]) -> None:
+    write_whole(world.keep("restore") / f"{name}.json", json.dumps(content).encode())
+
+
+def _staged_name(database: str, run: str) -> str:
+    return f"{database[:40]}_opsctl_{run[-4:]}"
+
+
+def _as_database(world: World, name: str, entry: Mapping[str, Any]) -> Database:
+    source = world.source(name, entry)
+    if not isinstance(source, Database):
+        raise UsageError(f"{name} is of kind {entry['kind']} and is not loaded into a server",
+                         hint="its files are restored as they are")
+    return source
+
+
+def _database(world: World, source: str, name: str, entry: Mapping[str, Any], params: RestoreSetParams) -> Loaded:
+    server = params.place
+    database = _as_database(world, source, entry)
+    staged_name = _staged_name(name, world.run)
+    proven = bool(_note(world, f"{source}.database").get("proven"))
+    final = database.exists(name, server=server)
+    staged = not final and database.exists(staged_name, server=server)
+    if final and not proven:
+        raise SafetyRefusal(f"there is a database {name} already", hint="choose a new name; nothing is ever restored over")
+    return Loaded(final=final, staged=staged, proven=proven and (final or staged))
+
+
+def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, world: World) -> None:
+    target = place / name
+    if target.exists():
+        shutil.rmtree(target)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.mkdir(mode=0o700)
+    history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
+    differences = world.source(name, entry).restored_files(entry, target)
+    _write_note(world, name, {"proven": not differences, "differences": [str(found) for found in differences],
+                              "raw": [asdict(found) for found in differences]})
+    _refuse_differences(name, differences, f"what was restored lies in {target}")
+
+
+def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetParams, world: World) -> None:
+    server = params.place
+    database = _as_database(world, name, entry)
+    staged = _staged_name(params.databases[name], world.run)
+    if database.exists(staged, server=server):
+        database.drop(staged, server=server)
+    folder = Path(params.into) if _is_ours(Path(params.into), world.run) else place
+    dump = next(path for path in sorted((folder / name).iterdir()) if path.is_file())
+    database.load(dump, entry, staged, server=server)
+    differences = database.prove(entry, staged, server=server)
+    _write_note(world, f"{name}.database", {"proven": not differences,
+                                            "differences": [str(found) for found in differences]})
+    _write_note(world, name, {**_note(world, name), "differences": [str(found) for found in differences]})
+    _refuse_differences(name, differences, f"what was loaded is in database {staged}")
+
+
+def _refuse_differences(name: str, differences: Sequence[Difference], where: str) -> None:
+    if not differences:
+        return
+    error: OpsError = DamagedData(
+        f"{name} is not what was backed up: {'; '.join(str(found) for found in differences[:5])}"
+        f"{f' and {len(differences) - 5} more' if len(differences) > 5 else ''}",
+        hint=f"{where}, not in view; try an older set, and `opsctl verify --level data`", where=name,
+        details={"differences": [str(found) for found in differences[:200]]},
+    )
+    raise error

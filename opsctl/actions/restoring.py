@@ -1,0 +1,79 @@
+"""What both restores share: the staging place beside the target, the room it needs, and the rename into view."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from opsctl.actions.interface import World
+from opsctl.errors import ProgramFailed, SafetyRefusal
+from opsctl.model.quantities import format_size
+from opsctl.model.sets import GOOD, SetView
+
+#: The file that tells what a restored folder is, and of which run.
+RECORD = "RESTORED.json"
+
+
+def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, object]:
+    """The set and the history of its repository. SafetyRefusal where it is not there or cannot be trusted to be whole."""
+    history = world.repository(world.home(backup))
+    judgement = history.look(world.now).judgement
+    view = next((found for found in judgement.of(backup) if found.id == set_id), None)
+    if view is None:
+        raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
+    if not view.record:
+        raise SafetyRefusal(
+            f"set {set_id} of {backup} is {view.state}: {'; '.join(view.reasons)}",
+            hint=f"choose another one: opsctl backup list {backup}",
+        )
+    if view.state != GOOD:
+        world.warn(f"set {set_id} is {view.state}: {'; '.join(view.reasons)}")
+    return view, history
+
+
+def staging(target: Path, run: str) -> Path:
+    """Where things are put before they are proven: beside the target, so that one rename brings them into view."""
+    return target.parent / f".{target.name}.opsctl-{run}"
+
+
+def refuse_small_disk(target: Path, needed: int) -> None:
+    """ProgramFailed where the file system of ``target`` has not ``needed`` bytes (and a little) free."""
+    place = target
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise ProgramFailed(
+            f"{place} has {format_size(free)} free and the restore needs {format_size(needed)}",
+            hint="free some space or choose another --into", where=str(target),
+            details={"needed": needed, "free": free},
+        )
+
+
+def show(staged: Path, target: Path, *, aside: Path | None = None) -> None:
+    """Bring a proven thing into view by one rename; what is in the way goes ``aside`` first, where that is allowed.
+
+    An empty directory may be in the way. SafetyRefusal for anything else.
+    """
+    if os.path.lexists(target):
+        if aside is not None:
+            os.rename(target, aside)
+        elif target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
+            target.rmdir()
+        else:
+            raise SafetyRefusal(f"{target} came into being while the restore ran", hint="move it away, then resume")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(staged, target)
+    handle = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def in_the_way(target: Path) -> bool:
+    """Whether something is at ``target`` that a restore would cover: anything but an empty directory."""
+    if not os.path.lexists(target):
+        return False
+    return target.is_symlink() or not target.is_dir() or any(target.iterdir())

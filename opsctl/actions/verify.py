@@ -1,0 +1,156 @@
+"""verify: what is wrong in a repository, each damage by name, with the sets and files that it reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal
+
+from opsctl.actions.interface import CheckAction, Params, World
+from opsctl.errors import DamagedData, OpsError
+from opsctl.model import shares
+from opsctl.model.sets import GOOD, Judgement
+from opsctl.model.snapshots import Finding
+from opsctl.repositories.history import write_whole
+
+#: How many files of one finding are named; the number of the rest is said.
+MOST_FILES = 200
+
+
+class VerifyParams(Params):
+    """``shares``: ``next`` (what is due), ``all``, or ``n/M``; used by level ``data`` only."""
+
+    repository: str
+    level: Literal["quick", "data"] = "quick"
+    shares: str = "next"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the check found. ``read`` and ``total``: which shares of the packs were read back."""
+
+    findings: tuple[Finding, ...]
+    sets: Mapping[str, int]
+    read: tuple[int, ...]
+    total: int
+    wholly_good: tuple[str, ...]
+
+
+class Verify(CheckAction[VerifyParams, Seen]):
+    """Checks a repository: structure, the ledger, the chain of manifests and their signatures; reads data back.
+
+    with:
+      repository  the name of a repository in the configuration
+      level       `quick`: everything but the packs' content; `data`: also reads packs back
+      shares      which share of the packs `data` reads: `next` (as many as keep the term `read_all_within`), `all`, or `n/M`
+
+    Anything wrong is 22. What was read is recorded in the repository by the word `record`, so that any machine goes on
+    where this one stopped. opsctl never repairs a repository by itself.
+    """
+
+    word = "verify"
+    Params = VerifyParams
+
+    def observe(self, params: VerifyParams, world: World) -> Seen:
+        history = world.repository(params.repository)
+        history.require_known()
+        for lock in history.repository.unlock_stale():
+            world.warn(f"removed the lock that process {lock.pid} left in {params.repository} when it died")
+        holdings = history.look(world.now)
+        judgement = holdings.judgement
+        findings = [*judgement.findings, *holdings.junk]
+        read, total = _shares(params, history, holdings, world)
+        for share in read or (None,):
+            what = None if share is None else (share, total)
+            findings += history.repository.check(what, on_progress=world.progress)
+        findings = _by_set(findings, judgement)
+        seen = Seen(
+            findings=tuple(findings),
+            sets=_count(judgement),
+            read=read,
+            total=total,
+            wholly_good=tuple(view.id for view in judgement.sets if view.state == GOOD),
+        )
+        _keep(params, seen, world)
+        return seen
+
+    def findings(self, params: VerifyParams, seen: Seen) -> Sequence[OpsError]:
+        return [
+            DamagedData(
+                f"{params.repository}: {finding.message}{_reach(finding)}",
+                hint=finding.repair,
+                where=finding.object or params.repository,
+                details={"kind": finding.kind, "object": finding.object, "sets": list(finding.sets),
+                         "reaches_all": finding.reaches_all, "files": list(finding.files[:MOST_FILES]),
+                         "more_files": max(0, len(finding.files) - MOST_FILES)},
+            )
+            for finding in seen.findings
+        ]
+
+    def result(self, params: VerifyParams, seen: Seen) -> Mapping[str, Any]:
+        return {
+            "repository": params.repository, "level": params.level, "sets": dict(seen.sets),
+            "shares": [f"{share}/{seen.total}" for share in seen.read], "findings": len(seen.findings),
+        }
+
+
+def _shares(params: VerifyParams, history: Any, holdings: Any, world: World) -> tuple[tuple[int, ...], int]:
+    if params.level == "quick":
+        return (), 0
+    term = read_term(world.config, params.repository)
+    total = shares.count(term)
+    if params.shares == "all":
+        return (1,), 1
+    if params.shares == "next":
+        records = holdings.verifications(history.trusted)
+        return tuple(shares.next_shares(records, term, world.now)), total
+    share, _, of = params.shares.partition("/")
+    return (int(share),), int(of)
+
+
+def read_term(config: Any, repository: str) -> timedelta:
+    """The shortest ``read_all_within`` of the backups that live in a repository; 30 days where there is none."""
+    terms = [plan.verify.read_all_within for plan in config.backups.values() if plan.repository == repository]
+    return min(terms, default=timedelta(days=30))
+
+
+def _count(judgement: Judgement) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for view in judgement.sets:
+        found[view.state] = found.get(view.state, 0) + 1
+    return found
+
+
+def _by_set(findings: Sequence[Finding], judgement: Judgement) -> list[Finding]:
+    """Say sets where the repository said snapshots."""
+    set_of = {snapshot: view.id for view in judgement.sets
+              for snapshot in (*view.snapshots.values(), *((view.manifest,) if view.manifest else ()))}
+    named: list[Finding] = []
+    seen: set[tuple[str, str | None]] = set()
+    for finding in findings:
+        key = (finding.kind, finding.object)
+        if finding.object is not None and key in seen:
+            continue
+        seen.add(key)
+        sets = tuple(dict.fromkeys(set_of.get(name, name) for name in finding.sets))
+        named.append(replace(finding, sets=sets))
+    return named
+
+
+def _reach(finding: Finding) -> str:
+    if finding.reaches_all:
+        return "; this reaches every set"
+    parts = []
+    if finding.sets:
+        parts.append(f"sets {', '.join(finding.sets[:5])}{' …' if len(finding.sets) > 5 else ''}")
+    if finding.files:
+        parts.append(f"{len(finding.files)} file{'s' if len(finding.files) != 1 else ''}")
+    return f"; this reaches {' and '.join(parts)}" if parts else ""
+
+
+def _keep(params: VerifyParams, seen: Seen, world: World) -> None:
+    kept = {"level": params.level, "read": list(seen.read), "total": seen.total, "sets": dict(seen.sets),
+            "findings": [asdict(replace(finding, files=finding.files[:MOST_FILES])) for finding in seen.findings]}
+    write_whole(world.keep("verify") / f"{params.repository}.json", json.dumps(kept).encode())

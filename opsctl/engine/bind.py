@@ -1,0 +1,188 @@
+"""Binding: a playbook and its inputs become a plan in which everything is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from opsctl.actions.interface import Action, Kind
+from opsctl.errors import ConfigError, OpsError
+from opsctl.model.fields import meant
+from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
+from opsctl.model.playbook import REFERENCE, Input, Playbook, Step, wrong_value
+
+#: What ``for_each`` can go through besides ``items``, and where the names stand in the configuration.
+COLLECTIONS = ("backups", "repositories", "sources")
+
+Registry = Callable[[str], Action]
+
+
+def run_id(now: datetime, subject: str, token: str) -> str:
+    """``20261124-0230-portal-7f3a``: when (UTC), about what, and four characters that make it the only one."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M}-{subject[:24].strip('-')}-{token[:4]}"
+
+
+def set_id(run: str) -> str:
+    """The id of the set that a run makes: the run's own without its subject."""
+    first, second, *_, token = run.split("-")
+    return f"{first}-{second}-{token}"
+
+
+def bind(
+    playbook: Playbook,
+    inputs: Mapping[str, Any],
+    *,
+    config: Any,
+    registry: Registry,
+    run: str,
+    now: datetime,
+    started_by: str,
+    options: Mapping[str, Any] | None = None,
+) -> BoundPlan:
+    """Fix inputs, items and moment. ConfigError (10) with every mistake at once; nothing was touched.
+
+    ``inputs`` may hold texts (from a command line), which are read as the type that the playbook declares.
+    """
+    problems: list[str] = []
+    values = _values(playbook, inputs, config, problems)
+    steps = []
+    graph = playbook.graph
+    if not problems:
+        for step in playbook.steps:
+            bound = _step(step, graph[step.id], values, config, registry, run, problems)
+            if bound is not None:
+                steps.append(bound)
+    if problems:
+        raise ConfigError(f"playbook {playbook.name} cannot be run like this", problems=problems,
+                          hint=f"opsctl playbooks show {playbook.name}")
+    return BoundPlan(
+        run=run, playbook=playbook.name, title=str(playbook.title), now=now, started_by=started_by,
+        inputs=values, steps=tuple(steps), config_digest=config.digest if config else "", options=dict(options or {}),
+    )
+
+
+def _values(playbook: Playbook, inputs: Mapping[str, Any], config: Any, problems: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in inputs:
+        if name not in playbook.inputs:
+            problems.append(f"--set {name}: {playbook.name} has no such input{meant(name, playbook.inputs)}")
+    for name, declared in playbook.inputs.items():
+        if name in inputs:
+            value = _read(inputs[name], declared)
+            problem = wrong_value(declared.type, value) or _unknown(declared, value, config)
+            if problem:
+                problems.append(f"--set {name}: {problem}")
+            values[name] = value
+        elif declared.required:
+            problems.append(f"--set {name}=… is needed: {declared.help}")
+        else:
+            values[name] = declared.default
+    return values
+
+
+def _read(value: Any, declared: Input) -> Any:
+    if not isinstance(value, str):
+        return list(value) if isinstance(value, tuple) else value
+    if declared.type == "list":
+        return [part for part in value.split(",") if part]
+    if declared.type == "integer":
+        try:
+            return int(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _unknown(declared: Input, value: Any, config: Any) -> str | None:
+    known = {"backup": "backups", "source": "sources", "repository": "repositories"}.get(declared.type)
+    if known is None or config is None:
+        return None
+    names = getattr(config, known)
+    if value in names:
+        return None
+    return f"there is no {declared.type} {value!r} in the configuration{meant(str(value), names)}"
+
+
+def _step(
+    step: Step, after: Sequence[str], values: Mapping[str, Any], config: Any, registry: Registry, run: str,
+    problems: list[str],
+) -> BoundStep | None:
+    try:
+        action = registry(step.uses)
+    except OpsError as error:
+        problems.append(f"step {step.id}: {error.message}")
+        return None
+    items = []
+    names = _items(step, values, config, problems)
+    if step.for_each is not None and step.for_each.tolerate != 0:
+        problems.append(f"step {step.id}: tolerate is not supported by this version")
+    for name in names:
+        known = {**values, "item": name} if name is not None else values
+        params = fill(step.with_, known)
+        fields = action.Params.model_fields
+        if "set" in fields and not params.get("set"):
+            params["set"] = set_id(run)
+        if action.kind is Kind.GATE and "step" in fields:
+            params["step"] = step.id
+        try:
+            params = action.Params.model_validate(params).model_dump(mode="json")
+        except ValidationError as error:
+            problems.extend(f"step {step.id} ({step.uses}): {_plainly(found)}" for found in error.errors())
+            break
+        items.append(BoundItem(name, params))
+    return BoundStep(
+        id=step.id, uses=step.uses, title=str(step.title or step.id), after=tuple(after), items=tuple(items),
+        may_fail=step.may_fail, always=step.always, on_unknown=step.on_unknown or "ask", phase=step.phase,
+        at_once=step.for_each.at_once if step.for_each else 1,
+    )
+
+
+def _items(step: Step, values: Mapping[str, Any], config: Any, problems: list[str]) -> Sequence[str | None]:
+    if step.for_each is None:
+        return (None,)
+    kind, value = step.for_each.collection, fill(step.for_each.value, values)
+    if kind != "items" and kind not in COLLECTIONS:
+        problems.append(f"step {step.id}: for_each cannot go through {kind!r}{meant(kind, ('items', *COLLECTIONS))}")
+        return ()
+    if kind == "sources" and isinstance(value, str):
+        backup = config.backups.get(value)
+        if backup is None:
+            problems.append(f"step {step.id}: there is no backup {value!r}")
+            return ()
+        return list(backup.sources)
+    listed = [str(one) for one in (value if isinstance(value, list) else [value])]
+    if kind != "items":
+        for name in listed:
+            if name not in getattr(config, kind):
+                problems.append(f"step {step.id}: there is no {kind} {name!r}{meant(name, getattr(config, kind))}")
+    return listed
+
+
+def fill(value: Any, known: Mapping[str, Any]) -> Any:
+    """Put values in the place of ``${name}``. A text that is one reference takes the value as it is, a list too."""
+    if isinstance(value, str):
+        whole = REFERENCE.fullmatch(value)
+        if whole:
+            return known[whole[1]]
+        return REFERENCE.sub(lambda found: _text(known[found[1]]), value)
+    if isinstance(value, Mapping):
+        return {key: fill(inner, known) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [fill(inner, known) for inner in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    return ",".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)
+
+
+def _plainly(found: Any) -> str:
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "missing":
+        return f"with.{where} is needed"
+    if found["type"] == "extra_forbidden":
+        return f"with.{where}: there is no such parameter"
+    return f"with.{where}: {found['msg'].removeprefix('Value error, ').lower()}"

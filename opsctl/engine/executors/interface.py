@@ -1,0 +1,50 @@
+"""What an executor promises: the graph's order, and each (step, item) at most once until it is asked again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from opsctl.actions.interface import StepResult
+from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
+
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Before:
+    """What an earlier run of the same plan left: keys that are done, and events begun whose end is unknown."""
+
+    done: Mapping[Key, str] = field(default_factory=dict)
+    unknown: Collection[Key] = ()
+
+
+class Executor(ABC):
+    """Runs the steps of a plan.
+
+    A step starts when every step in its ``after`` has ended. One that follows a failed, skipped or unknown step is
+    skipped with the reason, unless it is ``always``; one that follows a waiting step is not started. A failed
+    step with ``may_fail`` counts as ended well. Items of one step run ``at_once`` at a time.
+    """
+
+    @abstractmethod
+    def execute(
+        self,
+        plan: BoundPlan,
+        perform: Callable[..., StepResult],
+        *,
+        before: Before,
+        on_result: Callable[[BoundStep, StepResult], None],
+        patient: bool = False,
+    ) -> None:
+        """Run to the end, giving each result to ``on_result`` (in the calling thread).
+
+        ``perform(step, item, unknown=bool)`` does one. With ``patient`` waiting gates are asked again until they
+        open. Raises Interrupted when told to stop, after everything under way has ended; a bug in ``perform`` is raised
+        here after the rest has ended.
+        """
+
+
+def never(step: BoundStep, item: BoundItem) -> None:
+    """A placeholder for callers that want no notice."""

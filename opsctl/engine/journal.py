@@ -1,0 +1,353 @@
+"""The journal: an append-only chain of lines, on disk before anything happens that they speak of."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from opsctl.engine.journal_end import find_end, rebuild_head
+from opsctl.engine.journal_files import (
+    START,
+    Head,
+    damaged,
+    make_directory,
+    read_head,
+    read_segment,
+    replace_head,
+    segment_name,
+    segments,
+    unusable,
+    write_all,
+)
+from opsctl.engine.journal_lines import Body, Entry, canonical, read_line, seal, stamp, write_body
+from opsctl.errors import Busy, DamagedData, OpsError
+
+Clock = Callable[[], datetime]
+
+SEGMENT_BYTES = 16 << 20
+"""A segment that would grow beyond this is followed by the next. Never by calendar: clocks jump."""
+
+_QUEUE_LINES = 1000
+_QUEUE_SECONDS = 0.2
+_PATIENCE = 30.0   # seconds for another process's commit: milliseconds, unless that process is stopped
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A line on its way. Without a body it is only a place in the queue to wait for."""
+
+    body: Body | None
+    durable: bool = True
+    type: str = ""
+    run: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    entry: Entry | None = None
+    done: bool = False
+    error: OpsError | None = None
+
+
+class Journal:
+    """The journal in ``directory``, for any number of threads and processes at once.
+
+    Nothing is opened or made until the first line. ``append`` and ``flush`` raise ProgramFailed (full disk,
+    unusable directory; the lines are then not in the journal, not even half), DamagedData (what is there does
+    not go on from where ``HEAD`` says; names file and line) and Busy (another process sits on the journal).
+    Damage before ``HEAD`` does not hold an append up: finding it is ``journal_verify``'s work.
+    """
+
+    def __init__(self, directory: Path, clock: Clock) -> None:
+        self.directory = directory
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._queue: list[_Pending] = []
+        self._queued_since = 0.0
+        self._leading = False
+        self._known: Head | None = None
+        self._at_exit = False
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @overload
+    def append(self, type: str, data: Mapping[str, Any], *, run: str | None = None,
+               durable: Literal[True] = True) -> Entry: ...
+
+    @overload
+    def append(self, type: str, data: Mapping[str, Any], *, run: str | None = None,
+               durable: bool) -> Entry | None: ...
+
+    def append(self, type: str, data: Mapping[str, Any], *, run: str | None = None,
+               durable: bool = True) -> Entry | None:
+        """Write a line; returns what was written once it is flushed to the disk.
+
+        With ``durable=False`` it is only queued and None is returned; it goes out, in order, with the next
+        durable line, with the first append when 1,000 are waiting or 0.2 s have passed, and with ``flush`` or
+        ``close``. ``data`` is JSON (str, int within ±(2**53-1), float, bool, None, lists, dicts), otherwise
+        ValueError; it must hold no secret. Not for signal handlers: the thread they interrupt may be the one
+        that writes.
+        """
+        line = self._pending(type, data, run, durable)
+        if durable:
+            self._commit(line)
+            return line.entry
+        with self._changed:
+            if not self._queue:
+                self._queued_since = time.monotonic()
+            self._queue.append(line)
+            due = len(self._queue) >= _QUEUE_LINES or time.monotonic() - self._queued_since > _QUEUE_SECONDS
+            if not self._at_exit:
+                self._at_exit = True
+                atexit.register(self._flush_at_exit)
+        if due:
+            try:
+                self.flush()
+            except OpsError:
+                # The caller hears of this one; those whose callers have gone on stay queued for better times.
+                with self._changed, contextlib.suppress(ValueError):
+                    self._queue.remove(line)
+                raise
+        return None
+
+    def flush(self) -> None:
+        """Return when every line appended so far is on disk."""
+        with self._changed:
+            idle = not self._queue and not self._leading
+        if not idle:
+            self._commit(_Pending(None))
+
+    def close(self) -> None:
+        """Flush. Must be called before the process ends; the journal can be used again afterwards."""
+        self.flush()
+        atexit.unregister(self._flush_at_exit)
+        self._at_exit = False
+
+    def head(self) -> Head | None:
+        """The last line on disk, as ``HEAD`` has it, for anchoring; None where nothing was ever written."""
+        self.flush()
+        try:
+            return read_head(self.directory)
+        except ValueError as error:
+            raise DamagedData(f"{self.directory / 'HEAD'}: {error}", where=str(self.directory / "HEAD"),
+                              hint="the next line that is written makes it anew") from error
+
+    def read(self, run: str | None = None, since_seq: int | None = None, types: Collection[str] | None = None,
+             on_damage: Callable[[DamagedData], None] | None = None) -> Iterator[Entry]:
+        """Stream the lines in order: of ``run``, of ``types``, with a seq above ``since_seq``, where given.
+
+        Each line is held against its own hash, not against its neighbours. A damaged one raises DamagedData,
+        or goes to ``on_damage`` and is left out. A line that is still being written is not there yet.
+        """
+        if self._queue:
+            self.flush()
+        needle = b'"run":' + canonical(run).encode() if run is not None else b""
+        kinds = [b'"type":' + canonical(kind).encode() for kind in types] if types is not None else None
+        numbers = segments(self.directory)
+        for number in self._from(numbers, since_seq):
+            path = self.directory / segment_name(number)
+            for position, line in read_segment(path, last=number == numbers[-1]):
+                if needle not in line or (kinds is not None and not any(kind in line for kind in kinds)):
+                    continue
+                try:
+                    entry = read_line(line)
+                except ValueError as error:
+                    problem = damaged(path, position, str(error))
+                    if on_damage is None:
+                        raise problem from error
+                    on_damage(problem)
+                    continue
+                if ((run is None or entry.run == run) and (types is None or entry.type in types)
+                        and (since_seq is None or entry.seq > since_seq)):
+                    yield entry
+
+    def go_on(self, reason: str) -> Entry:
+        """Start a new segment after damage that ``append`` refuses, leaving all files as they are.
+
+        The line that says so follows the highest seq that anything knows of. The gap stays a finding of
+        ``journal_verify`` for ever.
+        """
+        with self._explained(), self._locked():
+            numbers = segments(self.directory)
+            known: list[Head] = [START]
+            with contextlib.suppress(ValueError):
+                known.append(read_head(self.directory) or START)
+            with contextlib.suppress(DamagedData):
+                known.append(rebuild_head(self.directory, numbers))
+            base = max(known, key=lambda head: head.seq)
+            base = replace(base, segment=max([base.segment, *numbers]) + 1, offset=0)
+            line = self._pending("journal.damaged", {"reason": reason, "after": base.seq})
+            self._write(base, [line])
+        assert line.entry is not None
+        return line.entry
+
+    def _from(self, numbers: list[int], since_seq: int | None) -> list[int]:
+        """The segments from the one on that holds the first line after ``since_seq``."""
+        first = 0
+        for place, number in enumerate(numbers[1:] if since_seq else [], 1):
+            with (self.directory / segment_name(number)).open("rb") as file:
+                try:
+                    if read_line(file.readline()).seq > (since_seq or 0):
+                        break
+                except ValueError:
+                    break
+            first = place
+        return numbers[first:]
+
+    def _pending(self, type: str, data: Mapping[str, Any], run: str | None = None,
+                 durable: bool = True) -> _Pending:
+        return _Pending(write_body(type, data, run, self._clock()), durable, type, run, data)
+
+    def _flush_at_exit(self) -> None:
+        # `close` has told whoever could still act; a trace at the very end helps nobody.
+        with contextlib.suppress(OpsError):
+            self.flush()
+
+    def _commit(self, mine: _Pending) -> None:
+        """Wait until ``mine`` is on disk: one thread writes for all that have queued meanwhile."""
+        with self._changed:
+            self._queue.append(mine)
+            while not mine.done and self._leading:
+                self._changed.wait()
+            if mine.done:
+                if mine.error is not None:
+                    raise _again(mine.error)
+                return
+            self._leading = True
+            batch, self._queue = self._queue, []
+        try:
+            lines = [line for line in batch if line.body is not None]
+            if lines:
+                self._write_batch(lines)
+        except BaseException as error:
+            with self._changed:
+                self._queue[:0] = self._unfinished(batch, mine, error)
+            raise
+        else:
+            for line in batch:
+                line.done = True
+        finally:
+            with self._changed:
+                self._leading = False
+                self._changed.notify_all()
+
+    def _unfinished(self, batch: list[_Pending], mine: _Pending, error: BaseException) -> list[_Pending]:
+        """What stays queued when a batch was not written: lines nobody waits for.
+
+        Where it was no failure but an interrupt of this thread, also the others': one of them leads next.
+        """
+        if not isinstance(error, OpsError):
+            return [line for line in batch if line is not mine]
+        for line in batch:
+            if line.durable:
+                line.error, line.done = error, True
+        return [line for line in batch if not line.durable]
+
+    def _write_batch(self, lines: list[_Pending]) -> None:
+        with self._explained(), self._locked():
+            head, notices = find_end(self.directory, self._known)
+            said = [self._pending("journal.repaired", notice) for notice in notices]
+            self._write(head, said + lines)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unusable(self.directory, error) from error
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        path = self.directory / "lock"
+        if not os.path.exists(path):
+            make_directory(self.directory)
+        until = time.monotonic() + _PATIENCE
+        pause = 0.0002
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                there = os.stat(path)
+                mine = os.fstat(descriptor)
+                if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                    break
+            except (BlockingIOError, FileNotFoundError):
+                if time.monotonic() > until:
+                    os.close(descriptor)
+                    raise Busy(f"another process has held the journal for {_PATIENCE:.0f} seconds",
+                               where=str(path), hint=f"is one stopped? see `fuser -v {path}`") from None
+            os.close(descriptor)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.01)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _write(self, head: Head, lines: list[_Pending]) -> None:
+        """Seal the lines, write, flush, replace HEAD; or leave everything as it was."""
+        content = bytearray()
+        seq, digest = head.seq, head.hash
+        for line in lines:
+            assert line.body is not None
+            seq, prev = seq + 1, digest
+            written, digest = seal(line.body, seq, prev)
+            content += written
+            line.entry = Entry(seq, digest, prev, line.body.time, line.type, line.run, line.data)
+        segment, offset = head.segment, head.offset
+        if offset and offset + len(content) > SEGMENT_BYTES:
+            segment, offset = segment + 1, 0
+        path = self.directory / segment_name(segment)
+        new = Head(segment, offset + len(content), seq, digest, stamp(self._clock()))
+        try:
+            self._put(path, offset, bytes(content), new)
+        except OSError as error:
+            raise unusable(self.directory, error, len(content)) from error
+        self._known = new
+
+    def _put(self, path: Path, offset: int, content: bytes, head: Head) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            write_all(descriptor, content)
+            os.fdatasync(descriptor)
+            if not offset:
+                _sync_directory(self.directory)
+            replace_head(self.directory, head)
+        except BaseException:
+            if not self._is_head(head):     # an interrupt may have come just after the rename
+                os.ftruncate(descriptor, offset)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _is_head(self, head: Head) -> bool:
+        try:
+            return read_head(self.directory) == head
+        except (ValueError, OpsError):
+            return False
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _again(error: OpsError) -> OpsError:
+    """The same failure for another thread, which must not share the traceback of the first."""
+    fresh = type(error)(error.message, hint=error.hint, where=error.where, details=error.details)
+    fresh.__cause__ = error
+    return fresh

@@ -1,0 +1,68 @@
+"""Where playbooks are found: the packaged ones, and the site's own beside the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from opsctl.engine.configuration import read_documents
+from opsctl.engine.load import validate
+from opsctl.errors import ConfigError
+from opsctl.model.fields import meant
+from opsctl.model.playbook import Playbook
+
+
+def packaged() -> Path:
+    """The folder of the packaged playbooks: inside the package where it was installed, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "playbooks_data"
+    return inside if inside.is_dir() else package.parent / "playbooks"
+
+
+def paths(config: Any) -> dict[str, Path]:
+    """Every playbook by name. A site's own (``playbooks/`` beside the configuration) stands before a packaged one."""
+    found = {path.stem: path for path in sorted(packaged().glob("*.yaml"))}
+    if config is not None and config.directory is not None:
+        own = config.directory / "playbooks"
+        found.update({path.stem: path for path in sorted(own.glob("*.yaml"))})
+    return found
+
+
+def find(name: str, config: Any) -> Playbook:
+    """A playbook by its name, or by the path of its file. ConfigError with every mistake in it."""
+    known = paths(config)
+    if name in known:
+        return read(known[name])
+    if "/" in name or name.endswith(".yaml"):
+        return read(Path(name))
+    raise ConfigError(f"there is no playbook {name!r}{meant(name, known)}", hint="opsctl playbooks list")
+
+
+def read(path: Path) -> Playbook:
+    """Read one file strictly. ConfigError with every mistake; as root also where others may write to it."""
+    return validate(Playbook, read_documents([path], os.geteuid()), what=f"playbook {path.name}")
+
+
+def check(config: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path, ConfigError | None]]:
+    """Read playbooks and look up every word in them: name, path, and what is wrong or None."""
+    from opsctl.actions.registry import action
+
+    known = paths(config)
+    for name in names or tuple(known):
+        path = known.get(name) or Path(name)
+        try:
+            playbook = read(path)
+            problems = []
+            for step in playbook.steps:
+                try:
+                    action(step.uses)
+                except ConfigError as error:
+                    problems.append(f"{path}: step {step.id}: {error.message}")
+            if playbook.name != path.stem:
+                problems.append(f"{path}: name: the file is called {path.stem}, the playbook {playbook.name}")
+            error = ConfigError(f"{path} has mistakes", problems=problems) if problems else None
+        except ConfigError as found:
+            error = found
+        yield name, path, error

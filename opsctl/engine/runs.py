@@ -1,0 +1,185 @@
+"""Runs: a bound plan carried out, written down, and taken up again after a kill."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opsctl.actions.interface import DONE, Kind, Outcome, StepResult
+from opsctl.engine.executors.interface import Before, Executor, Key
+from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
+from opsctl.errors import OpsError, worst
+from opsctl.model.plan import BoundPlan, BoundStep
+from opsctl.repositories.history import write_whole
+
+OnResult = Callable[[BoundStep, StepResult], None]
+
+
+@dataclass
+class Tally:
+    """What a run came to. Results of single items are kept only where they tell something."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    codes: dict[str, list[int]] = field(default_factory=dict)
+    errors: list[OpsError] = field(default_factory=list)
+    results: list[StepResult] = field(default_factory=list)
+    waiting: list[StepResult] = field(default_factory=list)
+
+    def add(self, step: BoundStep, result: StepResult, *, keep: bool = True) -> None:
+        self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
+        if keep or result.outcome != Outcome.OK:
+            self.results.append(result)
+        if result.outcome in (Outcome.WAITING, Outcome.UNKNOWN):
+            self.waiting.append(result)
+        if not step.may_fail and result.outcome not in (Outcome.SKIPPED, Outcome.WAITING, Outcome.UNKNOWN):
+            found = self.codes.setdefault(step.id, [])
+            code = worst(result.codes) if result.outcome == Outcome.FAILED else 0
+            if code or len(found) < 2:
+                found.append(code)
+        if result.outcome == Outcome.FAILED:
+            self.errors.extend(result.errors)
+
+    @property
+    def exit_code(self) -> int:
+        """The run's exit code: what its failed steps say; else 4 where a person has to say something."""
+        steps = [code for code in (worst(codes) for codes in self.codes.values()) if code]
+        if steps:
+            return steps[0] if len(set(steps)) == 1 else worst([*steps, 0])
+        return 4 if self.waiting else 0
+
+
+class Runs:
+    """The runs of one state directory: ``runs/ID/plan.json`` and ``result.json``; the journal says the rest."""
+
+    def __init__(self, state: Path, journal: Any, locks: Any) -> None:
+        self.directory = state / "runs"
+        self.journal = journal
+        self.locks = locks
+
+    def dry(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult) -> Tally:
+        """Say what would be done; nothing is written, not even to the journal."""
+        tally = Tally()
+        performer = Performer(world, _Nowhere(), registry, _no_lock, dry_run=True)
+        executor.execute(plan, performer, before=Before(), on_result=lambda step, result: (
+            tally.add(step, result), on_result(step, result))[0])
+        return tally
+
+    def start(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
+              *, patient: bool = False) -> Tally:
+        """Carry out a new plan."""
+        write_whole(self.directory / plan.run / "plan.json", json.dumps(plan.as_json(), indent=1).encode() + b"\n")
+        self.journal.append("run.bound", {"playbook": plan.playbook, "started_by": plan.started_by,
+                                          "inputs": dict(plan.inputs), "config": plan.config_digest,
+                                          "plan": world.plan_digest()}, run=plan.run)
+        return self._go(plan, world, executor, registry, on_result, Before(), patient)
+
+    def resume(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
+               *, repeat: Collection[str] = (), patient: bool = False) -> Tally:
+        """Go on with a run: what the journal calls done is not done again, about the rest the world is asked."""
+        return self._go(plan, world, executor, registry, on_result, None, patient, repeat)
+
+    def _go(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
+            before: Before | None, patient: bool, repeat: Collection[str] = ()) -> Tally:
+        tally = Tally()
+        many = sum(len(step.items) for step in plan.steps) > 1000
+        with self.locks.hold(f"run-{plan.run}", run=plan.run, purpose=f"run of {plan.playbook}"):
+            if before is None:
+                before = self.before(plan, registry, repeat)
+                self.journal.append("run.resumed", {"done": len(before.done), "unknown": len(before.unknown)},
+                                    run=plan.run)
+
+            def took(step: BoundStep, result: StepResult) -> None:
+                tally.add(step, result, keep=not many)
+                on_result(step, result)
+
+            performer = Performer(world, self.journal, registry, _holder(self.locks, plan.run))
+            try:
+                executor.execute(plan, performer, before=before, on_result=took, patient=patient)
+            finally:
+                self.journal.flush()
+            self._end(plan, tally, world)
+        return tally
+
+    def _end(self, plan: BoundPlan, tally: Tally, world: Any) -> None:
+        ended = not tally.waiting
+        summary = {"exit_code": tally.exit_code, "outcomes": tally.outcomes, "ended": ended,
+                   "waiting": [{"step": found.step, "item": found.item, "for": found.because}
+                               for found in tally.waiting],
+                   "errors": [error.as_dict() for error in tally.errors[:100]], "warnings": list(world.warnings)}
+        self.journal.append("run.end" if ended else "run.waiting", summary, run=plan.run)
+        write_whole(self.directory / plan.run / "result.json", json.dumps(summary, indent=1).encode() + b"\n")
+        shutil.rmtree(self.directory / plan.run / "scratch", ignore_errors=True)
+
+    def before(self, plan: BoundPlan, registry: Registry, repeat: Collection[str] = ()) -> Before:
+        """What the journal says of a run: the keys that are done, and the events that were begun and not ended."""
+        done: dict[Key, str] = {}
+        begun: set[Key] = set()
+        for entry in self.journal.read(run=plan.run):
+            if entry.type == "step.begin":
+                begun.add((entry.data["step"], entry.data["item"]))
+            elif entry.type == "step.end":
+                key = (entry.data["step"], entry.data["item"])
+                begun.discard(key)
+                if entry.data["outcome"] in DONE:
+                    done[key] = entry.data["outcome"]
+                else:
+                    done.pop(key, None)
+            elif entry.type == "person.done":
+                said = entry.data["statement"]
+                for item in plan.step(said["step"]).items:
+                    if (said["step"], item.item) in begun:
+                        begun.discard((said["step"], item.item))
+                        done[(said["step"], item.item)] = Outcome.CHANGED
+        events = {step.id for step in plan.steps if registry(step.uses).kind is Kind.EVENT}
+        unknown = {key for key in begun if key[0] in events and key[0] not in repeat}
+        # A check tells how it is now, so an earlier look never stands for it.
+        looks = {step.id for step in plan.steps if registry(step.uses).kind is Kind.CHECK}
+        return Before({key: word for key, word in done.items() if key[0] not in looks}, unknown)
+
+    def all(self) -> Iterator[tuple[BoundPlan, Mapping[str, Any] | None, str]]:
+        """Every run, newest first: its plan, its result, and ``ended waiting running interrupted``."""
+        folders: Iterable[Path] = sorted(self.directory.glob("*/plan.json"), reverse=True)
+        for path in folders:
+            try:
+                plan = BoundPlan.from_json(json.loads(path.read_text()))
+            except (ValueError, KeyError, TypeError, OSError):
+                continue
+            yield plan, self.result(plan.run), self.standing(plan.run)
+
+    def result(self, run: str) -> Mapping[str, Any] | None:
+        """What a run came to, or None where it did not come to an end."""
+        try:
+            return json.loads((self.directory / run / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def standing(self, run: str) -> str:
+        """``running``, ``waiting``, ``ended`` or ``interrupted``."""
+        if self.locks.holder(f"run-{run}") is not None:
+            return "running"
+        found = self.result(run)
+        if found is None:
+            return "interrupted"
+        return "ended" if found["ended"] else "waiting"
+
+
+class _Nowhere:
+    """The journal of a dry run."""
+
+    def append(self, type: str, data: dict[str, Any], *, run: str | None = None, durable: bool = True) -> None:
+        return None
+
+
+def _no_lock(name: str, purpose: str) -> Any:
+    raise AssertionError("a dry run takes no lock")
+
+
+def _holder(locks: Any, run: str) -> HoldLock:
+    return lambda name, purpose: locks.hold(name, run=run, purpose=purpose)
+
+
+__all__ = ["Notes", "Runs", "Tally"]

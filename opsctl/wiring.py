@@ -1,0 +1,293 @@
+"""From a configuration to a world: the only module that names concrete drivers."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from opsctl.errors import ConfigError, Refused, SafetyRefusal
+from opsctl.model.config import Config, PathsSource, PostgresqlSource, SqliteSource
+from opsctl.model.plan import BoundPlan
+from opsctl.model.snapshots import Progress
+from opsctl.repositories.catalogue import Catalogue
+from opsctl.repositories.history import History, Ledger
+from opsctl.shells.interface import Shell
+from opsctl.shells.local import LocalShell
+
+
+class Keys:
+    """Signing with the controller's key; checking anybody's signature."""
+
+    def __init__(self, key: Path, shell: Shell) -> None:
+        self.key = key
+        self.shell = shell
+
+    def sign(self, data: bytes, namespace: str) -> str:
+        from opsctl.shells.signing import Signer
+
+        return Signer(self.key, self.shell).sign(data, namespace)
+
+    def check(self, data: bytes, signature: str, namespace: str) -> str:
+        from opsctl.shells.signing import check
+
+        return check(data, signature, namespace, self.shell)
+
+
+class Site:
+    """A configuration made to work: its repositories, sources, keys, journal and locks, each made when first needed."""
+
+    def __init__(
+        self, config: Config, *, clock: Callable[[], datetime], trust: Collection[str] = (), wait: float = 0.0,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.trust = tuple(trust)
+        self.wait = wait
+        self.environ = dict(os.environ if environ is None else environ)
+        self.shell: Shell = LocalShell()
+        self.state = Path(config.state)
+        self.notes: list[str] = []
+        self._histories: dict[str, History] = {}
+        self._guard = threading.RLock()
+
+    @property
+    def keys_directory(self) -> Path:
+        """``keys/`` beside the configuration."""
+        return (self.config.directory or self.state) / "keys"
+
+    @functools.cached_property
+    def signatures(self) -> Keys:
+        return Keys(self.keys_directory / "controller", self.shell)
+
+    @functools.cached_property
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.state / "catalogue.sqlite")
+
+    @functools.cached_property
+    def journal(self) -> Any:
+        from opsctl.engine.journal import Journal
+
+        return Journal(self.state / "journal", self.clock)
+
+    @functools.cached_property
+    def locks(self) -> Any:
+        from opsctl.engine.lock import Locks, lock_directory
+
+        return Locks(lock_directory(os.geteuid(), self.environ))
+
+    @functools.cached_property
+    def own_fingerprint(self) -> str | None:
+        """The fingerprint of this controller's signing key; None where it has none."""
+        public = self.keys_directory / "controller.pub"
+        return self.fingerprint(public.read_text()) if public.exists() else None
+
+    @functools.cached_property
+    def trusted(self) -> frozenset[str]:
+        """Fingerprints of keys whose sets count: our own, those in ``keys/trusted``, and those given with --trust."""
+        found = set(self.trust)
+        if self.own_fingerprint:
+            found.add(self.own_fingerprint)
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.keys_directory / "trusted").read_text().splitlines():
+                if line.startswith("SHA256:"):
+                    found.add(line.split()[0])
+        return frozenset(found)
+
+    def fingerprint(self, public_key: str) -> str:
+        from opsctl.shells.signing import fingerprint
+
+        return fingerprint(public_key)
+
+    def history(self, name: str) -> History:
+        """The repository ``name`` with its records and ledger. ConfigError where the configuration has none."""
+        with self._guard:
+            if name not in self._histories:
+                self._histories[name] = self._history(name)
+            return self._histories[name]
+
+    def _history(self, name: str) -> History:
+        from opsctl.repositories.restic import Restic
+
+        if name not in self.config.repositories:
+            raise ConfigError(f"there is no repository {name!r} in the configuration")
+        spec = self.config.repositories[name]
+        repository = Restic(
+            name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
+            shell=self.shell, cache_dir=self.state / "restic-cache", snapshot_cache=self.catalogue,
+            program=self.restic, wait=self.wait,
+        )
+        return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
+                       records=self.catalogue, signatures=self.signatures, trusted=self.trusted)
+
+    @functools.cached_property
+    def restic(self) -> str:
+        """The restic program; refused by name and version where it is too old."""
+        from opsctl.programs import require_restic
+
+        path, version = require_restic()
+        self.restic_version = ".".join(str(part) for part in version)
+        return str(path)
+
+    def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
+        """A source by its name; from its entry in a manifest where the configuration does not know it (any more)."""
+        spec = self.config.sources.get(name)
+        if spec is not None and (entry is None or spec.kind == entry["kind"]):
+            return self._configured(name, spec)
+        if entry is None:
+            raise ConfigError(f"there is no source {name!r} in the configuration")
+        return self._remembered(name, entry)
+
+    def _configured(self, name: str, spec: Any) -> Any:
+        if isinstance(spec, PathsSource):
+            from opsctl.sources.paths import Paths
+
+            at_least = spec.at_least.model_dump(exclude_none=True) if spec.at_least else None
+            return Paths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
+                         mountpoint=spec.mountpoint, shell=self.shell)
+        if isinstance(spec, PostgresqlSource):
+            from opsctl.sources.postgresql import Postgresql
+
+            return Postgresql(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
+                              password=spec.password, proof=spec.proof, shell=self.shell)
+        assert isinstance(spec, SqliteSource)
+        from opsctl.sources.sqlite import Sqlite
+
+        return Sqlite(name, path=spec.path, proof=spec.proof, shell=self.shell)
+
+    def _remembered(self, name: str, entry: Mapping[str, Any]) -> Any:
+        kind = entry["kind"]
+        if kind == "paths":
+            from opsctl.sources.paths import Paths
+
+            return Paths(name, paths=tuple(entry["paths"]), shell=self.shell)
+        if kind == "postgresql":
+            from opsctl.sources.postgresql import Postgresql
+
+            return Postgresql(name, database=name, shell=self.shell)
+        if kind == "sqlite":
+            from opsctl.sources.sqlite import Sqlite
+
+            return Sqlite(name, path=entry["paths"][0], shell=self.shell)
+        raise ConfigError(f"{name} is of kind {kind!r}, which this version does not know")
+
+    def home(self, backup: str) -> str:
+        """The name of the repository that a backup lives in; the only repository, where no backup is configured."""
+        if backup in self.config.backups:
+            return self.config.backups[backup].repository
+        if not self.config.backups and len(self.config.repositories) == 1:
+            return next(iter(self.config.repositories))
+        raise ConfigError(f"there is no backup {backup!r} in the configuration",
+                          hint=f"there are: {', '.join(self.config.backups) or 'none'}")
+
+    def token(self) -> str:
+        """Four characters that make a run's id the only one of its minute."""
+        return secrets.token_hex(2)
+
+
+class World:
+    """What the steps of one run may touch (``actions.interface.World``)."""
+
+    def __init__(
+        self, site: Site, plan: BoundPlan, *, on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.site = site
+        self.plan = plan
+        self.run = plan.run
+        self.now = plan.now
+        self.config = site.config
+        self.shell = site.shell
+        self.host = socket.gethostname()
+        self.signatures = site.signatures
+        self.warnings: list[str] = []
+        self._on_progress = on_progress
+        self._guard = threading.Lock()
+
+    @property
+    def directory(self) -> Path:
+        """``runs/ID``, where this run's plan lies and what it keeps for a resume."""
+        return self.site.state / "runs" / self.run
+
+    def repository(self, name: str) -> History:
+        return self.site.history(name)
+
+    def home(self, backup: str) -> str:
+        return self.site.home(backup)
+
+    def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
+        return self.site.source(name, entry)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        place = self.directory / "scratch"
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=place))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def keep(self, *parts: str) -> Path:
+        place = self.directory.joinpath("kept", *parts)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place
+
+    def progress(self, event: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(event)
+
+    def warn(self, message: str) -> None:
+        with self._guard:
+            if message not in self.warnings:
+                self.warnings.append(message)
+
+    def journal_head(self) -> Mapping[str, Any]:
+        entry = self.site.journal.append("journal.anchored", {"by": "manifest"}, run=self.run)
+        return {"seq": entry.seq, "hash": entry.hash}
+
+    def versions(self) -> Mapping[str, str]:
+        return {"restic": getattr(self.site, "restic_version", "")}
+
+    def fingerprint(self, public_key: str) -> str:
+        return self.site.fingerprint(public_key)
+
+    def plan_digest(self) -> str:
+        import rfc8785
+
+        return hashlib.sha256(rfc8785.dumps(self.plan.as_json())).hexdigest()
+
+    def records(self, step: str) -> Sequence[Mapping[str, Any]]:
+        return [entry.data for entry in self.site.journal.read(run=self.run, types=("person.done",))
+                if entry.data["statement"]["step"] == step]
+
+
+def refuse_unsigned(site: Site) -> None:
+    """Before a backup: there must be a key to sign its manifest with."""
+    if not (site.keys_directory / "controller").exists():
+        raise Refused(
+            f"there is no signing key at {site.keys_directory}/controller",
+            hint="`opsctl init` makes it; on a new controller bring the old one back, or make one and --trust the old key",
+        )
+
+
+def load_plan(site: Site, run: str) -> BoundPlan:
+    """The bound plan of a run. SafetyRefusal where there is none that can be read."""
+    path = site.state / "runs" / run / "plan.json"
+    try:
+        return BoundPlan.from_json(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise SafetyRefusal(f"there is no run {run}", hint="opsctl runs") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SafetyRefusal(f"the plan of run {run} cannot be read: {error}") from error

@@ -1,0 +1,34 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opsctl.shells import local
+from tests.machine import Machine
+
+
+@pytest.fixture(scope="session")
+def _made_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine with a pinned repository and no set; made once, since making a repository takes seconds."""
+    root = tmp_path_factory.mktemp("machine") / "m"
+    machine = Machine(root)
+    machine.make_key()
+    machine.configure()
+    machine("backup", "init", expect=0)
+    return root
+
+
+@pytest.fixture
+def machine(_made_machine: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine of its own with a pinned, empty repository, one folder as source, and the clock at 12 December."""
+    root = tmp_path / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    found = Machine(root)
+    found.configure()
+    yield found
+    local.reset()
