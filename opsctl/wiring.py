@@ -86,7 +86,8 @@ class Site:
     def locks(self) -> Any:
         from opsctl.engine.lock import Locks, lock_directory
 
-        return Locks(lock_directory(os.geteuid(), self.environ))
+        scope = hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:8]
+        return Locks(lock_directory(os.geteuid(), self.environ), scope=scope)
 
     @functools.cached_property
     def own_fingerprint(self) -> str | None:
@@ -264,9 +265,9 @@ class World:
         return self.site.fingerprint(public_key)
 
     def plan_digest(self) -> str:
-        import rfc8785
+        from opsctl.model.statements import plan_digest
 
-        return hashlib.sha256(rfc8785.dumps(self.plan.as_json())).hexdigest()
+        return plan_digest(self.plan.as_json())
 
     def records(self, step: str) -> Sequence[Mapping[str, Any]]:
         return [entry.data for entry in self.site.journal.read(run=self.run, types=("person.done",))

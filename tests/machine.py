@@ -96,7 +96,9 @@ backups:
         out.flush()
         said = Said(code, out.buffer.getvalue().decode(), err.getvalue())
         if expect is not None:
-            assert said.code == expect, f"opsctl {' '.join(words)}: {said.code}\n{said.out}\n{said.err}"
+            # Surrogates (names that are no UTF-8) must not reach a test report.
+            told = f"opsctl {' '.join(words)}: {said.code}\n{said.out}\n{said.err}".encode("utf-8", "backslashreplace")
+            assert said.code == expect, told.decode()
         return said
 
     def json(self, *words: str, expect: int | None = None) -> Said:

@@ -119,7 +119,7 @@ class Backup(StateAction[BackupParams, Seen]):
             "set": params.set if seen.this else None,
             "state": seen.this.state if seen.this else None,
             "newest": newest.id if newest else None,
-            "newest_time": newest.time.isoformat() if newest else None,
+            "newest_time": newest.record["time"] if newest else None,
             "due": due(newest.time if newest else None, seen.every, seen.now),
         }
         entries = seen.this.sources if seen.this and seen.this.record else seen.captured
@@ -138,7 +138,7 @@ def _warn_of_clock(judgement: Judgement, backup: str, world: World) -> None:
         return
     newest = judgement.newest_good(backup)
     every = world.config.backups[backup].every
-    if newest is not None and world.now - newest.time > max(10 * every, timedelta(days=60)):
+    if newest is not None and newest.time is not None and world.now - newest.time > max(10 * every, timedelta(days=60)):
         world.warn(f"the newest set of {backup} is {(world.now - newest.time).days} days old: is this machine's "
                    f"clock right? Nothing is deleted because of it")
 

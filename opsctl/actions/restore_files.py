@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
+from opsctl.actions import restoring
 from opsctl.actions.restoring import find_set, in_the_way, refuse_small_disk, show, staging
 from opsctl.errors import DamagedData, SafetyRefusal, UsageError
 from opsctl.proofs.files import count
@@ -39,6 +41,7 @@ class Item:
     target: str
     aside: str | None
     in_view: bool
+    left_over: str | None
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,14 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
             if not item.in_view:
                 kept = f" (what is there is kept as {item.aside})" if item.aside else ""
                 changes.append(Change(item.path, f"restore {item.path} as {item.target}{kept}"))
+            elif item.left_over:
+                changes.append(Change(f"clear:{item.path}", f"remove {item.left_over}, which a killed restore left"))
         return changes
 
     def apply(self, params: RestoreFilesParams, change: Change, world: World) -> None:
+        if change.key.startswith("clear:"):
+            shutil.rmtree(staging(Path(params.into) / os.path.basename(change.key), world.run))
+            return
         view, history = find_set(world, params.backup, params.set)
         item = _item(change.key, _note(world, change.key) or {}, params, world)
         target = Path(item.target)
@@ -119,7 +127,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
 
 
 def _key(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").hex()[-200:]
+    return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _note_path(world: World, path: str) -> Path:
@@ -158,8 +166,10 @@ def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world:
     if not in_view and in_the_way(target):
         if not params.replace:
             raise SafetyRefusal(f"{target} exists", hint="choose another --into, or --replace to keep the old one aside")
-        aside = f"{target}.before-{world.run}"
-    return Item(path=path, target=str(target), aside=aside, in_view=in_view, **kept)
+        aside = str(restoring.aside(target, world.run))
+    place = staging(target, world.run)
+    return Item(path=path, target=str(target), aside=aside, in_view=in_view,
+                left_over=str(place) if in_view and place.exists() else None, **kept)
 
 
 def _in_view(path: str, target: Path, world: World) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -10,12 +11,13 @@ from opsctl.actions.interface import World
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
 from opsctl.model.sets import GOOD, SetView
+from opsctl.repositories.history import History
 
 #: The file that tells what a restored folder is, and of which run.
 RECORD = "RESTORED.json"
 
 
-def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, object]:
+def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, History]:
     """The set and the history of its repository. SafetyRefusal where it is not there or cannot be trusted to be whole."""
     history = world.repository(world.home(backup))
     judgement = history.look(world.now).judgement
@@ -34,7 +36,18 @@ def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, object]:
 
 def staging(target: Path, run: str) -> Path:
     """Where things are put before they are proven: beside the target, so that one rename brings them into view."""
-    return target.parent / f".{target.name}.opsctl-{run}"
+    return target.parent / f".{short(target.name)}.opsctl-{run}"
+
+
+def aside(target: Path, run: str) -> Path:
+    """Where something goes that is in the way and shall be kept."""
+    return target.parent / f"{short(target.name)}.before-{run}"
+
+
+def short(name: str) -> str:
+    """A file name that leaves room for a suffix: names have at most 255 bytes."""
+    raw = os.fsencode(name)
+    return name if len(raw) <= 150 else f"{os.fsdecode(raw[:120])}~{hashlib.sha256(raw).hexdigest()[:12]}"
 
 
 def refuse_small_disk(target: Path, needed: int) -> None:

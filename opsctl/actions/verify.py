@@ -55,7 +55,6 @@ class Verify(CheckAction[VerifyParams, Seen]):
 
     def observe(self, params: VerifyParams, world: World) -> Seen:
         history = world.repository(params.repository)
-        history.require_known()
         for lock in history.repository.unlock_stale():
             world.warn(f"removed the lock that process {lock.pid} left in {params.repository} when it died")
         holdings = history.look(world.now)

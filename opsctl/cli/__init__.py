@@ -70,7 +70,7 @@ def _main(words: list[str]) -> int:
     try:
         with _sigterm_raises():
             report = _perform(call)
-    except (KeyboardInterrupt, EOFError) as error:
+    except KeyboardInterrupt as error:
         report = _failed(Interrupted(signal=getattr(error, "number", signal.SIGINT)))
     except BrokenPipeError as error:
         if not render.reader_went_away(call.out):
@@ -225,7 +225,7 @@ def _print(call: _Call, report: Report) -> int:
     except OSError as error:
         render.stop_printing(call.out)
         render.complain(f"opsctl: the output could not be written: {error.strerror}")
-        return 1
+        return report.code or OpsError.code
     except Exception as error:
         report = Report(run=run, errors=[_bug(error, call.session)])
         _print_once(call, report)

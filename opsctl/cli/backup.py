@@ -202,8 +202,8 @@ def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[
         try:
             holdings = history.look(site.clock())
         except OpsError as error:
-            if error.details.get("kind") == "config-missing" and history.pinned() is None and not names:
-                warnings.append(f"repository {home} does not exist yet: opsctl backup init {home}")
+            if error.details.get("kind") == "not-made" and not names:
+                warnings.append(f"{error.message}: {error.hint}")
             else:
                 errors.append(error)
             continue

@@ -49,7 +49,7 @@ def show(
         raise UsageError("--limit must not be negative", hint="0 shows all lines")
     site = open_site(session)
     zone = site.config.organisation.tz
-    start = _moment(since, session.now(), zone) if since else None
+    start = _moment(since, site.clock(), zone) if since else None
     damage: list[DamagedData] = []
     entries = site.journal.read(run=run, on_damage=damage.append)
     newest = list(_newest((entry for entry in entries if start is None or entry.time >= start), limit))
@@ -163,7 +163,7 @@ def _write_verdict(out: Out, verdict: Verdict) -> None:
     problems = len(verdict.problems) + verdict.more_problems
     out.facts([
         ("lines", str(verdict.lines)),
-        ("whole", Mark("yes", Tone.GOOD) if not problems else Mark(f"no, {problems} problems", Tone.BAD)),
+        ("whole", Mark(f"no: {problems} found wrong", Tone.BAD) if problems else Mark("yes", Tone.GOOD)),
         ("vouched for", _vouched(verdict)),
         ("on this machine's word alone", _alone(verdict)),
     ])

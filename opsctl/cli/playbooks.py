@@ -30,7 +30,7 @@ def list_(context: typer.Context) -> Report:
     """Every playbook by name: the packaged ones, and the site's own beside the configuration."""
     from opsctl.engine.playbooks import paths, read
 
-    found = []
+    found: list[tuple[str, str, str, str | None]] = []
     for name, path in sorted(paths(_config(of(context))).items()):
         try:
             playbook = read(path)

@@ -106,8 +106,8 @@ def error_lines(error: OpsError, run: str | None = None) -> list[str]:
     if isinstance(error, Interrupted):
         goes_on = error.hint or (f"`opsctl resume {run}` goes on" if run else "")
         return [f"{PROGRAM}: {shown(error.message)}{f'; {shown(goes_on)}' if goes_on else ''}"]
-    where = f"{shown(error.where)}: " if error.where and error.where not in error.message else ""
-    lines = [f"{PROGRAM}: {where}{shown(error.message)}"]
+    known = error.where is None or error.where.rsplit(":", 1)[0] in error.message
+    lines = [f"{PROGRAM}: {'' if known else shown(error.where or '') + ': '}{shown(error.message)}"]
     if isinstance(error, ConfigError):
         lines += [f"  {shown(problem)}" for problem in error.problems]
     if error.hint:

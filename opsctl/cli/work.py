@@ -159,7 +159,7 @@ def go(
                 tally = runs.resume(plan, world, executor, action, said, repeat=repeat, patient=patient)
             else:
                 tally = runs.start(plan, world, executor, action, said, patient=patient)
-    found = dict(result(tally)) if result else {"steps": [_step(one) for one in tally.results]}
+    found: dict[str, Any] = dict(result(tally)) if result else {"steps": [_step(one) for one in tally.results]}
     found["outcomes"] = tally.outcomes
     errors = [*tally.errors, *(Waiting(one.because, where=one.step) for one in tally.waiting)]
 

@@ -70,11 +70,20 @@ def file_name(name: str) -> str:
 
 
 class Locks:
-    """The locks in one directory. ``clock`` gives the aware time that a holder is said to have begun at."""
+    """The locks in one directory. ``clock`` gives the aware time that a holder is said to have begun at.
 
-    def __init__(self, directory: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    ``scope`` keeps the locks of several configurations on one machine apart.
+    """
+
+    def __init__(
+        self, directory: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC), *, scope: str = ""
+    ) -> None:
         self.directory = directory
         self._clock = clock
+        self._scope = f"{scope}-" if scope else ""
+
+    def _path(self, name: str) -> Path:
+        return self.directory / file_name(f"{self._scope}{name}")
 
     @contextlib.contextmanager
     def hold(self, name: str, *, run: str | None, purpose: str, wait: float = 0) -> Iterator[None]:
@@ -99,7 +108,7 @@ class Locks:
 
     def holder(self, name: str) -> Holder | None:
         """Who holds the lock; None where nobody does. Does not wait, and holds nobody up."""
-        path = self.directory / file_name(name)
+        path = self._path(name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -139,7 +148,7 @@ class Locks:
             raise self._refusal("can be written by others")
 
     def _take(self, name: str, wait: float) -> int:
-        path = self.directory / file_name(name)
+        path = self._path(name)
         begun = time.monotonic()
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -163,7 +172,7 @@ class Locks:
     def _busy(self, name: str, holder: Holder | None) -> Busy:
         if holder is None:
             return Busy(f"{name}: somebody is at work (their name could not be written)", where=name,
-                        hint=f"`fuser -v {self.directory / file_name(name)}` shows who")
+                        hint=f"`fuser -v {self._path(name)}` shows who")
         return Busy(f"{name}: {holder.sentence(self._clock())}", where=name,
                     hint="wait for it, or give --wait", details={"holder": holder.as_dict()})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,20 @@ def check(config: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path,
     known = paths(config)
     for name in names or tuple(known):
         path = known.get(name) or Path(name)
+        yield name, path, _mistakes(path, action)
+
+
+def _mistakes(path: Path, action: Callable[[str], Any]) -> ConfigError | None:
+    try:
+        playbook = read(path)
+    except ConfigError as error:
+        return error
+    problems = []
+    for step in playbook.steps:
         try:
-            playbook = read(path)
-            problems = []
-            for step in playbook.steps:
-                try:
-                    action(step.uses)
-                except ConfigError as error:
-                    problems.append(f"{path}: step {step.id}: {error.message}")
-            if playbook.name != path.stem:
-                problems.append(f"{path}: name: the file is called {path.stem}, the playbook {playbook.name}")
-            error = ConfigError(f"{path} has mistakes", problems=problems) if problems else None
-        except ConfigError as found:
-            error = found
-        yield name, path, error
+            action(step.uses)
+        except ConfigError as error:
+            problems.append(f"{path}: step {step.id}: {error.message}")
+    if playbook.name != path.stem:
+        problems.append(f"{path}: name: the file is called {path.stem}, the playbook {playbook.name}")
+    return ConfigError(f"{path} has mistakes", problems=problems) if problems else None

@@ -63,9 +63,13 @@ class Runs:
     def dry(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult) -> Tally:
         """Say what would be done; nothing is written, not even to the journal."""
         tally = Tally()
-        performer = Performer(world, _Nowhere(), registry, _no_lock, dry_run=True)
-        executor.execute(plan, performer, before=Before(), on_result=lambda step, result: (
-            tally.add(step, result), on_result(step, result))[0])
+
+        def took(step: BoundStep, result: StepResult) -> None:
+            tally.add(step, result)
+            on_result(step, result)
+
+        executor.execute(plan, Performer(world, _Nowhere(), registry, _no_lock, dry_run=True), before=Before(),
+                         on_result=took)
         return tally
 
     def start(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,

@@ -7,7 +7,7 @@ snapshots that are there, the records that are signed, and the ledger of what th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class Judgement:
     def newest_good(self, backup: str) -> SetView | None:
         """The newest good set, by its manifest's time."""
         good = [found for found in self.of(backup) if found.state == GOOD]
-        return max(good, key=lambda found: found.time) if good else None
+        return max(good, key=_sort_time, default=None)
 
 
 def judge(
@@ -95,8 +95,11 @@ def judge(
             named.update(view.snapshots.values())
         key = (view.backup, view.id)
         known = views.get(key)
-        if known is None or _rank(view) > _rank(known):
-            views[key] = view
+        # Where two manifests claim to be the same set, the better one stands and the other one is told of.
+        lesser, better = (known, view) if known is None or _rank(view) > _rank(known) else (view, known)
+        views[key] = better
+        if lesser is not None:
+            findings += _set_findings(lesser)
 
     strays: list[Snapshot] = []
     for snapshot in snapshots:
@@ -107,16 +110,16 @@ def judge(
             strays.append(snapshot)
             continue
         source = snapshot.tag("source") or "?"
-        view = views.get((backup, set_id))
         if snapshot.original:
             findings.append(_altered(snapshot, set_id))
-        if view is None:
-            view = SetView(set_id, backup, INCOMPLETE, snapshot.time, snapshots={source: snapshot.id},
-                           reasons=("no manifest: the run did not finish, or part of it failed",))
-        elif view.state == INCOMPLETE and view.manifest is None:
-            view = SetView(set_id, backup, INCOMPLETE, max(view.time or snapshot.time, snapshot.time),
-                           snapshots={**view.snapshots, source: snapshot.id}, reasons=view.reasons)
-        views[(backup, set_id)] = view
+        found = views.get((backup, set_id))
+        if found is None:
+            found = SetView(set_id, backup, INCOMPLETE, snapshot.time, snapshots={source: snapshot.id},
+                            reasons=("no manifest: the run did not finish, or part of it failed",))
+        elif found.state == INCOMPLETE and found.manifest is None:
+            found = replace(found, time=max(found.time or snapshot.time, snapshot.time),
+                            snapshots={**found.snapshots, source: snapshot.id})
+        views[(backup, set_id)] = found
 
     findings += [_stray(snapshot, now) for snapshot in strays]
     _compare_with_ledger(ledger, by_id, records, views, findings)
@@ -149,20 +152,21 @@ def _manifest_view(
 ) -> SetView:
     backup = record.record.get("backup") or snapshot.tag("backup") or "?"
     set_id = record.record.get("set") or snapshot.tag("set") or snapshot.id[:8]
-    base = dict(id=set_id, backup=backup, manifest=snapshot.id, signer=record.signer)
+    base = SetView(set_id, backup, DAMAGED, snapshot.time, snapshot.id, signer=record.signer)
     if record.problem or record.signer is None:
-        return SetView(**base, state=DAMAGED, time=snapshot.time, reasons=(record.problem or "not signed",))
+        return replace(base, reasons=(record.problem or "not signed",))
     try:
         time = parse_time(record.record["time"])
         entries = {name: (entry["snapshot"], entry["tree"]) for name, entry in record.record["sources"].items()}
     except (KeyError, ValueError, TypeError, AttributeError):
-        return SetView(**base, state=DAMAGED, time=snapshot.time, reasons=("the manifest lacks fields",))
-    base |= dict(time=time, record=record.record, snapshots={name: found for name, (found, _) in entries.items()})
+        return replace(base, reasons=("the manifest lacks fields",))
+    base = replace(base, time=time, record=record.record,
+                   snapshots={name: found for name, (found, _) in entries.items()})
     if record.signer not in trusted:
         why = f"signed by {record.signer}, a key that nobody here vouched for"
-        return SetView(**base, state=FOREIGN, reasons=(why,))
+        return replace(base, state=FOREIGN, reasons=(why,))
     if record.record.get("repository") != repository_id:
-        return SetView(**base, state=FOREIGN, reasons=("its manifest was signed for another repository",))
+        return replace(base, state=FOREIGN, reasons=("its manifest was signed for another repository",))
     lost: list[str] = []
     altered: list[str] = []
     for name, (found, tree) in entries.items():
@@ -176,12 +180,12 @@ def _manifest_view(
     if snapshot.original:
         altered.append(f"the manifest's own snapshot {snapshot.id[:8]} was rewritten")
     if altered:
-        return SetView(**base, state=ALTERED, reasons=tuple(altered + lost))
+        return replace(base, state=ALTERED, reasons=tuple(altered + lost))
     if lost:
-        return SetView(**base, state=DAMAGED, reasons=tuple(lost))
+        return replace(base, state=DAMAGED, reasons=tuple(lost))
     if time > now + SKEW:
-        return SetView(**base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
-    return SetView(**base, state=GOOD)
+        return replace(base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
+    return replace(base, state=GOOD)
 
 
 def _altered(snapshot: Snapshot, set_id: str) -> Finding:

@@ -13,9 +13,23 @@ NAMESPACE = "done@opsctl"
 
 def statement(*, run: str, step: str, by: str, note: str, plan: Mapping[str, Any], time: str) -> dict[str, Any]:
     """The signed words: who says what about which step of exactly which plan."""
-    digest = hashlib.sha256(rfc8785.dumps(dict(plan))).hexdigest()
-    return {"format": "opsctl-done/1", "run": run, "step": step, "by": by, "note": note, "plan_sha256": digest,
-            "time": time}
+    return {"format": "opsctl-done/1", "run": run, "step": step, "by": by, "note": note,
+            "plan_sha256": plan_digest(plan), "time": time}
+
+
+def plan_digest(plan: Mapping[str, Any]) -> str:
+    """SHA-256 of a bound plan. File names in it that are no UTF-8 count with their bytes written out (``\\udcff``)."""
+    return hashlib.sha256(rfc8785.dumps(_speakable(dict(plan)))).hexdigest()
+
+
+def _speakable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {key: _speakable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_speakable(inner) for inner in value]
+    return value
 
 
 def signed_bytes(said: Mapping[str, Any]) -> bytes:

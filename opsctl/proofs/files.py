@@ -32,9 +32,9 @@ def proof(files: int, bytes_: int) -> dict[str, Any]:
 def count(*places: str | bytes | Path) -> Count:
     """Count regular files and their sizes below the places, which may be files themselves.
 
-    As restic does: each name of a hard-linked file counts, with its full size; sizes are apparent ones (a hole counts);
-    directories, symbolic links, pipes, sockets and devices count nothing, and no link is followed. Memory grows with
-    the directories still to be read, not with the files.
+    As restic does: each name of a hard-linked file counts, with its full size; sizes are apparent ones (a
+    hole counts); directories, symbolic links, pipes, sockets and devices count nothing, and no link is
+    followed. Memory grows with the directories still to be read, not with the files.
     """
     files = total = 0
     unreadable: list[tuple[str, str]] = []

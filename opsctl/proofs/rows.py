@@ -34,7 +34,8 @@ def is_proof(proof: Mapping[str, Any]) -> bool:
 def compare(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[Difference]:
     """Every difference, table by table; ``actual`` was made at the level of ``expected`` or a higher one.
 
-    Where ``expected`` was made with proof off there is nothing to compare and nothing is shown: ask ``is_proof``.
+    Where ``expected`` was made with proof off there is nothing to compare and nothing is shown: ask
+    ``is_proof``.
     """
     if not is_proof(expected):
         return []
@@ -69,7 +70,9 @@ def _measures(where: str, expected: Mapping[str, Any], actual: Mapping[str, Any]
         return
     for what in ("bytes", "sum"):
         if what in expected and expected[what] != actual.get(what):
-            yield Difference(f"{where}, {'checksum' if what == 'sum' else what}", expected[what], actual.get(what))
+            yield Difference(
+                f"{where}, {'checksum' if what == 'sum' else what}", expected[what], actual.get(what)
+            )
             return
 
 
@@ -82,9 +85,13 @@ def _sequences(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterab
         if "last" not in before or before.get("cycles"):
             continue
         down = int(before.get("step", 1)) < 0
-        if "last" not in now or (int(now["last"]) > int(before["last"]) if down else int(now["last"]) < int(before["last"])):
+        if "last" not in now or (
+            int(now["last"]) > int(before["last"]) if down else int(now["last"]) < int(before["last"])
+        ):
             bound = "or lower" if down else "or higher"
-            yield Difference(f"sequence {name}", f"{before['last']} {bound}", now.get("last", "nothing drawn yet"))
+            yield Difference(
+                f"sequence {name}", f"{before['last']} {bound}", now.get("last", "nothing drawn yet")
+            )
 
 
 def _objects(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterable[Difference]:

@@ -147,7 +147,14 @@ class History:
         """The pinned identity, or the repository's own where this machine has never pinned one (a bare machine)."""
         known = self.pinned()
         if known is None:
-            known = self._identity = self.repository.identity()
+            try:
+                known = self._identity = self.repository.identity()
+            except DamagedData as error:
+                if error.details.get("kind") != "config-missing":
+                    raise
+                raise SafetyRefusal(f"there is no repository at {self.repository.url} ({self.name}) yet",
+                                    hint=f"opsctl backup init {self.name}", where=self.name,
+                                    details={"kind": "not-made"}) from error
         return known
 
     def find(self) -> Identity | None:

@@ -51,6 +51,7 @@ class Repository(ABC):
     """
 
     name: str
+    url: str
     notes: list[str]
 
     @abstractmethod

@@ -119,7 +119,8 @@ class Restic(Repository):
         try:
             found = self.identity()
         except OpsError as error:
-            if error.code == 12 and self._pinned.config_sha256 is not None:
+            locked_out = error.code == 12 or error.details.get("kind") == "key-missing"
+            if locked_out and self._pinned.config_sha256 is not None:
                 raise restic_failures.replaced(self.place, None) from error
             raise
         if found.id != self._pinned.id:
@@ -345,6 +346,8 @@ class Restic(Repository):
             with view(self.store, hidden) as url:
                 words = [*words, *(() if "--no-lock" in words else ("--no-lock",))]
                 return self.program.run(words, env={"RESTIC_REPOSITORY": url}, timeout=timeout, on_line=on_line)
+        if "--no-lock" not in words and self.store is not None and self.store.list("locks"):
+            self._refuse_planted_locks()
         begun = time.monotonic()
         while True:
             result = self.program.run(words, env=env, timeout=timeout, on_line=on_line)
@@ -358,8 +361,23 @@ class Restic(Repository):
         return result
 
     def failure(self, doing: str, result: Result) -> OpsError:
-        """The error to raise for a call that ended badly."""
-        return restic_failures.failure(doing, result, self.place)
+        """The error to raise for a call that ended badly; damage is looked up by name."""
+        error = restic_failures.failure(doing, result, self.place)
+        if error.details.get("kind") == "structure" and self.store is not None:
+            found = self.planted_locks() or restic_damage.bad_indexes(self)
+            if found:
+                return restic_failures.damage(found, self.place)
+        return error
+
+    def planted_locks(self) -> list[Finding]:
+        return [restic_failures.junk("locks", name, "is no lock, but keeps restic from taking one")
+                for name in self._locks.unreadable()]
+
+    def _refuse_planted_locks(self) -> None:
+        """restic tries for half a minute to read what is no lock."""
+        planted = self.planted_locks()
+        if planted:
+            raise restic_failures.damage(planted, self.place)
 
     def _wait_for_lock(self, begun: float) -> None:
         """Come back when it is worth trying again; raises Busy when ``wait`` is over."""

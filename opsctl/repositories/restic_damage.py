@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from opsctl.errors import DamagedData
+from opsctl.errors import DamagedData, Unreachable
 from opsctl.model.snapshots import Finding, Progress, Snapshot
 from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.interface import OnProgress
 from opsctl.repositories.restic_failures import Caller, Place
 from opsctl.repositories.restic_reach import Reach, Reached
 from opsctl.repositories.restic_verdict import Verdict, read_verdict
-from opsctl.repositories.store import SHORTEST, Store, is_object_name
+from opsctl.repositories.store import Store
 
-_LOOKED_AT = ("keys", "snapshots", "index", "locks")
-_UNREADABLE = {"snapshots", "index"}     # where a bad object keeps restic from reading the good ones
+_LOOKED_AT = ("keys", "snapshots", "index")
+_UNREADABLE = {"snapshots", "index", "locks"}     # where a bad object keeps restic from reading the good ones
 
 
 def check(caller: Caller, share: tuple[int, int] | None, on_progress: OnProgress | None) -> list[Finding]:
@@ -40,6 +40,18 @@ def finding_of(error: DamagedData) -> Finding:
                    reaches_all=True, repair=error.hint)
 
 
+def bad_indexes(caller: Caller) -> list[Finding]:
+    """Index objects that restic cannot read, by its own word: after a failure that did not name them."""
+    try:
+        # With a bad index restic ends at once; a minute is for the case that there is none.
+        result = caller.call("check", ["check", "--json", "--no-lock"], accept=None, timeout=60)
+    except (Unreachable, DamagedData):
+        return []
+    verdict = read_verdict(result)
+    store = caller.place.store
+    return [_bad_index(name, store) for name in verdict.indexes] if verdict is not None else []
+
+
 class _Check:
     """One check of one repository."""
 
@@ -58,6 +70,7 @@ class _Check:
         try:
             snapshots = self._caller.snapshots()
             self._add(self._caller.junk())
+            self._add(self._caller.planted_locks())
             verdict = self._verdict()
             if not verdict.is_empty:
                 self._name(verdict, snapshots, place)
@@ -102,8 +115,7 @@ class _Check:
 
     def _name(self, verdict: Verdict, snapshots: Sequence[Snapshot], place: Place) -> None:
         """Turn restic's verdict into findings with what they reach."""
-        for name, text in verdict.indexes.items():
-            self._add([self._bad_index(name, text, place.store)])
+        self._add([_bad_index(name, place.store) for name in verdict.indexes])
         known = {finding.object for finding in self._findings}
         bad_indexes = [name for name in known if name and name.startswith("index/")]
         bad_packs = [f"data/{name}" for name in verdict.packs]
@@ -125,11 +137,6 @@ class _Check:
             return Verdict()
         result = self._caller.call("check", ["check", "--json"], accept=None, timeout=0, hidden=[*self._hidden, *bad])
         return read_verdict(result) or Verdict()
-
-    def _bad_index(self, name: str, text: str, store: Store | None) -> Finding:
-        if store is not None and store.digest("index", name) == name:
-            return restic_failures.junk("index", name, "does not open with this repository's key")
-        return restic_failures.damaged_object("index", name)
 
     def _add_unreachable(
         self, verdict: Verdict, reached: Reached, bad_indexes: Sequence[str], store: Store | None,
@@ -164,6 +171,12 @@ class _Check:
         for finding in findings:
             if finding.object is None or (finding.kind, finding.object) not in seen:
                 self._findings.append(finding)
+
+
+def _bad_index(name: str, store: Store | None) -> Finding:
+    if store is not None and store.digest("index", name) == name:
+        return restic_failures.junk("index", name, "does not open with this repository's key")
+    return restic_failures.damaged_object("index", name)
 
 
 def _confirmed(verdict: Verdict, store: Store) -> Verdict:

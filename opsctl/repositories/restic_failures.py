@@ -58,6 +58,8 @@ class Caller(Protocol):
 
     def junk(self) -> list[Finding]: ...
 
+    def planted_locks(self) -> list[Finding]: ...
+
     def failure(self, doing: str, result: Result) -> OpsError: ...
 
 
@@ -118,7 +120,7 @@ def locked_out(place: Place) -> OpsError:
     wanted = place.pinned.key if place.pinned else None
     if not keys or (wanted is not None and wanted not in keys):
         return damage([Finding(
-            "key-missing", f"the key of {place} was deleted from its store", reaches_all=True,
+            "key-missing", "its key was deleted from the store, so the right password opens nothing", reaches_all=True,
             object=f"keys/{wanted or ''}",
             repair="put the key file back from another copy of the store; an escrowed key opens it too (keys recover)")],
             place)
@@ -212,6 +214,12 @@ def damaged_object(kind: str, name: str) -> Finding:
 def config_damaged() -> Finding:
     return Finding("config-damaged", "config is damaged: its content is not what was recorded", object="config",
                    reaches_all=True, repair="put the file config back from another copy of the store")
+
+
+def is_damage(errors: str) -> bool:
+    """Whether restic complained of content, not of a file that went away."""
+    return "no such file" not in errors and "404" not in errors and (
+        _DAMAGE.search(errors) is not None or panicked(errors.encode()))
 
 
 def cannot_lock(result: Result) -> bool:

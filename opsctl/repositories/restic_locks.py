@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from opsctl.model.snapshots import LockInfo, parse_time
-from opsctl.repositories import restic_output
+from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.restic_program import Program
 from opsctl.repositories.store import SHORTEST, Store, is_object_name
 
@@ -31,6 +31,15 @@ class Locks:
         """All locks, oldest first. Costs a restic call for each unknown one, and none where there is no lock."""
         found = [self._describe(name) for name in self._names()]
         return sorted((lock for lock in found if lock is not None), key=lambda lock: lock.time)
+
+    def unreadable(self) -> list[str]:
+        """Names in ``locks/`` that are no locks: restic waits half a minute for each, and then gives up."""
+        if self._store is None:
+            return []
+        listed = self._store.list("locks")
+        self.read()
+        return [name for name, size in listed.items()
+                if not is_object_name(name) or size < SHORTEST or (name in self._known and self._known[name] is None)]
 
     def remove_stale(self) -> list[LockInfo]:
         """Remove the locks of dead processes of this host; returns them."""
@@ -66,6 +75,8 @@ class Locks:
         """A lock's own words; None where it went away or is none."""
         if name not in self._known:
             result = self._program.run(["cat", "lock", name, "--no-lock"])
+            if result.code and not restic_failures.is_damage(result.errors):
+                return None
             try:
                 raw = restic_output.document(result.stdout) if result.code == 0 else {}
                 self._known[name] = LockInfo(name, parse_time(raw["time"]), bool(raw.get("exclusive")),

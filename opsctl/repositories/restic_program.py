@@ -58,7 +58,7 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """Everything secret that restic needs, and how often it reports. Raises Refused."""
-        env = {**self._environment, "RESTIC_REPOSITORY": self.url, "RESTIC_PROGRESS_FPS": "1",
+        env = {"RESTIC_PROGRESS_FPS": "1", **self._environment, "RESTIC_REPOSITORY": self.url,
                "RESTIC_PASSWORD": self.secret(self._password)}
         if self.key is not None:
             env["RESTIC_KEY_HINT"] = self.key

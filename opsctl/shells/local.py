@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import selectors
@@ -325,13 +326,20 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _group_lives(group: int) -> bool:
+    """Whether a process of the group still runs. Zombies that PID 1 is slow to bury do not count."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    for stat in glob.iglob("/proc/[0-9]*/stat"):
+        with suppress(OSError, IndexError):
+            with open(stat, "rb") as file:
+                state, _, its_group = file.read().rpartition(b")")[2].split()[:3]
+            if int(its_group) == group and state != b"Z":
+                return True
+    return False
 
 
 def _pump(source: IO[bytes], into: io.BytesIO) -> None:

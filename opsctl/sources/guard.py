@@ -1,8 +1,8 @@
 """Stands between restic and a dump, so that a dump which died, wrote nothing or lacks its end is never kept.
 
 Run by its path as ``python -I -S guard.py --report FILE [options] -- ARGV…`` and standing alone: the standard
-library only, and little of it, since it starts anew for every dump. restic keeps what a command wrote when the
-command exits 0, so exit 0 is what this program is careful about. Options:
+library only, and little of it, since it starts anew for every dump. restic keeps what a command wrote when
+the command exits 0, so exit 0 is what this program is careful about. Options:
 
 --report FILE     where the facts go as JSON, written whole: ok message bytes sha256 seconds exit_code errors
 --trailer TEXT    must stand in the last KiB of what the dump wrote
@@ -12,9 +12,9 @@ command exits 0, so exit 0 is what this program is careful about. Options:
 --sha256          hash what goes out
 --file FILE       in place of ``-- ARGV…``: the bytes of this file
 
-``errors`` is the end of the dump's standard error. Exit: 64 wrong use, 65 the dump failed, 66 it wrote too little,
-67 its end is missing, 68 it could not be read or started, 69 told to stop, or nobody reads any more, 70 consent was
-refused.
+``errors`` is the end of the dump's standard error. Exit: 64 wrong use, 65 the dump failed, 66 it wrote too
+little, 67 its end is missing, 68 it could not be read or started, 69 told to stop, or nobody reads any more,
+70 consent was refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ USAGE, FAILED, EMPTY, CUT, UNREADABLE, STOPPED, NO_CONSENT = range(64, 71)
 _BUFFER = 1 << 20
 _TAIL = 1024
 _ERRORS = 8192
-_GRACE = 1.0            # seconds between SIGTERM and SIGKILL
+_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 
@@ -94,6 +94,39 @@ class Options:
         return os.path.basename(self.argv[0] if self.argv else self.file)
 
 
+class Consent:
+    """Someone else's word that their half is done too, so that data is not kept without its proof.
+
+    A named pipe that its maker holds open for writing: ``1`` yes, ``0`` no, closed without either: no.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if path else -1
+        self.given = not path
+
+    def read(self) -> None:
+        """Take the word if it has come; raises Failure where it is no."""
+        if self.given:
+            return
+        try:
+            word = os.read(self.descriptor, 1)
+        except BlockingIOError:
+            return
+        if word != b"1":
+            raise Failure(NO_CONSENT, "stopped, because its proof could not be made")
+        self.given = True
+
+    def wait(self) -> None:
+        while not self.given:
+            poll = select.poll()
+            poll.register(self.descriptor, select.POLLIN)
+            poll.register(1, 0)
+            for descriptor, _ in poll.poll():
+                if descriptor == 1:
+                    raise Failure(STOPPED, "nobody reads any more")
+                self.read()
+
+
 class Output:
     """Standard output, counted, hashed and with its end remembered."""
 
@@ -114,11 +147,11 @@ class Output:
         self.tail = bytes(piece[-_TAIL:]) if len(piece) >= _TAIL else (self.tail + bytes(piece))[-_TAIL:]
         while piece:
             try:
-                piece = piece[os.write(1, piece):]
+                piece = piece[os.write(1, piece) :]
             except BrokenPipeError:
                 raise Failure(STOPPED, "nobody reads any more") from None
 
-    def copy(self, path: str) -> None:
+    def copy(self, path: str, consent: Consent) -> None:
         """Send a file out."""
         try:
             source = os.open(path, os.O_RDONLY)
@@ -129,41 +162,11 @@ class Output:
             view = memoryview(buffer)
             while count := os.readv(source, [buffer]):
                 self.write(view[:count])
+                consent.read()
         except OSError as error:
             raise Failure(UNREADABLE, f"{path}: {error.strerror}") from error
         finally:
             os.close(source)
-
-
-class Consent:
-    """Someone else's word that their half is done too, so that data is not kept without its proof.
-
-    A named pipe that its maker holds open for writing: ``1`` yes, ``0`` no, closed without either: no.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if path else -1
-        self.given = not path
-
-    def read(self) -> None:
-        """Take the word that has come; raises Failure where it is no."""
-        try:
-            word = os.read(self.descriptor, 1)
-        except BlockingIOError:
-            return
-        if word != b"1":
-            raise Failure(NO_CONSENT, "stopped, because its proof could not be made")
-        self.given = True
-
-    def wait(self) -> None:
-        while not self.given:
-            poll = select.poll()
-            poll.register(self.descriptor, select.POLLIN)
-            poll.register(1, 0)
-            for descriptor, _ in poll.poll():
-                if descriptor == 1:
-                    raise Failure(STOPPED, "nobody reads any more")
-                self.read()
 
 
 class Dump:
@@ -174,7 +177,7 @@ class Dump:
         self.code: int | None = None
         self.out, out = os.pipe()
         self.err, err = os.pipe()
-        started, starting = os.pipe()     # closed by a successful exec; otherwise it carries the errno
+        started, starting = os.pipe()  # closed by a successful exec; otherwise it carries the errno
         _widen(self.out)
         us = os.getpid()
         self.pid = os.fork()
@@ -197,7 +200,7 @@ class Dump:
         for descriptor in (out, err, starting):
             os.close(descriptor)
         try:
-            os.setpgid(self.pid, self.pid)   # also here: whoever comes first
+            os.setpgid(self.pid, self.pid)  # also here: whoever comes first
         except OSError:
             pass
         word = os.read(started, 16)
@@ -211,7 +214,7 @@ class Dump:
         poll = select.poll()
         poll.register(self.out, select.POLLIN)
         poll.register(self.err, select.POLLIN)
-        poll.register(1, 0)                # POLLERR: the reader is gone, even while the dump is silent
+        poll.register(1, 0)  # POLLERR: the reader is gone, even while the dump is silent
         if not consent.given:
             poll.register(consent.descriptor, select.POLLIN)
         buffer = bytearray(_BUFFER)
@@ -280,11 +283,11 @@ def main(words: list[str]) -> int:
         output = Output(options.sha256)
         consent = Consent(options.consent)
         for prefix in options.prefixes:
-            output.copy(prefix)
+            output.copy(prefix, consent)
         before = output.bytes
         output.tail = b""
         if options.file:
-            output.copy(options.file)
+            output.copy(options.file, consent)
         else:
             dump = Dump(options.argv)
             dump.pour(output, consent)
@@ -330,7 +333,9 @@ def _judge_content(options: Options, count: int, tail: bytes) -> None:
     if count < options.at_least:
         raise Failure(EMPTY, f"{options.what} wrote only {count} bytes")
     if options.trailer not in tail:
-        raise Failure(CUT, f"{options.what} stopped before its end: the last KiB lacks {os.fsdecode(options.trailer)!r}")
+        raise Failure(
+            CUT, f"{options.what} stopped before its end: the last KiB lacks {os.fsdecode(options.trailer)!r}"
+        )
 
 
 def _stop(number: int, _: object) -> None:

@@ -18,6 +18,8 @@ from opsctl.sources.interface import Context
 
 Proven = TypeVar("Proven")
 
+_BAD_DUMP = (guard.FAILED, guard.EMPTY, guard.CUT, guard.UNREADABLE)
+
 
 @dataclass(frozen=True)
 class Dumped(Generic[Proven]):
@@ -41,17 +43,29 @@ def store(
 ) -> Dumped[Proven]:
     """Back up the output of a command (``["--", *argv]``) or a file (``["--file", path]``) as ``filename``.
 
-    ``prove`` runs at the same time in a thread. The dump is not kept before it has succeeded, and is ended at once
-    when it fails; whatever it raises is raised here. Where the dump fails ``cancel`` is called, which has to end
-    ``prove`` early. Raises ProgramFailed where the dump died, wrote nothing, or lacks its end; then there is no snapshot.
+    ``prove`` runs at the same time in a thread. The dump is not kept before it has succeeded, and is ended at
+    once when it fails; whatever it raises is raised here. Where the dump fails ``cancel`` is called, which
+    has to end ``prove`` early. Raises ProgramFailed where the dump died, wrote nothing, or lacks its end;
+    then there is no snapshot.
     """
     report_file = context.scratch / f"{filename}.report"
     consent = context.scratch / f"{filename}.consent"
     os.mkfifo(consent, 0o600)
-    # Opened for both, so that neither side waits for the other to come, and it never looks closed while we live.
+    # Opened for both, so that neither side waits for the other to come, and it never looks closed while we
+    # live.
     words = os.open(consent, os.O_RDWR | os.O_CLOEXEC)
-    argv = [sys.executable, "-I", "-S", guard.__file__, "--report", str(report_file), "--consent", str(consent),
-            *options, *what]
+    argv = [
+        sys.executable,
+        "-I",
+        "-S",
+        guard.__file__,
+        "--report",
+        str(report_file),
+        "--consent",
+        str(consent),
+        *options,
+        *what,
+    ]
 
     def proven_or_told() -> Proven:
         word = b"0"
@@ -67,12 +81,17 @@ def store(
             proof = beside.submit(proven_or_told)
             try:
                 summary = context.repository.backup_command(
-                    argv, filename=filename, env=env, tags=context.tags, host=context.host,
-                    on_progress=context.on_progress)
+                    argv,
+                    filename=filename,
+                    env=env,
+                    tags=context.tags,
+                    host=context.host,
+                    on_progress=context.on_progress,
+                )
             except BaseException as error:
                 report = _read(report_file)
                 if report.get("code") == guard.NO_CONSENT:
-                    proof.result()      # raises why
+                    proof.result()  # raises why
                 cancel()
                 if isinstance(error, OpsError):
                     raise _failure(error, report) from error
@@ -99,13 +118,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _failure(error: OpsError, report: Mapping[str, Any]) -> OpsError:
-    """What the guard saw says more than what restic saw; where the guard saw nothing wrong, it is the repository."""
-    if not isinstance(error, ProgramFailed) or report.get("ok", True):
+    """The guard knows better than restic what was wrong with a dump; other trouble is the repository's."""
+    if not isinstance(error, ProgramFailed) or report.get("code") not in _BAD_DUMP:
         return error
     said = [line for line in str(report.get("errors", "")).splitlines() if line.strip()]
     message = str(report["message"]) + (f": {_harmless(said[0])}" if said else "")
-    return ProgramFailed(message, hint=error.hint, details={**error.details, "code": report["code"],
-                                                           "said": [_harmless(line) for line in said[-20:]]})
+    return ProgramFailed(
+        message,
+        hint=error.hint,
+        details={**error.details, "code": report["code"], "said": [_harmless(line) for line in said[-20:]]},
+    )
 
 
 def _harmless(line: str) -> str:

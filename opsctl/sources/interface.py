@@ -1,4 +1,4 @@
-"""What a source promises: to be checked, captured with its proof from one consistent point, and brought back."""
+"""What a source promises: to be checked, captured with its proof from one moment, and brought back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ LISTED = 100
 
 @dataclass(frozen=True)
 class Problem:
-    """Something a backup lacks. ``code`` is the exit code it stands for (3 missing or unreadable, 20, 12, 13).
+    """Something a backup lacks; ``code`` is the exit code it stands for: 3 missing or unreadable, 12, 13, 20.
 
-    ``acceptable`` ones (a path missing on purpose, a tree that shrank) a person may accept by name; others not.
+    ``acceptable`` ones (a path missing on purpose, a tree that shrank) a person may accept by name; others
+    not.
     """
 
     code: int
@@ -65,7 +66,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Context:
-    """What a capture gets from its run. ``scratch`` is an empty private directory that is removed afterwards."""
+    """What a capture gets from its run. ``scratch`` is private, empty, and removed afterwards."""
 
     repository: Repository
     tags: tuple[str, ...]
@@ -85,9 +86,10 @@ class Source(ABC):
 
     @abstractmethod
     def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
-        """Before: what is missing now. ``previous`` is this source's entry in the last good set, or None. Reads only.
+        """Before: what is missing now. Reads only; ``capture`` does not depend on it and looks anew.
 
-        ``previous`` has at least ``files``, ``bytes``, ``proof``. Needs no ``capture`` after it; ``capture`` looks anew.
+        ``previous`` is this source's entry in the last good set, or None; it has at least ``files``,
+        ``bytes``, ``proof``.
         """
 
     @abstractmethod
@@ -98,33 +100,47 @@ class Source(ABC):
         """
 
     def look_again(self, captured: Captured, snapshot: Snapshot) -> list[Problem]:
-        """After: what the snapshot, as the repository lists it, does not hold although it was given to restic.
+        """After: what is not in the snapshot, as the repository lists it, although it was given to restic.
 
         restic 0.18 ends with 0 where a path has vanished between our look and its own.
         """
         lost = tuple(sorted(set(captured.paths) - set(snapshot.paths)))
         if not lost:
             return []
-        return [Problem(3, f"not in the snapshot: {', '.join(lost[:LISTED])}", hint="did it vanish during the backup?",
-                        paths=lost[:LISTED], more_paths=max(0, len(lost) - LISTED), acceptable=True)]
+        return [
+            Problem(
+                3,
+                f"not in the snapshot: {', '.join(lost[:LISTED])}",
+                hint="did it vanish during the backup?",
+                paths=lost[:LISTED],
+                more_paths=max(0, len(lost) - LISTED),
+                acceptable=True,
+            )
+        ]
 
     @abstractmethod
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
-        """Compare files restored below ``place`` with the entry (count, bytes, hash, as far as the kind knows)."""
+        """Compare files restored below ``place`` with the entry, by all that the kind knows of them."""
 
 
 class Database(Source):
     """A source that is loaded into a server to be used."""
 
     @abstractmethod
-    def load(self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
-        """Load ``dump`` into a new database ``database``. SafetyRefusal where it exists; ProgramFailed where the server is older.
+    def load(
+        self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
+    ) -> None:
+        """Load ``dump`` into a new database ``database``.
+
+        SafetyRefusal where it exists; ProgramFailed where the server is older. One that fails leaves nothing.
 
         ``server`` overrides where (keys ``server port user``); the default is where the source is.
         """
 
     @abstractmethod
-    def prove(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> list[Difference]:
+    def prove(
+        self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
+    ) -> list[Difference]:
         """Compute the proof in ``database`` and compare it, table by table."""
 
     @abstractmethod
@@ -135,7 +151,7 @@ class Database(Source):
 
     @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
-        """Drop a database that a restore of ours made and did not finish. Refuses a name without ``_opsctl_``."""
+        """Drop what a restore left unfinished; SafetyRefusal for a name without ``_opsctl_``."""
 
 
 def shrunken(previous: Mapping[str, Any] | None, files: int, bytes_: int) -> list[Problem]:
@@ -143,12 +159,21 @@ def shrunken(previous: Mapping[str, Any] | None, files: int, bytes_: int) -> lis
     if previous is None:
         return []
     before = {"files": int(previous.get("files") or 0), "bytes": int(previous.get("bytes") or 0)}
-    fallen = [f"{now:,} {what} where the last set had {before[what]:,}"
-              for what, now in (("files", files), ("bytes", bytes_)) if now * 2 < before[what]]
+    fallen = [
+        f"{now:,} {what} where the last set had {before[what]:,}"
+        for what, now in (("files", files), ("bytes", bytes_))
+        if now * 2 < before[what]
+    ]
     if not fallen:
         return []
-    return [Problem(3, f"less than half is left: {', '.join(fallen)}",
-                    hint="is everything mounted, and was nothing deleted?", acceptable=True)]
+    return [
+        Problem(
+            3,
+            f"less than half is left: {', '.join(fallen)}",
+            hint="is everything mounted, and was nothing deleted?",
+            acceptable=True,
+        )
+    ]
 
 
 def difference(where: str, expected: Any, found: Any) -> Sequence[Difference]:

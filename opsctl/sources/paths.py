@@ -24,7 +24,7 @@ class Seen:
     """One configured path as it is now. ``trouble`` is the system's word where it could not be looked at."""
 
     path: str
-    kind: str        # missing, folder, link, file
+    kind: str  # missing, folder, link, file
     empty: bool = False
     mounted: bool = False
     trouble: str = ""
@@ -33,8 +33,9 @@ class Seen:
 class Paths(Source):
     """What restic makes of ``paths``, held against what was configured and what was there last time.
 
-    ``marker`` is a file that has to be there: absolute, or below each of the folders. ``mountpoint`` names what has
-    to be a mount point: True for every path, or those given. ``at_least`` has ``files`` and ``bytes``.
+    ``marker`` is a file that has to be there: absolute, or below each of the folders. ``mountpoint`` names
+    what has to be a mount point: True for every path, or those given. ``at_least`` has ``files`` and
+    ``bytes``.
     """
 
     kind: ClassVar[str] = "paths"
@@ -70,12 +71,20 @@ class Paths(Source):
         there = [each.path for each in seen if each.kind != "missing"]
         before = [*self._unmounted(), *self._unmarked(), *problems_before(seen, context.previous)]
         if not there:
-            raise Partial("; ".join(problem.message for problem in before) or "no path is configured", where=self.name,
-                          hint=next((problem.hint for problem in before if problem.hint), None),
-                          details={"paths": list(self.paths)})
+            raise Partial(
+                "; ".join(problem.message for problem in before) or "no path is configured",
+                where=self.name,
+                hint=next((problem.hint for problem in before if problem.hint), None),
+                details={"paths": list(self.paths)},
+            )
         summary = context.repository.backup_paths(
-            there, excludes=self.exclude, tags=context.tags, host=context.host, parent=context.parent,
-            on_progress=context.on_progress)
+            there,
+            excludes=self.exclude,
+            tags=context.tags,
+            host=context.host,
+            parent=context.parent,
+            on_progress=context.on_progress,
+        )
         if summary.snapshot is None:
             raise Partial("restic kept no snapshot", where=self.name, details={"paths": there})
         proof = files.proof(summary.files, summary.bytes)
@@ -106,17 +115,35 @@ class Paths(Source):
             wanted = (self.mountpoint,)
         elif self.mountpoint:
             wanted = self.mountpoint
-        return [Problem(3, f"{path} is not a mount point", hint=f"mount {path}", paths=(path,), acceptable=True)
-                for path in wanted if not os.path.ismount(path)]
+        return [
+            Problem(3, f"{path} is not a mount point", hint=f"mount {path}", paths=(path,), acceptable=True)
+            for path in wanted
+            if not os.path.ismount(path)
+        ]
 
     def _unmarked(self) -> list[Problem]:
         if not self.marker:
             return []
-        places = [self.marker] if os.path.isabs(self.marker) else [
-            os.path.join(path, self.marker) for path in self.paths if os.path.isdir(path) or not os.path.lexists(path)]
-        return [Problem(3, f"the marker {place} is missing", hint="is the right file system mounted there?",
-                        paths=(place,), acceptable=True)
-                for place in places if not os.path.lexists(place)]
+        places = (
+            [self.marker]
+            if os.path.isabs(self.marker)
+            else [
+                os.path.join(path, self.marker)
+                for path in self.paths
+                if os.path.isdir(path) or not os.path.lexists(path)
+            ]
+        )
+        return [
+            Problem(
+                3,
+                f"the marker {place} is missing",
+                hint="is the right file system mounted there?",
+                paths=(place,),
+                acceptable=True,
+            )
+            for place in places
+            if not os.path.lexists(place)
+        ]
 
 
 def look(path: str) -> Seen:
@@ -135,7 +162,7 @@ def look(path: str) -> Seen:
     try:
         with os.scandir(path) as entries:
             empty = all(entry.name in _NOTHING for entry in entries)
-    except OSError:      # restic will say so, and then it is in the summary
+    except OSError:  # restic will say so, and then it is in the summary
         empty = False
     return Seen(path, "folder", empty=empty, mounted=os.path.ismount(path))
 
@@ -146,24 +173,53 @@ def problems_before(seen: Sequence[Seen], previous: Mapping[str, Any] | None) ->
     known_empty = () if previous is None else previous.get("proof", {}).get("empty", ())
     for each in seen:
         if each.kind == "missing" and each.trouble:
-            found.append(Problem(3, f"{each.path} cannot be looked at: {each.trouble}",
-                                 hint="may this user read it?", paths=(each.path,), acceptable=True))
+            found.append(
+                Problem(
+                    3,
+                    f"{each.path} cannot be looked at: {each.trouble}",
+                    hint="may this user read it?",
+                    paths=(each.path,),
+                    acceptable=True,
+                )
+            )
         elif each.kind == "missing":
-            found.append(Problem(3, f"{each.path} does not exist", hint="is it mounted, and is the path right?",
-                                 paths=(each.path,), acceptable=True))
+            found.append(
+                Problem(
+                    3,
+                    f"{each.path} does not exist",
+                    hint="is it mounted, and is the path right?",
+                    paths=(each.path,),
+                    acceptable=True,
+                )
+            )
         elif each.kind == "link":
-            found.append(Problem(3, f"{each.path} is a symbolic link, and only the link would be saved",
-                                 hint=f"name what it points to: {os.path.realpath(each.path)}",
-                                 paths=(each.path,), acceptable=True))
+            found.append(
+                Problem(
+                    3,
+                    f"{each.path} is a symbolic link, and only the link would be saved",
+                    hint=f"name what it points to: {os.path.realpath(each.path)}",
+                    paths=(each.path,),
+                    acceptable=True,
+                )
+            )
         elif each.empty and each.path not in known_empty:
             what = "an empty mount point" if each.mounted else "empty"
-            found.append(Problem(3, f"{each.path} is {what}", hint="is the right file system mounted there?",
-                                 paths=(each.path,), acceptable=True))
+            found.append(
+                Problem(
+                    3,
+                    f"{each.path} is {what}",
+                    hint="is the right file system mounted there?",
+                    paths=(each.path,),
+                    acceptable=True,
+                )
+            )
     return found
 
 
 def problems_after(
-    summary: BackupSummary, at_least: Mapping[str, int | None] | None, previous: Mapping[str, Any] | None,
+    summary: BackupSummary,
+    at_least: Mapping[str, int | None] | None,
+    previous: Mapping[str, Any] | None,
 ) -> list[Problem]:
     """What is wrong with what restic saved."""
     found = []
@@ -171,9 +227,16 @@ def problems_after(
         paths = tuple(path for path, _ in summary.unreadable[:LISTED])
         first, why = summary.unreadable[0]
         number = len(summary.unreadable)
-        found.append(Problem(3, f"{number:,} could not be read, first {first}: {why}",
-                             hint="may this user read it? A file that vanished meanwhile is named here too",
-                             paths=paths, more_paths=number - len(paths), acceptable=True))
+        found.append(
+            Problem(
+                3,
+                f"{number:,} could not be read, first {first}: {why}",
+                hint="may this user read it? A file that vanished meanwhile is named here too",
+                paths=paths,
+                more_paths=number - len(paths),
+                acceptable=True,
+            )
+        )
     for what, least in (at_least or {}).items():
         have = {"files": summary.files, "bytes": summary.bytes}[what]
         if least is not None and have < least:

@@ -1,4 +1,4 @@
-"""One PostgreSQL database as a source: its dump, the roles and grants it needs, and its proof, from one point."""
+"""One PostgreSQL database as a source: dump, needed roles and grants, and proof, from one moment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OLDEST = 130000
 
 
 class Postgresql(Database):
-    """``database`` on ``server`` (address or folder of the socket; None: libpq's default), read as role ``user``.
+    """``database`` on ``server`` (address or folder of the socket, None: libpq's default), read as ``user``.
 
     ``proof``: ``full`` (rows and checksums), ``counts`` (rows), ``off`` (the restored copy is not compared).
     """
@@ -71,12 +71,24 @@ class Postgresql(Database):
             header = context.scratch / f"{self.filename}.header"
             header.write_bytes(postgresql_roles.header(psql))
             # Tablespaces are places on the old server's disks; the dump must load where they are not.
-            argv = [program, "--format=plain", f"--snapshot={snapshot}", "--no-tablespaces", "--no-password",
-                    f"--lock-wait-timeout={LOCK_WITHIN * 1000}", f"--dbname={self.address.conninfo(self.database)}"]
+            argv = [
+                program,
+                "--format=plain",
+                f"--snapshot={snapshot}",
+                "--no-tablespaces",
+                "--no-password",
+                f"--lock-wait-timeout={LOCK_WITHIN * 1000}",
+                f"--dbname={self.address.conninfo(self.database)}",
+            ]
             dumped = guarded.store(
-                context, ["--prefix", str(header), "--", *argv], filename=self.filename,
-                options=["--trailer", postgresql_load.TRAILER], env=_without_encoding(environment),
-                prove=lambda: postgresql_proof.rows(psql, self.level), cancel=psql.cancel)
+                context,
+                ["--prefix", str(header), "--", *argv],
+                filename=self.filename,
+                options=["--trailer", postgresql_load.TRAILER],
+                env=_without_encoding(environment),
+                prove=lambda: postgresql_proof.rows(psql, self.level),
+                cancel=psql.cancel,
+            )
         written = int(dumped.report["bytes"])
         if dumped.summary.bytes != written:
             raise ProgramFailed(f"the dump has {written:,} bytes and restic saved {dumped.summary.bytes:,}")
@@ -90,7 +102,10 @@ class Postgresql(Database):
             data_added_packed=dumped.summary.data_added_packed,
             seconds=dumped.summary.seconds,
             paths=(f"/{self.filename}",),
-            versions={"postgresql": postgresql_load.shown(known["server_version"]), "pg_dump": program_version},
+            versions={
+                "postgresql": postgresql_load.shown(known["server_version"]),
+                "pg_dump": program_version,
+            },
             problems=tuple(shrunken(context.previous, 1, written)),
         )
 
@@ -105,16 +120,24 @@ class Postgresql(Database):
             found.append(Difference(dump.name, "a whole dump", error.message))
         return found
 
-    def load(self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+    def load(
+        self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
+    ) -> None:
         with credentials(self.shell, self.password) as environment:
-            postgresql_load.load(self.shell, self.address.override(server), environment, dump, entry["proof"], database)
+            postgresql_load.load(
+                self.shell, self.address.override(server), environment, dump, entry["proof"], database
+            )
 
-    def prove(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> list[Difference]:
+    def prove(
+        self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
+    ) -> list[Difference]:
         expected = entry["proof"]
         if not rows.is_proof(expected):
             return []
-        with credentials(self.shell, self.password) as environment, \
-                Psql(self.shell, self.address.override(server), database, environment) as psql:
+        with (
+            credentials(self.shell, self.password) as environment,
+            Psql(self.shell, self.address.override(server), database, environment) as psql,
+        ):
             postgresql_proof.begin(psql)
             known, standing = postgresql_proof.facts(psql), postgresql_proof.sequences(psql)
             level = expected["level"]
@@ -139,29 +162,36 @@ class Postgresql(Database):
 
     @contextmanager
     def _session(self, scratch: Path | None = None) -> Iterator[tuple[Psql, dict[str, str]]]:
-        with credentials(self.shell, self.password, scratch) as environment, \
-                Psql(self.shell, self.address, self.database, environment) as psql:
+        with (
+            credentials(self.shell, self.password, scratch) as environment,
+            Psql(self.shell, self.address, self.database, environment) as psql,
+        ):
             yield psql, environment
 
     def _ready(self, psql: Psql) -> tuple[str, str]:
         """Everything that would fail later, asked first; the pg_dump to use and its version."""
         server = int(psql.one("current_setting('server_version_num')"))
         if server < _OLDEST:
-            raise ProgramFailed(f"the server is PostgreSQL {postgresql_load.shown(server)}, older than "
-                                f"{postgresql_load.shown(_OLDEST)}, the oldest that opsctl knows")
+            raise ProgramFailed(
+                f"the server is PostgreSQL {postgresql_load.shown(server)}, older than "
+                f"{postgresql_load.shown(_OLDEST)}, the oldest that opsctl knows"
+            )
         program = self._pg_dump(server)
-        postgresql_access.check(psql, self.address)
+        postgresql_access.check(psql)
         return program
 
     def _pg_dump(self, server: int) -> tuple[str, str]:
-        """Of the server's own version where there is one, else a newer one; an older one cannot read the server.
+        """Which pg_dump: of the server's own version where there is one, else a newer one.
 
         A newer one writes settings that the server's own version does not know.
         """
         major = server // 10000
         newest: tuple[str, str] | None = None
-        for candidate in (programs.find("pg_dump") or "pg_dump", f"/usr/lib/postgresql/{major}/bin/pg_dump",
-                          f"/usr/pgsql-{major}/bin/pg_dump"):
+        for candidate in (
+            programs.find("pg_dump") or "pg_dump",
+            f"/usr/lib/postgresql/{major}/bin/pg_dump",
+            f"/usr/pgsql-{major}/bin/pg_dump",
+        ):
             found = self._version(candidate)
             if found is None:
                 continue
@@ -172,8 +202,10 @@ class Postgresql(Database):
         if newest is None:
             raise ProgramFailed("pg_dump is not installed", hint="opsctl doctor --fix installs it")
         if _major(newest[1]) < major:
-            raise ProgramFailed(f"pg_dump is {newest[1]} and the server is PostgreSQL {shown}: a dump needs one of {major} or newer",
-                                hint=f"install postgresql-client-{major}")
+            raise ProgramFailed(
+                f"pg_dump is {newest[1]} and the server is PostgreSQL {shown}; it takes {major} or newer",
+                hint=f"install postgresql-client-{major}",
+            )
         return newest
 
     def _version(self, program: str) -> str | None:

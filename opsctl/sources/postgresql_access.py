@@ -1,26 +1,31 @@
-"""Whether a role may read all that a dump needs, asked before it starts, with the statement that would allow it."""
+"""Whether a role may read all that a dump needs, and the statement that would allow it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from opsctl.errors import Refused
-from opsctl.sources.postgresql_session import Address, Psql, quote_ident
+from opsctl.sources.postgresql_objects import OF_USERS
+from opsctl.sources.postgresql_session import Psql, quote_ident
 
 _NAMED = 5
 
-# What pg_dump locks and reads: tables (partitioned ones are locked, too), sequences, and the schemas around them.
-_QUERY = """
+# What pg_dump locks and reads: tables (also partitioned ones), sequences, and the schemas around them.
+_QUERY = f"""
 WITH here AS (
-  SELECT c.oid, c.relkind, c.relrowsecurity, n.oid AS schema, n.nspname, format('%I.%I', n.nspname, c.relname) AS name
+  SELECT c.oid, c.relkind, c.relrowsecurity, n.oid AS schema, n.nspname,
+    format('%I.%I', n.nspname, c.relname) AS name
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+  WHERE c.relkind IN ('r', 'p', 'S') AND {OF_USERS}
 )
-SELECT json_build_object('user', current_user, 'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-  'version', current_setting('server_version_num')::int, 'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
+SELECT json_build_object(
+  'user', current_user,
+  'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  'version', current_setting('server_version_num')::int,
+  'large_objects', (SELECT count(*) FROM pg_largeobject_metadata),
   'schemas', (SELECT json_agg(DISTINCT nspname) FROM here WHERE NOT has_schema_privilege(schema, 'USAGE')),
-  'tables', (SELECT json_agg(name ORDER BY name) FROM here WHERE relkind <> 'S' AND NOT has_table_privilege(oid, 'SELECT')),
+  'tables', (SELECT json_agg(name ORDER BY name) FROM here
+             WHERE relkind <> 'S' AND NOT has_table_privilege(oid, 'SELECT')),
   'sequences', (SELECT json_agg(name ORDER BY name) FROM here
                 WHERE CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') END),
   'rows', (SELECT json_agg(name ORDER BY name) FROM here WHERE relrowsecurity AND row_security_active(oid)));
@@ -32,27 +37,32 @@ SELECT json_build_object('read', count(lo_get(oid, 0, 1))) FROM pg_largeobject_m
 """
 
 
-def check(psql: Psql, address: Address) -> None:
+def check(psql: Psql) -> None:
     """Raises Refused naming what may not be read, with the statements to allow it as the hint."""
     found = psql.ask(_QUERY)[0]
     role = quote_ident(found["user"])
-    lacking = [f"{what} {_list(found[key])}" for key, what in
-               (("schemas", "schemas"), ("tables", "tables"), ("sequences", "sequences")) if found[key]]
+    lacking = [f"{what} {_list(found[what])}" for what in ("schemas", "tables", "sequences") if found[what]]
     if lacking:
         grant = f"GRANT pg_read_all_data TO {role};"
         if found["version"] < 140000:
             grant = f"GRANT USAGE ON SCHEMA … TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA … TO {role};"
-        raise Refused(f"role {found['user']} may not read {'; '.join(lacking)}", hint=grant, details=_details(found))
+        raise Refused(
+            f"role {found['user']} may not read {'; '.join(lacking)}", hint=grant, details=_details(found)
+        )
     if found["rows"]:
-        raise Refused(f"row-level security hides rows of {_list(found['rows'])} from role {found['user']}",
-                      hint=f"ALTER ROLE {role} BYPASSRLS;", details=_details(found))
+        raise Refused(
+            f"row-level security hides rows of {_list(found['rows'])} from role {found['user']}",
+            hint=f"ALTER ROLE {role} BYPASSRLS;",
+            details=_details(found),
+        )
     if found["large_objects"] and not found["superuser"]:
         try:
             psql.ask(_LARGE_OBJECTS)
         except Refused as error:
-            raise Refused(f"role {found['user']} may not read all large objects: {error.message}",
-                          hint=f"GRANT SELECT ON LARGE OBJECT … TO {role}; for each, or dump as their owner or a superuser"
-                          ) from error
+            raise Refused(
+                f"role {found['user']} may not read all large objects: {error.message}",
+                hint=f"GRANT SELECT ON LARGE OBJECT … TO {role}; or dump as their owner or a superuser",
+            ) from error
 
 
 def _list(names: list[str]) -> str:

@@ -8,26 +8,41 @@ from typing import Any
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
 from opsctl.shells.interface import Shell
-from opsctl.sources.postgresql_session import Address, ServerError, argv, failure, quote_ident, quote_literal, run
+from opsctl.sources.postgresql_session import (
+    Address,
+    ServerError,
+    argv,
+    failure,
+    quote_ident,
+    quote_literal,
+    run,
+)
 
 TRAILER = "-- PostgreSQL database dump complete"
 #: Names of ours that may be dropped; whatever is called otherwise is somebody's.
 UNFINISHED = "_opsctl_"
 _LONGEST_NAME = 63
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
-# Where no database of ours is meant. template1 is there on every server, but a copy of it fails while we are in it.
+# Where no database of ours is meant. template1 is there on every server, but a copy of it fails while we are
+# in it.
 _ELSEWHERE = "postgres"
 
 Environment = Mapping[str, str]
 
 
 def load(
-    shell: Shell, address: Address, environment: Environment, dump: Path, proof: Mapping[str, Any], database: str,
+    shell: Shell,
+    address: Address,
+    environment: Environment,
+    dump: Path,
+    proof: Mapping[str, Any],
+    database: str,
 ) -> None:
     """Make ``database`` like the recorded one and load the dump; leaves no half-loaded database.
 
-    Raises ProgramFailed (server older than the recorded one, locale it lacks, statement it refused), SafetyRefusal (the
-    name is taken), DamagedData (the dump lacks its end), Refused (role may not create databases), Unreachable.
+    Raises ProgramFailed (server older than the recorded one, locale it lacks, statement it refused),
+    SafetyRefusal (the name is taken), DamagedData (the dump lacks its end), Refused (role may not create
+    databases), Unreachable.
     """
     check_name(database)
     check_whole(dump)
@@ -45,46 +60,70 @@ def load(
 def _fill(shell: Shell, address: Address, environment: Environment, dump: Path, database: str) -> None:
     # Until the last statement nothing has to be on disk: a load that was cut off is thrown away.
     hurried = {**environment, "PGOPTIONS": "-c synchronous_commit=off"}
-    result = shell.run([*argv(address, database), "-f", str(dump)], env=hurried, accept=None, on_line=lambda _: None)
+    result = shell.run(
+        [*argv(address, database), "-f", str(dump)], env=hurried, accept=None, on_line=lambda _: None
+    )
     if result.code:
         raise _load_failure(result.errors, address, database)
-    run(shell, address, database, environment, "SET synchronous_commit = on; SET statement_timeout = 0; ANALYZE;")
+    run(
+        shell,
+        address,
+        database,
+        environment,
+        "SET synchronous_commit = on; SET statement_timeout = 0; ANALYZE;",
+    )
 
 
 def _load_failure(errors: str, address: Address, database: str) -> OpsError:
     first = next((line for line in errors.splitlines() if "ERROR:" in line or "FATAL:" in line), None)
     if first is None:
         return failure(errors, address, database)
-    return ProgramFailed(f"the dump could not be loaded into {database}: {first.partition('ERROR:')[2].strip() or first}",
-                         hint="the role that restores needs the rights of a superuser where roles and owners are restored",
-                         details={"errors": errors[-4000:]})
+    return ProgramFailed(
+        f"the dump could not be loaded into {database}: {first.partition('ERROR:')[2].strip() or first}",
+        hint="the role that restores needs the rights of a superuser where roles and owners are restored",
+        details={"errors": errors[-4000:]},
+    )
 
 
 def create(
-    shell: Shell, address: Address, environment: Environment, proof: Mapping[str, Any], database: str,
+    shell: Shell,
+    address: Address,
+    environment: Environment,
+    proof: Mapping[str, Any],
+    database: str,
 ) -> None:
     """A new empty database with the encoding and locale that were recorded."""
-    words = [f"ENCODING {quote_literal(proof['encoding'])}", f"LC_COLLATE {quote_literal(proof['collate'])}",
-             f"LC_CTYPE {quote_literal(proof['ctype'])}"]
+    words = [
+        f"ENCODING {quote_literal(proof['encoding'])}",
+        f"LC_COLLATE {quote_literal(proof['collate'])}",
+        f"LC_CTYPE {quote_literal(proof['ctype'])}",
+    ]
     provider = _PROVIDERS.get(proof.get("locale_provider", "c"), "libc")
     if provider != "libc":
         words += [f"LOCALE_PROVIDER {provider}"]
         if "locale" in proof:
-            words += [f"{'ICU_LOCALE' if provider == 'icu' else 'BUILTIN_LOCALE'} {quote_literal(proof['locale'])}"]
+            words += [
+                f"{'ICU_LOCALE' if provider == 'icu' else 'BUILTIN_LOCALE'} {quote_literal(proof['locale'])}"
+            ]
         if "icu_rules" in proof:
             words += [f"ICU_RULES {quote_literal(proof['icu_rules'])}"]
     statement = f"CREATE DATABASE {quote_ident(database)} TEMPLATE template0 {' '.join(words)};"
     try:
         run(shell, address, _ELSEWHERE, environment, statement)
     except Refused as error:
-        raise Refused(error.message, hint=f"ALTER ROLE {address.user or '…'} CREATEDB; or restore as a superuser") from error
+        raise Refused(
+            error.message, hint=f"ALTER ROLE {address.user or '…'} CREATEDB; or restore as a superuser"
+        ) from error
     except ServerError as error:
         if error.sqlstate not in ("22023", "42809"):
             raise
-        names = ", ".join(dict.fromkeys(str(proof[key]) for key in ("collate", "ctype", "locale") if key in proof))
-        raise ProgramFailed(f"the server at {address} cannot make a database with locale {names}: {error.message}",
-                            hint=f"install that locale there (locale-gen {proof['collate']}) and restart the server"
-                            ) from error
+        names = ", ".join(
+            dict.fromkeys(str(proof[key]) for key in ("collate", "ctype", "locale") if key in proof)
+        )
+        raise ProgramFailed(
+            f"the server at {address} cannot make a database with locale {names}: {error.message}",
+            hint=f"install that locale there (locale-gen {proof['collate']}) and restart the server",
+        ) from error
 
 
 def version(shell: Shell, address: Address, environment: Environment) -> int:
@@ -96,7 +135,8 @@ def check_version(have: int, recorded: int) -> None:
     if have // 10000 < recorded // 10000:
         raise ProgramFailed(
             f"the server is PostgreSQL {shown(have)} and the dump comes from {shown(recorded)}",
-            hint=f"restore into a server of version {recorded // 10000} or newer (--server, --port)")
+            hint=f"restore into a server of version {recorded // 10000} or newer (--server, --port)",
+        )
 
 
 def shown(number: int) -> str:
@@ -137,18 +177,24 @@ def rename(shell: Shell, address: Address, environment: Environment, old: str, n
 def drop(shell: Shell, address: Address, environment: Environment, database: str) -> None:
     """Drop what a restore left unfinished. SafetyRefusal for a name that is not such a one."""
     if UNFINISHED not in database:
-        raise SafetyRefusal(f"{database} is not one of opsctl's unfinished databases and is not dropped",
-                            hint="drop it yourself")
+        raise SafetyRefusal(
+            f"{database} is not one of opsctl's unfinished databases and is not dropped",
+            hint="drop it yourself",
+        )
     _remove(shell, address, environment, database)
 
 
 def _remove(shell: Shell, address: Address, environment: Environment, database: str) -> None:
-    _insist(shell, address, environment, f"{_ending(database)}\nDROP DATABASE IF EXISTS {quote_ident(database)};")
+    _insist(
+        shell, address, environment, f"{_ending(database)}\nDROP DATABASE IF EXISTS {quote_ident(database)};"
+    )
 
 
 def _ending(database: str) -> str:
-    return ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            f"WHERE datname = {quote_literal(database)} AND pid <> pg_backend_pid()\n\\g /dev/null")
+    return (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE datname = {quote_literal(database)} AND pid <> pg_backend_pid()\n\\g /dev/null"
+    )
 
 
 def _insist(shell: Shell, address: Address, environment: Environment, script: str) -> None:
@@ -158,5 +204,5 @@ def _insist(shell: Shell, address: Address, environment: Environment, script: st
             run(shell, address, _ELSEWHERE, environment, script)
             return
         except ServerError as error:
-            if error.sqlstate != "55006" or not left:      # object in use; PostgreSQL itself waits 5 s for it
+            if error.sqlstate != "55006" or not left:  # object in use; PostgreSQL itself waits 5 s for it
                 raise

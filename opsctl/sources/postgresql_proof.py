@@ -1,39 +1,33 @@
 """The proof of a PostgreSQL database, computed in the server: rows, checksums, sequences, large objects.
 
 Algorithm ``pg-hashtextextended-sum-v1``: for each table the number of rows and the sum of
-``hashtextextended(ROW(columns by name)::text COLLATE "C", 0)``. It does not depend on the order of rows or columns,
-counts duplicates, and needs no row to leave the server. It holds across versions of the server since 11, and
-between machines of the same byte order. A large object counts with its chunks' SHA-256 in place of a row.
+``hashtextextended(ROW(columns by name)::text COLLATE "C", 0)``. It does not depend on the order of rows or
+columns, counts duplicates, and needs no row to leave the server. It holds across versions of the server since
+11, and between machines of the same byte order. Of a large object the SHA-256 of its pieces are summed up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from opsctl.sources.postgresql_objects import OBJECTS
+from opsctl.sources.postgresql_objects import OBJECTS, OF_USERS
 from opsctl.sources.postgresql_session import Psql
 
 ALGORITHM = "pg-hashtextextended-sum-v1"
-LEVELS = ("full", "counts", "off")
-
-OnTable = Callable[[str], None]
-
-#: Exactly those tables whose rows pg_dump writes out. Rows of an extension's own tables come from the extension.
-_TABLES = """
+#: Exactly those tables whose rows pg_dump writes out; an extension brings the rows of its own tables itself.
+_TABLES = f"""
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND (c.relpersistence <> 'u' OR NOT pg_is_in_recovery())
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+WHERE c.relkind = 'r' AND (c.relpersistence <> 'u' OR NOT pg_is_in_recovery()) AND {OF_USERS}
 """
 
 #: psql puts the statements that this makes in place of ``:locks``.
 _FIND_LOCKS = f"""
-SELECT coalesce(string_agg(format('LOCK TABLE %s IN ACCESS SHARE MODE;', batch.tables), ' '), '') AS locks FROM (
+SELECT coalesce(string_agg(format('LOCK TABLE %s IN ACCESS SHARE MODE;', tables), ' '), '') AS locks FROM (
   SELECT string_agg(format('ONLY %I.%I', found.nspname, found.relname), ', ') AS tables FROM (
     SELECT n.nspname, c.relname, row_number() OVER (ORDER BY n.nspname, c.relname) / 200 AS batch {_TABLES}
   ) AS found GROUP BY found.batch
-) AS batch
+) AS batches
 \\gset
 """
 
@@ -47,17 +41,16 @@ SELECT json_build_object(
 FROM pg_database d WHERE d.datname = current_database();
 """
 
-_SEQUENCES = """
-SELECT json_build_array(format('%I.%I', n.nspname, c.relname), pg_sequence_last_value(c.oid)::text, s.seqincrement::text,
-                        s.seqcycle)
+_SEQUENCES = f"""
+SELECT json_build_array(format('%I.%I', n.nspname, c.relname), pg_sequence_last_value(c.oid)::text,
+  s.seqincrement::text, s.seqcycle)
 FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND (c.relpersistence <> 'u' OR NOT pg_is_in_recovery())
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+WHERE (c.relpersistence <> 'u' OR NOT pg_is_in_recovery()) AND {OF_USERS}
 ORDER BY n.nspname, c.relname;
 """
 
-# A column may be called like the table's alias; "t.%I" is the column of the alias in any case. Where columns stand
-# in another order after a restore (inheritance puts the parent's first) the names' order still is the same.
+# A column may be called like the table's alias; "t.%I" is the column of the alias in any case. By name, since
+# a restore may put columns into another order: those of a parent come first.
 _MAKE_FULL = f"""
 SELECT format('SELECT json_build_array(%L, count(*), '
     'coalesce(sum(hashtextextended(ROW(%s)::text COLLATE "C", 0)), 0)::text) FROM ONLY %I.%I AS t',
@@ -78,16 +71,19 @@ SELECT format('SELECT json_build_array(%L, count(*), null) FROM ONLY %I.%I',
 
 _CHUNK = 1 << 18
 
-# lo_get works for whoever may read the object; pg_largeobject itself only for a superuser. Holes read as zeros, so
-# that an object is the same before and after a dump has filled them.
+# lo_get works for whoever may read the object; pg_largeobject itself only for a superuser. Holes read as
+# zeros, so that an object is the same before and after a dump has filled them.
 _LARGE_OBJECTS_FULL = f"""
-SELECT json_build_object('rows', count(DISTINCT o.oid), 'bytes', coalesce(sum(o.size) FILTER (WHERE k.i = 0), 0)::text,
+SELECT json_build_object('rows', count(DISTINCT o.oid),
+  'bytes', coalesce(sum(o.size) FILTER (WHERE k.i = 0), 0)::text,
   'sum', coalesce(sum(hashtextextended(o.oid || ':' || o.size || ':' || k.i || ':' ||
     encode(sha256(lo_get(o.oid, k.i * {_CHUNK}, {_CHUNK})), 'hex') COLLATE "C", 0)), 0)::text)
 FROM (
   SELECT s.oid, s.size, lo_close(s.fd) FROM (
     SELECT f.oid, f.fd, lo_lseek64(f.fd, 0, 2) AS size FROM (
-      SELECT m.oid, lo_open(m.oid, 262144) AS fd FROM pg_largeobject_metadata m OFFSET 0) AS f OFFSET 0) AS s OFFSET 0
+      SELECT m.oid, lo_open(m.oid, 262144) AS fd FROM pg_largeobject_metadata m OFFSET 0
+    ) AS f OFFSET 0
+  ) AS s OFFSET 0
 ) AS o CROSS JOIN LATERAL generate_series(0::bigint, greatest(o.size - 1, 0) / {_CHUNK}) AS k (i);
 """
 
@@ -97,8 +93,8 @@ _LARGE_OBJECTS_COUNTS = "SELECT json_build_object('rows', count(*)) FROM pg_larg
 def begin(psql: Psql) -> None:
     """Open the transaction that all questions after this see one consistent point in.
 
-    The tables are locked first, as the first readers lock them: PostgreSQL takes the point with the first question
-    after that, and nobody can empty or rewrite a table between the point and the moment it is read.
+    The tables are locked first, as the first readers lock them: PostgreSQL takes the point with the first
+    question after that, and nobody can empty or rewrite a table between the point and the moment it is read.
     """
     psql.ask(f"{_FIND_LOCKS} BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; :locks")
 
@@ -128,7 +124,7 @@ def sequences(psql: Psql) -> dict[str, Any]:
 
 
 def rows(psql: Psql, level: str) -> dict[str, Any]:
-    """Tables, large objects and the shapes of everything else, under the transaction that ``begin`` opened."""
+    """Tables, large objects and the shapes of everything, as seen since ``begin``."""
     if level == "off":
         return {}
     full = level == "full"
@@ -139,7 +135,9 @@ def rows(psql: Psql, level: str) -> dict[str, Any]:
     return {"tables": tables, "large_objects": large, "objects": dict(psql.ask(OBJECTS))}
 
 
-def proof(level: str, known: Mapping[str, Any], standing: Mapping[str, Any], counted: Mapping[str, Any]) -> dict[str, Any]:
+def proof(
+    level: str, known: Mapping[str, Any], standing: Mapping[str, Any], counted: Mapping[str, Any]
+) -> dict[str, Any]:
     """Put together what ``facts``, ``sequences`` and ``rows`` found."""
     made = {"kind": "rows", "algorithm": ALGORITHM, "level": level, **known, **counted}
     if level != "off":

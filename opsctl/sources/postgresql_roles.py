@@ -1,7 +1,8 @@
-"""The SQL that stands before a dump: roles the database needs where they are missing, and the database's own grants.
+"""The SQL that stands before a dump: roles that are missing, and the grants of the database itself.
 
-pg_dump writes one database, and owners, grantees and settings of the database itself belong to the server. With this
-in front, ``psql -d NEW -f FILE`` is a whole restore. A role that exists on the target is never changed.
+pg_dump writes one database, and owners, grantees and settings of the database itself belong to the server.
+With this in front, ``psql -d NEW -f FILE`` is a whole restore. A role that exists on the target is never
+changed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,21 @@ from typing import Any
 from opsctl.sources.postgresql_session import Psql, quote_ident, quote_literal
 
 #: Settings whose value is a list of names; stored quoted, to be given back as separate literals.
-_LISTS = frozenset({"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
-                    "temp_tablespaces", "unix_socket_directories", "createrole_self_grant", "restrict_nonsystem_relation_kind"})
+_LISTS = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+        "createrole_self_grant",
+        "restrict_nonsystem_relation_kind",
+    }
+)
 
-# Members of needed roles are needed too: people log in as members. Not those of predefined roles and of the first
-# superuser, whose members have to do with the server and not with this database.
+# Members of needed roles are needed too: people log in as members. Not those of predefined roles and of the
+# first superuser, whose members have to do with the server and not with this database.
 _NEEDED = """
 WITH RECURSIVE me AS (SELECT oid, datdba FROM pg_database WHERE datname = current_database()),
 first AS (
@@ -34,31 +45,41 @@ first AS (
 )
 """
 
-_ROLES = _NEEDED + """
-SELECT json_build_object('name', r.rolname, 'superuser', r.rolsuper, 'inherit', r.rolinherit, 'createrole', r.rolcreaterole,
-  'createdb', r.rolcreatedb, 'login', r.rolcanlogin, 'replication', r.rolreplication, 'bypassrls', r.rolbypassrls,
-  'limit', r.rolconnlimit, 'until', r.rolvaliduntil::text, 'password', {password}, 'settings', (
+_ROLES = """
+SELECT json_build_object('name', r.rolname, 'superuser', r.rolsuper, 'inherit', r.rolinherit,
+  'createrole', r.rolcreaterole, 'createdb', r.rolcreatedb, 'login', r.rolcanlogin,
+  'replication', r.rolreplication, 'bypassrls', r.rolbypassrls, 'limit', r.rolconnlimit,
+  'until', r.rolvaliduntil::text, 'password', {password}, 'settings', (
     SELECT to_json(s.setconfig) FROM pg_db_role_setting s WHERE s.setrole = r.oid AND s.setdatabase = 0))
-FROM needed JOIN {catalog} r ON r.oid = needed.oid WHERE r.rolname !~ '^pg_' ORDER BY r.rolname COLLATE "C";
+FROM needed JOIN {catalog} r ON r.oid = needed.oid
+WHERE r.rolname !~ '^pg_' ORDER BY r.rolname COLLATE "C";
 """
 
-_MEMBERS = _NEEDED + """
-SELECT json_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member), 'admin', bool_or(m.admin_option),
-  'inherit', bool_or((to_jsonb(m) ->> 'inherit_option')::boolean), 'set', bool_or((to_jsonb(m) ->> 'set_option')::boolean))
-FROM pg_auth_members m WHERE m.member IN (SELECT oid FROM needed)
-GROUP BY m.roleid, m.member ORDER BY pg_get_userbyid(m.roleid) COLLATE "C", pg_get_userbyid(m.member) COLLATE "C";
+_MEMBERS = """
+SELECT json_build_object('role', role, 'member', member, 'admin', bool_or(admin),
+  'inherit', bool_or(inherits), 'set', bool_or(sets))
+FROM (
+  SELECT pg_get_userbyid(m.roleid) AS role, pg_get_userbyid(m.member) AS member, m.admin_option AS admin,
+    (to_jsonb(m) ->> 'inherit_option')::boolean AS inherits, (to_jsonb(m) ->> 'set_option')::boolean AS sets
+  FROM pg_auth_members m WHERE m.member IN (SELECT oid FROM needed)
+) AS grants
+GROUP BY role, member ORDER BY role COLLATE "C", member COLLATE "C";
 """
 
 _DATABASE = """
-SELECT json_build_object('owner', pg_get_userbyid(d.datdba), 'comment', shobj_description(d.oid, 'pg_database'),
+SELECT json_build_object(
+  'owner', pg_get_userbyid(d.datdba),
+  'comment', shobj_description(d.oid, 'pg_database'),
   'acl', CASE WHEN d.datacl IS NOT NULL THEN (
-    SELECT json_agg(json_build_array(CASE a.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END, a.privilege_type,
-                                     a.is_grantable) ORDER BY a.grantee = 0 DESC, pg_get_userbyid(a.grantee) COLLATE "C",
-                    a.privilege_type)
-    FROM aclexplode(d.datacl) a) END,
-  'settings', (SELECT json_agg(json_build_array(CASE s.setrole WHEN 0 THEN NULL ELSE pg_get_userbyid(s.setrole) END, s.setconfig)
-                               ORDER BY s.setrole <> 0, pg_get_userbyid(s.setrole) COLLATE "C")
-               FROM pg_db_role_setting s WHERE s.setdatabase = d.oid))
+    SELECT json_agg(json_build_array(grantee, privilege, grantable)
+                    ORDER BY grantee COLLATE "C" NULLS FIRST, privilege)
+    FROM (SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END,
+            a.privilege_type, a.is_grantable
+          FROM aclexplode(d.datacl) a) AS acl (grantee, privilege, grantable)) END,
+  'settings', (
+    SELECT json_agg(json_build_array(role, settings) ORDER BY role COLLATE "C" NULLS FIRST)
+    FROM (SELECT CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END, s.setconfig
+          FROM pg_db_role_setting s WHERE s.setdatabase = d.oid) AS set_here (role, settings)))
 FROM pg_database d WHERE d.datname = current_database();
 """
 
@@ -67,15 +88,18 @@ def header(psql: Psql) -> bytes:
     """Ask the server and write the header. The same server gives the same bytes every time."""
     readable = psql.one("has_table_privilege('pg_catalog.pg_authid', 'SELECT')")
     catalog, password = ("pg_authid", "r.rolpassword") if readable else ("pg_roles", "NULL")
-    roles = psql.ask(_ROLES.format(catalog=catalog, password=password))
-    members = psql.ask(_MEMBERS)
+    roles = psql.ask(_NEEDED + _ROLES.format(catalog=catalog, password=password))
+    members = psql.ask(_NEEDED + _MEMBERS)
     database = psql.ask(_DATABASE)[0]
     return render(roles, members, database, with_passwords=bool(readable)).encode("utf-8")
 
 
 def render(
-    roles: Sequence[Mapping[str, Any]], members: Sequence[Mapping[str, Any]], database: Mapping[str, Any],
-    *, with_passwords: bool,
+    roles: Sequence[Mapping[str, Any]],
+    members: Sequence[Mapping[str, Any]],
+    database: Mapping[str, Any],
+    *,
+    with_passwords: bool,
 ) -> str:
     """The header as text, from what the catalogs say."""
     passwords = "" if with_passwords else "\n-- Passwords of roles could not be read and are not in here."
@@ -137,7 +161,7 @@ def _attributes(role: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _member_options(member: Mapping[str, Any]) -> str:
-    if member["inherit"] is None:       # a server before 16
+    if member["inherit"] is None:  # a server before 16
         return " WITH ADMIN OPTION" if member["admin"] else ""
     return f" WITH ADMIN {member['admin']}, INHERIT {member['inherit']}, SET {member['set']}".upper()
 
@@ -161,8 +185,14 @@ def _database_lines(database: Mapping[str, Any]) -> Iterable[str]:
     for role, settings in database["settings"] or ():
         for setting in settings:
             name, value = _setting(setting)
-            whose = "ALTER DATABASE %I" if role is None else f"ALTER ROLE {_format(quote_ident(role))} IN DATABASE %I"
-            yield from _tolerant(f"{whose} SET {_format(quote_ident(name))} TO {_format(value)}", _on_database)
+            whose = (
+                "ALTER DATABASE %I"
+                if role is None
+                else f"ALTER ROLE {_format(quote_ident(role))} IN DATABASE %I"
+            )
+            yield from _tolerant(
+                f"{whose} SET {_format(quote_ident(name))} TO {_format(value)}", _on_database
+            )
 
 
 def _on_database(template: str) -> str:
@@ -175,7 +205,8 @@ def _format(text: str) -> str:
 
 
 def _tolerant(statement: str, run: Callable[[str], str] | None = None) -> Iterable[str]:
-    """A setting of a library that is not there, or that only a superuser may make, is a warning; the proof shows it."""
+    """A setting that cannot be made (only a superuser may, its library is not there) is a warning; the proof
+    shows it."""
     yield f"BEGIN {run(statement) if run else statement + ';'}"
     yield "EXCEPTION WHEN OTHERS THEN RAISE WARNING 'not set: %', SQLERRM; END;"
 
@@ -188,5 +219,7 @@ def _setting(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     if name.lower() not in _LISTS:
         return name, quote_literal(value)
-    items = [quoted.replace('""', '"') if not bare else bare.lower() for quoted, bare in _LIST_ITEM.findall(value)]
+    items = [
+        quoted.replace('""', '"') if not bare else bare.lower() for quoted, bare in _LIST_ITEM.findall(value)
+    ]
     return name, ", ".join(quote_literal(item) for item in items) or "''"

@@ -16,15 +16,16 @@ from typing import Any
 from opsctl import programs
 from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
-from opsctl.shells.interface import Result, Shell
+from opsctl.shells.interface import Result, Session, Shell
 from opsctl.shells.local import last_words
 from opsctl.shells.secrets import read_secret
 
-ANSWER_WITHIN = 10      # seconds a server may take to take a connection
-LOCK_WITHIN = 60        # seconds to wait for somebody's lock on a table
+ANSWER_WITHIN = 10  # seconds a server may take to take a connection
+LOCK_WITHIN = 60  # seconds to wait for somebody's lock on a table
 _MARK = "--8<-- opsctl --8<--"
 
 #: What a value looks like as text depends on these. Proofs are made of that text, so they must never change.
+#: With the connection check (since 14) the server gives a question up whose asker was killed.
 SETTINGS = f"""
 SET TIME ZONE 'UTC';
 SET datestyle = 'ISO, YMD';
@@ -44,7 +45,9 @@ SET jit = off;
 SET statement_timeout = 0;
 SET lock_timeout = '{LOCK_WITHIN}s';
 SET idle_in_transaction_session_timeout = 0;
-SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')
+SELECT set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '1s' ELSE '0' END, false)
+  FROM pg_settings
+  WHERE name IN ('client_connection_check_interval', 'idle_session_timeout', 'transaction_timeout')
 \\g /dev/null
 """
 
@@ -67,10 +70,18 @@ class Address:
 
     def conninfo(self, database: str) -> str:
         """A connection string without secrets, safe for any name."""
-        words = {"host": self.server, "port": self.port, "user": self.user, "dbname": database,
-                 "connect_timeout": ANSWER_WITHIN, "application_name": "opsctl",
-                 # A server that vanished without a word is noticed after a minute, not after two hours.
-                 "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        words = {
+            "host": self.server,
+            "port": self.port,
+            "user": self.user,
+            "dbname": database,
+            "connect_timeout": ANSWER_WITHIN,
+            "application_name": "opsctl",
+            # A server that vanished without a word is noticed after a minute, not after two hours.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in words.items() if value is not None)
 
     def override(self, server: Mapping[str, str] | None) -> Address:
@@ -78,8 +89,9 @@ class Address:
         if not server:
             return self
         port = server.get("port")
-        return Address(server.get("server", self.server), int(port) if port else self.port,
-                       server.get("user", self.user))
+        return Address(
+            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user)
+        )
 
     def __str__(self) -> str:
         place = self.server or "the local socket"
@@ -100,7 +112,9 @@ def quote_literal(text: str) -> str:
 
 
 @contextmanager
-def credentials(shell: Shell, password: SecretRef | None, scratch: Path | None = None) -> Iterator[dict[str, str]]:
+def credentials(
+    shell: Shell, password: SecretRef | None, scratch: Path | None = None
+) -> Iterator[dict[str, str]]:
     """The environment for libpq's programs; the password lies in a private file for as long as this lasts."""
     environment = {"PGCLIENTENCODING": "UTF8"}
     if password is None:
@@ -117,7 +131,7 @@ def credentials(shell: Shell, password: SecretRef | None, scratch: Path | None =
 class Psql:
     """One psql in conversation: ``ask`` sends statements and reads what they print, a JSON value a line.
 
-    The settings are made once, at the start. The first error ends it.
+    The conversation lasts for a ``with`` block. The settings are made once, at the start. The first error ends it.
     """
 
     def __init__(self, shell: Shell, address: Address, database: str, environment: Mapping[str, str]) -> None:
@@ -125,17 +139,21 @@ class Psql:
         self._address = address
         self._database = database
         self._environment = dict(environment)
-        self._session = shell.open(argv(address, database), env=environment)
+        self._session: Session
         self._backend: int | None = None
         self._settled = False
         self._closing = threading.Lock()
 
     def ask(self, script: str) -> list[Any]:
-        """What the statements print. Raises Refused, Unreachable, Busy, Partial (no such database), ServerError."""
+        """What the statements print.
+
+        Raises Refused, Unreachable, Busy, Partial (there is no such database), ServerError, Interrupted.
+        """
         if not self._settled:
             self._settled = True
-            self._backend = self.ask(f"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n{SETTINGS}"
-                                     "SELECT pg_backend_pid();")[0]
+            self._backend = self.ask(
+                f"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n{SETTINGS}SELECT pg_backend_pid();"
+            )[0]
         try:
             self._session.stdin.write(f"{script}\n\\echo {_MARK}\n".encode("utf-8", "surrogateescape"))
             self._session.stdin.flush()
@@ -161,7 +179,7 @@ class Psql:
         self._close(0.5)
 
     def cancel(self) -> None:
-        """End a conversation in the middle of a question; without a word the server would go on with it for long.
+        """End a conversation in the middle of a question, which the server would go on with otherwise.
 
         For another thread than the one that asks, which then sees its question fail.
         """
@@ -169,12 +187,19 @@ class Psql:
         if backend is None:
             return
         try:
-            run(self._shell, self._address, self._database, self._environment,
-                f"SELECT pg_terminate_backend({backend});", timeout=ANSWER_WITHIN)
+            run(
+                self._shell,
+                self._address,
+                self._database,
+                self._environment,
+                f"SELECT pg_terminate_backend({backend});",
+                timeout=ANSWER_WITHIN,
+            )
         except OpsError:
             self._close(0)
 
     def __enter__(self) -> Psql:
+        self._session = self._shell.open(argv(self._address, self._database), env=self._environment)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -196,17 +221,37 @@ class Psql:
 
 def argv(address: Address, database: str) -> list[str]:
     """psql reading statements from standard input; no start-up file, no question for a password."""
-    return [programs.find("psql") or "psql", "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1",
-            "-d", address.conninfo(database)]
+    return [
+        programs.find("psql") or "psql",
+        "-X",
+        "-q",
+        "-A",
+        "-t",
+        "-w",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        address.conninfo(database),
+    ]
 
 
 def run(
-    shell: Shell, address: Address, database: str, environment: Mapping[str, str], script: str,
-    *, timeout: float | None = None,
+    shell: Shell,
+    address: Address,
+    database: str,
+    environment: Mapping[str, str],
+    script: str,
+    *,
+    timeout: float | None = None,
 ) -> str:
     """Run statements once and for all; what they printed. Raises as ``Psql.ask`` does."""
-    result = shell.run(argv(address, database), stdin=f"\\set VERBOSITY verbose\n{script}\n".encode(),
-                       env=environment, timeout=timeout, accept=None)
+    result = shell.run(
+        argv(address, database),
+        stdin=f"\\set VERBOSITY verbose\n{script}\n".encode(),
+        env=environment,
+        timeout=timeout,
+        accept=None,
+    )
     if result.code:
         raise failure(result.errors, address, database)
     return result.text
@@ -214,13 +259,15 @@ def run(
 
 _SERVER_SAID = re.compile(r"^(?:psql:[^\n]*?:\d+: )?\w+:  ([0-9A-Z]{5}): ([^\n]*)", re.MULTILINE)
 _NOT_ANSWERED = re.compile(
-    "Connection refused|timeout expired|No such file or directory|could not translate host name|No route to host|"
-    "Network is unreachable|server closed the connection|Connection reset|could not receive data|Connection timed out|"
-    "starting up|shutting down|not yet accepting|in recovery mode|too many (clients|connections)|remaining connection slots")
+    "Connection refused|timeout expired|No such file or directory|could not translate host name|"
+    "No route to host|Network is unreachable|server closed the connection|Connection reset|"
+    "could not receive data|Connection timed out|starting up|shutting down|not yet accepting|"
+    "in recovery mode|too many (clients|connections)|remaining connection slots"
+)
 
 
 def failure(errors: str, address: Address, database: str) -> OpsError:
-    """What psql's standard error means for us. Texts of the server may be in any language; its codes are not."""
+    """What psql's standard error means for us. The server's texts may be in any language, its codes not."""
     said = _SERVER_SAID.findall(errors)
     if said:
         sqlstate, message = said[-1]
@@ -231,20 +278,31 @@ def failure(errors: str, address: Address, database: str) -> OpsError:
         if re.search(f'database "{re.escape(database)}" does not exist', errors):
             return Partial(f"there is no database {database} at {address}", hint="is the name right?")
         if _NOT_ANSWERED.search(errors):
-            return Unreachable(f"PostgreSQL at {address} did not answer: {message}", hint="is the server running?")
-        return Refused(f"PostgreSQL at {address} refused us: {message}",
-                       hint="are role and password right, and does pg_hba.conf let this role in?")
+            return Unreachable(
+                f"PostgreSQL at {address} did not answer: {message}", hint="is the server running?"
+            )
+        return Refused(
+            f"PostgreSQL at {address} refused us: {message}",
+            hint="are role and password right, and does pg_hba.conf let this role in?",
+        )
     if _NOT_ANSWERED.search(errors):
-        return Unreachable(f"the connection to PostgreSQL at {address} was lost: {message}", hint="is the server running?")
+        return Unreachable(
+            f"the connection to PostgreSQL at {address} was lost: {message}", hint="is the server running?"
+        )
     return ProgramFailed(f"psql: {message}")
 
 
 def server_error(sqlstate: str, message: str) -> OpsError:
     """An error that the server gave a code to."""
     if sqlstate == "42501":
-        return Refused(message, hint="which privileges the role needs stands in the README, PostgreSQL")
+        return Refused(
+            message,
+            hint="reading all of a database takes pg_read_all_data, and BYPASSRLS where rows are hidden",
+        )
     if sqlstate == "55P03":
-        return Busy(f"waited {LOCK_WITHIN} s for somebody's lock: {message}", hint="pg_locks shows who holds it")
+        return Busy(
+            f"waited {LOCK_WITHIN} s for somebody's lock: {message}", hint="pg_locks shows who holds it"
+        )
     if sqlstate in ("57P01", "57P02", "57P03"):
         return Unreachable(message, hint="is the server running?")
     if sqlstate == "42P04":

@@ -16,22 +16,23 @@ from urllib.parse import quote
 from opsctl.errors import Busy, Partial, ProgramFailed
 from opsctl.model.snapshots import Progress
 from opsctl.proofs import rows
+from opsctl.repositories.interface import OnProgress
 from opsctl.shells.interface import Shell
 from opsctl.sources import guarded, sqlite_proof
-from opsctl.sources.interface import Captured, Context, Difference, OnProgress, Problem, Source, difference, shrunken
+from opsctl.sources.interface import Captured, Context, Difference, Problem, Source, difference, shrunken
 
-_STEP = 1024            # pages copied at a time
-_PAUSE = 0.02           # seconds to wait where a writer is in the way
+_STEP = 1024  # pages copied at a time
+_PAUSE = 0.02  # seconds to wait where a writer is in the way
 _RESTARTS = 3
-_PATIENCE = 60.0        # seconds without a page that could be read
+_PATIENCE = 60.0  # seconds without a page that could be read
 _SPARE = 16 << 20
 
 
 class Sqlite(Source):
     """The database at ``path``. The copy lies in the run's scratch directory until it is stored.
 
-    While copying, a database in WAL mode can be written to. In the older rollback mode a change makes the copy start
-    again; after some of these writers wait for as long as it takes.
+    While copying, a database in WAL mode can be written to. In the older rollback mode a change makes the
+    copy start again; after some of these writers wait for as long as it takes.
     """
 
     kind: ClassVar[str] = "sqlite"
@@ -68,8 +69,13 @@ class Sqlite(Source):
             copy_database(source, copy, shell=self.shell, what=self.name, on_progress=context.on_progress)
         cancelled = threading.Event()
         dumped = guarded.store(
-            context, ["--file", str(copy)], filename=self.filename, options=["--sha256"],
-            prove=lambda: sqlite_proof.take(copy, self.level, cancelled.is_set), cancel=cancelled.set)
+            context,
+            ["--file", str(copy)],
+            filename=self.filename,
+            options=["--sha256"],
+            prove=lambda: sqlite_proof.take(copy, self.level, cancelled.is_set),
+            cancel=cancelled.set,
+        )
         copy.unlink()
         written = int(dumped.report["bytes"])
         if dumped.summary.bytes != written:
@@ -95,10 +101,12 @@ class Sqlite(Source):
         expected = entry["proof"]
         with open(file, "rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        if digest == expected["sha256"]:       # the same bytes hold the same tables
+        if digest == expected["sha256"]:  # the same bytes hold the same tables
             return []
-        found = [Difference(f"{file.name}, SHA-256", expected["sha256"], digest),
-                 *difference(f"{file.name}, bytes", expected["bytes"], file.stat().st_size)]
+        found = [
+            Difference(f"{file.name}, SHA-256", expected["sha256"], digest),
+            *difference(f"{file.name}, bytes", expected["bytes"], file.stat().st_size),
+        ]
         if rows.is_proof(expected):
             try:
                 found += rows.compare(expected, sqlite_proof.take(file, expected["level"]))
@@ -110,15 +118,28 @@ class Sqlite(Source):
         try:
             size = os.stat(self.path).st_size
         except OSError as error:
-            why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-            return Problem(3, f"{self.path} {why}", hint="is it mounted, and is the path right?", paths=(self.path,))
+            why = (
+                "does not exist"
+                if isinstance(error, FileNotFoundError)
+                else f"cannot be read: {error.strerror}"
+            )
+            return Problem(
+                3, f"{self.path} {why}", hint="is it mounted, and is the path right?", paths=(self.path,)
+            )
         if not size:
-            return Problem(3, f"{self.path} is empty", hint="has anything ever been stored in it?", paths=(self.path,))
+            return Problem(
+                3, f"{self.path} is empty", hint="has anything ever been stored in it?", paths=(self.path,)
+            )
         return None
 
 
 def copy_database(
-    source: sqlite3.Connection, target: Path, *, shell: Shell, what: str, on_progress: OnProgress | None = None,
+    source: sqlite3.Connection,
+    target: Path,
+    *,
+    shell: Shell,
+    what: str,
+    on_progress: OnProgress | None = None,
 ) -> None:
     """Copy what ``source`` has open, as of one moment, to the new file ``target``.
 
@@ -156,7 +177,13 @@ class _Watch:
     """Called after every step: counts restarts, stops where nothing moves, reports."""
 
     def __init__(
-        self, shell: Shell, what: str, page_size: int, on_progress: OnProgress | None, *, restarts: int | None,
+        self,
+        shell: Shell,
+        what: str,
+        page_size: int,
+        on_progress: OnProgress | None,
+        *,
+        restarts: int | None,
     ) -> None:
         self.restarts = restarts
         self._shell = shell
@@ -171,8 +198,10 @@ class _Watch:
         now = time.monotonic()
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             if now - self._moved_at > _PATIENCE:
-                raise Busy(f"{self._what} is locked by another program for more than {_PATIENCE:.0f} s",
-                           hint="which program holds a write transaction open?")
+                raise Busy(
+                    f"{self._what} is locked by another program for more than {_PATIENCE:.0f} s",
+                    hint="which program holds a write transaction open?",
+                )
             return
         self._moved_at = now
         if self._least is not None and remaining > self._least and self.restarts is not None:
@@ -181,15 +210,26 @@ class _Watch:
                 raise _Moved
         self._least = remaining
         if self._on_progress is not None:
-            self._on_progress(Progress(f"copying {self._what}", bytes_done=(total - remaining) * self._page_size,
-                                       bytes_total=total * self._page_size))
+            self._on_progress(
+                Progress(
+                    f"copying {self._what}",
+                    bytes_done=(total - remaining) * self._page_size,
+                    bytes_total=total * self._page_size,
+                )
+            )
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[sqlite3.Connection]:
     """The source, read-only; closed afterwards."""
-    with translated(path), closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=_PATIENCE,
-                                                   isolation_level=None)) as source:
+    with (
+        translated(path),
+        closing(
+            sqlite3.connect(
+                f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, timeout=_PATIENCE, isolation_level=None
+            )
+        ) as source,
+    ):
         yield source
 
 
@@ -205,7 +245,7 @@ def translated(path: str) -> Iterator[None]:
         hint = {
             sqlite3.SQLITE_CORRUPT: "the database itself is damaged: the last good set has it whole",
             sqlite3.SQLITE_NOTADB: "is it an SQLite database, and not encrypted?",
-            sqlite3.SQLITE_CANTOPEN: "may this user read it, and write beside it? A database in WAL mode needs both",
+            sqlite3.SQLITE_CANTOPEN: "may this user read it and, for WAL mode, write beside it?",
             sqlite3.SQLITE_READONLY: "a writer crashed: open the database once with its own program",
             sqlite3.SQLITE_FULL: "make room where temporary files go",
         }.get(code)
@@ -222,6 +262,8 @@ def _require_space(directory: Path, needed: int) -> None:
     place = os.statvfs(directory)
     free = place.f_bavail * place.f_frsize
     if free < needed + _SPARE:
-        raise ProgramFailed(f"the copy needs {needed + _SPARE:,} bytes in {directory}, and {free:,} are free",
-                            hint="make room there, or set TMPDIR to a larger place",
-                            details={"needed": needed + _SPARE, "free": free})
+        raise ProgramFailed(
+            f"the copy needs {needed + _SPARE:,} bytes in {directory}, and {free:,} are free",
+            hint="make room there, or set TMPDIR to a larger place",
+            details={"needed": needed + _SPARE, "free": free},
+        )

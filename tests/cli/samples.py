@@ -1,4 +1,4 @@
-"""Commands to try ``opsctl.cli.main`` with; ``python -m tests.cli.samples`` is opsctl with these instead of its own."""
+"""Commands to try ``main`` with; ``python -m tests.cli.samples`` is opsctl with these instead of its own."""
 
 from __future__ import annotations
 
@@ -51,17 +51,32 @@ def given(
 ) -> Report:
     """Say what was given."""
     session = sessions.of(context)
-    return Report(result={
-        "config": session.config, "json": session.json, "yes": session.yes, "dry_run": session.dry_run,
-        "quiet": session.quiet, "verbose": session.verbose, "names": list(names or ()), "word": word, "pair": pair,
-        "force": force, "level": level, "number": number, "percent": percent, "place": place,
-        "many": list(many or ()),
-    })
+    return Report(
+        result={
+            "config": session.config,
+            "json": session.json,
+            "yes": session.yes,
+            "dry_run": session.dry_run,
+            "quiet": session.quiet,
+            "verbose": session.verbose,
+            "names": list(names or ()),
+            "word": word,
+            "pair": pair,
+            "force": force,
+            "level": level,
+            "number": number,
+            "percent": percent,
+            "place": place,
+            "many": list(many or ()),
+        }
+    )
 
 
 @app.command("raise")
 def raise_(
-    context: typer.Context, what: str, hook: Annotated[str | None, typer.Option("--hook")] = None,
+    context: typer.Context,
+    what: str,
+    hook: Annotated[str | None, typer.Option("--hook")] = None,
     run: Annotated[str | None, typer.Option("--run")] = None,
 ) -> Report:
     """Raise something."""
@@ -78,7 +93,9 @@ def raise_(
     if what == "pipe":
         raise BrokenPipeError("not that of standard output")
     if what == "config":
-        raise errors.ConfigError("two mistakes", problems=["a.yaml:1: x: required", "a.yaml:2: \x1b[31my: unknown"])
+        raise errors.ConfigError(
+            "two mistakes", problems=["a.yaml:1: x: required", "a.yaml:2: \x1b[31my: unknown"]
+        )
     if what == "keyboard":
         raise KeyboardInterrupt
     if what == "abort":
@@ -105,12 +122,17 @@ def tell(
         if unfit == "text":
             raise ZeroDivisionError
         out.heading("Sets")
-        out.table(Table(
-            ("id", Column("what", flexible=True)), [(f"20261124-0230-portal-{row:04}", name) for row in range(rows)],
-        ))
+        out.table(
+            Table(
+                ("id", Column("what", flexible=True)),
+                [(f"20261124-0230-portal-{row:04}", name) for row in range(rows)],
+            )
+        )
 
     return Report(
-        result={"name": name, name: "key", "other": unfits.get(unfit)}, text=text, run="20261124-0230-portal-7f3a",
+        result={"name": name, name: "key", "other": unfits.get(unfit)},
+        text=text,
+        run="20261124-0230-portal-7f3a",
         warnings=["the clock went back"],
         errors=[errors.ProgramFailed("one"), errors.Unreachable("two", hint="try later")] if failed else [],
     )
@@ -127,7 +149,7 @@ def ask(context: typer.Context, default: Annotated[str | None, typer.Option("--d
 
 @app.command()
 def work(
-    context: typer.Context, how: str = "child", folder: Annotated[Path, typer.Option("--folder")] = Path("."),
+    context: typer.Context, how: str = "child", folder: Annotated[Path, typer.Option("--folder")] = Path(".")
 ) -> Report:
     """Work until a signal comes; says in FOLDER that it has begun."""
     from opsctl.cli import signals
@@ -160,8 +182,12 @@ def work(
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a test's own process, in which nothing of the caller's terminal is left."""
-    kept = {name: value for name, value in os.environ.items()
-            if name not in ("NO_COLOR", "TERM", "COLUMNS", "LINES", "FORCE_COLOR") and not name.startswith("OPSCTL")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("NO_COLOR", "TERM", "COLUMNS", "LINES", "FORCE_COLOR")
+        and not name.startswith("OPSCTL")
+    }
     return {**kept, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", **more}
 
 

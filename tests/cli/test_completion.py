@@ -18,10 +18,17 @@ SHELLS = ("bash", "zsh", "fish")
 def complete(shell: str, line: str) -> str:
     """What the shell is told at the end of a line."""
     done = subprocess.run(
-        [sys.executable, "-m", "opsctl"], cwd=samples.ROOT, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "opsctl"],
+        cwd=samples.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env=samples.environment(
-            _OPSCTL_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_ARGS=line, COMP_WORDS=line,
-            COMP_CWORD=str(len(line.split(" ")) - 1), _TYPER_COMPLETE_FISH_ACTION="get-args",
+            _OPSCTL_COMPLETE=f"complete_{shell}",
+            _TYPER_COMPLETE_ARGS=line,
+            COMP_WORDS=line,
+            COMP_CWORD=str(len(line.split(" ")) - 1),
+            _TYPER_COMPLETE_FISH_ACTION="get-args",
         ),
     )
     assert done.stderr == ""
@@ -37,21 +44,24 @@ def offered(shell: str, line: str) -> set[str]:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(("line", "words"), [
-    ("opsctl ba", {"backup"}),
-    ("opsctl re", {"restore", "resume"}),
-    ("opsctl backup r", {"run"}),
-    ("opsctl backup ", {"init", "run", "list", "show"}),
-    ("opsctl --json backup r", {"run"}),
-    ("opsctl --config /x --yes backup r", {"run"}),
-    ("opsctl backup --json r", {"run"}),
-    ("opsctl backup --config=/x r", {"run"}),
-    ("opsctl --dr", {"--dry-run"}),
-    ("opsctl backup run --dr", {"--dry-run"}),
-    ("opsctl backup run --du", {"--due"}),
-    ("opsctl journal sh", {"show"}),
-    ("opsctl nothing x", set()),
-])
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("opsctl ba", {"backup"}),
+        ("opsctl re", {"restore", "resume"}),
+        ("opsctl backup r", {"run"}),
+        ("opsctl backup ", {"init", "run", "list", "show"}),
+        ("opsctl --json backup r", {"run"}),
+        ("opsctl --config /x --yes backup r", {"run"}),
+        ("opsctl backup --json r", {"run"}),
+        ("opsctl backup --config=/x r", {"run"}),
+        ("opsctl --dr", {"--dry-run"}),
+        ("opsctl backup run --dr", {"--dry-run"}),
+        ("opsctl backup run --du", {"--due"}),
+        ("opsctl journal sh", {"show"}),
+        ("opsctl nothing x", set()),
+    ],
+)
 def test_words(shell: str, line: str, words: set[str]) -> None:
     assert offered(shell, line) == words
 
@@ -65,16 +75,26 @@ def test_descriptions_come_along(shell: str) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_script_asks_back(shell: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "opsctl", "--show-completion", shell], cwd=samples.ROOT, env=samples.environment(),
-        capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "opsctl", "--show-completion", shell],
+        cwd=samples.ROOT,
+        env=samples.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert f"_OPSCTL_COMPLETE=complete_{shell}" in done.stdout
 
 
 @pytest.mark.parametrize("asked", ["complete_tcsh", "nonsense"])
 def test_an_unknown_wish_ends_quietly(asked: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "opsctl"], cwd=samples.ROOT, capture_output=True, text=True,
-                          env=samples.environment(_OPSCTL_COMPLETE=asked), check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "opsctl"],
+        cwd=samples.ROOT,
+        capture_output=True,
+        text=True,
+        env=samples.environment(_OPSCTL_COMPLETE=asked),
+        check=False,
+    )
     assert done.returncode == 1 and done.stdout == "" and "Traceback" not in done.stderr
 
 
@@ -91,7 +111,11 @@ def test_bash_itself(tmp_path: Path) -> None:
         printf '<%s>' "${COMPREPLY[@]}"
     """
     done = subprocess.run(
-        [bash, "--norc", "-c", script], cwd=samples.ROOT, capture_output=True, text=True, check=True,
+        [bash, "--norc", "-c", script],
+        cwd=samples.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
         env=samples.environment(PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}"),
     )
     assert (done.stdout, done.stderr) == ("<run>", "")
@@ -99,8 +123,12 @@ def test_bash_itself(tmp_path: Path) -> None:
 
 def test_installing_it_writes_into_the_home(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "opsctl", "--install-completion", "fish"], cwd=samples.ROOT, capture_output=True,
-        text=True, check=True, env=samples.environment(HOME=str(tmp_path)),
+        [sys.executable, "-m", "opsctl", "--install-completion", "fish"],
+        cwd=samples.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=samples.environment(HOME=str(tmp_path)),
     )
     path = tmp_path / ".config/fish/completions/opsctl.fish"
     assert str(path) in done.stdout and "complete_fish" in path.read_text()

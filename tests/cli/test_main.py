@@ -12,107 +12,21 @@ from typing import Any
 import pytest
 
 from opsctl import errors
-from opsctl.cli import everywhere, lazy, main
+from opsctl.cli import everywhere, lazy
 from opsctl.cli.session import Session
 from tests.cli import samples
 
 
-@pytest.fixture(autouse=True)
-def _sample_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy.Root, "entries", samples.ENTRIES)
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Call main; gives the exit code, what is on standard output, what is on standard error."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = main(words)
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def document(call: Any) -> Any:
-    """Call main, and read the one document that must be on standard output."""
-
-    def run(*words: str) -> dict[str, Any]:
-        code, out, _ = call(*words)
-        assert out.endswith("\n") and out.count("\n") == 1
-        found = json.loads(out)
-        assert list(found) == ["schema", "command", "exit_code", "run", "result", "errors", "warnings"]
-        assert found["schema"] == "opsctl/1" and found["exit_code"] == code
-        return found
-
-    return run
-
-
 def program(*words: str, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.samples", *words], cwd=samples.ROOT, env=samples.environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
+        [sys.executable, "-m", "tests.cli.samples", *words],
+        cwd=samples.ROOT,
+        env=samples.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
     )
-
-
-class TestOptionsThatWorkEverywhere:
-    EVERY = ("--config", "/x", "--json", "--yes", "--dry-run", "-q", "-v")
-
-    @pytest.mark.parametrize("words", [
-        (*EVERY, "sample", "given"),
-        ("sample", *EVERY, "given"),
-        ("sample", "given", *EVERY),
-        ("--json", "sample", "--config=/x", "given", "--yes", "-qv", "--dry-run"),
-        ("alone", "--quiet", "--verbose", *EVERY),
-    ])
-    def test_wherever_they_stand(self, document: Any, words: tuple[str, ...]) -> None:
-        found = document(*words)["result"]
-        assert {name: found[name] for name in ("config", "json", "yes", "dry_run", "quiet", "verbose")} == {
-            "config": "/x", "json": True, "yes": True, "dry_run": True, "quiet": True, "verbose": True,
-        }
-        assert found["names"] == []
-
-    def test_the_last_config_counts(self, document: Any) -> None:
-        assert document("--config", "/a", "alone", "--json", "--config=/b")["result"]["config"] == "/b"
-
-    def test_nothing_is_taken_from_behind_the_dashes(self, document: Any) -> None:
-        found = document("sample", "given", "--json", "a", "--", "--yes", "-q", "--config=/x")["result"]
-        assert found["names"] == ["a", "--yes", "-q", "--config=/x"]
-        assert (found["yes"], found["quiet"], found["config"]) == (False, False, None)
-
-    @pytest.mark.parametrize(("words", "expected"), [
-        (("--word", "--yes"), {"word": "--yes"}),
-        (("-w", "-q"), {"word": "-q"}),
-        (("--word=--yes",), {"word": "--yes"}),
-        (("--pair", "--yes", "--"), {"pair": ["--yes", "--"]}),
-        (("--pair", "a", "-v"), {"pair": ["a", "-v"]}),
-        (("--many", "--yes", "--many", "--config"), {"many": ["--yes", "--config"]}),
-        (("--force", "--yes"), {"force": True, "yes": True}),
-    ])
-    def test_a_value_that_looks_like_one(self, document: Any, words: tuple[str, ...], expected: Any) -> None:
-        found = document("--json", "sample", "given", *words)["result"]
-        plain = {"word": None, "pair": None, "many": [], "force": False, "yes": False, "quiet": False}
-        assert {name: found[name] for name in plain} == {**plain, **expected}
-
-    def test_json_as_a_value_is_no_wish_for_json(self, call: Any) -> None:
-        code, out, _ = call("sample", "given", "--word", "--json")
-        assert (code, out) == (0, "")
-
-    @pytest.mark.parametrize("words", [("alone", "--config"), ("--config",), ("--config=", "alone")])
-    def test_config_needs_a_directory(self, call: Any, words: tuple[str, ...]) -> None:
-        assert call(*words) == (
-            2, "", "opsctl: --config needs a directory\n  hint: --config DIR, or --config=DIR\n")
-
-    def test_modules_are_asked_only_where_a_value_may_be_meant(self) -> None:
-        def never(words: Any, option: str) -> int:
-            raise AssertionError(f"asked for {option}")
-
-        assert everywhere.hoist(["--json", "a", "--x", "1", "--y=--yes", "-q"], never) == (
-            ["--json", "-q"], ["a", "--x", "1", "--y=--yes"])
-
-    def test_flags_are_found_among_the_front(self) -> None:
-        assert everywhere.has(["-vq"], "quiet") and everywhere.has(["--quiet"], "quiet")
-        assert not everywhere.has(["--config", "-q"], "quiet") and not everywhere.has(["--verbose"], "quiet")
 
 
 class TestHelp:
@@ -124,7 +38,9 @@ class TestHelp:
         assert (code, err) == (0, "")
         assert max(map(len, lines)) <= 80
         for entry in lazy.COMMANDS:
-            assert any(f" {entry.name} " in line and line.endswith(entry.help) for line in lines[:24]), entry.name
+            assert any(f" {entry.name} " in line and line.endswith(entry.help) for line in lines[:24]), (
+                entry.name
+            )
         assert all(name in out for name in ("--config", "--dry-run", "--version", "Exit codes:"))
 
     @pytest.mark.parametrize("words", [("sample",), ("sample", "given"), ("alone",)])
@@ -144,7 +60,9 @@ class TestHelp:
     def test_as_a_document(self, document: Any) -> None:
         assert "Usage: opsctl sample" in document("sample", "--help", "--json")["result"]["text"]
 
-    @pytest.mark.parametrize("words", [("--version",), ("--version", "--config", "/x"), ("alone", "--version")])
+    @pytest.mark.parametrize(
+        "words", [("--version",), ("--version", "--config", "/x"), ("alone", "--version")]
+    )
     def test_version(self, call: Any, document: Any, words: tuple[str, ...]) -> None:
         from opsctl import __version__
 
@@ -153,18 +71,21 @@ class TestHelp:
 
 
 class TestWrongUsage:
-    @pytest.mark.parametrize(("words", "command", "message"), [
-        (("smple",), "", "There is no command 'smple'; did you mean 'sample'?"),
-        (("sample", "gven"), "sample", "No such command 'gven'"),
-        (("sample", "given", "--bogus"), "sample given", "No such option: --bogus"),
-        (("sample", "raise"), "sample raise", "missing argument 'what'"),
-        (("sample", "given", "--level", "x"), "sample given", "'x' is not one of 'quick', 'data'"),
-        (("sample", "given", "--number", "x"), "sample given", "'x' is not a whole number"),
-        (("sample", "given", "--percent", "101"), "sample given", "Invalid value for '--percent'"),
-        (("--bogus",), "", "No such option: --bogus"),
-        (("--show-completion", "tcsh"), "", "no completion for 'tcsh'"),
-        (("alone", "a"), "alone", "unexpected extra argument"),
-    ])
+    @pytest.mark.parametrize(
+        ("words", "command", "message"),
+        [
+            (("smple",), "", "There is no command 'smple'; did you mean 'sample'?"),
+            (("sample", "gven"), "sample", "No such command 'gven'"),
+            (("sample", "given", "--bogus"), "sample given", "no such option"),
+            (("sample", "raise"), "sample raise", "missing argument 'what'"),
+            (("sample", "given", "--level", "x"), "sample given", "'x' is not one of 'quick', 'data'"),
+            (("sample", "given", "--number", "x"), "sample given", "'x' is not a "),
+            (("sample", "given", "--percent", "101"), "sample given", "Invalid value for '--percent'"),
+            (("--bogus",), "", "no such option"),
+            (("--show-completion", "tcsh"), "", "no completion for 'tcsh'"),
+            (("alone", "a"), "alone", "unexpected extra argument"),
+        ],
+    )
     def test_is_2(self, call: Any, document: Any, words: tuple[str, ...], command: str, message: str) -> None:
         code, out, err = call(*words)
         assert (code, out) == (2, "")
@@ -173,7 +94,9 @@ class TestWrongUsage:
         assert found["command"] == command
         assert found["errors"][0]["code"] == 2 and message.lower() in found["errors"][0]["message"].lower()
 
-    @pytest.mark.parametrize(("words", "usage"), [((), "Usage: opsctl "), (("sample",), "Usage: opsctl sample ")])
+    @pytest.mark.parametrize(
+        ("words", "usage"), [((), "Usage: opsctl "), (("sample",), "Usage: opsctl sample ")]
+    )
     def test_a_group_alone_shows_its_help(self, call: Any, document: Any, words: Any, usage: str) -> None:
         code, out, err = call(*words)
         assert (code, out) == (2, "")
@@ -181,16 +104,48 @@ class TestWrongUsage:
         assert document(*words, "--json")["errors"][0]["message"] == "which command?"
 
     def test_values_become_what_they_are_declared(self, document: Any) -> None:
-        found = document("sample", "given", "--json", "--level", "data", "--number", "-4", "--percent", "7",
-                         "--place", "/a/b", "--many", "x", "--many", "y", "n1", "n2")["result"]
+        found = document(
+            "sample",
+            "given",
+            "--json",
+            "--level",
+            "data",
+            "--number",
+            "-4",
+            "--percent",
+            "7",
+            "--place",
+            "/a/b",
+            "--many",
+            "x",
+            "--many",
+            "y",
+            "n1",
+            "n2",
+        )["result"]
         assert {name: found[name] for name in ("level", "number", "percent", "place", "many", "names")} == {
-            "level": "data", "number": -4, "percent": 7, "place": "/a/b", "many": ["x", "y"], "names": ["n1", "n2"],
+            "level": "data",
+            "number": -4,
+            "percent": 7,
+            "place": "/a/b",
+            "many": ["x", "y"],
+            "names": ["n1", "n2"],
         }
 
 
 CODES = {
-    "OpsError": 1, "UsageError": 2, "Partial": 3, "Waiting": 4, "Overdue": 5, "ConfigError": 10, "Busy": 11,
-    "Refused": 12, "Unreachable": 13, "ProgramFailed": 20, "NotConverged": 21, "DamagedData": 22,
+    "OpsError": 1,
+    "UsageError": 2,
+    "Partial": 3,
+    "Waiting": 4,
+    "Overdue": 5,
+    "ConfigError": 10,
+    "Busy": 11,
+    "Refused": 12,
+    "Unreachable": 13,
+    "ProgramFailed": 20,
+    "NotConverged": 21,
+    "DamagedData": 22,
     "SafetyRefusal": 23,
 }
 
@@ -199,37 +154,61 @@ class TestErrors:
     @pytest.mark.parametrize(("name", "code"), CODES.items())
     def test_each_has_its_code(self, call: Any, document: Any, name: str, code: int) -> None:
         assert call("sample", "raise", name) == (
-            code, "", "opsctl: portal/portal-db: it went wrong\n  hint: do something else\n")
+            code,
+            "",
+            "opsctl: portal/portal-db: it went wrong\n  hint: do something else\n",
+        )
         found = document("sample", "raise", "--json", name)
         assert (found["exit_code"], found["command"], found["result"]) == (code, "sample raise", {})
         assert found["errors"] == [
-            {"code": code, "message": "it went wrong", "hint": "do something else", "where": "portal/portal-db"}]
+            {
+                "code": code,
+                "message": "it went wrong",
+                "hint": "do something else",
+                "where": "portal/portal-db",
+            }
+        ]
 
     def test_no_class_is_forgotten(self) -> None:
-        classes = {found.__name__ for found in vars(errors).values()
-                   if isinstance(found, type) and issubclass(found, errors.OpsError)}
+        classes = {
+            found.__name__
+            for found in vars(errors).values()
+            if isinstance(found, type) and issubclass(found, errors.OpsError)
+        }
         assert classes == {*CODES, "Interrupted"}
 
     def test_every_problem_of_a_configuration_has_its_line(self, call: Any) -> None:
-        assert call("sample", "raise", "config") == (10, "", (
-            "opsctl: two mistakes\n  a.yaml:1: x: required\n  a.yaml:2: \\x1b[31my: unknown\n"))
+        assert call("sample", "raise", "config") == (
+            10,
+            "",
+            ("opsctl: two mistakes\n  a.yaml:1: x: required\n  a.yaml:2: \\x1b[31my: unknown\n"),
+        )
 
     def test_several(self, call: Any, document: Any) -> None:
         code, out, err = call("sample", "tell", "--failed")
         assert code == 3 and out.startswith("Sets\n")
-        assert err == ("opsctl: warning: the clock went back\n"
-                       "opsctl: one\nopsctl: two\n  hint: try later\n")
-        assert [found["code"] for found in document("sample", "tell", "--failed", "--json")["errors"]] == [20, 13]
+        assert err == ("opsctl: warning: the clock went back\nopsctl: one\nopsctl: two\n  hint: try later\n")
+        assert [found["code"] for found in document("sample", "tell", "--failed", "--json")["errors"]] == [
+            20,
+            13,
+        ]
 
     def test_quiet_says_only_what_is_wrong(self, call: Any) -> None:
         assert call("sample", "tell", "-q") == (0, "", "")
-        assert call("sample", "tell", "-q", "--failed") == (3, "", "opsctl: one\nopsctl: two\n  hint: try later\n")
+        assert call("sample", "tell", "-q", "--failed") == (
+            3,
+            "",
+            "opsctl: one\nopsctl: two\n  hint: try later\n",
+        )
 
-    @pytest.mark.parametrize(("words", "line"), [
-        (("keyboard",), "opsctl: interrupted\n"),
-        (("abort",), "opsctl: interrupted\n"),
-        (("keyboard", "--run", "R1"), "opsctl: interrupted; `opsctl resume R1` goes on\n"),
-    ])
+    @pytest.mark.parametrize(
+        ("words", "line"),
+        [
+            (("keyboard",), "opsctl: interrupted\n"),
+            (("abort",), "opsctl: interrupted\n"),
+            (("keyboard", "--run", "R1"), "opsctl: interrupted; `opsctl resume R1` goes on\n"),
+        ],
+    )
     def test_interrupted(self, call: Any, document: Any, words: tuple[str, ...], line: str) -> None:
         assert call("sample", "raise", *words) == (130, "", line)
         found = document("sample", "raise", "--json", *words)
@@ -292,15 +271,25 @@ class TestOutput:
 
     def test_the_document_holds_names_that_are_no_utf8(self, document: Any) -> None:
         found = document("sample", "tell", "--json")
-        assert found["result"] == {"name": "nagar\\xff\n\x1b[31m", "nagar\\xff\n\x1b[31m": "key", "other": "नगर"}
+        assert found["result"] == {
+            "name": "nagar\\xff\n\x1b[31m",
+            "nagar\\xff\n\x1b[31m": "key",
+            "other": "नगर",
+        }
         assert (found["run"], found["warnings"]) == ("20261124-0230-portal-7f3a", ["the clock went back"])
 
     def test_noise_stays_out_of_the_document(self, call: Any) -> None:
         code, out, err = call("sample", "tell", "--json", "--noise")
         assert code == 0 and json.loads(out)["errors"] == [] and err == "noise\n"
 
-    @pytest.mark.parametrize("words", [("--help",), ("sample", "tell", "--rows", "100000"),
-                                       ("sample", "tell", "--rows", "100000", "--json")])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("--help",),
+            ("sample", "tell", "--rows", "100000"),
+            ("sample", "tell", "--rows", "100000", "--json"),
+        ],
+    )
     def test_a_reader_that_goes_away_is_no_error(self, words: tuple[str, ...]) -> None:
         with program(*words) as running:
             assert running.stdout is not None and running.stderr is not None
@@ -320,16 +309,26 @@ class TestOutput:
     def test_a_full_disk_behind_the_output(self) -> None:
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "tests.cli.samples", "sample", "tell"], cwd=samples.ROOT,
-                env=samples.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                [sys.executable, "-m", "tests.cli.samples", "sample", "tell"],
+                cwd=samples.ROOT,
+                env=samples.environment(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
             )
         assert (done.returncode, done.stderr) == (
-            1, "opsctl: the output could not be written: No space left on device\n")
+            1,
+            "opsctl: the output could not be written: No space left on device\n",
+        )
 
     def test_a_locale_without_the_letters(self) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.cli.samples", "sample", "tell", "--json"], cwd=samples.ROOT,
-            env=samples.environment(PYTHONIOENCODING="ascii"), capture_output=True, check=True,
+            [sys.executable, "-m", "tests.cli.samples", "sample", "tell", "--json"],
+            cwd=samples.ROOT,
+            env=samples.environment(PYTHONIOENCODING="ascii"),
+            capture_output=True,
+            check=True,
         )
         assert json.loads(done.stdout.decode("utf-8", "strict"))["result"]["other"] == "नगर"
 
@@ -337,7 +336,10 @@ class TestOutput:
 class TestQuestions:
     def test_without_a_terminal_it_is_4(self, call: Any, document: Any) -> None:
         assert call("sample", "ask") == (
-            4, "", "opsctl: nobody can be asked here: Sure?\n  hint: give --yes, or ask again at a terminal\n")
+            4,
+            "",
+            "opsctl: nobody can be asked here: Sure?\n  hint: give --yes, or ask again at a terminal\n",
+        )
         assert document("sample", "ask", "--json")["errors"][0]["code"] == 4
 
     def test_yes_answers(self, document: Any) -> None:
@@ -346,7 +348,10 @@ class TestQuestions:
 
     def test_yes_knows_no_word(self, call: Any) -> None:
         assert call("sample", "ask", "--yes") == (
-            4, "", "opsctl: nobody can be asked here: Which word\n  hint: answer it with --word\n")
+            4,
+            "",
+            "opsctl: nobody can be asked here: Which word\n  hint: answer it with --word\n",
+        )
 
     def test_the_clock_is_utc_and_can_be_given(self) -> None:
         from datetime import UTC, datetime, timedelta, timezone

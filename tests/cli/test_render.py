@@ -50,28 +50,35 @@ class TestShown:
     def test_letters_stay(self, text: str) -> None:
         assert shown(text) == text
 
-    @pytest.mark.parametrize(("text", "expected"), [
-        ("नगर पालिका क्\u200dष", "नगर पालिका क्\u200dष"),
-        ("a\nb\tc\r", "a\\nb\\tc\\r"),
-        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
-        (b"caf\xe9", "caf\\xe9"),
-        ("caf\udce9", "caf\\xe9"),
-        ("\ud800", "\\ud800"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("\u009b", "\\u009b"),
-        ("\U000e0041", "\\U000e0041"),
-        ("[red]x[/red]", "[red]x[/red]"),
-        ("a\\b", "a\\b"),
-    ])
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("नगर पालिका क्\u200dष", "नगर पालिका क्\u200dष"),
+            ("a\nb\tc\r", "a\\nb\\tc\\r"),
+            ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+            (b"caf\xe9", "caf\\xe9"),
+            ("caf\udce9", "caf\\xe9"),
+            ("\ud800", "\\ud800"),
+            ("\u202egnp.exe", "\\u202egnp.exe"),
+            ("\u009b", "\\u009b"),
+            ("\U000e0041", "\\U000e0041"),
+            ("[red]x[/red]", "[red]x[/red]"),
+            ("a\\b", "a\\b"),
+        ],
+    )
     def test_examples(self, text: str | bytes, expected: str) -> None:
         assert shown(text) == expected
 
 
 class TestDocument:
-    @given(st.recursive(
-        st.one_of(st.none(), st.booleans(), st.integers(), ANY_TEXT, st.binary(max_size=20)),
-        lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(ANY_TEXT, inner, max_size=4)),
-    ))
+    @given(
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.integers(), ANY_TEXT, st.binary(max_size=20)),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=4), st.dictionaries(ANY_TEXT, inner, max_size=4)
+            ),
+        )
+    )
     def test_is_one_line_of_valid_json_in_valid_utf8(self, value: Any) -> None:
         text = render.document(Report(result={"value": value}), "x")
         assert text.encode("utf-8", "strict").count(b"\n") == 1 and text.endswith("\n")
@@ -85,9 +92,20 @@ class TestDocument:
 
     def test_values_that_become_strings(self) -> None:
         moment = datetime(2026, 12, 1, 6, tzinfo=UTC)
-        result = {"path": Path("/a/\udcff"), "time": moment, "tone": Tone.GOOD, "set": frozenset({1}), "t": (1, 2)}
+        result = {
+            "path": Path("/a/\udcff"),
+            "time": moment,
+            "tone": Tone.GOOD,
+            "set": frozenset({1}),
+            "t": (1, 2),
+        }
         assert json.loads(render.document(Report(result=result), ""))["result"] == {
-            "path": "/a/\\xff", "time": "2026-12-01T06:00:00+00:00", "tone": "green", "set": [1], "t": [1, 2]}
+            "path": "/a/\\xff",
+            "time": "2026-12-01T06:00:00+00:00",
+            "tone": "green",
+            "set": [1],
+            "t": [1, 2],
+        }
 
     @pytest.mark.parametrize("value", [object(), float("inf")])
     def test_what_json_cannot_hold_is_refused(self, value: object) -> None:
@@ -98,8 +116,15 @@ class TestDocument:
 SET_ID = "20261124-0230-portal-7f3a"
 SETS = Table(
     ("set", Column("size", right=True), "state", Column("what is wrong", flexible=True)),
-    [(SET_ID, "1.5GiB", Mark("good", Tone.GOOD), ""),
-     (SET_ID, "912KiB", Mark("damaged", Tone.BAD), "pack 12ab34cd is missing, which reaches three files of uploads")],
+    [
+        (SET_ID, "1.5GiB", Mark("good", Tone.GOOD), ""),
+        (
+            SET_ID,
+            "912KiB",
+            Mark("damaged", Tone.BAD),
+            "pack 12ab34cd is missing, which reaches three files of uploads",
+        ),
+    ],
     title="Sets",
 )
 
@@ -117,7 +142,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int, write: Callable[[Out], None], **environ: str) -> str:
+def on_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int, write: Callable[[Out], None], **environ: str
+) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -167,14 +194,18 @@ class TestTerminal:
         lines = without_colours(on_terminal(monkeypatch, width, lambda out: out.table(SETS)))
         assert max(map(len, lines)) <= width
         assert sum(line.startswith(f"{SET_ID} ") for line in lines) == 2
-        text = " ".join(" ".join(line[45:].split()) for line in lines[2:])
+        text = " ".join(" ".join(line[44:].split()) for line in lines[2:])
         assert "pack 12ab34cd is missing, which reaches three files of uploads" in text
 
     def test_a_terminal_too_narrow_gets_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lines = without_colours(on_terminal(monkeypatch, 40, lambda out: out.table(SETS)))
         assert max(map(len, lines)) <= 40
         assert [line.split() for line in lines if line.startswith(("set ", "state "))] == [
-            ["set", SET_ID], ["state", "good"], ["set", SET_ID], ["state", "damaged"]]
+            ["set", SET_ID],
+            ["state", "good"],
+            ["set", SET_ID],
+            ["state", "damaged"],
+        ]
 
     def test_colours_unless_they_are_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "\x1b[32m" in on_terminal(monkeypatch, 80, lambda out: out.table(SETS))
@@ -200,21 +231,32 @@ class TestTerminal:
 
 
 class TestProgress:
-    @pytest.mark.parametrize(("event", "expected"), [
-        (Progress("x", 1 << 30, 3 << 30, 120, 400, 125.0), "1GiB of 3GiB, 120 of 400 files, 2m5s left"),
-        (Progress("x", 1 << 20), "1MiB"),
-        (Progress("x", files_done=3), "3 files"),
-        (Progress("x", bytes_total=0, files_total=0), "0B, 0 files"),
-        (Progress("x"), ""),
-        (Progress("x", seconds_left=-3.0), "0s left"),
-    ])
+    @pytest.mark.parametrize(
+        ("event", "expected"),
+        [
+            (Progress("x", 1 << 30, 3 << 30, 120, 400, 125.0), "1GiB of 3GiB, 120 of 400 files, 2m5s left"),
+            (Progress("x", 1 << 20), "1MiB"),
+            (Progress("x", files_done=3), "3 files"),
+            (Progress("x", bytes_total=0, files_total=0), "0B, 0 files"),
+            (Progress("x"), ""),
+            (Progress("x", seconds_left=-3.0), "0s left"),
+        ],
+    )
     def test_in_words(self, event: Progress, expected: str) -> None:
         assert words(event) == expected
 
     def test_plain_lines_at_most_every_ten_seconds_for_each_thing(self) -> None:
         stream, now = io.StringIO(), [0.0]
         show = LineDisplay(stream, lambda: now[0])
-        for second, what in [(0, "a"), (1, "a"), (2, "b\n"), (9.9, "a"), (10, "a"), (11.9, "b\n"), (12, "b\n")]:
+        for second, what in [
+            (0, "a"),
+            (1, "a"),
+            (2, "b\n"),
+            (9.9, "a"),
+            (10, "a"),
+            (11.9, "b\n"),
+            (12, "b\n"),
+        ]:
             now[0] = second
             show(Progress(what, bytes_done=int(second * 1024)))
         show.say(Mark("a\x1b", Tone.GOOD))

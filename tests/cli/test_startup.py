@@ -15,20 +15,45 @@ HEAVY = {"boto3", "paramiko", "dbos", "pydantic", "yaml", "typst", "yara_x", "sq
 def imported(*words: str, **environ: str) -> set[str]:
     """The top-level modules that a call imports, by the interpreter's own account."""
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "opsctl", *words], cwd=samples.ROOT,
-        env=samples.environment(**environ), capture_output=True, text=True, check=False,
+        [sys.executable, "-X", "importtime", "-m", "opsctl", *words],
+        cwd=samples.ROOT,
+        env=samples.environment(**environ),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert "a bug" not in done.stderr
-    lines = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert "opsctl: a bug" not in done.stderr
+    lines = [
+        line.rpartition("|")[2].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    ]
     return {name.partition(".")[0] for name in lines}
 
 
-@pytest.mark.parametrize("words", [
-    ("--help",), ("--version",), ("--json", "--version"), ("backup", "--help"), ("restore", "files", "--help"),
-    ("journal", "verify", "--help"), ("run", "--help"), (), ("backup",), ("bakup",), ("--bogus",),
-    ("backup", "bogus"), ("backup", "show"), ("backup", "run", "--bogus"), ("verify", "--level", "bogus"),
-    ("journal", "show", "--limit", "many"), ("--show-completion", "zsh"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        ("--json", "--version"),
+        ("backup", "--help"),
+        ("restore", "files", "--help"),
+        ("journal", "verify", "--help"),
+        ("run", "--help"),
+        (),
+        ("backup",),
+        ("bakup",),
+        ("--bogus",),
+        ("backup", "bogus"),
+        ("backup", "show"),
+        ("backup", "run", "--bogus"),
+        ("verify", "--level", "bogus"),
+        ("journal", "show", "--limit", "many"),
+        ("--show-completion", "zsh"),
+    ],
+    ids=" ".join,
+)
 def test_calls_that_do_no_work(words: tuple[str, ...]) -> None:
     found = imported(*words)
     assert "opsctl" in found
@@ -38,8 +63,11 @@ def test_calls_that_do_no_work(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     found = imported(
-        _OPSCTL_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_ARGS="opsctl backup r", COMP_WORDS="opsctl backup r",
-        COMP_CWORD="2", _TYPER_COMPLETE_FISH_ACTION="get-args",
+        _OPSCTL_COMPLETE=f"complete_{shell}",
+        _TYPER_COMPLETE_ARGS="opsctl backup r",
+        COMP_WORDS="opsctl backup r",
+        COMP_CWORD="2",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
     )
     assert "typer" in found
     assert not found & HEAVY
@@ -54,16 +82,28 @@ def test_the_root_help_imports_no_command() -> None:
         "import sys; from opsctl.cli import main; main(['--help']);"
         "print(*[name for name in sys.modules if name.startswith('opsctl.cli.')])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=samples.ROOT, env=samples.environment(),
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=samples.ROOT,
+        env=samples.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert set(done.stdout.splitlines()[-1].split()) == {
-        f"opsctl.cli.{name}" for name in
-        ("coerce", "completion", "everywhere", "lazy", "render", "report", "safe_text", "session")
+        f"opsctl.cli.{name}"
+        for name in ("coerce", "completion", "everywhere", "lazy", "render", "report", "safe_text", "session")
     }
 
 
 def test_bootstrap_can_use_the_package_before_anything_is_installed() -> None:
     code = "import sys; import opsctl.cli; print(*[name for name in sys.modules])"
-    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=samples.ROOT, env=samples.environment(),
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=samples.ROOT,
+        env=samples.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "opsctl.cli" in done.stdout.split()

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opsctl.model.quantities import format_duration, format_size, parse_duration, parse_size, rough_duration
@@ -51,6 +51,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None, database=None)
 @given(st.integers(0, 36_500 * 86_400))
 def test_a_duration_comes_back_as_it_was(seconds: int) -> None:
     length = timedelta(seconds=seconds)
@@ -116,6 +117,7 @@ def test_a_size_is_written(count: int, text: str) -> None:
     assert format_size(count) == text
 
 
+@settings(deadline=None, database=None)
 @given(st.integers(0, 2**60))
 def test_a_written_size_is_off_by_a_rounding_at_most(count: int) -> None:
     assert abs(parse_size(format_size(count)) - count) <= count * 0.05 + 1

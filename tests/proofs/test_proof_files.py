@@ -39,4 +39,6 @@ def test_a_folder_that_vanishes_or_is_closed_is_named() -> None:
 def test_differences_are_named() -> None:
     assert compare(proof(2, 10), Count(2, 10)) == []
     assert [(each.where, each.expected, each.found) for each in compare(proof(2, 10), Count(1, 11))] == [
-        ("files", 2, 1), ("bytes", 10, 11)]
+        ("files", 2, 1),
+        ("bytes", 10, 11),
+    ]

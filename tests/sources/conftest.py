@@ -52,11 +52,18 @@ def repository(empty_repository: Path, password_file: Path, tmp_path: Path) -> R
 @pytest.fixture
 def context(repository: Restic, tmp_path: Path) -> MakeContext:
     """Makes what a capture gets, each time with a scratch directory of its own."""
+
     def make(**more: Any) -> Context:
         scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=tmp_path))
-        known = {"repository": repository, "tags": ("opsctl", "source=x"), "host": "test",
-                 "now": datetime(2026, 12, 12, tzinfo=UTC), "scratch": scratch}
+        known = {
+            "repository": repository,
+            "tags": ("opsctl", "source=x"),
+            "host": "test",
+            "now": datetime(2026, 12, 12, tzinfo=UTC),
+            "scratch": scratch,
+        }
         return Context(**{**known, **more})
+
     return make
 
 
@@ -64,7 +71,12 @@ def entry(captured: Captured) -> dict[str, Any]:
     """What a manifest keeps of a captured source."""
     import rfc8785
 
-    kept = {"proof": captured.proof, "files": captured.files, "bytes": captured.bytes, "paths": list(captured.paths)}
+    kept = {
+        "proof": captured.proof,
+        "files": captured.files,
+        "bytes": captured.bytes,
+        "paths": list(captured.paths),
+    }
     assert rfc8785.dumps(kept)
     return kept
 
@@ -110,4 +122,5 @@ def as_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
         program.write_text(script)
         program.chmod(0o755)
         return program
+
     return put

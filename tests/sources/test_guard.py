@@ -56,8 +56,17 @@ def script(text: str) -> Sequence[str]:
 def test_a_whole_dump_passes_with_its_prefix_and_a_report(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(b"header\n")
     (tmp_path / "two").write_bytes(b"\0\xff\n")
-    done = run(tmp_path, "--trailer", TRAILER, "--sha256", "--prefix", str(tmp_path / "one"), "--prefix", str(tmp_path / "two"),
-               *script(f"echo content; echo '{TRAILER}'; echo warning >&2"))
+    done = run(
+        tmp_path,
+        "--trailer",
+        TRAILER,
+        "--sha256",
+        "--prefix",
+        str(tmp_path / "one"),
+        "--prefix",
+        str(tmp_path / "two"),
+        *script(f"echo content; echo '{TRAILER}'; echo warning >&2"),
+    )
     expected = b"header\n\0\xff\ncontent\n-- the end\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, b"")
     found = report(tmp_path)
@@ -73,21 +82,31 @@ def test_output_of_many_buffers_arrives_unchanged(tmp_path: Path) -> None:
     assert run(tmp_path, "--file", str(tmp_path / "content")).stdout == content
 
 
-@pytest.mark.parametrize(("words", "code", "says"), [
-    (script("echo half; exit 7"), guard.FAILED, "sh failed (7)"),
-    (script("echo half; kill -9 $$"), guard.FAILED, "sh was ended by SIGKILL"),
-    (script(":"), guard.EMPTY, "sh wrote nothing"),
-    (("--trailer", TRAILER, *script("echo half")), guard.CUT, "stopped before its end"),
-    (("--trailer", TRAILER, *script(f"echo '{TRAILER}'; head -c 1024 /dev/zero")), guard.CUT, "stopped before its end"),
-    (("--at-least", "100", *script("echo half")), guard.EMPTY, "wrote only 5 bytes"),
-    (("--", "no-such-program"), guard.UNREADABLE, "no-such-program could not be started: No such file"),
-    (("--file", "/nowhere"), guard.UNREADABLE, "/nowhere: No such file"),
-    (("--prefix", "/nowhere", *script("echo x")), guard.UNREADABLE, "/nowhere: No such file"),
-    (("--nonsense", "x"), guard.USAGE, "unknown option"),
-    ((), guard.USAGE, "give either"),
-])
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (script("echo half; exit 7"), guard.FAILED, "sh failed (7)"),
+        (script("echo half; kill -9 $$"), guard.FAILED, "sh was ended by SIGKILL"),
+        (script(":"), guard.EMPTY, "sh wrote nothing"),
+        (("--trailer", TRAILER, *script("echo half")), guard.CUT, "stopped before its end"),
+        (
+            ("--trailer", TRAILER, *script(f"echo '{TRAILER}'; head -c 1024 /dev/zero")),
+            guard.CUT,
+            "stopped before its end",
+        ),
+        (("--at-least", "100", *script("echo half")), guard.EMPTY, "wrote only 5 bytes"),
+        (("--", "no-such-program"), guard.UNREADABLE, "no-such-program could not be started: No such file"),
+        (("--file", "/nowhere"), guard.UNREADABLE, "/nowhere: No such file"),
+        (("--prefix", "/nowhere", *script("echo x")), guard.UNREADABLE, "/nowhere: No such file"),
+        (("--nonsense", "x"), guard.USAGE, "unknown option"),
+        ((), guard.USAGE, "give either"),
+    ],
+)
 def test_anything_less_than_a_whole_dump_is_no_success(
-    tmp_path: Path, words: Sequence[str], code: int, says: str,
+    tmp_path: Path,
+    words: Sequence[str],
+    code: int,
+    says: str,
 ) -> None:
     done = run(tmp_path, *words)
     assert done.returncode == code
@@ -98,7 +117,12 @@ def test_anything_less_than_a_whole_dump_is_no_success(
 
 def test_a_trailer_in_the_prefix_does_not_count(tmp_path: Path) -> None:
     (tmp_path / "prefix").write_text(TRAILER)
-    assert run(tmp_path, "--trailer", TRAILER, "--prefix", str(tmp_path / "prefix"), *script("echo x")).returncode == guard.CUT
+    assert (
+        run(
+            tmp_path, "--trailer", TRAILER, "--prefix", str(tmp_path / "prefix"), *script("echo x")
+        ).returncode
+        == guard.CUT
+    )
 
 
 def test_a_talkative_dump_does_not_block(tmp_path: Path) -> None:
@@ -162,6 +186,18 @@ def test_refused_consent_ends_a_dump_in_the_middle(tmp_path: Path) -> None:
         assert process.wait(30) == guard.NO_CONSENT
     os.close(writer)
     until(lambda: gone(child), "the dump's end")
+
+
+def test_refused_consent_ends_the_reading_of_a_file(tmp_path: Path) -> None:
+    fifo, content = tmp_path / "consent", tmp_path / "content"
+    os.mkfifo(fifo)
+    with open(content, "wb") as file:
+        file.truncate(50 << 20)
+    writer = os.open(fifo, os.O_RDWR)
+    os.write(writer, b"0")
+    done = run(tmp_path, "--consent", str(fifo), "--file", str(content))
+    os.close(writer)
+    assert done.returncode == guard.NO_CONSENT and len(done.stdout) < 50 << 20
 
 
 def test_names_in_messages_are_harmless(tmp_path: Path) -> None:

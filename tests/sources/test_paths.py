@@ -18,8 +18,17 @@ from opsctl.sources.interface import LISTED, Captured, Problem
 from opsctl.sources.paths import Paths, look, problems_after, problems_before
 from tests.sources.conftest import MakeContext, entry, open_repository, restored
 
-ODD_NAMES = (b"new\nline", b"not utf-8 \xff\xfe", b"x" * 255, b"\x1b[31mred\x1b[0m", b" ", b"\xe0\xa4\x97\xe0\xa4\xb2\xe0\xa5\x80", b"-rf",
-             b"*[a-z]?\\", b"\"'`$(id)")
+ODD_NAMES = (
+    b"new\nline",
+    b"not utf-8 \xff\xfe",
+    b"x" * 255,
+    b"\x1b[31mred\x1b[0m",
+    b" ",
+    b"\xe0\xa4\x97\xe0\xa4\xb2\xe0\xa5\x80",
+    b"-rf",
+    b"*[a-z]?\\",
+    b"\"'`$(id)",
+)
 
 
 @pytest.fixture
@@ -52,7 +61,10 @@ def messages(problems: tuple[Problem, ...] | list[Problem]) -> list[str]:
 
 
 def test_promise_1_files_of_every_sort_come_back_as_they_were_counted(
-    repository: Restic, context: MakeContext, tree: Path, tmp_path: Path,
+    repository: Restic,
+    context: MakeContext,
+    tree: Path,
+    tmp_path: Path,
 ) -> None:
     for name in ODD_NAMES:
         with open(os.fsencode(tree) + b"/" + name, "wb") as file:
@@ -63,7 +75,12 @@ def test_promise_1_files_of_every_sort_come_back_as_they_were_counted(
     assert captured.problems == ()
     sizes = 6 + 6 + 0 + 3_000_000 + 2 + 3 + sum(map(len, ODD_NAMES))
     assert (captured.files, captured.bytes) == (6 + len(ODD_NAMES), sizes)
-    assert captured.proof == {"kind": "files", "algorithm": "restic-tree", "files": captured.files, "bytes": sizes}
+    assert captured.proof == {
+        "kind": "files",
+        "algorithm": "restic-tree",
+        "files": captured.files,
+        "bytes": sizes,
+    }
     place = restored(repository, captured, tmp_path / "back")
     assert source.restored_files(entry(captured), place) == []
     (found,) = repository.snapshots()
@@ -74,10 +91,13 @@ def test_promise_1_files_of_every_sort_come_back_as_they_were_counted(
     differences = source.restored_files(entry(captured), place)
     assert [str(each) for each in differences] == [
         f"files: expected {captured.files}, found {captured.files - 1}",
-        f"bytes: expected {sizes}, found {sizes - len(ODD_NAMES[0]) + 1}"]
+        f"bytes: expected {sizes}, found {sizes - len(ODD_NAMES[0]) + 1}",
+    ]
 
 
-def test_promise_2_a_missing_path_is_named_and_the_rest_is_backed_up(context: MakeContext, tree: Path) -> None:
+def test_promise_2_a_missing_path_is_named_and_the_rest_is_backed_up(
+    context: MakeContext, tree: Path
+) -> None:
     source = paths_of(tree, tree / "gone", tree / "plain" / "no folder")
     expected = [f"{tree}/gone does not exist", f"{tree}/plain/no folder does not exist"]
     assert messages(source.check(None)) == expected
@@ -87,7 +107,9 @@ def test_promise_2_a_missing_path_is_named_and_the_rest_is_backed_up(context: Ma
     assert all(problem.acceptable and problem.code == 3 for problem in captured.problems)
 
 
-def test_promise_2_nothing_at_all_is_no_backup(repository: Restic, context: MakeContext, tmp_path: Path) -> None:
+def test_promise_2_nothing_at_all_is_no_backup(
+    repository: Restic, context: MakeContext, tmp_path: Path
+) -> None:
     with pytest.raises(Partial, match="gone does not exist") as caught:
         paths_of(tmp_path / "gone").capture(context())
     assert caught.value.code == 3 and repository.snapshots() == []
@@ -98,13 +120,19 @@ def test_promise_2_nothing_at_all_is_no_backup(repository: Restic, context: Make
 
 
 def test_promise_2_a_path_that_vanishes_before_restic_looks_is_missing(
-    repository: Restic, context: MakeContext, tree: Path, password_file: Path, tmp_path: Path,
+    repository: Restic,
+    context: MakeContext,
+    tree: Path,
+    password_file: Path,
+    tmp_path: Path,
 ) -> None:
     doomed = tmp_path / "doomed"
     doomed.mkdir()
     (doomed / "file").touch()
     program = tmp_path / "restic"
-    program.write_text(f'#!/bin/sh\ncase " $* " in *" backup "*) rm -rf "{doomed}";; esac\nexec restic "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" backup "*) rm -rf "{doomed}";; esac\nexec restic "$@"\n'
+    )
     program.chmod(0o755)
     racing = open_repository(Path(repository.url), password_file, str(program))
     source = paths_of(tree, doomed)
@@ -137,8 +165,12 @@ def test_what_has_to_be_mounted_and_marked(tree: Path) -> None:
     assert paths_of(tree, marker="plain").check(None) == []
     assert paths_of(tree, marker=str(tree / "plain")).check(None) == []
     assert messages(paths_of(tree, tree / "gone", marker="plain").check(None)) == [
-        f"the marker {tree}/gone/plain is missing", f"{tree}/gone does not exist"]
-    assert messages(paths_of(tree, marker="/nowhere/.here").check(None)) == ["the marker /nowhere/.here is missing"]
+        f"the marker {tree}/gone/plain is missing",
+        f"{tree}/gone does not exist",
+    ]
+    assert messages(paths_of(tree, marker="/nowhere/.here").check(None)) == [
+        "the marker /nowhere/.here is missing"
+    ]
 
 
 def test_a_link_is_not_mistaken_for_what_it_points_to(context: MakeContext, tree: Path) -> None:
@@ -151,24 +183,31 @@ def test_a_link_is_not_mistaken_for_what_it_points_to(context: MakeContext, tree
 PREVIOUS: Mapping[str, Any] = {"files": 100, "bytes": 1000, "proof": {"kind": "files"}}
 
 
-@pytest.mark.parametrize(("files", "bytes_", "expected"), [
-    (100, 1000, []),
-    (50, 500, []),
-    (49, 1000, ["less than half is left: 49 files where the last set had 100"]),
-    (100, 499, ["less than half is left: 499 bytes where the last set had 1,000"]),
-    (0, 0, ["not a single file was backed up"]),
-])
+@pytest.mark.parametrize(
+    ("files", "bytes_", "expected"),
+    [
+        (100, 1000, []),
+        (50, 500, []),
+        (49, 1000, ["less than half is left: 49 files where the last set had 100"]),
+        (100, 499, ["less than half is left: 499 bytes where the last set had 1,000"]),
+        (0, 0, ["not a single file was backed up"]),
+    ],
+)
 def test_a_tree_that_shrank_to_less_than_half(files: int, bytes_: int, expected: list[str]) -> None:
     found = problems_after(summary(files, bytes_), None, PREVIOUS)
     assert messages(found) == expected
-    assert problems_after(summary(files, bytes_), None, None) == [each for each in found if not each.acceptable]
+    assert problems_after(summary(files, bytes_), None, None) == [
+        each for each in found if not each.acceptable
+    ]
 
 
 def test_less_than_expected_at_least() -> None:
     at_least = {"files": 3, "bytes": None}
     assert problems_after(summary(3, 1), at_least, None) == []
     assert messages(problems_after(summary(2, 1), at_least, None)) == ["2 files, and at least 3 are expected"]
-    assert messages(problems_after(summary(9, 1), {"bytes": 2}, None)) == ["1 bytes, and at least 2 are expected"]
+    assert messages(problems_after(summary(9, 1), {"bytes": 2}, None)) == [
+        "1 bytes, and at least 2 are expected"
+    ]
 
 
 def test_unreadable_files_are_listed_up_to_a_number() -> None:
@@ -179,12 +218,18 @@ def test_unreadable_files_are_listed_up_to_a_number() -> None:
 
 
 def test_promise_2_unreadable_files_show_and_the_others_are_kept(
-    repository: Restic, tree: Path, password_file: Path, tmp_path: Path, context: MakeContext,
+    repository: Restic,
+    tree: Path,
+    password_file: Path,
+    tmp_path: Path,
+    context: MakeContext,
 ) -> None:
     (tree / "closed").mkdir()
     (tree / "closed" / "secret").touch()
     (tree / "closed").chmod(0)
-    captured = paths_of(tree).capture(context(repository=as_ordinary_user(repository, tree, password_file, tmp_path)))
+    captured = paths_of(tree).capture(
+        context(repository=as_ordinary_user(repository, tree, password_file, tmp_path))
+    )
     (problem,) = captured.problems
     assert set(problem.paths) == {f"{tree}/below/mode 000", f"{tree}/closed"} and problem.code == 3
     assert captured.files == 5
@@ -202,7 +247,9 @@ def as_ordinary_user(repository: Restic, tree: Path, password_file: Path, tmp_pa
         if not path.is_symlink():
             shutil.chown(path, "nobody")
     program = tmp_path / "restic"
-    program.write_text('#!/bin/sh\nexec setpriv --reuid nobody --regid nogroup --clear-groups -- restic "$@"\n')
+    program.write_text(
+        '#!/bin/sh\nexec setpriv --reuid nobody --regid nogroup --clear-groups -- restic "$@"\n'
+    )
     program.chmod(0o755)
     return open_repository(Path(repository.url), password_file, str(program))
 

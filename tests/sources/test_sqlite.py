@@ -54,7 +54,11 @@ def source_of(path: Path, **more: Any) -> Sqlite:
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_promise_1_everything_comes_back(
-    repository: Restic, context: MakeContext, file: Path, tmp_path: Path, mode: str,
+    repository: Restic,
+    context: MakeContext,
+    file: Path,
+    tmp_path: Path,
+    mode: str,
 ) -> None:
     execute(file, f"PRAGMA journal_mode = {mode}")
     source = source_of(file)
@@ -63,15 +67,25 @@ def test_promise_1_everything_comes_back(
     captured = source.capture(made)
     assert captured.paths == ("/desk.sqlite",) and captured.problems == () and captured.files == 1
     assert captured.proof["integrity"] == "ok"
-    assert {name: table["rows"] for name, table in captured.proof["tables"].items() if not name.startswith("search_")} == {
-        "citizens": 6, "odd \"name' %s": 2, "keyed": 1, "sqlite_sequence": 1}
+    assert {
+        name: table["rows"]
+        for name, table in captured.proof["tables"].items()
+        if not name.startswith("search_")
+    } == {"citizens": 6, "odd \"name' %s": 2, "keyed": 1, "sqlite_sequence": 1}
     assert captured.proof["tables"]["search_content"]["rows"] == 2
-    assert [path.name for path in made.scratch.iterdir() if path.name.startswith("desk.sqlite") and path.suffix != ".report"] == []
+    assert [
+        path.name
+        for path in made.scratch.iterdir()
+        if path.name.startswith("desk.sqlite") and path.suffix != ".report"
+    ] == []
     place = restored(repository, captured, tmp_path / "back")
     assert source.restored_files(entry(captured), place) == []
     with closing(sqlite3.connect(place / "desk.sqlite")) as copy, closing(sqlite3.connect(file)) as original:
-        for query in ("SELECT id, typeof(name), hex(name), hex(paid), typeof(anything), hex(anything) FROM citizens",
-                      "SELECT words FROM search WHERE words MATCH 'water'", "SELECT type, name, sql FROM sqlite_schema"):
+        for query in (
+            "SELECT id, typeof(name), hex(name), hex(paid), typeof(anything), hex(anything) FROM citizens",
+            "SELECT words FROM search WHERE words MATCH 'water'",
+            "SELECT type, name, sql FROM sqlite_schema",
+        ):
             assert copy.execute(query).fetchall() == original.execute(query).fetchall() != []
 
 
@@ -108,16 +122,25 @@ def written_to(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_promise_1_the_proof_equals_the_restored_copy_under_writes(
-    repository: Restic, context: MakeContext, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch,
+    repository: Restic,
+    context: MakeContext,
+    tmp_path: Path,
+    mode: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sqlite, "_STEP", 50)
     path = tmp_path / "busy.db"
-    execute(path, f"PRAGMA journal_mode = {mode}; CREATE TABLE one (number, text); CREATE TABLE two (number);")
-    execute(path, """
+    execute(
+        path, f"PRAGMA journal_mode = {mode}; CREATE TABLE one (number, text); CREATE TABLE two (number);"
+    )
+    execute(
+        path,
+        """
     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 10000)
     INSERT INTO one SELECT -i, hex(randomblob(200)) FROM n;
     INSERT INTO two SELECT number FROM one;
-    """)
+    """,
+    )
     source = source_of(path)
     with written_to(path):
         captured = source.capture(context())
@@ -128,26 +151,41 @@ def test_promise_1_the_proof_equals_the_restored_copy_under_writes(
     assert sqlite_proof.take(place / "desk.sqlite", "full")["tables"] == tables
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    ("UPDATE citizens SET anything = 1.0 WHERE anything = '1'", ["table citizens, checksum"]),
-    ("UPDATE citizens SET anything = '1' WHERE anything = x'31'", ["table citizens, checksum"]),
-    ("UPDATE citizens SET name = '' WHERE name IS NULL", ["table citizens, checksum"]),
-    ("UPDATE citizens SET name = CASE id WHEN 1 THEN 'x' ELSE 'आशा वर्मा' END WHERE id IN (1, 2)", ["table citizens, checksum"]),
-    ("DELETE FROM citizens WHERE id = 4", ["table citizens, rows"]),
-    ("INSERT INTO \"odd \"\"name' %s\" VALUES ('a', 1)", ["table odd \"name' %s, rows"]),
-    ("DROP TABLE keyed", ["table keyed", "table keyed", "trigger t"]),
-    ("DROP VIEW seen", ["view seen"]),
-    ("DROP INDEX by_name; CREATE INDEX by_name ON citizens (paid)", ["index by_name, definition"]),
-    ("DELETE FROM search WHERE words MATCH 'water'", ["table search_content, rows"]),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("UPDATE citizens SET anything = 1.0 WHERE anything = '1'", ["table citizens, checksum"]),
+        ("UPDATE citizens SET anything = '1' WHERE anything = x'31'", ["table citizens, checksum"]),
+        ("UPDATE citizens SET name = '' WHERE name IS NULL", ["table citizens, checksum"]),
+        (
+            "UPDATE citizens SET name = CASE id WHEN 1 THEN 'x' ELSE 'आशा वर्मा' END WHERE id IN (1, 2)",
+            ["table citizens, checksum"],
+        ),
+        ("DELETE FROM citizens WHERE id = 4", ["table citizens, rows"]),
+        ('INSERT INTO "odd ""name\' %s" VALUES (\'a\', 1)', ["table odd \"name' %s, rows"]),
+        ("DROP TABLE keyed", ["table keyed", "table keyed", "trigger t"]),
+        ("DROP VIEW seen", ["view seen"]),
+        ("DROP INDEX by_name; CREATE INDEX by_name ON citizens (paid)", ["index by_name, definition"]),
+        ("DELETE FROM search WHERE words MATCH 'water'", ["table search_content, rows"]),
+    ],
+)
 def test_every_change_to_a_restored_copy_is_named(
-    file: Path, tmp_path: Path, change: str, expected: list[str],
+    file: Path,
+    tmp_path: Path,
+    change: str,
+    expected: list[str],
 ) -> None:
     import hashlib
 
     proof = sqlite_proof.take(file, "full")
-    kept = {"proof": {**proof, "sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size},
-            "paths": ["/desk.sqlite"]}
+    kept = {
+        "proof": {
+            **proof,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "bytes": file.stat().st_size,
+        },
+        "paths": ["/desk.sqlite"],
+    }
     place = tmp_path / "back"
     place.mkdir()
     (place / "desk.sqlite").write_bytes(file.read_bytes())
@@ -156,15 +194,25 @@ def test_every_change_to_a_restored_copy_is_named(
     execute(place / "desk.sqlite", change)
     found = [difference.where for difference in source.restored_files(kept, place)]
     assert found[0] == "desk.sqlite, SHA-256"
-    named = [where for where in found[1:] if not where.startswith(("desk.sqlite", "table search_data", "table search_doc", "table search_idx"))]
+    named = [
+        where
+        for where in found[1:]
+        if not where.startswith(("desk.sqlite", "table search_data", "table search_doc", "table search_idx"))
+    ]
     assert sorted(named) == sorted(expected)
 
 
 def test_the_checksum_does_not_depend_on_order(tmp_path: Path) -> None:
     for name, order in (("a", "ASC"), ("b", "DESC")):
-        execute(tmp_path / name, f"""CREATE TABLE t (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 99)
-        INSERT INTO t SELECT i FROM n ORDER BY i {order}""")
-    assert sqlite_proof.take(tmp_path / "a", "full")["tables"] == sqlite_proof.take(tmp_path / "b", "full")["tables"]
+        execute(
+            tmp_path / name,
+            f"""CREATE TABLE t (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 99)
+        INSERT INTO t SELECT i FROM n ORDER BY i {order}""",
+        )
+    assert (
+        sqlite_proof.take(tmp_path / "a", "full")["tables"]
+        == sqlite_proof.take(tmp_path / "b", "full")["tables"]
+    )
 
 
 def test_rows_that_only_look_alike_differ() -> None:
@@ -173,11 +221,13 @@ def test_rows_that_only_look_alike_differ() -> None:
     assert sqlite_proof.row_hash((1, None)) != sqlite_proof.row_hash((None, 1))
 
 
-def test_promise_1_a_damaged_database_is_no_backup(repository: Restic, context: MakeContext, file: Path) -> None:
+def test_promise_1_a_damaged_database_is_no_backup(
+    repository: Restic, context: MakeContext, file: Path
+) -> None:
     content = bytearray(file.read_bytes())
-    content[4096 + 100:4096 + 4000] = b"\xaa" * 3900
+    content[4096 + 100 : 4096 + 4000] = b"\xaa" * 3900
     file.write_bytes(content)
-    with pytest.raises(ProgramFailed, match="damaged|malformed"):
+    with pytest.raises(ProgramFailed, match=r"damaged|malformed"):
         source_of(file).capture(context())
     file.write_bytes(b"not a database at all " * 400)
     with pytest.raises(ProgramFailed, match="not a database"):
@@ -204,7 +254,10 @@ def test_a_source_is_never_made(context: MakeContext, tmp_path: Path) -> None:
 
 
 def test_room_for_the_copy_is_asked_for_first(
-    context: MakeContext, file: Path, repository: Restic, monkeypatch: pytest.MonkeyPatch,
+    context: MakeContext,
+    file: Path,
+    repository: Restic,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = namedtuple("place", "f_bavail f_frsize")
     monkeypatch.setattr("os.statvfs", lambda _: place(3, 4096))
@@ -213,7 +266,9 @@ def test_room_for_the_copy_is_asked_for_first(
     assert caught.value.details == {"needed": file.stat().st_size + (16 << 20), "free": 12288}
 
 
-def test_a_database_that_stays_locked(context: MakeContext, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_stays_locked(
+    context: MakeContext, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sqlite, "_PATIENCE", 0.05)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -245,8 +300,11 @@ def test_what_an_application_brought_itself_is_no_damage(tmp_path: Path) -> None
 
 
 def test_a_proof_can_be_given_up(file: Path) -> None:
-    execute(file, """CREATE TABLE many (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000)
-    INSERT INTO many SELECT i FROM n""")
+    execute(
+        file,
+        """CREATE TABLE many (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000)
+    INSERT INTO many SELECT i FROM n""",
+    )
     begun = time.monotonic()
     with pytest.raises(ProgramFailed, match="interrupted"):
         sqlite_proof.take(file, "full", lambda: time.monotonic() > begun)

@@ -1,0 +1,157 @@
+"""Where benchmarks run: a temporary directory, sizes, machines with a repository, restic with a note of each call."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.measure import PACKAGE, Cost, opsctl, run
+from tests.machine import Machine
+
+# bash knows the time and what its children used without starting anything; 2 ms a call, which count as ours.
+_NOTING = """#!/bin/bash
+for word; do case $word in -*) ;; *) break;; esac; done
+begun=$EPOCHREALTIME
+{restic} "$@"
+code=$?
+{{ echo "$begun $EPOCHREALTIME $word"; times; }} > "{notes}/$begun.$$"
+exit $code
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One restic call that opened the repository: its command, when it ran (seconds), and its processor time."""
+
+    command: str
+    begun: float
+    ended: float
+    cpu: float
+
+
+@dataclass
+class Bench:
+    """What a benchmark gets. ``quick``: sizes that only show that it runs."""
+
+    root: Path
+    quick: bool
+    say: Callable[[str], None] = print
+
+    def size(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def rounds(self, full: int) -> int:
+        return 1 if self.quick else full
+
+    def place(self, name: str) -> Path:
+        """A new directory of a benchmark's own. Servers of other accounts can pass through it."""
+        place = self.root / name
+        place.mkdir(mode=0o711)
+        return place
+
+    def machine(self, root: Path) -> Machine:
+        """A machine with a key and a pinned, empty repository. All have the same one: the cost of restic's key
+        derivation is chosen when a repository is made, and differs by a third from one to the next.
+        """
+        shutil.copytree(self.pristine, root, symlinks=True)
+        machine = Machine(root)
+        machine.environ.pop("OPSCTL_CLOCK")
+        machine.configure()
+        return machine
+
+    def again(self, machine: Machine) -> None:
+        """Bring a machine's repository and state back to the empty ones."""
+        for name in ("store", "state"):
+            shutil.rmtree(machine.root / name)
+            shutil.copytree(self.pristine / name, machine.root / name)
+
+    @functools.cached_property
+    def pristine(self) -> Path:
+        """A machine that has just pinned its new repository; made when it is first needed."""
+        made = Machine(self.root / "pristine")
+        made.make_key()
+        made.configure()
+        made.environ.pop("OPSCTL_CLOCK")
+        run(opsctl("--config", str(made.etc), "backup", "init"), env=environment(made), out=made.root / "said")
+        return made.root
+
+
+class Notes:
+    """restic with a note of each call, on the PATH of whoever gets ``path``."""
+
+    def __init__(self, folder: Path) -> None:
+        restic = shutil.which("restic")
+        self.folder = folder / "calls"
+        self.folder.mkdir(parents=True)
+        programs = folder / "programs"
+        programs.mkdir()
+        script = programs / "restic"
+        script.write_text(_NOTING.format(restic=restic, notes=self.folder))
+        script.chmod(0o755)
+        self.path = f"{programs}:{os.environ['PATH']}"
+
+    def take(self) -> list[Call]:
+        """The calls since the last look, in order."""
+        found = []
+        for note in sorted(self.folder.iterdir()):
+            first, *used = note.read_text().splitlines()
+            begun, ended, command = first.split()
+            if command != "version":
+                found.append(Call(command, float(begun), float(ended), sum(map(_duration, " ".join(used).split()))))
+            note.unlink()
+        return found
+
+
+def own_wall(cost: Cost, calls: list[Call]) -> float:
+    """The wall time during which no restic call was under way."""
+    busy, until = 0.0, 0.0
+    for call in sorted(calls, key=lambda each: each.begun):
+        busy += max(0.0, call.ended - max(call.begun, until))
+        until = max(until, call.ended)
+    return cost.wall - busy
+
+
+def own_cpu(cost: Cost, calls: list[Call]) -> float:
+    """The processor time of everything but restic."""
+    return max(0.0, cost.cpu - sum(call.cpu for call in calls))
+
+
+def _duration(text: str) -> float:
+    """bash's ``0m1.234s`` in seconds."""
+    minutes, _, rest = text.rstrip("s").partition("m")
+    return int(minutes) * 60 + float(rest)
+
+
+def environment(machine: Machine, **more: str) -> dict[str, str]:
+    """The environment of a measured opsctl, and of what is measured beside it."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ", "TMPDIR") if name in os.environ}
+    return {**kept, **machine.environ, "PYTHONPATH": str(PACKAGE), **more}
+
+
+def raw_restic(machine: Machine, store: Path, **more: str) -> dict[str, str]:
+    """The environment of restic by itself on ``store``, a copy of the machine's repository, with a cache as it comes."""
+    return environment(machine, RESTIC_REPOSITORY=str(store), RESTIC_CACHE_DIR=str(machine.root / "raw-cache"),
+                       RESTIC_PASSWORD_FILE=str(machine.etc / "keys" / "repository-password"), **more)
+
+
+def small_files(folder: Path, count: int, size: int = 2048) -> None:
+    """``count`` files of ``size`` bytes that no store can compress or keep once, a hundred to a folder."""
+    draw = random.Random(412)
+    for number in range(count):
+        place = folder / f"{number // 100:05d}"
+        if number % 100 == 0:
+            place.mkdir(parents=True)
+        (place / f"{number:07d}").write_bytes(draw.randbytes(size))
+
+
+def large_file(path: Path, size: int) -> None:
+    """``size`` bytes that cannot be compressed, in one file."""
+    draw = random.Random(412)
+    with path.open("wb") as file:
+        while size > 0:
+            size -= file.write(draw.randbytes(min(size, 1 << 24)))

@@ -1,0 +1,65 @@
+"""How often a set calls restic beside the backups of its sources, and how long opsctl works outside of these calls."""
+
+from __future__ import annotations
+
+import sqlite3
+import statistics
+from collections import Counter
+
+from tests.bench.bench import Bench, Notes, environment, own_cpu, own_wall
+from tests.bench.measure import opsctl, run
+from tests.bench.table import Row, limit, seconds
+from tests.machine import Machine
+
+FOLDERS = 8
+
+
+def rows(bench: Bench) -> list[Row]:
+    place = bench.place("calls")
+    found: list[Row] = []
+    for name, folders in (("a set of one folder", 1), (f"a set of {FOLDERS} folders and a database", FOLDERS)):
+        machine = bench.machine(place / f"m{folders}")
+        sources = _fill(machine, folders)
+        found += _measure(bench, machine, name, sources)
+    return found
+
+
+def _fill(machine: Machine, folders: int) -> int:
+    """Sources for a set; how many there are."""
+    names = [f"folder-{number}" for number in range(folders)]
+    lines = []
+    for name in names:
+        (machine.data / name).mkdir()
+        (machine.data / name / "file").write_text(name)
+        lines.append(f"  {name}: {{kind: paths, paths: [{machine.data / name}]}}")
+    if folders > 1:
+        with sqlite3.connect(machine.data / "tax.sqlite") as connection:
+            connection.execute("create table bills (id integer primary key, rupees integer)")
+            connection.executemany("insert into bills (rupees) values (?)", [(number,) for number in range(1000)])
+        connection.close()
+        names.append("tax")
+        lines.append(f"  tax: {{kind: sqlite, path: {machine.data}/tax.sqlite}}")
+    machine.configure(sources="\n".join(lines), backup_sources=f"[{', '.join(names)}]")
+    return len(names)
+
+
+def _measure(bench: Bench, machine: Machine, name: str, sources: int) -> list[Row]:
+    notes = Notes(machine.root)
+    env = environment(machine, PATH=notes.path)
+    beside, commands, walls, cpus = [], Counter[str](), [], []
+    for _ in range(bench.rounds(5) + 1):
+        took = run(opsctl("--config", str(machine.etc), "backup", "run", "portal"), env=env, out=machine.root / "said")
+        calls = notes.take()
+        commands = Counter(call.command for call in calls)
+        beside.append(len(calls) - sources)
+        walls.append(own_wall(took, calls))
+        cpus.append(own_cpu(took, calls))
+    # The first set opens a repository that the catalogue does not know yet; those after it are the everyday ones.
+    own = statistics.median(walls[1:])
+    listed = ", ".join(f"{number} {command}" for command, number in commands.most_common())
+    return [
+        limit(f"{name}: restic calls beside its {sources}", max(beside[1:]), f"{max(beside[1:])} ({beside[0]} for the first)",
+              at_most=3, aim="≤ 3", theirs=listed),
+        limit(f"{name}: our own time", own, seconds(own), at_most=0.3, aim="< 300 ms",
+              theirs=f"processor {seconds(statistics.median(cpus[1:]))}"),
+    ]
