@@ -203,6 +203,7 @@ class World:
 
     def __init__(
         self, site: Site, plan: BoundPlan, *, on_progress: Callable[[Progress], None] | None = None,
+        directory: Path | None = None,
     ) -> None:
         self.site = site
         self.plan = plan
@@ -215,11 +216,8 @@ class World:
         self.warnings: list[str] = []
         self._on_progress = on_progress
         self._guard = threading.Lock()
-
-    @property
-    def directory(self) -> Path:
-        """``runs/ID``, where this run's plan lies and what it keeps for a resume."""
-        return self.site.state / "runs" / self.run
+        #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
+        self.directory = directory or site.state / "runs" / self.run
 
     def repository(self, name: str) -> History:
         return self.site.history(name)

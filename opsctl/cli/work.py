@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -143,8 +145,8 @@ def go(
     from opsctl.engine.runs import Runs
     from opsctl.wiring import World
 
-    with working(session) as stopped, display(session) as tell:
-        world = World(site, plan, on_progress=tell)
+    with working(session) as stopped, display(session) as tell, _place(session) as place:
+        world = World(site, plan, on_progress=tell, directory=place)
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)
@@ -173,6 +175,16 @@ def go(
 
     return Report(result=found, text=write, exit_code=tally.exit_code, run=None if session.dry_run else plan.run,
                   errors=errors, warnings=[*site.notes, *world.warnings])
+
+
+@contextlib.contextmanager
+def _place(session: Session) -> Iterator[Path | None]:
+    """Where a dry run keeps what it has to keep: somewhere that is gone afterwards."""
+    if not session.dry_run:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="opsctl-dry-run-") as made:
+        yield Path(made)
 
 
 class _Teller:

@@ -24,6 +24,8 @@ def in_words(error: ValidationError, model: type[Part], data: Any) -> Iterator[t
         place, value = _place(loc, data)
         kind = found["type"]
         context = found.get("ctx") or {}
+        if kind == "too_short" and value:
+            continue  # pydantic counts only the entries without a mistake, and those are told of themselves
         if kind == "extra_forbidden":
             yield place, _unknown_key(str(loc[-1]), _model_at(model, loc[:-1])), False
         elif kind == "union_tag_invalid":

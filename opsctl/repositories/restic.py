@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
+from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot
 from opsctl.repositories import restic_damage, restic_failures, restic_locks, restic_output, restic_snapshots
@@ -143,7 +143,7 @@ class Restic(Repository):
 
     def read(self, snapshot_id: str, path: str) -> bytes:
         return self.call(f"read {path} of snapshot {snapshot_id[:8]}",
-                          ["dump", "--no-lock", snapshot_id, "--", path]).stdout
+                          ["dump", "--no-lock", snapshot_id, "--", path], timeout=NO_LIMIT).stdout
 
     def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]:
         self.make_sure()
@@ -345,12 +345,12 @@ class Restic(Repository):
         if hidden and self.store is not None:
             with view(self.store, hidden) as url:
                 words = [*words, *(() if "--no-lock" in words else ("--no-lock",))]
-                return self.program.run(words, env={"RESTIC_REPOSITORY": url}, timeout=timeout, on_line=on_line)
+                return self._run(doing, words, {"RESTIC_REPOSITORY": url}, timeout, on_line)
         if "--no-lock" not in words and self.store is not None and self.store.list("locks"):
             self._refuse_planted_locks()
         begun = time.monotonic()
         while True:
-            result = self.program.run(words, env=env, timeout=timeout, on_line=on_line)
+            result = self._run(doing, words, env, timeout, on_line)
             if result.code == 1 and self._avoid_bad_keys(result):
                 continue
             if result.code != 11:
@@ -359,6 +359,16 @@ class Restic(Repository):
         if result.code in (10, 12) or (accept is not None and result.code not in accept):
             raise self.failure(doing, result)
         return result
+
+    def _run(
+        self, doing: str, words: Sequence[Word], env: Mapping[str, str] | None, timeout: float | None,
+        on_line: Callable[[bytes], None] | None,
+    ) -> Result:
+        try:
+            return self.program.run(words, env=env, timeout=timeout, on_line=on_line)
+        except Unreachable as error:
+            raise Unreachable(f"restic could not {doing}: {self.place} did not answer in time",
+                              hint="is the store running, and the network up?") from error
 
     def failure(self, doing: str, result: Result) -> OpsError:
         """The error to raise for a call that ended badly; damage is looked up by name."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from opsctl.errors import DamagedData, Unreachable
 from opsctl.model.snapshots import Finding, Progress, Snapshot
-from opsctl.repositories import restic_failures, restic_output
+from opsctl.repositories import restic_failures
 from opsctl.repositories.interface import OnProgress
 from opsctl.repositories.restic_failures import Caller, Place
 from opsctl.repositories.restic_reach import Reach, Reached

@@ -170,7 +170,7 @@ def unreadable(errors: Said, paths: Sequence[str]) -> tuple[tuple[str, str], ...
         if match := _MISSING.match(line):
             found.setdefault(match["path"], "does not exist")
     absolute = {path for path in found if path.startswith("/")}
-    kept = {}
+    kept: dict[str, str] = {}
     for path, message in found.items():
         if not path.startswith("/"):
             if any(other.endswith(f"/{path}") for other in absolute):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -191,10 +194,51 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", **more}
 
 
-def wait_for(path: Path, running: subprocess.Popen[Any]) -> None:
-    """Wait until a file is there; fails where the process ends before."""
+LONGEST = 60
+"""Seconds after which a call that did not end has failed its test."""
+
+
+def heed_sigint() -> None:
+    """What a child of the tests does before it becomes the program."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def program(*words: str, ignore: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """opsctl with the sample commands as a process of its own, which is gone afterwards.
+
+    SIGINT does what it does at a terminal, also where the tests run in the background of a shell, which has
+    it ignored; ``ignore`` names signals that are ignored from the start.
+    """
+
+    def prepare() -> None:
+        heed_sigint()
+        for number in ignore:
+            signal.signal(number, signal.SIG_IGN)
+
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.samples", *words],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+    with running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def wait_for(path: Path, running: subprocess.Popen[str]) -> None:
+    """Wait until a file is there; fails where the process ends before, or takes too long."""
+    begun = time.monotonic()
     while not path.exists():
         assert running.poll() is None, running.communicate()
+        assert time.monotonic() - begun < LONGEST
         time.sleep(0.01)
 
 

@@ -56,7 +56,14 @@ class TestOptionsThatWorkEverywhere:
     )
     def test_a_value_that_looks_like_one(self, document: Any, words: tuple[str, ...], expected: Any) -> None:
         found = document("--json", "sample", "given", *words)["result"]
-        plain = {"word": None, "pair": None, "many": [], "force": False, "yes": False, "quiet": False}
+        plain: dict[str, Any] = {
+            "word": None,
+            "pair": None,
+            "many": [],
+            "force": False,
+            "yes": False,
+            "quiet": False,
+        }
         assert {name: found[name] for name in plain} == {**plain, **expected}
 
     def test_json_as_a_value_is_no_wish_for_json(self, call: Any) -> None:

@@ -17,18 +17,6 @@ from opsctl.cli.session import Session
 from tests.cli import samples
 
 
-def program(*words: str, **more: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.samples", *words],
-        cwd=samples.ROOT,
-        env=samples.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **more,
-    )
-
-
 class TestHelp:
     def test_the_first_screen_of_the_root_has_every_command(self, call: Any, monkeypatch: Any) -> None:
         monkeypatch.setattr(lazy.Root, "entries", lazy.COMMANDS)
@@ -291,19 +279,21 @@ class TestOutput:
         ],
     )
     def test_a_reader_that_goes_away_is_no_error(self, words: tuple[str, ...]) -> None:
-        with program(*words) as running:
+        with samples.program(*words) as running:
             assert running.stdout is not None and running.stderr is not None
             running.stdout.read(1)
             running.stdout.close()
             errors_seen = running.stderr.read()
+            running.wait(timeout=samples.LONGEST)
         assert errors_seen in ("", "opsctl: warning: the clock went back\n")
         assert running.returncode == 0
 
     def test_a_reader_that_was_never_there(self) -> None:
-        with program("sample", "raise", "Busy", "--json") as running:
+        with samples.program("sample", "raise", "Busy", "--json") as running:
             assert running.stdout is not None and running.stderr is not None
             running.stdout.close()
             assert running.stderr.read() == ""
+            running.wait(timeout=samples.LONGEST)
         assert running.returncode == 11
 
     def test_a_full_disk_behind_the_output(self) -> None:
@@ -362,10 +352,12 @@ class TestQuestions:
 
 
 def test_sigterm_outside_of_work_is_143_and_one_document(tmp_path: Any) -> None:
-    with program("sample", "work", "--how", "unprepared", "--folder", str(tmp_path), "--json") as running:
+    with samples.program(
+        "sample", "work", "--how", "unprepared", "--folder", str(tmp_path), "--json"
+    ) as running:
         samples.wait_for(tmp_path / "begun", running)
         running.send_signal(signal.SIGTERM)
-        out, err = running.communicate()
+        out, err = running.communicate(timeout=samples.LONGEST)
     assert (running.returncode, err) == (143, "")
     found = json.loads(out)
     assert (found["exit_code"], found["errors"][0]["code"], found["run"]) == (143, 143, "RUN-1")

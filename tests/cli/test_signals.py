@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -20,33 +21,14 @@ CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 LINE = "opsctl: interrupted; `opsctl resume RUN-1` goes on\n"
 
 
-def program(folder: Path, how: str, *words: str, **more: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.cli.samples",
-            "sample",
-            "work",
-            "--how",
-            how,
-            "--folder",
-            str(folder),
-            *words,
-        ],
-        cwd=samples.ROOT,
-        env=samples.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **more,
-    )
+def work(folder: Path, how: str, *words: str, ignore: tuple[int, ...] = ()) -> Any:
+    return samples.program("sample", "work", "--how", how, "--folder", str(folder), *words, ignore=ignore)
 
 
 def interrupt(running: subprocess.Popen[str], folder: Path, number: int) -> tuple[str, str]:
     samples.wait_for(folder / "begun", running)
     running.send_signal(number)
-    return running.communicate()
+    return running.communicate(timeout=samples.LONGEST)
 
 
 def alive(group: int) -> list[str]:
@@ -63,7 +45,7 @@ def alive(group: int) -> list[str]:
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_a_running_command_is_ended(tmp_path: Path, number: int, code: int) -> None:
-    with program(tmp_path, "child") as running:
+    with work(tmp_path, "child") as running:
         out, err = interrupt(running, tmp_path, number)
     assert (running.returncode, out) == (code, "")
     assert err.endswith(LINE) and err.count("\n") == 1
@@ -71,7 +53,7 @@ def test_a_running_command_is_ended(tmp_path: Path, number: int, code: int) -> N
 
 
 def test_as_a_document(tmp_path: Path) -> None:
-    with program(tmp_path, "child", "--json") as running:
+    with work(tmp_path, "child", "--json") as running:
         out, err = interrupt(running, tmp_path, signal.SIGTERM)
     assert (running.returncode, err) == (143, "")
     found = json.loads(out)
@@ -80,7 +62,7 @@ def test_as_a_document(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_work_that_polls(tmp_path: Path, number: int, code: int) -> None:
-    with program(tmp_path, "polls") as running:
+    with work(tmp_path, "polls") as running:
         assert interrupt(running, tmp_path, number) == ("", LINE)
     assert running.returncode == code
 
@@ -89,7 +71,7 @@ def test_work_that_polls(tmp_path: Path, number: int, code: int) -> None:
     ("number", "code", "words"), [(signal.SIGINT, 130, ()), (signal.SIGTERM, 143, ("--json",))]
 )
 def test_work_that_hangs_is_ended_with_last_words(tmp_path: Path, number: int, code: int, words: Any) -> None:
-    with program(tmp_path, "hangs", *words) as running:
+    with work(tmp_path, "hangs", *words) as running:
         out, err = interrupt(running, tmp_path, number)
     assert running.returncode == code
     if words:
@@ -99,30 +81,28 @@ def test_work_that_hangs_is_ended_with_last_words(tmp_path: Path, number: int, c
 
 
 def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
-    with program(tmp_path, "thread") as running:
+    with work(tmp_path, "thread") as running:
         assert interrupt(running, tmp_path, signal.SIGTERM) == ("", LINE)
     assert running.returncode == 143
 
 
 def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
-    with program(tmp_path, "hangs") as running:
+    with work(tmp_path, "hangs") as running:
         samples.wait_for(tmp_path / "begun", running)
         running.send_signal(signal.SIGINT)
         running.send_signal(signal.SIGTERM)
-        out, err = running.communicate()
+        out, err = running.communicate(timeout=samples.LONGEST)
     # Of two signals that are delivered together, the kernel runs the handler of the later one first.
     assert running.returncode in (130, 143)
     assert (out, err) == ("", "")
 
 
 def test_a_signal_that_was_ignored_stays_so(tmp_path: Path) -> None:
-    with program(
-        tmp_path, "polls", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ) as running:
+    with work(tmp_path, "polls", ignore=(signal.SIGINT,)) as running:
         samples.wait_for(tmp_path / "begun", running)
         running.send_signal(signal.SIGINT)
         running.send_signal(signal.SIGTERM)
-        assert running.communicate() == ("", LINE)
+        assert running.communicate(timeout=samples.LONGEST) == ("", LINE)
 
 
 class Person:
@@ -138,6 +118,7 @@ class Person:
             stderr=inner,
             env=samples.environment(TERM="xterm", COLUMNS="80", LINES="24"),
             start_new_session=True,
+            preexec_fn=samples.heed_sigint,
         )
         os.close(inner)
         self.seen = ""
@@ -161,11 +142,13 @@ class Person:
         return self.seen
 
     def _read(self) -> bool:
+        ready, _, _ = select.select([self.terminal], [], [], samples.LONGEST)
+        assert ready, f"nothing more came after {self.seen!r}"
         try:
             block = os.read(self.terminal, 4096)
         except OSError:  # how Linux says that nobody has the other side any more
             return False
-        self.seen += block.decode()
+        self.seen += block.decode("utf-8", "replace")
         return bool(block)
 
     def type(self, text: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import ssl
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -27,13 +28,12 @@ USER, LOGIN = "portal", "login of portal"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
-    base = Path("/tmp") if not tmp_path_factory else tmp_path_factory.mktemp("rest")
-    for path in (base, *base.parents):    # the server runs under another account and must reach its files
-        if str(path).startswith("/tmp/") and path.stat().st_uid == base.stat().st_uid:
-            path.chmod(path.stat().st_mode | 0o711)
-    with RestServer(base / "store", append_only=True, user=USER, password=LOGIN, tls=True) as server:
-        yield server
+def server() -> Iterator[RestServer]:
+    # Not below pytest's directory: the server runs under another account, and pytest closes that to others.
+    with tempfile.TemporaryDirectory(prefix="opsctl-rest-") as directory:
+        Path(directory).chmod(0o711)
+        with RestServer(Path(directory) / "store", append_only=True, user=USER, password=LOGIN, tls=True) as server:
+            yield server
 
 
 @pytest.fixture(scope="module")

@@ -679,3 +679,32 @@ def test_versions() -> None:
     postgresql_load.check_version(170001, 150018)
     with pytest.raises(ProgramFailed):
         postgresql_load.check_version(150018, 160001)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'EUC_JP' LC_COLLATE 'C' LC_CTYPE 'C'",
+        "ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'hi-IN'",
+    ],
+)
+def test_other_encodings_and_locales_come_back(
+    repository: Restic, context: MakeContext, postgres: Postgres, bare: Postgres, tmp_path: Path, options: str
+) -> None:
+    postgres.psql(f"CREATE DATABASE encoded TEMPLATE template0 {options}")
+    try:
+        content = "'\\xe9\\xff'" if "SQL_ASCII" in options else "'plain'"
+        name = "t\u00e9" if "LATIN1" in options else "t"
+        postgres.psql(f"CREATE TABLE public.\"{name}\" (a text); INSERT INTO public.\"{name}\" VALUES (E{content})", "encoded")
+        source = source_of(postgres, "encoded")
+        kept = entry(captured := source.capture(context()))
+        place = restored(repository, captured, tmp_path / "back")
+        source.load(place / "db.sql", kept, "e_opsctl_1", server=where(bare))
+        assert source.prove(kept, "e_opsctl_1", server=where(bare)) == []
+        shown = "SELECT pg_encoding_to_char(encoding), datcollate, datlocprovider, daticulocale FROM pg_database WHERE datname = '{}'"
+        assert bare.psql(shown.format("e_opsctl_1")) == postgres.psql(shown.format("encoded"))
+        source.drop("e_opsctl_1", server=where(bare))
+    finally:
+        postgres.psql("DROP DATABASE encoded WITH (FORCE)")

@@ -1,0 +1,104 @@
+"""A site's own playbook, from the command line: events once, people who sign, and a run that goes on."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.machine import Machine
+
+PLAYBOOK = """
+name: move
+title: {en: Back up and move, hi: बैकअप लें और बदलें}
+inputs:
+  backup: {type: backup, help: the backup to take first}
+steps:
+  - {id: set,  uses: backup,  with: {backup: "${backup}"}}
+  - {id: note, uses: command, with: {argv: [sh, -c, "echo once >> DIARY"]}, after: []}
+  - {id: stop, uses: person,  with: {say: stop the application, role: operator}, after: [set]}
+  - {id: move, uses: command, with: {argv: [sh, -c, "echo moved >> DIARY"]}, after: [stop]}
+"""
+
+
+@pytest.fixture
+def site(machine: Machine) -> Machine:
+    """A machine with the playbook above and two people."""
+    (machine.data / "a").write_text("a")
+    for name in ("asha", "imran"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(machine.root / name)],
+                       check=True, stdin=subprocess.DEVNULL)
+    people = "people:\n" + "".join(
+        f"  {name}: {{name: {name}, roles: [{role}], ssh_key: {(machine.root / f'{name}.pub').read_text().strip()}}}\n"
+        for name, role in (("asha", "operator"), ("imran", "auditor")))
+    machine.configure(more=people)
+    (machine.etc / "playbooks").mkdir()
+    (machine.etc / "playbooks" / "move.yaml").write_text(PLAYBOOK.replace("DIARY", str(machine.root / "diary")))
+    return machine
+
+
+def diary(machine: Machine) -> list[str]:
+    path = machine.root / "diary"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_a_plan_says_what_would_be_done_and_does_nothing(site: Machine) -> None:
+    said = site("plan", "move", "--set", "backup=portal", expect=0)
+    assert "would back up files (paths) into main" in said.out
+    assert diary(site) == [] and site.snapshots() == []
+    assert not (site.state / "runs").exists() or len(list((site.state / "runs").iterdir())) == 1
+
+
+def test_a_run_waits_for_a_signature_and_goes_on(site: Machine, tmp_path: Path) -> None:
+    waiting = site.json("run", "move", "--set", "backup=portal", expect=4)
+    run = waiting.document["run"]
+    assert diary(site) == ["once"] and len(site.snapshots()) == 2
+    assert site.json("runs").result["runs"][0]["state"] == "waiting"
+
+    assert site("done", run, "stop", "--by", "nobody", expect=2).err
+    assert site("done", run, "nothing", "--by", "asha", expect=2).err
+    wrong_key = site.json("done", run, "stop", "--by", "asha", "--key", str(site.root / "imran"), expect=12)
+    assert "not the one of asha" in wrong_key.errors[0]["message"]
+    site("done", run, "stop", "--by", "imran", "--key", str(site.root / "imran"), expect=0)
+    still = site.json("resume", run, expect=4)
+    assert "has not the role operator" in still.errors[0]["message"]
+
+    site("done", run, "stop", "--by", "asha", "--note", "stopped", "--key", str(site.root / "asha"), expect=0)
+    site("resume", run, expect=0)
+    assert diary(site) == ["once", "moved"], "an event happens once, however often a run is resumed"
+    assert len(site.snapshots()) == 2, "a set that was taken is not taken again"
+    site("resume", run, expect=0)
+    assert diary(site) == ["once", "moved"]
+    assert site.json("show", run).result["state"] == "ended"
+    site("journal", "verify", expect=0)
+
+
+def test_a_changed_plan_voids_what_was_signed(site: Machine) -> None:
+    run = site.json("run", "move", "--set", "backup=portal", expect=4).document["run"]
+    site("done", run, "stop", "--by", "asha", "--key", str(site.root / "asha"), expect=0)
+    plan = site.state / "runs" / run / "plan.json"
+    plan.write_text(plan.read_text().replace("echo moved", "echo stolen"))
+    still = site.json("resume", run, expect=4)
+    assert "signed for another plan" in still.errors[0]["message"]
+    assert diary(site) == ["once"]
+
+
+def test_twenty_mistakes_in_a_playbook_are_said_with_their_lines(site: Machine) -> None:
+    path = site.etc / "playbooks" / "bad.yaml"
+    path.write_text("name: bad\ntitle: bad\nsteps:\n" + "".join(
+        f"  - {{id: s{number}, uses: backup, wiht: {{}}}}\n" for number in range(20)))
+    found = site.json("playbooks", "check", "bad", expect=10)
+    problems = found.errors[0]["details"]["problems"]
+    assert len(problems) == 20 and all("bad.yaml:" in problem for problem in problems)
+    site("run", "bad", expect=10)
+    assert not any("bad" in one["playbook"] for one in site.json("runs").result["runs"])
+
+
+def test_an_event_that_fails_says_why_and_is_done_again_on_resume(site: Machine) -> None:
+    flag = site.root / "flag"
+    (site.etc / "playbooks" / "try.yaml").write_text(
+        f"name: try\ntitle: try\nsteps:\n  - {{id: t, uses: command, with: {{argv: [test, -e, {flag}]}}}}\n")
+    failed = site.json("run", "try", expect=20)
+    flag.touch()
+    site("resume", failed.document["run"], expect=0)
