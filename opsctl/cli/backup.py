@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make repositories, take sets, look at them.", no_args_is_help=True)
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="names of backups; all if none is given")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of backups; all if none is given")]
 
 
 @app.command("init")
 def init(
     context: typer.Context,
     repositories: Annotated[list[str] | None, typer.Argument(
-        metavar="[REPOSITORY]...", help="names of repositories; all if none is given")] = None,
+        metavar="REPOSITORY", help="names of repositories; all if none is given")] = None,
     trust: places.Trust = None,
 ) -> Report:
     """Make the repositories that do not exist yet, and pin their ids.

@@ -69,7 +69,7 @@ def show(context: typer.Context, name: Annotated[str, typer.Argument(metavar="PL
 @app.command("check")
 def check(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[PLAYBOOK]...", help="names or files; all if none is given")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="PLAYBOOK", help="names or files; all if none is given")] = None,
 ) -> Report:
     """Read playbooks strictly and say every mistake in each, with file and line (exit 10)."""
     from opsctl.engine.playbooks import check as checked

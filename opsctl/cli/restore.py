@@ -28,7 +28,7 @@ Into = Annotated[str, typer.Option("--into", metavar="DIR", help="where it lands
 def files(
     context: typer.Context,
     backup: Annotated[str, typer.Argument(help="name of the backup")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="absolute paths, as they were when they were backed up")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up")],
     into: Into,
     set_id: places.SetId = None,
     replace: Annotated[bool, typer.Option("--replace", help="keep what is in the way as NAME.before-RUN")] = False,

@@ -115,7 +115,7 @@ def demo(
 
 def explain(
     context: typer.Context,
-    word: Annotated[str | None, typer.Argument(metavar="[WORD]", help="an action, or exit-codes")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="WORD", help="an action, or exit-codes")] = None,
 ) -> Report:
     """The page of an action that playbooks can use, or the exit codes."""
     if word in ("exit-codes", "exit_codes"):

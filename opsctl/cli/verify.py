@@ -28,7 +28,7 @@ class Level(StrEnum):
 def verify(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(
-        metavar="[NAME]...", help="backups or repositories; every repository if none is given")] = None,
+        metavar="NAME", help="backups or repositories; every repository if none is given")] = None,
     level: Annotated[Level, typer.Option("--level", help="quick: structure, ledger, chain, signatures; data: reads packs back")] = Level.quick,
     share: Annotated[str, typer.Option(
         "--share", metavar="n/M", help="which share of the packs to read: next (what is due), all, or n/M")] = "next",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opsctl.model.records import MANIFEST, Record
@@ -114,11 +114,11 @@ def judge(
             findings.append(_altered(snapshot, set_id))
         found = views.get((backup, set_id))
         if found is None:
-            found = SetView(set_id, backup, INCOMPLETE, snapshot.time, snapshots={source: snapshot.id},
+            found = SetView(set_id, backup, INCOMPLETE, _time_of(set_id) or snapshot.time,
+                            snapshots={source: snapshot.id},
                             reasons=("no manifest: the run did not finish, or part of it failed",))
         elif found.state == INCOMPLETE and found.manifest is None:
-            found = replace(found, time=max(found.time or snapshot.time, snapshot.time),
-                            snapshots={**found.snapshots, source: snapshot.id})
+            found = replace(found, snapshots={**found.snapshots, source: snapshot.id})
         views[(backup, set_id)] = found
 
     findings += [_stray(snapshot, now) for snapshot in strays]
@@ -186,6 +186,14 @@ def _manifest_view(
     if time > now + SKEW:
         return replace(base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
     return replace(base, state=GOOD)
+
+
+def _time_of(set_id: str) -> datetime | None:
+    """The moment that the id of a set of ours begins with (``20261124-0230-7f3a``), UTC to the minute."""
+    try:
+        return datetime.strptime(set_id[:13], "%Y%m%d-%H%M").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _altered(snapshot: Snapshot, set_id: str) -> Finding:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
-from opsctl.model.records import MANIFEST, NAMESPACES, VERIFICATION, Record, canonical, envelope, open_envelope
+from opsctl.model.records import (
+    MANIFEST,
+    NAMESPACES,
+    VERIFICATION,
+    Record,
+    canonical,
+    envelope,
+    open_envelope,
+)
 from opsctl.model.sets import GOOD, Judgement, judge
 from opsctl.model.snapshots import Finding, Snapshot
 from opsctl.repositories.interface import Identity, Repository

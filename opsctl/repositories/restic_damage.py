@@ -19,7 +19,7 @@ from opsctl.repositories.restic_verdict import Verdict, read_verdict
 from opsctl.repositories.store import Store
 
 _LOOKED_AT = ("keys", "snapshots", "index")
-_UNREADABLE = {"snapshots", "index", "locks"}     # where a bad object keeps restic from reading the good ones
+_UNREADABLE = {"snapshots", "index", "locks"}  # where a bad object keeps restic from reading the good ones
 
 
 def check(caller: Caller, share: tuple[int, int] | None, on_progress: OnProgress | None) -> list[Finding]:
@@ -36,8 +36,13 @@ def check(caller: Caller, share: tuple[int, int] | None, on_progress: OnProgress
 
 def finding_of(error: DamagedData) -> Finding:
     """The finding that a raised damage stands for."""
-    return Finding(error.details.get("kind", "structure"), error.message, object=error.details.get("object"),
-                   reaches_all=True, repair=error.hint)
+    return Finding(
+        error.details.get("kind", "structure"),
+        error.message,
+        object=error.details.get("object"),
+        reaches_all=True,
+        repair=error.hint,
+    )
 
 
 def bad_indexes(caller: Caller) -> list[Finding]:
@@ -84,8 +89,11 @@ class _Check:
     @property
     def _hidden(self) -> list[str]:
         """Objects that restic must not meet."""
-        return [finding.object for finding in self._findings
-                if finding.object and finding.object.split("/")[0] in _UNREADABLE]
+        return [
+            finding.object
+            for finding in self._findings
+            if finding.object and finding.object.split("/")[0] in _UNREADABLE
+        ]
 
     def _verdict(self) -> Verdict:
         """What restic says, without what a second look does not confirm."""
@@ -96,7 +104,7 @@ class _Check:
         if store is not None:
             first = _confirmed(first, store)
             if first.packs or first.indexes:
-                return first     # what else it says follows from these
+                return first  # what else it says follows from these
             if first.is_empty:
                 return first
         return first.also_in(self._ask())
@@ -107,7 +115,9 @@ class _Check:
             words.append(f"--read-data-subset={self._share[0]}/{self._share[1]}")
         result = self._caller.call("check", words, accept=None, timeout=0, hidden=self._hidden)
         if result.code and restic_failures.cannot_lock(result):
-            result = self._caller.call("check", [*words, "--no-lock"], accept=None, timeout=0, hidden=self._hidden)
+            result = self._caller.call(
+                "check", [*words, "--no-lock"], accept=None, timeout=0, hidden=self._hidden
+            )
         verdict = read_verdict(result)
         if verdict is None:
             raise self._caller.failure("check", result)
@@ -129,33 +139,72 @@ class _Check:
             self._add_unreachable(verdict, reach.of_trees(verdict.trees), bad_indexes, place.store)
         for short, text in verdict.snapshots.items():
             self._add_snapshot(short, text)
-        self._add([Finding("structure", text, reaches_all=True, repair="ask restic's troubleshooting guide; change nothing yet")
-                   for text in verdict.others])
+        self._add(
+            [
+                Finding(
+                    "structure",
+                    text,
+                    reaches_all=True,
+                    repair="ask restic's troubleshooting guide; change nothing yet",
+                )
+                for text in verdict.others
+            ]
+        )
 
     def _without_indexes(self, bad: Sequence[str]) -> Verdict:
         if self._caller.place.store is None:
             return Verdict()
-        result = self._caller.call("check", ["check", "--json"], accept=None, timeout=0, hidden=[*self._hidden, *bad])
+        result = self._caller.call(
+            "check", ["check", "--json"], accept=None, timeout=0, hidden=[*self._hidden, *bad]
+        )
         return read_verdict(result) or Verdict()
 
     def _add_unreachable(
-        self, verdict: Verdict, reached: Reached, bad_indexes: Sequence[str], store: Store | None,
+        self,
+        verdict: Verdict,
+        reached: Reached,
+        bad_indexes: Sequence[str],
+        store: Store | None,
     ) -> None:
         """Data that no index names: because an index is bad, because one is gone, or because the data is."""
-        damaged = [finding for finding in self._findings if finding.object in bad_indexes and finding.kind == "index-damaged"]
+        damaged = [
+            finding
+            for finding in self._findings
+            if finding.object in bad_indexes and finding.kind == "index-damaged"
+        ]
         if damaged:
-            self._findings = [reached.onto(finding) if finding in damaged else finding for finding in self._findings]
+            self._findings = [
+                reached.onto(finding) if finding in damaged else finding for finding in self._findings
+            ]
             return
         if verdict.orphan_packs:
             empty = store is not None and not store.list("index")
             what = "all index objects are gone" if empty else "an index object is gone"
-            self._add([reached.onto(Finding(
-                "index-missing", f"{what}: the data is there, but nothing says where", object="index/", reaches_all=empty,
-                repair="restic repair index builds it anew from the packs; nothing is lost (never restic prune)"))])
+            self._add(
+                [
+                    reached.onto(
+                        Finding(
+                            "index-missing",
+                            f"{what}: the data is there, but nothing says where",
+                            object="index/",
+                            reaches_all=empty,
+                            repair="restic repair index builds it anew from the packs; nothing is lost (never restic prune)",
+                        )
+                    )
+                ]
+            )
             return
-        self._add([reached.onto(Finding(
-            "structure", "data that snapshots need is neither in an index nor in a pack",
-            repair="fetch what is missing from another copy of the repository"))])
+        self._add(
+            [
+                reached.onto(
+                    Finding(
+                        "structure",
+                        "data that snapshots need is neither in an index nor in a pack",
+                        repair="fetch what is missing from another copy of the repository",
+                    )
+                )
+            ]
+        )
 
     def _add_snapshot(self, short: str, text: str) -> None:
         """A snapshot that restic could not load, unless the store's own look named it already."""
@@ -197,14 +246,22 @@ def _confirmed(verdict: Verdict, store: Store) -> Verdict:
                 kept[name] = (kind, text)
         elif "unexpected pack id" not in text or store.digest("data", name) != name:
             kept[name] = (kind, text)
-    indexes = {name: text for name, text in verdict.indexes.items()
-               if "invalid data" not in text or store.digest("index", name) != name}
+    indexes = {
+        name: text
+        for name, text in verdict.indexes.items()
+        if "invalid data" not in text or store.digest("index", name) != name
+    }
     return replace(verdict, packs=kept, indexes=indexes)
 
 
 def _pack(kind: str, name: str, text: str, reached: Reached) -> Finding:
-    said = {"pack-missing": "is missing", "pack-truncated": f"is cut short ({text})",
-            "pack-damaged": "is damaged: its content is not what its name says"}[kind]
-    repair = ("restore what is in it from another copy; while the sources still exist, restic repair index and then a"
-              " backup store it again")
+    said = {
+        "pack-missing": "is missing",
+        "pack-truncated": f"is cut short ({text})",
+        "pack-damaged": "is damaged: its content is not what its name says",
+    }[kind]
+    repair = (
+        "restore what is in it from another copy; while the sources still exist, restic repair index and then a"
+        " backup store it again"
+    )
     return reached.onto(Finding(kind, f"pack {name[:12]} {said}", object=f"data/{name}", repair=repair))

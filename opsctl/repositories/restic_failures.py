@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from opsctl.errors import Busy, DamagedData, OpsError, ProgramFailed, Refused, Unreachable
-from opsctl.model.snapshots import Finding, LockInfo, Snapshot
+from opsctl.model.snapshots import Finding, LockInfo, Node, Snapshot
 from opsctl.repositories.interface import Identity
 from opsctl.repositories.restic_output import complaint, panicked
 from opsctl.repositories.store import SHORTEST, Store, is_object_name
 from opsctl.shells.interface import Result, Word
 
+NO_LIMIT = 0.0  # seconds: for work that takes as long as there is data
 NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 _SILENT = re.compile(
     r"connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset"
-    r"|TLS handshake|context deadline exceeded|server closed|broken pipe|dial tcp|temporary failure in name", re.IGNORECASE)
-_REJECTED = re.compile(r"\b401\b|unauthorized|access denied|permission denied \(publickey|forbidden|certificate", re.IGNORECASE)
+    r"|TLS handshake|context deadline exceeded|server closed|broken pipe|dial tcp|temporary failure in name",
+    re.IGNORECASE,
+)
+_REJECTED = re.compile(
+    r"\b401\b|unauthorized|access denied|permission denied \(publickey|forbidden|certificate", re.IGNORECASE
+)
 _DAMAGE = re.compile(
     r"ciphertext|invalid data returned|damaged|unmarshal|not found in (?:repository|index)|unexpected EOF|too short"
     r"|hash mismatch|wrong data|invalid header|header is larger|does not match|data corrupt|unknown blob|ReadFull"
-    r"|LoadRaw|decrypting|could not load|failed to load|Load\(<|repository contains errors", re.IGNORECASE)
+    r"|LoadRaw|decrypting|could not load|failed to load|Load\(<|repository contains errors",
+    re.IGNORECASE,
+)
 _KINDS = {"keys": "key", "snapshots": "snapshot", "index": "index", "data": "pack"}
 
 
@@ -44,13 +51,24 @@ class Place:
 class Caller(Protocol):
     """What a Restic offers to its helpers: one call against the pinned repository, and the error of a bad one."""
 
+    notes: list[str]
+
     @property
     def place(self) -> Place: ...
 
     def call(
-        self, doing: str, words: Sequence[Word], *, accept: Collection[int] | None = (0,), timeout: float | None = None,
-        on_line: Callable[[bytes], None] | None = None, hidden: Collection[str] = (),
+        self,
+        doing: str,
+        words: Sequence[Word],
+        *,
+        accept: Collection[int] | None = (0,),
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[bytes], None] | None = None,
+        hidden: Collection[str] = (),
     ) -> Result: ...
+
+    def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]: ...
 
     def make_sure(self) -> None: ...
 
@@ -72,20 +90,30 @@ def failure(doing: str, result: Result, place: Place) -> OpsError:
     text = complaint(result.stderr, result.stdout)
     if NO_SPACE.search(result.errors):
         return no_space(f"no space left for {place}", place.store.free() if place.store else None, None)
-    if _SILENT.search(text):   # before damage: "Load(<data/…>) failed" is said of both
-        return Unreachable(f"{place} does not answer: {text}", hint="is the store running, and the network up?")
+    if _SILENT.search(text):  # before damage: "Load(<data/…>) failed" is said of both
+        return Unreachable(
+            f"{place} does not answer: {text}", hint="is the store running, and the network up?"
+        )
     if _REJECTED.search(text):
         return Refused(f"{place} does not let us in: {text}", hint="check the credentials of this repository")
     if panicked(result.stderr) or _DAMAGE.search(text):
-        found = suspicious(place.store, ("keys", "snapshots", "index", "locks"), place.pinned) if place.store else []
+        found = (
+            suspicious(place.store, ("keys", "snapshots", "index", "locks"), place.pinned)
+            if place.store
+            else []
+        )
         if found:
             return damage(found, place)
-        return DamagedData(f"restic could not {doing}: something in {place} cannot be read ({text})",
-                           hint="run opsctl verify: it names what is damaged and what it reaches",
-                           details={"kind": "structure"})
+        return DamagedData(
+            f"restic could not {doing}: something in {place} cannot be read ({text})",
+            hint="run opsctl verify: it names what is damaged and what it reaches",
+            details={"kind": "structure"},
+        )
     if result.code < 0:
-        return ProgramFailed(f"restic was ended by signal {-result.code} while it should {doing} ({place})",
-                             hint="did the machine run out of memory?")
+        return ProgramFailed(
+            f"restic was ended by signal {-result.code} while it should {doing} ({place})",
+            hint="did the machine run out of memory?",
+        )
     return ProgramFailed(f"restic could not {doing} ({place}): {text}", details={"exit_code": result.code})
 
 
@@ -93,37 +121,63 @@ def gone(place: Place) -> DamagedData:
     """There is no config where a repository should be."""
     details = {"kind": "config-missing", "object": "config"}
     if place.pinned is None:
-        return DamagedData(f"there is no repository at {place.url} ({place.name})", details=details,
-                           hint="opsctl backup init makes new ones")
+        return DamagedData(
+            f"there is no repository at {place.url} ({place.name})",
+            details=details,
+            hint="opsctl backup init makes new ones",
+        )
     return DamagedData(
-        f"{place} is gone: there is no config, and it was repository {place.pinned.id[:12]}", details=details,
-        hint="is the disk mounted and the path right? otherwise treat it as an attack; nothing was made anew")
+        f"{place} is gone: there is no config, and it was repository {place.pinned.id[:12]}",
+        details=details,
+        hint="is the disk mounted and the path right? otherwise treat it as an attack; nothing was made anew",
+    )
 
 
 def replaced(place: Place, found: str | None) -> DamagedData:
     """There is a repository, but not the one that was pinned."""
     assert place.pinned is not None
-    what = f"it is repository {found[:12]}" if found else "its config is another and our password does not open it"
+    what = (
+        f"it is repository {found[:12]}"
+        if found
+        else "its config is another and our password does not open it"
+    )
     return DamagedData(
         f"{place} is another one: expected repository {place.pinned.id[:12]}, but {what}",
         hint="was the path or server changed, or the repository made anew? the backups are not in here",
-        details={"kind": "repository-replaced", "object": "config", "expected": place.pinned.id, "found": found})
+        details={
+            "kind": "repository-replaced",
+            "object": "config",
+            "expected": place.pinned.id,
+            "found": found,
+        },
+    )
 
 
 def locked_out(place: Place) -> OpsError:
     """restic says "wrong password or no key found": which of the two?"""
-    refused = Refused(f"the password does not open {place}", hint="is the password file the one of this repository?")
+    refused = Refused(
+        f"the password does not open {place}", hint="is the password file the one of this repository?"
+    )
     if place.store is None:
-        return Refused(f"the password does not open {place}, or its key is gone",
-                       hint="is the password the one of this repository? if so, its key object was deleted")
+        return Refused(
+            f"the password does not open {place}, or its key is gone",
+            hint="is the password the one of this repository? if so, its key object was deleted",
+        )
     keys = place.store.list("keys")
     wanted = place.pinned.key if place.pinned else None
     if not keys or (wanted is not None and wanted not in keys):
-        return damage([Finding(
-            "key-missing", "its key was deleted from the store, so the right password opens nothing", reaches_all=True,
-            object=f"keys/{wanted or ''}",
-            repair="put the key file back from another copy of the store; an escrowed key opens it too (keys recover)")],
-            place)
+        return damage(
+            [
+                Finding(
+                    "key-missing",
+                    "its key was deleted from the store, so the right password opens nothing",
+                    reaches_all=True,
+                    object=f"keys/{wanted or ''}",
+                    repair="put the key file back from another copy of the store; an escrowed key opens it too (keys recover)",
+                )
+            ],
+            place,
+        )
     broken = [each for each in suspicious(place.store, ("keys",), place.pinned) if each.kind == "key-damaged"]
     return damage(broken, place) if broken else refused
 
@@ -131,30 +185,55 @@ def locked_out(place: Place) -> OpsError:
 def no_space(message: str, free: int | None, needed: int | None) -> ProgramFailed:
     details = {name: value for name, value in (("needed", needed), ("free", free)) if value is not None}
     shown = ", ".join(f"{name} {value:,} bytes" for name, value in details.items())
-    return ProgramFailed(f"{message} ({shown})" if shown else message, details=details,
-                         hint="free some space there; what was complete before is untouched")
+    return ProgramFailed(
+        f"{message} ({shown})" if shown else message,
+        details=details,
+        hint="free some space there; what was complete before is untouched",
+    )
 
 
 def busy(place: Place, locks: Sequence[LockInfo], now: float, waited: float) -> Busy:
     """Somebody else holds a lock."""
     if not locks:
         return Busy(f"{place} is locked by somebody else", details={"locks": []})
-    shown = [f"process {lock.pid} of {lock.username} on {lock.hostname}"
-             f" ({'exclusive, ' if lock.exclusive else ''}for {_span(now - lock.time.timestamp())})" for lock in locks]
-    facts = [{"pid": lock.pid, "host": lock.hostname, "user": lock.username, "exclusive": lock.exclusive,
-              "since": lock.time.isoformat(), "age": round(now - lock.time.timestamp()), "id": lock.id} for lock in locks]
+    shown = [
+        f"process {lock.pid} of {lock.username} on {lock.hostname}"
+        f" ({'exclusive, ' if lock.exclusive else ''}for {_span(now - lock.time.timestamp())})"
+        for lock in locks
+    ]
+    facts = [
+        {
+            "pid": lock.pid,
+            "host": lock.hostname,
+            "user": lock.username,
+            "exclusive": lock.exclusive,
+            "since": lock.time.isoformat(),
+            "age": round(now - lock.time.timestamp()),
+            "id": lock.id,
+        }
+        for lock in locks
+    ]
     more = f" after waiting {_span(waited)}" if waited >= 1 else ""
-    return Busy(f"{place} is locked{more} by {', '.join(shown)}", details={"locks": facts},
-                hint="wait for it (--wait); if that machine is certainly not at work: restic unlock")
+    return Busy(
+        f"{place} is locked{more} by {', '.join(shown)}",
+        details={"locks": facts},
+        hint="wait for it (--wait); if that machine is certainly not at work: restic unlock",
+    )
 
 
 def damage(findings: Sequence[Finding], place: Place) -> DamagedData:
     """The first of several findings as the error; all of them in its details."""
     first = findings[0]
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return DamagedData(f"{place}: {first.message}{more}", hint=first.repair, details={
-        "kind": first.kind, "object": first.object,
-        "objects": [{"kind": each.kind, "object": each.object} for each in findings]})
+    return DamagedData(
+        f"{place}: {first.message}{more}",
+        hint=first.repair,
+        details={
+            "kind": first.kind,
+            "object": first.object,
+            "objects": [{"kind": each.kind, "object": each.object} for each in findings],
+        },
+    )
 
 
 def suspicious(store: Store, kinds: Sequence[str], pinned: Identity | None) -> list[Finding]:
@@ -193,8 +272,12 @@ def inspect(store: Store, kind: str, name: str, size: int) -> Finding | None:
 
 
 def junk(kind: str, name: str, why: str) -> Finding:
-    return Finding("junk-object", f"{kind}/{_shown(name)} was planted: it {why}", object=f"{kind}/{_shown(name)}",
-                   repair=f"who owns the store removes the file {kind}/{_shown(name)} there, after keeping a copy as evidence")
+    return Finding(
+        "junk-object",
+        f"{kind}/{_shown(name)} was planted: it {why}",
+        object=f"{kind}/{_shown(name)}",
+        repair=f"who owns the store removes the file {kind}/{_shown(name)} there, after keeping a copy as evidence",
+    )
 
 
 def damaged_object(kind: str, name: str) -> Finding:
@@ -206,27 +289,43 @@ def damaged_object(kind: str, name: str) -> Finding:
         "index": "restic repair index builds it anew from the packs; nothing is lost",
         "snapshots": "put the file back from another copy of the store; its data is still there until a prune",
     }.get(kind, f"who owns the store removes {where}")
-    return Finding(f"{word}-damaged" if word != "lock" else "junk-object",
-                   f"{where} is damaged: its content is not what its name says", object=where,
-                   reaches_all=kind == "keys", sets=(name,) if kind == "snapshots" else (), repair=repair)
+    return Finding(
+        f"{word}-damaged" if word != "lock" else "junk-object",
+        f"{where} is damaged: its content is not what its name says",
+        object=where,
+        reaches_all=kind == "keys",
+        sets=(name,) if kind == "snapshots" else (),
+        repair=repair,
+    )
 
 
 def config_damaged() -> Finding:
-    return Finding("config-damaged", "config is damaged: its content is not what was recorded", object="config",
-                   reaches_all=True, repair="put the file config back from another copy of the store")
+    return Finding(
+        "config-damaged",
+        "config is damaged: its content is not what was recorded",
+        object="config",
+        reaches_all=True,
+        repair="put the file config back from another copy of the store",
+    )
 
 
 def is_damage(errors: str) -> bool:
     """Whether restic complained of content, not of a file that went away."""
-    return "no such file" not in errors and "404" not in errors and (
-        _DAMAGE.search(errors) is not None or panicked(errors.encode()))
+    return (
+        "no such file" not in errors
+        and "404" not in errors
+        and (_DAMAGE.search(errors) is not None or panicked(errors.encode()))
+    )
 
 
 def cannot_lock(result: Result) -> bool:
     """Whether it was only the lock that could not be written: a full or write-protected store can still be read."""
     text = complaint(result.stderr)
-    return "create lock" in text and re.search(
-        r"no space left|quota exceeded|read-only file system|permission denied|403", text) is not None
+    return (
+        "create lock" in text
+        and re.search(r"no space left|quota exceeded|read-only file system|permission denied|403", text)
+        is not None
+    )
 
 
 def _shown(name: str) -> str:

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from opsctl.model.snapshots import LockInfo, parse_time
@@ -15,8 +15,8 @@ from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.restic_program import Program
 from opsctl.repositories.store import SHORTEST, Store, is_object_name
 
-_SLACK = timedelta(seconds=5)    # between the kernel's clock ticks and the time that restic wrote
-_GLANCE = 0.2                    # seconds between two looks at the store
+_SLACK = timedelta(seconds=5)  # between the kernel's clock ticks and the time that restic wrote
+_GLANCE = 0.2  # seconds between two looks at the store
 
 
 class Locks:
@@ -38,8 +38,13 @@ class Locks:
             return []
         listed = self._store.list("locks")
         self.read()
-        return [name for name, size in listed.items()
-                if not is_object_name(name) or size < SHORTEST or (name in self._known and self._known[name] is None)]
+        return [
+            name
+            for name, size in listed.items()
+            if not is_object_name(name)
+            or size < SHORTEST
+            or (name in self._known and self._known[name] is None)
+        ]
 
     def remove_stale(self) -> list[LockInfo]:
         """Remove the locks of dead processes of this host; returns them."""
@@ -67,9 +72,16 @@ class Locks:
 
     def _names(self) -> Iterable[str]:
         if self._store is not None:
-            return [name for name, size in self._store.list("locks").items()
-                    if is_object_name(name) and size >= SHORTEST]
-        return [name for name in self._program.run(["list", "locks", "--no-lock"]).text.split() if is_object_name(name)]
+            return [
+                name
+                for name, size in self._store.list("locks").items()
+                if is_object_name(name) and size >= SHORTEST
+            ]
+        return [
+            name
+            for name in self._program.run(["list", "locks", "--no-lock"]).text.split()
+            if is_object_name(name)
+        ]
 
     def _describe(self, name: str) -> LockInfo | None:
         """A lock's own words; None where it went away or is none."""
@@ -79,8 +91,14 @@ class Locks:
                 return None
             try:
                 raw = restic_output.document(result.stdout) if result.code == 0 else {}
-                self._known[name] = LockInfo(name, parse_time(raw["time"]), bool(raw.get("exclusive")),
-                                             raw.get("hostname", ""), raw.get("username", ""), int(raw.get("pid", 0)))
+                self._known[name] = LockInfo(
+                    name,
+                    parse_time(raw["time"]),
+                    bool(raw.get("exclusive")),
+                    raw.get("hostname", ""),
+                    raw.get("username", ""),
+                    int(raw.get("pid", 0)),
+                )
             except (KeyError, ValueError, TypeError):
                 self._known[name] = None
         return self._known[name]
@@ -107,10 +125,15 @@ def is_stale(lock: LockInfo, program: str) -> bool:
 def _process(pid: int) -> tuple[datetime | None, str]:
     """When a process began, and its short name, from /proc."""
     with suppress(OSError, ValueError, StopIteration):
-        head, _, rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-        booted = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines()
-                      if line.startswith("btime "))
+        head, _, rest = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
+        )
+        booted = next(
+            int(line.split()[1])
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("btime ")
+        )
         ticks = int(rest.split()[19])
-        began = datetime.fromtimestamp(booted, timezone.utc) + timedelta(seconds=ticks / os.sysconf("SC_CLK_TCK"))
+        began = datetime.fromtimestamp(booted, UTC) + timedelta(seconds=ticks / os.sysconf("SC_CLK_TCK"))
         return began, head.partition("(")[2]
     return None, ""

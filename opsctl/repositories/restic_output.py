@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from opsctl.model.snapshots import BackupSummary, Node, Progress
@@ -16,7 +16,8 @@ _GO_FRAME = re.compile(r"^(\S+/\S+\.\S+|main\.\S+|runtime\.\S+|\t\S+:\d+.*)$")
 _TARGET = re.compile(
     r"(permission denied|operation not permitted|read-only file system|file name too long|not a directory"
     r"|is a directory|file exists|too many open files|operation not supported|invalid argument"
-    r"|input/output error|no space left on device|disk quota exceeded)$")
+    r"|input/output error|no space left on device|disk quota exceeded)$"
+)
 _MISSING = re.compile(r"^(?P<path>.+) does not exist, skipping$")
 
 
@@ -31,27 +32,36 @@ class Said:
         return [each for each in self.objects if each.get("message_type") == kind]
 
 
-@dataclass
-class Collector:
-    """Sorts the lines of a stream into JSON objects and others, keeping no ``status`` line."""
+class Status:
+    """Reads standard output as it comes: statuses become progress and are not kept."""
 
-    objects: list[Mapping[str, Any]] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    def __init__(self, what: str = "", on_progress: Callable[[Progress], None] | None = None) -> None:
+        self._what = what
+        self._on_progress = on_progress
+        self._last: Progress | None = None
+        self._objects: list[Mapping[str, Any]] = []
+        self._lines: list[str] = []
 
-    def add(self, line: bytes) -> Mapping[str, Any] | None:
-        """Take one line; returns it where it is a status."""
+    def take(self, line: bytes) -> None:
         found = parse_line(line)
         if found is None:
             if text := line.decode("utf-8", "replace").rstrip():
-                self.lines.append(text)
-        elif found.get("message_type") in ("status", "verbose_status"):
-            return found
-        else:
-            self.objects.append(found)
-        return None
+                self._lines.append(text)
+        elif found.get("message_type") == "status":
+            self._last = progress(found, self._what)
+            if self._on_progress is not None:
+                self._on_progress(self._last)
+        elif found.get("message_type") != "verbose_status":
+            self._objects.append(found)
 
     def said(self) -> Said:
-        return Said(tuple(self.objects), tuple(self.lines))
+        return Said(tuple(self._objects), tuple(self._lines))
+
+    def missing(self) -> int | None:
+        """Bytes that were still to come by the last status; all of them where restic claims to be done."""
+        if self._last is None or not self._last.bytes_total:
+            return None
+        return self._last.bytes_total - self._last.bytes_done or self._last.bytes_total
 
 
 def parse_line(line: bytes) -> Mapping[str, Any] | None:
@@ -66,10 +76,10 @@ def parse_line(line: bytes) -> Mapping[str, Any] | None:
 
 
 def sort_lines(stream: bytes) -> Said:
-    collector = Collector()
+    reader = Status()
     for line in stream.split(b"\n"):
-        collector.add(line)
-    return collector.said()
+        reader.take(line)
+    return reader.said()
 
 
 def array(stream: bytes) -> list[Mapping[str, Any]]:
@@ -175,15 +185,21 @@ def unreadable(errors: Said, paths: Sequence[str]) -> tuple[tuple[str, str], ...
         if not path.startswith("/"):
             if any(other.endswith(f"/{path}") for other in absolute):
                 continue
-            path = next((os.path.join(os.path.dirname(base), path) for base in paths
-                         if path.split("/")[0] == os.path.basename(base)), path)
+            path = next(
+                (
+                    os.path.join(os.path.dirname(base), path)
+                    for base in paths
+                    if path.split("/")[0] == os.path.basename(base)
+                ),
+                path,
+            )
         kept.setdefault(path, message)
     return tuple(sorted(kept.items()))
 
 
 def _reason(message: str, path: str) -> str:
     """``open /srv/x: permission denied`` → ``permission denied``."""
-    return clean(message).replace("\n", " ").removeprefix(f"open {path}: ").removeprefix(f"lstat {path}: ")
+    return clean(message).replace("\n", " ").rpartition(f"{path}: ")[2]
 
 
 def progress(status: Mapping[str, Any], what: str) -> Progress:
@@ -195,15 +211,26 @@ def progress(status: Mapping[str, Any], what: str) -> Progress:
     if left is None and total and done and elapsed:
         left = elapsed * (total - done) / done
     return Progress(
-        what=what, bytes_done=done, bytes_total=total or None,
+        what=what,
+        bytes_done=done,
+        bytes_total=total or None,
         files_done=status.get("files_done", status.get("files_restored", 0)),
-        files_total=status.get("total_files"), seconds_left=left)
+        files_total=status.get("total_files"),
+        seconds_left=left,
+    )
 
 
 def node(raw: Mapping[str, Any]) -> Node:
     """One line of ``ls``."""
-    return Node(raw["path"], raw.get("type", ""), raw.get("size", 0), raw.get("mode", 0), raw.get("uid", 0),
-                raw.get("gid", 0), raw.get("mtime", ""))
+    return Node(
+        raw["path"],
+        raw.get("type", ""),
+        raw.get("size", 0),
+        raw.get("mode", 0),
+        raw.get("uid", 0),
+        raw.get("gid", 0),
+        raw.get("mtime", ""),
+    )
 
 
 def restore_errors(said: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -13,17 +13,26 @@ from opsctl.model.secrets import SecretRef
 from opsctl.shells.interface import Result, Session, Shell, Word
 from opsctl.shells.secrets import read_secret
 
-OLDEST = (0, 17)    # the first with the exit codes 10, 11 and 12 and with --stdin-from-command in JSON
+OLDEST = (0, 17)  # the first with the exit codes 10, 11 and 12 and with --stdin-from-command in JSON
 _SECRETS = ("RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_FROM_PASSWORD")
-_accepted: dict[tuple[str, str], tuple[int, ...]] = {}   # by (shell, program): asked once per process
+_accepted: dict[tuple[str, str], tuple[int, ...]] = {}  # by (shell, program): asked once per process
 
 
 class Program:
     """Calls restic for one repository. ``calls`` counts those that open it (half a second of scrypt each)."""
 
     def __init__(
-        self, shell: Shell, program: str, url: str, *, password: SecretRef, rest_user: str | None,
-        rest_secret: SecretRef | None, cacert: str | None, cache_dir: Path | None, time_limit: float,
+        self,
+        shell: Shell,
+        program: str,
+        url: str,
+        *,
+        password: SecretRef,
+        rest_user: str | None,
+        rest_secret: SecretRef | None,
+        cacert: str | None,
+        cache_dir: Path | None,
+        time_limit: float,
         environment: Mapping[str, str],
     ) -> None:
         self.shell = shell
@@ -32,7 +41,9 @@ class Program:
         self.time_limit = time_limit
         self.calls = 0
         self.options: tuple[str, ...] = ()
-        self.key: str | None = None   # tried first: a planted key must not stop us, another must not cost half a second
+        self.key: str | None = (
+            None  # tried first: a planted key must not stop us, another must not cost half a second
+        )
         self._password = password
         self._rest_user = rest_user
         self._rest_secret = rest_secret
@@ -42,14 +53,25 @@ class Program:
         self._known: dict[SecretRef, str] = {}
 
     def run(
-        self, words: Sequence[Word], *, env: Mapping[str, str] | None = None, timeout: float | None = None,
-        on_line: Callable[[bytes], None] | None = None, cwd: str | None = None,
+        self,
+        words: Sequence[Word],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[bytes], None] | None = None,
+        cwd: str | None = None,
     ) -> Result:
         """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for work that takes hours."""
         argv = self._argv(words)
         limit = None if timeout == 0 else timeout or self.time_limit
-        return self.shell.run(argv, env={**self.environment(), **(env or {})}, timeout=limit, accept=None,
-                              on_line=on_line, cwd=cwd)
+        return self.shell.run(
+            argv,
+            env={**self.environment(), **(env or {})},
+            timeout=limit,
+            accept=None,
+            on_line=on_line,
+            cwd=cwd,
+        )
 
     def open(self, words: Sequence[Word]) -> Session:
         """Start restic and read its output as it comes."""
@@ -58,8 +80,12 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """Everything secret that restic needs, and how often it reports. Raises Refused."""
-        env = {"RESTIC_PROGRESS_FPS": "1", **self._environment, "RESTIC_REPOSITORY": self.url,
-               "RESTIC_PASSWORD": self.secret(self._password)}
+        env = {
+            "RESTIC_PROGRESS_FPS": "1",
+            **self._environment,
+            "RESTIC_REPOSITORY": self.url,
+            "RESTIC_PASSWORD": self.secret(self._password),
+        }
         if self.key is not None:
             env["RESTIC_KEY_HINT"] = self.key
         if self._rest_user is not None:
@@ -81,8 +107,11 @@ class Program:
         if url.startswith("rest:") and self._rest_user is not None:
             login = f"{quote(self._rest_user, safe='')}:{quote(self.rest_password(), safe='')}"
             url = re.sub(r"://(?:[^/@]*@)?", f"://{login}@".replace("\\", r"\\"), url, count=1)
-        return {**self._environment, "RESTIC_FROM_REPOSITORY": url,
-                "RESTIC_FROM_PASSWORD": self.secret(self._password)}
+        return {
+            **self._environment,
+            "RESTIC_FROM_REPOSITORY": url,
+            "RESTIC_FROM_PASSWORD": self.secret(self._password),
+        }
 
     def rest_password(self) -> str:
         return self.secret(self._rest_secret) if self._rest_secret is not None else ""
@@ -99,8 +128,14 @@ class Program:
         restic passes a command's standard error on, but drops what it has not read when the command fails.
         """
         hidden = [*_SECRETS, *self._environment]
-        return ["/bin/sh", "-c", f'unset {" ".join(hidden)}; errors=$1; shift; exec "$@" 2>"$errors"', "sh",
-                str(errors), *argv]
+        return [
+            "/bin/sh",
+            "-c",
+            f'unset {" ".join(hidden)}; errors=$1; shift; exec "$@" 2>"$errors"',
+            "sh",
+            str(errors),
+            *argv,
+        ]
 
     def _argv(self, words: Sequence[Word]) -> list[Word]:
         self.version()
@@ -114,11 +149,15 @@ class Program:
             result = self.shell.run([self.program, "version", "--json"], timeout=30, accept=None)
             found = _version(result.text)
             if result.code or not found:
-                raise ProgramFailed(f"{self.program} does not say its version like restic does",
-                                    hint="install restic 0.17 or newer: opsctl doctor --fix")
+                raise ProgramFailed(
+                    f"{self.program} does not say its version like restic does",
+                    hint="install restic 0.17 or newer: opsctl doctor --fix",
+                )
             if found < OLDEST:
-                raise ProgramFailed(f"{self.program} is restic {_dotted(found)}; opsctl needs {_dotted(OLDEST)} or newer",
-                                    hint="opsctl doctor --fix installs one")
+                raise ProgramFailed(
+                    f"{self.program} is restic {_dotted(found)}; opsctl needs {_dotted(OLDEST)} or newer",
+                    hint="opsctl doctor --fix installs one",
+                )
             _accepted[key] = found
         return _accepted[key]
 
@@ -127,7 +166,7 @@ def _version(text: str) -> tuple[int, ...]:
     try:
         text = json.loads(text)["version"]
     except (ValueError, KeyError, TypeError):
-        match = re.search(r"restic (\S+)", text)   # before 0.17 `--json` was ignored here
+        match = re.search(r"restic (\S+)", text)  # before 0.17 `--json` was ignored here
         text = match[1] if match else ""
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part) for part in match.groups() if part) if match else ()

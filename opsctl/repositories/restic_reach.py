@@ -11,10 +11,11 @@ from opsctl.repositories import restic_output
 from opsctl.repositories.restic_failures import Caller
 from opsctl.shells.interface import Result
 
-_ONE_BY_ONE = 20     # packs that are looked up each with a call of its own
-_AT_ONCE = 1000      # ids on one command line
+_ONE_BY_ONE = 20  # packs that are looked up each with a call of its own
+_AT_ONCE = 1000  # ids on one command line
 _UNLOADABLE = re.compile(
-    r"Unable to load tree (?P<tree>[0-9a-f]{64})\s+\.\.\. which belongs to snapshot (?P<snapshot>[0-9a-f]{64})")
+    r"Unable to load tree (?P<tree>[0-9a-f]{64})\s+\.\.\. which belongs to snapshot (?P<snapshot>[0-9a-f]{64})"
+)
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,14 @@ class Reach:
 
     def _unloadable(self, result: Result) -> Reached:
         """Directories that cannot be listed: restic names the tree that holds them, and the snapshot."""
-        pairs = _UNLOADABLE.findall(result.text)    # between the JSON objects, or right behind one
+        pairs = _UNLOADABLE.findall(result.text)  # between the JSON objects, or right behind one
         if not pairs:
             return Reached()
         holders = {tree for tree, _ in pairs}
         again = self._look("--tree", sorted(holders)[:_AT_ONCE])
-        paths = {(str(raw.get("id")), str(raw.get("snapshot"))): str(raw.get("path")) for raw in _matches(again)}
+        paths = {
+            (str(raw.get("id")), str(raw.get("snapshot"))): str(raw.get("path")) for raw in _matches(again)
+        }
         files: set[str] = set()
         for tree, snapshot in pairs:
             path = paths.get((tree, snapshot), "/")
@@ -93,8 +96,13 @@ class Reach:
         return Reached(frozenset(snapshot for _, snapshot in pairs), frozenset(files))
 
     def _look(self, kind: str, ids: Iterable[str]) -> Result:
-        return self._caller.call("find what is reached", ["find", "--json", "--no-lock", kind, *ids], accept=None,
-                                 timeout=0, hidden=self._hidden)
+        return self._caller.call(
+            "find what is reached",
+            ["find", "--json", "--no-lock", kind, *ids],
+            accept=None,
+            timeout=0,
+            hidden=self._hidden,
+        )
 
 
 def _matches(result: Result) -> list[Mapping[str, object]]:

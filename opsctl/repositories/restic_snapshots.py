@@ -12,7 +12,7 @@ from opsctl.repositories.interface import SnapshotCache
 from opsctl.repositories.restic_failures import Caller
 from opsctl.repositories.store import SHORTEST, is_object_name
 
-_AT_ONCE = 500    # ids on one command line
+_AT_ONCE = 500  # ids on one command line
 _IGNORED = re.compile(r'^Ignoring "(?P<id>[0-9a-f]{64})"', re.MULTILINE)
 
 
@@ -40,7 +40,9 @@ class Listing:
             try:
                 found.append(Snapshot.from_json(self._known[name]))
             except (KeyError, ValueError, TypeError):
-                self.junk.append(restic_failures.junk("snapshots", name, "opens with our key, but is no snapshot"))
+                self.junk.append(
+                    restic_failures.junk("snapshots", name, "opens with our key, but is no snapshot")
+                )
         return sorted(found, key=lambda snapshot: (snapshot.time, snapshot.id))
 
     def _listed(self, caller: Caller) -> list[str]:
@@ -52,7 +54,9 @@ class Listing:
             if is_object_name(name) and size >= SHORTEST:
                 names.append(name)
             else:
-                self.junk.append(restic_failures.junk("snapshots", name, f"is no object of restic's ({size} bytes)"))
+                self.junk.append(
+                    restic_failures.junk("snapshots", name, f"is no object of restic's ({size} bytes)")
+                )
         unknown = [name for name in names if name not in self._known]
         if unknown:
             # Named one by one where something is planted: restic reads only these and does not crash on the others.
@@ -64,7 +68,9 @@ class Listing:
             names.remove(name)
             digest = store.digest("snapshots", name)
             if digest == name:
-                self.junk.append(restic_failures.junk("snapshots", name, "does not open with this repository's key"))
+                self.junk.append(
+                    restic_failures.junk("snapshots", name, "does not open with this repository's key")
+                )
             elif digest is not None:
                 self.junk.append(restic_failures.damaged_object("snapshots", name))
         return names
@@ -82,7 +88,9 @@ class Listing:
             found = self._load(caller, [name for name in listed if is_object_name(name)])
             bad = sorted(set(listed) - {str(each["id"]) for each in found})
         self._keep(found)
-        self.junk += [restic_failures.junk("snapshots", name, "cannot be read: planted or damaged") for name in bad]
+        self.junk += [
+            restic_failures.junk("snapshots", name, "cannot be read: planted or damaged") for name in bad
+        ]
         return [str(each["id"]) for each in found]
 
     def _load_all(self, caller: Caller, unknown: Sequence[str]) -> list[Mapping[str, Any]]:

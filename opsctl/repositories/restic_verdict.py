@@ -15,14 +15,17 @@ _MISSING = re.compile(rf"^pack (?P<pack>{_ID}): does not exist")
 _SIZE = re.compile(rf"^pack (?P<pack>{_ID}): unexpected file size: got (?P<got>\d+), expected (?P<want>\d+)")
 _PACK = re.compile(rf"^pack (?P<pack>{_ID}) contains \d+ errors: (?P<text>.*)", re.DOTALL)
 _INDEX = re.compile(rf"error loading index (?P<index>{_ID}): (?P<text>.*)")
-_SNAPSHOT = re.compile(r"(?:failed to load snapshot|snapshot error) (?P<snapshot>[0-9a-f]{8,64}): (?P<text>.*)")
+_SNAPSHOT = re.compile(
+    r"(?:failed to load snapshot|snapshot error) (?P<snapshot>[0-9a-f]{8,64}): (?P<text>.*)"
+)
 _TREE = re.compile(r"^error for tree (?P<tree>[0-9a-f]{8,64}):")
 _NO_TREE = re.compile(rf"\bid (?P<tree>{_ID}) not found in repository")
 _NO_BLOB = re.compile(rf'tree (?P<tree>{_ID}): file (?P<name>".*") blob {_ID} not found in index')
 _FROM_PACK = re.compile(r"from (?P<pack>[0-9a-f]{8,64}) failed|ReadFull\(<data/(?P<full>[0-9a-f]{8,64})>\)")
 _ADVICE = re.compile(
     r"^\s*(The repository|restic repair|Damaged (pack|snapshot) files|download error|partial download|check successful"
-    r"|pack [0-9a-f]{8,64} contain(ed in several|s a mix)|(Duplicate|Mixed) packs|$)")
+    r"|pack [0-9a-f]{8,64} contain(ed in several|s a mix)|(Duplicate|Mixed) packs|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Verdict:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.packs or self.short_packs or self.indexes or self.snapshots or self.trees or self.others)
+        return not (
+            self.packs or self.short_packs or self.indexes or self.snapshots or self.trees or self.others
+        )
 
     def also_in(self, other: Verdict) -> Verdict:
         """What both say."""
@@ -51,18 +56,25 @@ class Verdict:
             expected_sizes=self.expected_sizes,
             indexes={name: text for name, text in self.indexes.items() if name in other.indexes},
             snapshots={name: text for name, text in self.snapshots.items() if name in other.snapshots},
-            trees={name: files & other.trees[name] for name, files in self.trees.items() if name in other.trees},
+            trees={
+                name: files & other.trees[name] for name, files in self.trees.items() if name in other.trees
+            },
             others=self.others if other.others else (),
-            orphan_packs=self.orphan_packs or other.orphan_packs)
+            orphan_packs=self.orphan_packs or other.orphan_packs,
+        )
 
     def joined(self, other: Verdict) -> Verdict:
         """What either says."""
         return Verdict(
-            packs={**self.packs, **other.packs}, short_packs=self.short_packs | other.short_packs,
+            packs={**self.packs, **other.packs},
+            short_packs=self.short_packs | other.short_packs,
             expected_sizes={**self.expected_sizes, **other.expected_sizes},
-            indexes={**self.indexes, **other.indexes}, snapshots={**self.snapshots, **other.snapshots},
-            trees={**self.trees, **other.trees}, others=self.others + other.others,
-            orphan_packs=self.orphan_packs or other.orphan_packs)
+            indexes={**self.indexes, **other.indexes},
+            snapshots={**self.snapshots, **other.snapshots},
+            trees={**self.trees, **other.trees},
+            others=self.others + other.others,
+            orphan_packs=self.orphan_packs or other.orphan_packs,
+        )
 
 
 def read_verdict(result: Result) -> Verdict | None:
@@ -71,7 +83,7 @@ def read_verdict(result: Result) -> Verdict | None:
     The exit code decides: a check that could not begin prints a summary with one error as well.
     """
     output, errors = restic_output.sort_lines(result.stdout), restic_output.sort_lines(result.stderr)
-    summaries = (output.of("summary") or errors.of("summary"))
+    summaries = output.of("summary") or errors.of("summary")
     fatal = [str(each.get("message", "")) for each in errors.of("exit_error")]
     if result.code not in (0, 1) or not summaries or restic_output.panicked(result.stderr):
         return None
@@ -88,11 +100,17 @@ def read_verdict(result: Result) -> Verdict | None:
     if result.code == 1 and not (found.packs or found.indexes or found.snapshots or found.trees or others):
         others = (f"restic check found {summary.get('num_errors', 'some')} errors and did not say which",)
     return Verdict(
-        packs=found.packs, short_packs=frozenset(short for short in found.short_packs
-                                                 if not any(name.startswith(short) for name in found.packs)),
-        expected_sizes=found.sizes, indexes=found.indexes, snapshots=found.snapshots,
-        trees={name: frozenset(files) for name, files in found.trees.items()}, others=others,
-        orphan_packs=bool(summary.get("suggest_prune")))
+        packs=found.packs,
+        short_packs=frozenset(
+            short for short in found.short_packs if not any(name.startswith(short) for name in found.packs)
+        ),
+        expected_sizes=found.sizes,
+        indexes=found.indexes,
+        snapshots=found.snapshots,
+        trees={name: frozenset(files) for name, files in found.trees.items()},
+        others=others,
+        orphan_packs=bool(summary.get("suggest_prune")),
+    )
 
 
 class _Facts:

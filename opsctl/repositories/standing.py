@@ -56,8 +56,25 @@ def standing(
         first_time=_stamp(min((view.time for view in good if view.time), default=None)),
         states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
-        damage=len(records[-1]["findings"]) if records else 0,
+        damage=_damage(records),
     )
+
+
+def _damage(records: list[Mapping[str, Any]]) -> int:
+    """How much was found that no later look of the same depth found mended. A quick look clears no damaged data."""
+    structure = 0
+    data: dict[tuple[int, int], int] = {}
+    for record in records:
+        found = len(record["findings"])
+        if record["level"] == "quick":
+            structure = found
+            continue
+        structure = min(structure, found)
+        if record["total"] == 1 and not found:
+            data.clear()
+        for share in record["shares"]:
+            data[(share, record["total"])] = found
+    return max(structure, max(data.values(), default=0))
 
 
 def _read_since(records: list[Mapping[str, Any]], term: timedelta) -> datetime | None:

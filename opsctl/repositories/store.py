@@ -26,10 +26,10 @@ from pathlib import Path
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 
 KINDS = ("data", "index", "keys", "locks", "snapshots")
-SMALL_KINDS = ("snapshots", "keys", "index")   # everything but the packs
-SHORTEST = 32       # bytes of IV and MAC: nothing shorter is an object of restic's (it panics below 16)
+SMALL_KINDS = ("snapshots", "keys", "index")  # everything but the packs
+SHORTEST = 32  # bytes of IV and MAC: nothing shorter is an object of restic's (it panics below 16)
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
-_UNFINISHED = re.compile(r"[0-9a-f]{64}-tmp-\d+\Z")   # what restic was writing when it was killed
+_UNFINISHED = re.compile(r"[0-9a-f]{64}-tmp-\d+\Z")  # what restic was writing when it was killed
 _REST_V2 = "application/vnd.x.restic.rest.v2"
 _TIME_LIMIT = 10.0  # seconds
 
@@ -110,8 +110,11 @@ class LocalStore(Store):
         if kind == "data":
             directories = [Path(entry.path) for entry in _scan(self.root / kind) if entry.is_dir()]
         for directory in directories:
-            yield from (entry for entry in _scan(directory)
-                        if not entry.is_dir() and not _UNFINISHED.match(entry.name))
+            yield from (
+                entry
+                for entry in _scan(directory)
+                if not entry.is_dir() and not _UNFINISHED.match(entry.name)
+            )
 
     def _read(self, path: Path, part: tuple[int, int] | None = None) -> bytes | None:
         try:
@@ -125,16 +128,22 @@ class LocalStore(Store):
         except PermissionError as error:
             raise Refused(f"{path}: {error.strerror}") from error
         except OSError as error:
-            raise ProgramFailed(f"{path} cannot be read: {error.strerror}",
-                                hint="is the disk or mount in order?") from error
+            raise ProgramFailed(
+                f"{path} cannot be read: {error.strerror}", hint="is the disk or mount in order?"
+            ) from error
 
 
 class RestStore(Store):
     """A repository behind rest-server, spoken to by restic's REST protocol, version 2."""
 
     def __init__(
-        self, url: str, *, user: str | None = None, secret: Callable[[], str] | None = None,
-        cacert: str | None = None, time_limit: float = _TIME_LIMIT,
+        self,
+        url: str,
+        *,
+        user: str | None = None,
+        secret: Callable[[], str] | None = None,
+        cacert: str | None = None,
+        time_limit: float = _TIME_LIMIT,
     ) -> None:
         self.url = url.rstrip("/")
         self._user = user
@@ -149,8 +158,9 @@ class RestStore(Store):
         try:
             return {entry["name"]: entry["size"] for entry in json.loads(body)}
         except (ValueError, KeyError, TypeError) as error:
-            raise ProgramFailed(f"{self.url} does not speak restic's REST protocol, version 2",
-                                hint="is this a rest-server?") from error
+            raise ProgramFailed(
+                f"{self.url} does not speak restic's REST protocol, version 2", hint="is this a rest-server?"
+            ) from error
 
     def read(self, kind: str, name: str, part: tuple[int, int] | None = None) -> bytes | None:
         span = f"bytes={part[0]}-{part[0] + part[1] - 1}" if part is not None else None
@@ -170,7 +180,9 @@ class RestStore(Store):
         """As restic does it: never through a proxy to this machine itself."""
         handlers: list[urllib.request.BaseHandler] = []
         if self.url.startswith("https:"):
-            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self._cacert)))
+            handlers.append(
+                urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self._cacert))
+            )
         if urllib.parse.urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1"):
             handlers.append(urllib.request.ProxyHandler({}))
         return urllib.request.build_opener(*handlers)
@@ -194,15 +206,21 @@ class RestStore(Store):
                 raise _refusal(self.url, error.code) from error
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise Refused(f"{self.url}: its certificate is not accepted ({error.reason.verify_message})",
-                              hint="is `cacert` the certificate of this server?") from error
+                raise Refused(
+                    f"{self.url}: its certificate is not accepted ({error.reason.verify_message})",
+                    hint="is `cacert` the certificate of this server?",
+                ) from error
             raise _silence(self.url, error.reason) from error
         except (OSError, http.client.HTTPException) as error:
             raise _silence(self.url, error) from error
 
 
 def store_for(
-    url: str, *, user: str | None = None, secret: Callable[[], str] | None = None, cacert: str | None = None,
+    url: str,
+    *,
+    user: str | None = None,
+    secret: Callable[[], str] | None = None,
+    cacert: str | None = None,
     time_limit: float = _TIME_LIMIT,
 ) -> Store | None:
     """The direct way to a repository's objects; None where there is none (sftp, s3, …) and all goes through restic.
@@ -247,8 +265,10 @@ def _scan(directory: Path) -> Iterator[os.DirEntry[str]]:
 
 def _refusal(url: str, code: int) -> OpsError:
     if code in (401, 403):
-        return Refused(f"{url} does not accept these credentials (HTTP {code})",
-                       hint="are `user` and its `secret_file` those of this server?")
+        return Refused(
+            f"{url} does not accept these credentials (HTTP {code})",
+            hint="are `user` and its `secret_file` those of this server?",
+        )
     return ProgramFailed(f"{url} answered with HTTP {code}")
 
 

@@ -52,7 +52,11 @@ class _Shown:
         kind = path.removeprefix(self._root).rstrip("/")
         if not path.startswith(self._root) or kind not in KINDS:
             return None
-        return {name: size for name, size in self._store.list(kind).items() if f"{kind}/{name}" not in self._hidden}
+        return {
+            name: size
+            for name, size in self._store.list(kind).items()
+            if f"{kind}/{name}" not in self._hidden
+        }
 
     def content(self, path: str, part: tuple[int, int] | None) -> bytes | None:
         where = path.removeprefix(self._root)

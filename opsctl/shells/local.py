@@ -18,11 +18,24 @@ from opsctl.errors import Interrupted, ProgramFailed, Unreachable
 from opsctl.shells import watchdog
 from opsctl.shells.interface import Result, Session, Shell, Word
 
-_KEPT = ("PATH", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-         "http_proxy", "https_proxy", "no_proxy", "all_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEPT = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_GRACE = 1.0      # seconds between SIGTERM and SIGKILL
-_LINGER = 0.5     # seconds to wait for output that a gone command's children still hold open
+_GRACE = 1.0  # seconds between SIGTERM and SIGKILL
+_LINGER = 0.5  # seconds to wait for output that a gone command's children still hold open
 _CHUNK = 1 << 16
 
 # Plain dict and int: `stop` runs inside signal handlers, where waiting for a lock could wait for ourselves.
@@ -77,7 +90,9 @@ class LocalShell(Shell):
         begun = time.monotonic()
         child = _start(argv, env, stdin is not None, cwd)
         try:
-            output, errors, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line)
+            output, errors, late = _converse(
+                child, stdin, None if timeout is None else begun + timeout, on_line
+            )
         finally:
             code = _finish(child)
         self.check()
@@ -85,8 +100,10 @@ class LocalShell(Shell):
             raise Unreachable(f"{program(argv)} did not finish within {timeout:g} seconds")
         result = Result(tuple(argv), code, output, errors, time.monotonic() - begun)
         if accept is not None and code not in accept:
-            raise ProgramFailed(f"{program(argv)} {how_it_ended(code)}: {last_words(errors, output)}",
-                                details={"exit_code": code})
+            raise ProgramFailed(
+                f"{program(argv)} {how_it_ended(code)}: {last_words(errors, output)}",
+                details={"exit_code": code},
+            )
         return result
 
     def check(self) -> None:
@@ -160,7 +177,9 @@ def last_words(*streams: bytes) -> str:
     return "it said nothing"
 
 
-def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd: str | None) -> subprocess.Popen[bytes]:
+def _start(
+    argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd: str | None
+) -> subprocess.Popen[bytes]:
     if _stopped:
         raise Interrupted(signal=_stopped)
     surroundings = environment(env)
@@ -168,8 +187,14 @@ def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd:
         argv = [_find(argv[0], surroundings["PATH"]), *argv[1:]]
     try:
         child = subprocess.Popen(
-            argv, stdin=subprocess.PIPE if talk else subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=surroundings, cwd=cwd, start_new_session=True)
+            argv,
+            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=surroundings,
+            cwd=cwd,
+            start_new_session=True,
+        )
     except FileNotFoundError as error:
         missing = cwd if cwd is not None and not os.path.isdir(cwd) else os.fsdecode(argv[0])
         raise ProgramFailed(f"{missing} is not there", hint=f"is {program(argv)} installed?") from error
@@ -177,7 +202,7 @@ def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd:
         raise ProgramFailed(f"{program(argv)} could not be started: {error.strerror}") from error
     _live[child.pid] = child
     watchdog.guard(child.pid, _live)
-    if _stopped:   # `stop` came between the first look and the entry in `_live`
+    if _stopped:  # `stop` came between the first look and the entry in `_live`
         _signal_group(child.pid, signal.SIGTERM)
     return child
 
@@ -189,11 +214,15 @@ def _find(name: Word, path: str) -> Word:
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
     shown = os.fsdecode(name)
-    raise ProgramFailed(f"{shown} is not installed (not found on PATH)", hint=f"install {shown}, or run opsctl doctor")
+    raise ProgramFailed(
+        f"{shown} is not installed (not found on PATH)", hint=f"install {shown}, or run opsctl doctor"
+    )
 
 
 def _converse(
-    child: subprocess.Popen[bytes], stdin: bytes | None, deadline: float | None,
+    child: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    deadline: float | None,
     on_line: Callable[[bytes], None] | None,
 ) -> tuple[bytes, bytes, bool]:
     """Feed and read a command until it ends; (standard output, standard error, whether time ran out)."""
@@ -233,7 +262,7 @@ def _converse(
                             with suppress(KeyError):
                                 waiting.unregister(child.stdin)
                     elif key.fileobj is child.stdin:
-                        if gone_at is None:     # otherwise it was unregistered in this same round
+                        if gone_at is None:  # otherwise it was unregistered in this same round
                             unsent = _feed(child, unsent, waiting)
                     else:
                         piece = _read(key.fd)
@@ -274,7 +303,7 @@ def _patience(now: float, deadline: float | None, killed_at: float | None, gone_
 def _feed(child: subprocess.Popen[bytes], unsent: memoryview, waiting: selectors.BaseSelector) -> memoryview:
     assert child.stdin is not None
     try:
-        unsent = unsent[os.write(child.stdin.fileno(), unsent[:_CHUNK]):]
+        unsent = unsent[os.write(child.stdin.fileno(), unsent[:_CHUNK]) :]
     except BlockingIOError:
         return unsent
     except BrokenPipeError:
@@ -299,7 +328,7 @@ def _finish(child: subprocess.Popen[bytes]) -> int:
 
     What is meant to outlive a command has to leave its group, as ``pg_ctl`` does.
     """
-    _signal_group(child.pid, signal.SIGTERM)      # while the leader is not reaped its number cannot be another's
+    _signal_group(child.pid, signal.SIGTERM)  # while the leader is not reaped its number cannot be another's
     try:
         code = child.wait(_GRACE)
     except subprocess.TimeoutExpired:

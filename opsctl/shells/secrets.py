@@ -40,10 +40,14 @@ def _from_file(ref: SecretRef, path: str) -> bytes:
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & 0o077:
-                raise Refused(f"{ref} can be read by others (mode {stat.S_IMODE(mode):04o})", hint=f"chmod 600 {path}")
+                raise Refused(
+                    f"{ref} can be read by others (mode {stat.S_IMODE(mode):04o})", hint=f"chmod 600 {path}"
+                )
             return file.read(1 << 20)
     except OSError as error:
-        raise Refused(f"{ref} cannot be read: {error.strerror}", hint=f"does {path} exist, and may we read it?") from error
+        raise Refused(
+            f"{ref} cannot be read: {error.strerror}", hint=f"does {path} exist, and may we read it?"
+        ) from error
 
 
 def _from_command(ref: SecretRef, argv: tuple[str, ...], shell: Shell) -> bytes:

@@ -68,11 +68,15 @@ def _begin() -> None:
     _owner = os.getpid()
     try:
         os.posix_spawn(
-            "/bin/sh", ["sh", "-c", _SCRIPT], {"PATH": "/usr/bin:/bin"}, setsid=True,
+            "/bin/sh",
+            ["sh", "-c", _SCRIPT],
+            {"PATH": "/usr/bin:/bin"},
+            setsid=True,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, reading, 0),
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
-            ])
+            ],
+        )
     finally:
         os.close(reading)

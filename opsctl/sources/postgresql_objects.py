@@ -28,7 +28,7 @@ _NO_EXTENSION_BRINGS_IT = """NOT EXISTS (SELECT FROM pg_depend e
 
 _USERS_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-#: What pg_dump takes of ``pg_class c JOIN pg_namespace n``: nothing of the system, of an extension, temporary.
+#: What pg_dump takes of ``pg_class c JOIN pg_namespace n``: not the system's, temporary, an extension's.
 OF_USERS = f"{_USERS_SCHEMA} AND c.relpersistence <> 't' AND " + _NO_EXTENSION_BRINGS_IT.format(
     classid="pg_class", oid="c.oid"
 )

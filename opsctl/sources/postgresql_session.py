@@ -131,7 +131,7 @@ def credentials(
 class Psql:
     """One psql in conversation: ``ask`` sends statements and reads what they print, a JSON value a line.
 
-    The conversation lasts for a ``with`` block. The settings are made once, at the start. The first error ends it.
+    It lasts for a ``with`` block, or until the first error. The settings are made once, at the start.
     """
 
     def __init__(self, shell: Shell, address: Address, database: str, environment: Mapping[str, str]) -> None:

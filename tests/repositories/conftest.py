@@ -61,7 +61,9 @@ class Copy:
         return make_restic(self.root, self.template.password, **more)
 
 
-def make_restic(url: Path | str, password: Path, *, name: str = "main", pin: Identity | None = None, **more: Any) -> Restic:
+def make_restic(
+    url: Path | str, password: Path, *, name: str = "main", pin: Identity | None = None, **more: Any
+) -> Restic:
     more.setdefault("shell", LocalShell())
     more.setdefault("cache_dir", password.parent / "cache")
     more.setdefault("environment", {"RESTIC_PACK_SIZE": "4"})
@@ -95,8 +97,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     (source / "uploads" / "uploads-0").write_bytes(chance.randbytes(900_000))
     (source / "new").write_text("new\n")
     assert first is not None
-    second = repository.backup_paths([str(source)], tags=["opsctl", "set=2"], host="portal", parent=first).snapshot
-    document = repository.backup_bytes(b'{"set": 2}\n', filename="manifest.json", tags=["manifest"], host="portal").snapshot
+    second = repository.backup_paths(
+        [str(source)], tags=["opsctl", "set=2"], host="portal", parent=first
+    ).snapshot
+    document = repository.backup_bytes(
+        b'{"set": 2}\n', filename="manifest.json", tags=["manifest"], host="portal"
+    ).snapshot
     assert second is not None and document is not None
     return Template(base / "repository", source, password, identity, first, second, document)
 

@@ -39,9 +39,15 @@ def packs(copy: Copy) -> dict[str, dict[str, list[str]]]:
 
 
 def restic(copy: Copy, *words: str) -> str:
-    env = {"PATH": os.environ["PATH"], "HOME": str(copy.root.parent), "RESTIC_REPOSITORY": str(copy.root),
-           "RESTIC_PASSWORD": PASSWORD}
-    return subprocess.run(["restic", "--no-cache", *words], env=env, check=True, capture_output=True, text=True).stdout
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(copy.root.parent),
+        "RESTIC_REPOSITORY": str(copy.root),
+        "RESTIC_PASSWORD": PASSWORD,
+    }
+    return subprocess.run(
+        ["restic", "--no-cache", *words], env=env, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,10 @@ def contents(template) -> dict[str, dict[str, list[str]]]:
 @pytest.fixture
 def data_pack(contents) -> str:
     """The largest pack that holds file content."""
-    return max((name for name, types in contents.items() if types["data"]), key=lambda name: len(contents[name]["data"]))
+    return max(
+        (name for name, types in contents.items() if types["data"]),
+        key=lambda name: len(contents[name]["data"]),
+    )
 
 
 @pytest.fixture
@@ -85,7 +94,7 @@ def test_nothing_is_wrong(copy: Copy) -> None:
 
 def test_a_flipped_byte_of_data(copy: Copy, data_pack: str, contents) -> None:
     copy.flip(f"data/{data_pack}", 1000)
-    assert check(copy) == []          # only reading the packs shows it
+    assert check(copy) == []  # only reading the packs shows it
     found = one(check(copy, EVERYTHING), "pack-damaged")
     assert found.object == f"data/{data_pack}"
     assert lost_files(copy, data_pack, contents) <= set(found.files)
@@ -171,14 +180,14 @@ def test_a_flipped_byte_of_a_snapshot(copy: Copy) -> None:
 
 @pytest.mark.parametrize("offset", [50, 420])
 def test_a_flipped_byte_of_the_key(copy: Copy, offset: int) -> None:
-    name, = copy.names("keys")
+    (name,) = copy.names("keys")
     copy.flip(f"keys/{name}", offset)
     found = one(check(copy), "key-damaged")
     assert found.object == f"keys/{name}" and found.reaches_all
 
 
 def test_the_key_is_gone(copy: Copy) -> None:
-    name, = copy.names("keys")
+    (name,) = copy.names("keys")
     copy.path(f"keys/{name}").unlink()
     found = one(check(copy), "key-missing")
     assert found.object == f"keys/{name}" and found.reaches_all
@@ -190,7 +199,9 @@ def test_the_config_is_gone(copy: Copy) -> None:
     assert found.object == "config" and found.reaches_all
 
 
-@pytest.mark.parametrize("damage", [lambda copy: copy.flip("config", 50), lambda copy: cut(copy.root / "config", 5)])
+@pytest.mark.parametrize(
+    "damage", [lambda copy: copy.flip("config", 50), lambda copy: cut(copy.root / "config", 5)]
+)
 def test_the_config_is_damaged(copy: Copy, damage: Callable[[Copy], None]) -> None:
     damage(copy)
     found = one(check(copy), "config-damaged")
@@ -225,7 +236,7 @@ def test_a_planted_object_does_not_hide_other_damage(copy: Copy, data_pack: str)
     copy.path(f"data/{data_pack}").unlink()
     found = check(copy)
     assert {finding.object for finding in found if finding.kind == "junk-object"} == set(planted)
-    missing, = (finding for finding in found if finding.kind == "pack-missing")
+    (missing,) = (finding for finding in found if finding.kind == "pack-missing")
     assert missing.object == f"data/{data_pack}" and missing.files
 
 
@@ -236,7 +247,9 @@ def test_a_passing_download_error_is_no_damage(copy: Copy, data_pack: str, tmp_p
     good.write_bytes(stored.read_bytes())
     copy.flip(f"data/{data_pack}", 1000)
     program = tmp_path / "restic-then-heal"
-    program.write_text(f'#!/bin/sh\nrestic "$@"\ncode=$?\ncase "$*" in *check*) cp -f {good} {stored};; esac\nexit $code\n')
+    program.write_text(
+        f'#!/bin/sh\nrestic "$@"\ncode=$?\ncase "$*" in *check*) cp -f {good} {stored};; esac\nexit $code\n'
+    )
     program.chmod(0o755)
     assert copy.open(pin=copy.template.identity, program=str(program)).check(EVERYTHING) == []
 
@@ -247,8 +260,9 @@ def test_restore_names_the_files_that_are_lost(copy: Copy, data_pack: str, conte
     copy.path(f"data/{data_pack}").unlink()
     with pytest.raises(DamagedData) as caught:
         copy.open(pin=copy.template.identity).restore(copy.template.second, tmp_path / "out")
-    assert lost_files(copy, data_pack, contents) - {str(copy.template.source / "uploads" / "uploads-0")} \
-        <= set(caught.value.details["files"])
+    assert lost_files(copy, data_pack, contents) - {
+        str(copy.template.source / "uploads" / "uploads-0")
+    } <= set(caught.value.details["files"])
 
 
 def test_opening_takes_no_restic_call(copy: Copy) -> None:

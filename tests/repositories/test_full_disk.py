@@ -21,7 +21,9 @@ def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB."""
     place = tmp_path / "small"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True, check=False
+    ).returncode:
         pytest.skip("only root may make a file system that is small enough to fill")
     try:
         yield place
@@ -36,7 +38,9 @@ def fill(place: Path) -> None:
 
 
 def test_a_full_repository(template: Template, small: Path, tmp_path: Path) -> None:
-    repository = make_restic(small / "repository", template.password, environment={"RESTIC_PROGRESS_FPS": "60"})
+    repository = make_restic(
+        small / "repository", template.password, environment={"RESTIC_PROGRESS_FPS": "60"}
+    )
     repository.pin(repository.create())
     saved = repository.backup_bytes(b"saved before", filename="document", tags=["x"], host="h").snapshot
     (tmp_path / "large").write_bytes(random.Random(1).randbytes(40_000_000))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from opsctl.repositories.restic_locks import is_stale
 from opsctl.shells import local
 from tests.repositories.conftest import PASSWORD, Copy
 
-DEAD = 2 ** 22 - 1    # above what Linux gives out by default
+DEAD = 2**22 - 1  # above what Linux gives out by default
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -39,9 +39,19 @@ def locks(copy: Copy) -> list[str]:
 @contextmanager
 def holding(copy: Copy, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """A restic that holds a lock and stands still; it is killed afterwards."""
-    env = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": str(copy.root), "HOME": "/nonexistent"}
-    with subprocess.Popen(["restic", "--no-cache", *words], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:
+    env = {
+        "PATH": os.environ["PATH"],
+        "RESTIC_PASSWORD": PASSWORD,
+        "RESTIC_REPOSITORY": str(copy.root),
+        "HOME": "/nonexistent",
+    }
+    with subprocess.Popen(
+        ["restic", "--no-cache", *words],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         try:
             until(lambda: len(locks(copy)) == 1)
             process.send_signal(signal.SIGSTOP)
@@ -54,13 +64,15 @@ def holding(copy: Copy, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_live_lock_is_named(copy: Copy) -> None:
     with holding(copy, "backup", "--stdin", "--force") as process:
         repository = copy.open(pin=copy.template.identity)
-        lock, = repository.locks()
+        (lock,) = repository.locks()
         assert (lock.pid, lock.hostname, lock.exclusive) == (process.pid, socket.gethostname(), False)
-        repository.backup_bytes(b"beside it", filename="x", tags=["x"], host="h")    # shared locks do not hinder each other
+        repository.backup_bytes(
+            b"beside it", filename="x", tags=["x"], host="h"
+        )  # shared locks do not hinder each other
         with pytest.raises(Busy) as caught:
             repository.check()
         assert repository.unlock_stale() == [] and len(locks(copy)) == 1
-    fact, = caught.value.details["locks"]
+    (fact,) = caught.value.details["locks"]
     assert fact["pid"] == process.pid and fact["host"] == socket.gethostname() and fact["age"] < 600
     assert f"process {process.pid}" in caught.value.message and socket.gethostname() in caught.value.message
 
@@ -83,9 +95,12 @@ def test_waiting_until_the_lock_goes(copy: Copy) -> None:
         repository = copy.open(pin=copy.template.identity, wait=60)
         found: list[str | None] = []
         worker = threading.Thread(
-            target=lambda: found.append(repository.backup_bytes(b"x", filename="x", tags=["x"], host="h").snapshot))
+            target=lambda: found.append(
+                repository.backup_bytes(b"x", filename="x", tags=["x"], host="h").snapshot
+            )
+        )
         worker.start()
-        until(lambda: repository.calls >= 2)     # it was refused and has asked whose lock that is
+        until(lambda: repository.calls >= 2)  # it was refused and has asked whose lock that is
         process.send_signal(signal.SIGCONT)
         worker.join(60)
         assert found and found[0] in copy.names("snapshots")
@@ -126,8 +141,15 @@ def test_no_lock_costs_no_call(copy: Copy) -> None:
 
 
 def lock(**changes: object) -> LockInfo:
-    facts = {"id": "0" * 64, "time": datetime.now(timezone.utc), "exclusive": True, "hostname": socket.gethostname(),
-             "username": "root", "pid": os.getpid(), **changes}
+    facts = {
+        "id": "0" * 64,
+        "time": datetime.now(UTC),
+        "exclusive": True,
+        "hostname": socket.gethostname(),
+        "username": "root",
+        "pid": os.getpid(),
+        **changes,
+    }
     return LockInfo(**facts)  # type: ignore[arg-type]
 
 
@@ -140,7 +162,7 @@ def test_which_locks_are_stale() -> None:
 
 
 def test_a_process_number_that_is_anothers_by_now() -> None:
-    hour_ago = datetime.now(timezone.utc) - timedelta(hours=1)
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
     with subprocess.Popen(["sleep", "1000"]) as process:
         try:
             until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")

@@ -19,16 +19,23 @@ SUMMARY = b'{"message_type":"summary","num_errors":%d,"broken_packs":null,"sugge
 
 def test_lines_of_both_kinds() -> None:
     said = restic_output.sort_lines(
-        b"Warning: something\n{not json\n{\"message_type\":\"status\",\"percent_done\":0.5}\n"
-        b"[]\n{\"message_type\":\"summary\",\"snapshot_id\":\"ab\"}\n\n")
+        b'Warning: something\n{not json\n{"message_type":"status","percent_done":0.5}\n'
+        b'[]\n{"message_type":"summary","snapshot_id":"ab"}\n\n'
+    )
     assert said.lines == ("Warning: something", "{not json", "[]")
     assert [each["snapshot_id"] for each in said.of("summary")] == ["ab"] and not said.of("status")
 
 
 def test_summary() -> None:
-    output = restic_output.sort_lines(b'Warning\n{"message_type":"summary","total_files_processed":2,"snapshot_id":"ab"}')
+    output = restic_output.sort_lines(
+        b'Warning\n{"message_type":"summary","total_files_processed":2,"snapshot_id":"ab"}'
+    )
     found = restic_output.summary(output, restic_output.Said(), ())
-    assert found is not None and (found.snapshot, found.files, found.bytes) == ("ab", 2, 0)    # zeros are left out
+    assert found is not None and (found.snapshot, found.files, found.bytes) == (
+        "ab",
+        2,
+        0,
+    )  # zeros are left out
     assert restic_output.summary(restic_output.Said(), restic_output.Said(), ()) is None
 
 
@@ -39,32 +46,51 @@ def test_unreadable_directory_is_one() -> None:
         b'"during":"archival","item":"data/closed"}\n'
         b'{"message_type":"error","error":{"message":"open /srv/data/closed: permission denied"},"during":"scan","item":"/srv/data/closed"}\n'
         b'{"message_type":"error","error":{"message":"open data/x: denied"},"during":"archival","item":"data/x"}\n'
-        b"/srv/gone does not exist, skipping\n")
+        b"/srv/gone does not exist, skipping\n"
+    )
     assert restic_output.unreadable(errors, ["/srv/data"]) == (
-        ("/srv/data/closed", "permission denied"), ("/srv/data/x", "open data/x: denied"), ("/srv/gone", "does not exist"))
+        ("/srv/data/closed", "permission denied"),
+        ("/srv/data/x", "denied"),
+        ("/srv/gone", "does not exist"),
+    )
 
 
-@pytest.mark.parametrize(("errors", "said"), [
-    (PANIC, "restic crashed"),
-    (b'noise\n{"message_type":"exit_error","code":1,"message":"Fatal: reason\\nmain.run\\n\\tmain.go:1"}', "reason"),
-    (b'{"message_type":"exit_error","code":1,"message":"Error loading snapshot 1d17dcc6\\n'
-     b'github.com/restic/restic/internal/restic.x\\n\\t/src/x.go:56"}', "Error loading snapshot 1d17dcc6"),
-    (b"unknown flag: --nope\n", "unknown flag: --nope"),
-    (b"", "it said nothing"),
-])
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        (PANIC, "restic crashed"),
+        (
+            b'noise\n{"message_type":"exit_error","code":1,"message":"Fatal: reason\\nmain.run\\n\\tmain.go:1"}',
+            "reason",
+        ),
+        (
+            b'{"message_type":"exit_error","code":1,"message":"Error loading snapshot 1d17dcc6\\n'
+            b'github.com/restic/restic/internal/restic.x\\n\\t/src/x.go:56"}',
+            "Error loading snapshot 1d17dcc6",
+        ),
+        (b"unknown flag: --nope\n", "unknown flag: --nope"),
+        (b"", "it said nothing"),
+    ],
+)
 def test_complaints(errors: bytes, said: str) -> None:
     assert restic_output.complaint(errors) == said
 
 
 def test_find_prints_complaints_between_its_objects() -> None:
-    stream = b'[{"path":"/a","snapshot":"s"}Unable to load tree 12\n ... which\n,{"path":"/b","snapshot":"s"}\n]'
+    stream = (
+        b'[{"path":"/a","snapshot":"s"}Unable to load tree 12\n ... which\n,{"path":"/b","snapshot":"s"}\n]'
+    )
     assert [each["path"] for each in restic_output.objects(stream)] == ["/a", "/b"]
 
 
 def test_progress_has_time_left() -> None:
-    backup = restic_output.progress({"seconds_elapsed": 10, "seconds_remaining": 30, "total_bytes": 400, "bytes_done": 100}, "x")
+    backup = restic_output.progress(
+        {"seconds_elapsed": 10, "seconds_remaining": 30, "total_bytes": 400, "bytes_done": 100}, "x"
+    )
     assert (backup.bytes_done, backup.bytes_total, backup.seconds_left) == (100, 400, 30)
-    restore = restic_output.progress({"seconds_elapsed": 10, "total_bytes": 400, "bytes_restored": 50, "bytes_skipped": 50}, "x")
+    restore = restic_output.progress(
+        {"seconds_elapsed": 10, "total_bytes": 400, "bytes_restored": 50, "bytes_skipped": 50}, "x"
+    )
     assert (restore.bytes_done, restore.seconds_left) == (100, 30)
     assert restic_output.progress({}, "x").seconds_left is None
 
@@ -95,7 +121,8 @@ def test_a_verdict() -> None:
         f'{{"message_type":"error","message":"error for tree {tree[:8]}:\\n"}}\n'
         f'{{"message_type":"error","message":"  tree {tree}: file \\"\\\\u0915\\" blob {blob} not found in index\\n"}}\n'
         f'{{"message_type":"error","message":"\\nThe repository is damaged and must be repaired.\\n\\n"}}\n'
-        f'{{"message_type":"error","message":"something new\\nin two lines"}}\n').encode()
+        f'{{"message_type":"error","message":"something new\\nin two lines"}}\n'
+    ).encode()
     found = read_verdict(check(1, SUMMARY % 3, errors + fatal))
     assert found is not None
     assert found.packs == {pack: ("pack-missing", "does not exist")}

@@ -32,7 +32,9 @@ def server() -> Iterator[RestServer]:
     # Not below pytest's directory: the server runs under another account, and pytest closes that to others.
     with tempfile.TemporaryDirectory(prefix="opsctl-rest-") as directory:
         Path(directory).chmod(0o711)
-        with RestServer(Path(directory) / "store", append_only=True, user=USER, password=LOGIN, tls=True) as server:
+        with RestServer(
+            Path(directory) / "store", append_only=True, user=USER, password=LOGIN, tls=True
+        ) as server:
             yield server
 
 
@@ -45,8 +47,15 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def connect(server: RestServer, template: Template, login: Path, name: str, **more: Any) -> Restic:
-    return make_restic(server.repository_url(name), template.password, name=name, rest_user=USER,
-                       rest_secret=SecretRef("secret of main", file=str(login)), cacert=str(server.certificate), **more)
+    return make_restic(
+        server.repository_url(name),
+        template.password,
+        name=name,
+        rest_user=USER,
+        rest_secret=SecretRef("secret of main", file=str(login)),
+        cacert=str(server.certificate),
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +68,9 @@ def repository(server: RestServer, template: Template, login: Path) -> Restic:
     return made
 
 
-def test_everything_goes_through(repository: Restic, server: RestServer, template: Template, tmp_path: Path) -> None:
+def test_everything_goes_through(
+    repository: Restic, server: RestServer, template: Template, tmp_path: Path
+) -> None:
     document, files = repository.snapshots()
     assert repository.read(document.id, "document") == b"document"
     assert len(list(repository.ls(files.id))) >= 12
@@ -68,10 +79,12 @@ def test_everything_goes_through(repository: Restic, server: RestServer, templat
     assert (tmp_path / "out" / str(wanted).lstrip("/")).read_bytes() == wanted.read_bytes()
     assert repository.check((1, 1)) == []
     assert repository.locks() == [] and repository.junk() == []
-    assert set(repository.store.list("snapshots")) == {document.id, files.id}    # type: ignore[union-attr]
+    assert set(repository.store.list("snapshots")) == {document.id, files.id}  # type: ignore[union-attr]
 
 
-def test_a_known_one_is_recognised_without_restic(repository: Restic, server: RestServer, template: Template, login: Path) -> None:
+def test_a_known_one_is_recognised_without_restic(
+    repository: Restic, server: RestServer, template: Template, login: Path
+) -> None:
     pinned = repository.identity()
     again = connect(server, template, login, "portal", pin=pinned)
     again.make_sure()
@@ -93,8 +106,12 @@ def test_wrong_login(server: RestServer, template: Template, tmp_path: Path) -> 
 
 
 def test_a_certificate_that_is_not_ours(server: RestServer, template: Template, login: Path) -> None:
-    stranger = make_restic(server.repository_url("portal"), template.password, rest_user=USER,
-                           rest_secret=SecretRef("secret of main", file=str(login)))
+    stranger = make_restic(
+        server.repository_url("portal"),
+        template.password,
+        rest_user=USER,
+        rest_secret=SecretRef("secret of main", file=str(login)),
+    )
     with pytest.raises(Refused, match="certificate is not accepted"):
         stranger.snapshots()
 
@@ -108,13 +125,17 @@ def test_a_store_that_does_not_answer(template: Template, login: Path, repositor
         with pytest.raises(Unreachable, match="does not answer"):
             store.config()
         assert time.monotonic() - begun < 60
-    refusing = make_restic(f"rest:http://127.0.0.1:{port}/portal", template.password, pin=repository.identity())
+    refusing = make_restic(
+        f"rest:http://127.0.0.1:{port}/portal", template.password, pin=repository.identity()
+    )
     with pytest.raises(Unreachable) as caught:
         refusing.snapshots()
     assert refusing.calls == 0 and caught.value.hint
 
 
-def test_a_planted_object_through_the_append_only_door(server: RestServer, template: Template, login: Path) -> None:
+def test_a_planted_object_through_the_append_only_door(
+    server: RestServer, template: Template, login: Path
+) -> None:
     """Attack 1: anyone with write access may post five bytes, and nobody may take them away again."""
     repository = connect(server, template, login, "attacked")
     repository.pin(repository.create())
@@ -129,17 +150,23 @@ def test_a_planted_object_through_the_append_only_door(server: RestServer, templ
     assert [finding.object for finding in repository.junk()] == [f"snapshots/{name}"]
     assert repository.read(good, "good") == b"good"
     assert repository.backup_bytes(b"more", filename="more", tags=["x"], host="h").snapshot
-    finding, = repository.check()
+    (finding,) = repository.check()
     assert (finding.kind, finding.object) == ("junk-object", f"snapshots/{name}")
 
 
 def post(server: RestServer, path: str, content: bytes | None) -> int:
     """What anyone with the login can do, without restic; ``None`` deletes. Returns the HTTP status."""
     word = base64.b64encode(f"{USER}:{LOGIN}".encode()).decode()
-    request = urllib.request.Request(f"{server.url}/{path}", data=content, headers={"Authorization": f"Basic {word}"},
-                                     method="DELETE" if content is None else "POST")
+    request = urllib.request.Request(
+        f"{server.url}/{path}",
+        data=content,
+        headers={"Authorization": f"Basic {word}"},
+        method="DELETE" if content is None else "POST",
+    )
     context = ssl.create_default_context(cafile=str(server.certificate))
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({})
+    )
     try:
         with opener.open(request, timeout=10) as answer:
             return int(answer.status)
@@ -151,12 +178,19 @@ def post(server: RestServer, path: str, content: bytes | None) -> int:
 def test_login_in_the_url_stays_out_of_messages() -> None:
     store = store_for("rest:https://portal:hunter2@backup-1.invalid:8000/portal")
     assert isinstance(store, RestStore) and store.url == "https://backup-1.invalid:8000/portal"
-    restic = Restic("main", "rest:https://portal:hunter2@backup-1.invalid:8000/portal", shell=make_restic("/x", Path("/x/y")).program.shell,
-                    password=SecretRef("password", file="/x"), cache_dir=None)
+    restic = Restic(
+        "main",
+        "rest:https://portal:hunter2@backup-1.invalid:8000/portal",
+        shell=make_restic("/x", Path("/x/y")).program.shell,
+        password=SecretRef("password", file="/x"),
+        cache_dir=None,
+    )
     assert "hunter2" not in f"{restic.url} {restic.place}"
     assert PASSWORD not in restic.url
 
 
-@pytest.mark.parametrize("url", ["s3:https://s3.example.in/opsctl", "sftp:user@host:/srv/store", "b2:bucket:path", "rclone:x:y"])
+@pytest.mark.parametrize(
+    "url", ["s3:https://s3.example.in/opsctl", "sftp:user@host:/srv/store", "b2:bucket:path", "rclone:x:y"]
+)
 def test_stores_without_a_direct_way(url: str) -> None:
     assert store_for(url) is None

@@ -16,11 +16,19 @@ import pytest
 from opsctl.errors import DamagedData, ProgramFailed, Refused, SafetyRefusal
 from opsctl.model.snapshots import Progress
 from opsctl.repositories.restic import Restic
-from tests.repositories.conftest import PASSWORD, Copy, Template, make_restic
+from tests.repositories.conftest import PASSWORD, Copy, make_restic
 
 Make = Callable[..., Restic]
-ODD = [b"new\nline", b"not \xff\xfe UTF-8", b"\x1b[31mred\x1b[0m", b"we[i]rd*?\\name", b"-dash", b"--", b"n" * 255,
-       "कर विभाग".encode()]
+ODD = [
+    b"new\nline",
+    b"not \xff\xfe UTF-8",
+    b"\x1b[31mred\x1b[0m",
+    b"we[i]rd*?\\name",
+    b"-dash",
+    b"--",
+    b"n" * 255,
+    "कर विभाग".encode(),
+]
 
 
 class Memory:
@@ -39,8 +47,13 @@ class Memory:
 def content(directory: Path) -> dict[bytes, bytes]:
     """Relative path to content of every file below a directory."""
     base = os.fsencode(directory)
-    return {os.path.relpath(os.path.join(here, name), base): Path(os.fsdecode(os.path.join(here, name))).read_bytes()
-            for here, _, names in os.walk(base) for name in names}
+    return {
+        os.path.relpath(os.path.join(here, name), base): Path(
+            os.fsdecode(os.path.join(here, name))
+        ).read_bytes()
+        for here, _, names in os.walk(base)
+        for name in names
+    }
 
 
 # Made on purpose, and always the same one
@@ -85,9 +98,13 @@ def test_a_known_repository_that_is_gone(copy: Copy, how: str) -> None:
         copy.root.mkdir()
     before = sorted(copy.root.rglob("*")) if copy.root.exists() else None
     repository = copy.open(pin=copy.template.identity)
-    for action in (repository.snapshots, repository.identity, lambda: repository.read("0" * 64, "/x"),
-                   lambda: repository.backup_bytes(b"x", filename="x", tags=["x"], host="h"),
-                   lambda: repository.backup_paths([str(copy.template.source)], tags=["x"], host="h")):
+    for action in (
+        repository.snapshots,
+        repository.identity,
+        lambda: repository.read("0" * 64, "/x"),
+        lambda: repository.backup_bytes(b"x", filename="x", tags=["x"], host="h"),
+        lambda: repository.backup_paths([str(copy.template.source)], tags=["x"], host="h"),
+    ):
         with pytest.raises(DamagedData) as caught:
             action()
         assert caught.value.details["kind"] == "config-missing"
@@ -137,15 +154,23 @@ def test_odd_names_come_back_equal(copy: Copy, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "one", ignore_errors=True)
         repository.restore(found.snapshot, tmp_path / "one", include=[path])
         restored = content(tmp_path / "one")
-        assert list(restored) == [path.lstrip(b"/")] and restored[path.lstrip(b"/")].startswith(b"content of ")
+        assert list(restored) == [path.lstrip(b"/")] and restored[path.lstrip(b"/")].startswith(
+            b"content of "
+        )
 
 
 def test_excludes_parent_and_progress(copy: Copy, tmp_path: Path) -> None:
     template = copy.template
     repository = copy.open(pin=template.identity, environment={"RESTIC_PROGRESS_FPS": "60"})
     seen: list[Progress] = []
-    found = repository.backup_paths([str(template.source)], excludes=["scans"], tags=["a", "b=c"], host="elsewhere",
-                                    parent=template.second, on_progress=seen.append)
+    found = repository.backup_paths(
+        [str(template.source)],
+        excludes=["scans"],
+        tags=["a", "b=c"],
+        host="elsewhere",
+        parent=template.second,
+        on_progress=seen.append,
+    )
     assert found.data_added < 100_000 and found.snapshot is not None
     saved = next(each for each in repository.snapshots() if each.id == found.snapshot)
     assert saved.tags == ("a", "b=c") and saved.hostname == "elsewhere" and saved.tag("b") == "c"
@@ -171,7 +196,9 @@ def test_a_tag_with_a_comma_would_be_two(copy: Copy) -> None:
 
 def test_missing_paths(copy: Copy, tmp_path: Path) -> None:
     repository = copy.open(pin=copy.template.identity)
-    found = repository.backup_paths([str(copy.template.source / "new"), str(tmp_path / "missing")], tags=["x"], host="h")
+    found = repository.backup_paths(
+        [str(copy.template.source / "new"), str(tmp_path / "missing")], tags=["x"], host="h"
+    )
     assert found.unreadable == ((str(tmp_path / "missing"), "does not exist"),)
     assert found.snapshot in copy.names("snapshots")
     with pytest.raises(ProgramFailed, match="all source directories/files do not exist"):
@@ -184,14 +211,19 @@ def unprivileged(tmp_path: Path) -> str:
     if os.geteuid():
         return "restic"
     program = tmp_path / "restic-without-privilege"
-    program.write_text('#!/bin/sh\nexec setpriv --bounding-set -dac_override,-dac_read_search -- restic "$@"\n')
+    program.write_text(
+        '#!/bin/sh\nexec setpriv --bounding-set -dac_override,-dac_read_search -- restic "$@"\n'
+    )
     program.chmod(0o755)
     return str(program)
 
 
 @pytest.mark.parametrize("with_progress", [True, False])
 def test_unreadable_files_are_named_once_and_the_rest_is_kept(
-    copy: Copy, tmp_path: Path, unprivileged: str, with_progress: bool,
+    copy: Copy,
+    tmp_path: Path,
+    unprivileged: str,
+    with_progress: bool,
 ) -> None:
     source = tmp_path / "source"
     (source / "closed").mkdir(parents=True)
@@ -201,7 +233,9 @@ def test_unreadable_files_are_named_once_and_the_rest_is_kept(
     (source / "closed").chmod(0)
     repository = copy.open(pin=copy.template.identity, program=unprivileged)
     try:
-        found = repository.backup_paths([str(source)], tags=["x"], host="h", on_progress=(lambda _: None) if with_progress else None)
+        found = repository.backup_paths(
+            [str(source)], tags=["x"], host="h", on_progress=(lambda _: None) if with_progress else None
+        )
     finally:
         (source / "closed").chmod(0o700)
     assert [path for path, _ in found.unreadable] == [str(source / "closed"), str(source / "secret")]
@@ -237,7 +271,9 @@ def test_dump_to(copy: Copy, tmp_path: Path) -> None:
 
 def test_restore_tells_what_is_not_in_the_snapshot(copy: Copy, tmp_path: Path) -> None:
     with pytest.raises(ProgramFailed, match="not in snapshot") as caught:
-        copy.open().restore(copy.template.first, tmp_path / "out", include=[str(copy.template.source / "new"), "/no/such"])
+        copy.open().restore(
+            copy.template.first, tmp_path / "out", include=[str(copy.template.source / "new"), "/no/such"]
+        )
     assert caught.value.details["missing"] == [str(copy.template.source / "new"), "/no/such"]
 
 
@@ -247,7 +283,7 @@ def test_ls_streams(copy: Copy) -> None:
     assert len(below) == 13 and all("/scans" in path for path in below)
     entries = repository.ls(copy.template.second)
     next(entries)
-    entries.close()    # ends restic, quietly
+    entries.close()  # ends restic, quietly
     with pytest.raises((ProgramFailed, DamagedData)):
         list(repository.ls("0" * 64))
 
@@ -258,8 +294,9 @@ def test_ls_streams(copy: Copy) -> None:
 def test_command(copy: Copy) -> None:
     repository = copy.open(pin=copy.template.identity)
     script = "printf 'dump of %s\\n' \"$PGSERVICE\"; env | grep -c RESTIC_; echo warning >&2"
-    found = repository.backup_command(["sh", "-c", script], filename="portal.sql", env={"PGSERVICE": "portal"},
-                                      tags=["dump"], host="h")
+    found = repository.backup_command(
+        ["sh", "-c", script], filename="portal.sql", env={"PGSERVICE": "portal"}, tags=["dump"], host="h"
+    )
     assert found.snapshot is not None
     lines = repository.read(found.snapshot, "/portal.sql").decode().splitlines()
     assert lines[0] == "dump of portal"
@@ -268,14 +305,22 @@ def test_command(copy: Copy) -> None:
     assert PASSWORD not in repository.read(seen.snapshot, "env").decode()
 
 
-@pytest.mark.parametrize(("script", "said"), [
-    ("echo half; echo first >&2; echo 'pg_dump: error: gone' >&2; exit 7", r"sh failed \(exit status 7\): first; pg_dump: error: gone"),
-    ("echo half; kill -9 $$", r"sh failed \(signal: killed\): it said nothing"),
-])
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "echo half; echo first >&2; echo 'pg_dump: error: gone' >&2; exit 7",
+            r"sh failed \(exit status 7\): first; pg_dump: error: gone",
+        ),
+        ("echo half; kill -9 $$", r"sh failed \(signal: killed\): it said nothing"),
+    ],
+)
 def test_a_command_that_dies_leaves_no_snapshot(copy: Copy, script: str, said: str) -> None:
     before = copy.names("snapshots")
     with pytest.raises(ProgramFailed, match=said):
-        copy.open(pin=copy.template.identity).backup_command(["sh", "-c", script], filename="x.sql", tags=["x"], host="h")
+        copy.open(pin=copy.template.identity).backup_command(
+            ["sh", "-c", script], filename="x.sql", tags=["x"], host="h"
+        )
     assert copy.names("snapshots") == before and copy.names("locks") == []
 
 
@@ -283,13 +328,16 @@ def test_a_command_that_writes_nothing_is_a_failure(copy: Copy) -> None:
     before = set(copy.names("snapshots"))
     with pytest.raises(ProgramFailed, match="sh wrote nothing: no data here") as caught:
         copy.open(pin=copy.template.identity).backup_command(
-            ["sh", "-c", "echo no data here >&2"], filename="x.sql", tags=["x"], host="h")
+            ["sh", "-c", "echo no data here >&2"], filename="x.sql", tags=["x"], host="h"
+        )
     assert set(caught.value.details["stray"]) == set(copy.names("snapshots")) - before
 
 
 def test_a_command_that_is_not_there(copy: Copy) -> None:
     with pytest.raises(ProgramFailed, match="no-such-dump failed .*not found"):
-        copy.open(pin=copy.template.identity).backup_command(["no-such-dump"], filename="x", tags=["x"], host="h")
+        copy.open(pin=copy.template.identity).backup_command(
+            ["no-such-dump"], filename="x", tags=["x"], host="h"
+        )
 
 
 # Listing
@@ -298,7 +346,11 @@ def test_a_command_that_is_not_there(copy: Copy) -> None:
 def test_listing_asks_restic_once(copy: Copy) -> None:
     memory, pin = Memory(), copy.template.identity
     repository = copy.open(pin=pin, snapshot_cache=memory)
-    assert [each.id for each in repository.snapshots()] == [copy.template.first, copy.template.second, copy.template.document]
+    assert [each.id for each in repository.snapshots()] == [
+        copy.template.first,
+        copy.template.second,
+        copy.template.document,
+    ]
     assert repository.calls == 1
     repository.snapshots()
     again = copy.open(pin=pin, snapshot_cache=memory)
@@ -322,13 +374,19 @@ def test_planted_and_damaged_snapshots_are_named_and_do_not_stop_us(copy: Copy, 
     repository = copy.open(pin=template.identity)
     assert [each.id for each in repository.snapshots()] == [template.second, template.document]
     junk = {finding.object: finding.kind for finding in repository.junk()}
-    assert junk == {f"snapshots/{short}": "junk-object", f"snapshots/{long}": "junk-object",
-                    f"snapshots/{template.first}": "snapshot-damaged", r"snapshots/\x1b[31m": "junk-object"}
+    assert junk == {
+        f"snapshots/{short}": "junk-object",
+        f"snapshots/{long}": "junk-object",
+        f"snapshots/{template.first}": "snapshot-damaged",
+        r"snapshots/\x1b[31m": "junk-object",
+    }
     assert all(finding.repair and "goroutine" not in finding.message for finding in repository.junk())
     assert repository.calls == 1
 
     saved = repository.backup_paths([str(template.source)], tags=["x"], host="portal").snapshot
-    with_parent = repository.backup_paths([str(template.source)], tags=["x"], host="portal", parent=template.second)
+    with_parent = repository.backup_paths(
+        [str(template.source)], tags=["x"], host="portal", parent=template.second
+    )
     repository.backup_command(["echo", "dump"], filename="x", tags=["x"], host="portal")
     assert saved in [each.id for each in repository.snapshots()] and with_parent.data_added < 100_000
     repository.restore(template.second, tmp_path / "out", include=[str(template.source / "new")])
@@ -359,10 +417,14 @@ def test_our_key_is_gone_and_another_is_left(copy: Copy, tmp_path: Path) -> None
     extra = tmp_path / "extra"
     extra.write_text("escrowed")
     env = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": PASSWORD, "RESTIC_REPOSITORY": str(copy.root)}
-    subprocess.run(["restic", "--no-cache", "key", "add", "--new-password-file", str(extra)], env=env, check=True,
-                   capture_output=True)
+    subprocess.run(
+        ["restic", "--no-cache", "key", "add", "--new-password-file", str(extra)],
+        env=env,
+        check=True,
+        capture_output=True,
+    )
     identity = copy.open(pin=copy.template.identity).identity()
-    assert identity == copy.template.identity    # of two keys, the one that our password opens
+    assert identity == copy.template.identity  # of two keys, the one that our password opens
     copy.path(f"keys/{identity.key}").unlink()
     with pytest.raises(DamagedData) as caught:
         copy.open(pin=identity).snapshots()
@@ -380,11 +442,19 @@ def test_nothing_secret_in_arguments(copy: Copy, tmp_path: Path) -> None:
     assert "backup" in log.read_text() and PASSWORD not in log.read_text()
 
 
-@pytest.mark.parametrize(("says", "problem"), [
-    ("restic 0.16.4 compiled with go1.21.6 on linux/amd64", "is restic 0.16.4; opsctl needs 0.17 or newer"),
-    ("something else", "does not say its version"),
-])
-def test_an_old_restic_is_refused_by_name_and_version(copy: Copy, tmp_path: Path, says: str, problem: str) -> None:
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [
+        (
+            "restic 0.16.4 compiled with go1.21.6 on linux/amd64",
+            "is restic 0.16.4; opsctl needs 0.17 or newer",
+        ),
+        ("something else", "does not say its version"),
+    ],
+)
+def test_an_old_restic_is_refused_by_name_and_version(
+    copy: Copy, tmp_path: Path, says: str, problem: str
+) -> None:
     program = tmp_path / "restic-of-old"
     program.write_text(f'#!/bin/sh\ntouch {tmp_path}/"$1"\necho "{says}"\n')
     program.chmod(0o755)
@@ -396,8 +466,13 @@ def test_an_old_restic_is_refused_by_name_and_version(copy: Copy, tmp_path: Path
 
 def test_unreadable_answers_are_no_success(copy: Copy, tmp_path: Path) -> None:
     """A restic that exits 0 without naming a snapshot, or names one that is not there."""
-    for number, line in enumerate(["", '{"message_type":"summary","total_files_processed":1}',
-                                   '{"message_type":"summary","snapshot_id":"' + "0" * 64 + '"}']):
+    for number, line in enumerate(
+        [
+            "",
+            '{"message_type":"summary","total_files_processed":1}',
+            '{"message_type":"summary","snapshot_id":"' + "0" * 64 + '"}',
+        ]
+    ):
         program = tmp_path / f"lying-restic-{number}"
         program.write_text(f"#!/bin/sh\n[ $1 = version ] && exec restic \"$@\"\necho '{line}'\n")
         program.chmod(0o755)

@@ -62,8 +62,10 @@ def test_streams_and_exit_code(shell: LocalShell) -> None:
 def test_a_full_error_pipe_is_no_deadlock(shell: LocalShell) -> None:
     """RESTIC.md 3.14: 476 KB of complaints while somebody reads standard output line by line."""
     lines: list[bytes] = []
-    script = "i=0; while [ $i -lt 6000 ]; do echo 'a complaint of a hundred bytes, more or less, about a file that is not to be read by us ..' >&2;" \
-             " i=$((i+1)); [ $((i % 1000)) = 0 ] && echo line $i; done"
+    script = (
+        "i=0; while [ $i -lt 6000 ]; do echo 'a complaint of a hundred bytes, more or less, about a file that is not to be read by us ..' >&2;"
+        " i=$((i+1)); [ $((i % 1000)) = 0 ] && echo line $i; done"
+    )
     result = shell.run(["sh", "-c", script], on_line=lines.append, timeout=60)
     assert lines == [b"line %d" % number for number in range(1000, 7000, 1000)]
     assert len(result.stderr) > 500_000 and result.stdout == b""
@@ -77,7 +79,11 @@ def test_lines_come_while_the_command_runs(shell: LocalShell, tmp_path: Path) ->
         seen.append(line)
         go.touch()
 
-    shell.run(["sh", "-c", f"echo first; while [ ! -e {go} ]; do sleep 0.01; done; printf 'second\\nrest'"], on_line=take, timeout=30)
+    shell.run(
+        ["sh", "-c", f"echo first; while [ ! -e {go} ]; do sleep 0.01; done; printf 'second\\nrest'"],
+        on_line=take,
+        timeout=30,
+    )
     assert seen == [b"first", b"second", b"rest"]
 
 
@@ -93,8 +99,8 @@ def test_an_error_of_the_reader_ends_the_command(shell: LocalShell, tmp_path: Pa
 def test_input(shell: LocalShell) -> None:
     content = os.urandom(3_000_000)
     assert shell.run(["cat"], stdin=content).stdout == content
-    assert shell.run(["cat"]).stdout == b""            # closed, not ours
-    assert shell.run(["true"], stdin=content).code == 0   # who does not read it is no failure
+    assert shell.run(["cat"]).stdout == b""  # closed, not ours
+    assert shell.run(["true"], stdin=content).code == 0  # who does not read it is no failure
 
 
 def test_words_are_bytes(shell: LocalShell) -> None:
@@ -120,7 +126,10 @@ def test_directory(shell: LocalShell, tmp_path: Path) -> None:
 
 def test_failure_says_program_and_last_words(shell: LocalShell) -> None:
     with pytest.raises(ProgramFailed) as caught:
-        shell.run(["sh", "-c", "echo first >&2; printf 'the \\033[31mreason\\n\\n' >&2; exit 4"], env={"SECRET": "hunter2"})
+        shell.run(
+            ["sh", "-c", "echo first >&2; printf 'the \\033[31mreason\\n\\n' >&2; exit 4"],
+            env={"SECRET": "hunter2"},
+        )
     assert caught.value.message == "sh failed (4): the  [31mreason"
     assert caught.value.details == {"exit_code": 4}
     assert "hunter2" not in repr(caught.value) + str(caught.value.as_dict())
@@ -146,7 +155,9 @@ def test_time_limit_ends_the_whole_family(shell: LocalShell, tmp_path: Path) -> 
 
 def test_what_ignores_the_polite_signal_is_killed(shell: LocalShell, tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
-        shell.run(["sh", "-c", f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"], timeout=0.3)
+        shell.run(
+            ["sh", "-c", f"trap '' TERM; echo $$ >{tmp_path}/pid; while :; do sleep 0.1; done"], timeout=0.3
+        )
     assert not alive(int((tmp_path / "pid").read_text()))
 
 
@@ -191,9 +202,13 @@ def test_stop_from_a_signal_handler(tmp_path: Path) -> None:
         "from opsctl.shells import local\n"
         "signal.signal(signal.SIGINT, lambda number, frame: local.stop(number))\n"
         "try: local.LocalShell().run(sys.argv[1:])\n"
-        "except Interrupted as error: sys.exit(error.exit_code)\n")
-    with subprocess.Popen([sys.executable, "-c", program, *family(tmp_path / "pids")], cwd=os.getcwd(),
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+        "except Interrupted as error: sys.exit(error.exit_code)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *family(tmp_path / "pids")],
+        cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
         children = pids(tmp_path / "pids", 2)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
@@ -210,9 +225,13 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, how: str) -> N
         "def begin():\n"
         f"    kept.append(local.LocalShell().{how}(sys.argv[1:]))\n"
         "worker = threading.Thread(target=begin)\n"
-        "worker.start(); worker.join(); time.sleep(1000)\n")
-    with subprocess.Popen([sys.executable, "-c", program, *family(tmp_path / "pids")], cwd=os.getcwd(),
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
+        "worker.start(); worker.join(); time.sleep(1000)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *family(tmp_path / "pids")],
+        cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
         children = pids(tmp_path / "pids", 2)
         process.kill()
     until(lambda: not any(alive(pid) for pid in children))
@@ -234,7 +253,9 @@ def test_many_at_once(shell: LocalShell) -> None:
 
 
 def test_session(shell: LocalShell) -> None:
-    with shell.open(["sh", "-c", "read x; echo got $x; echo complaint >&2; read y; echo got $y; exit 5"]) as session:
+    with shell.open(
+        ["sh", "-c", "read x; echo got $x; echo complaint >&2; read y; echo got $y; exit 5"]
+    ) as session:
         session.stdin.write(b"one\n")
         session.stdin.flush()
         assert session.stdout.readline() == b"got one\n"

@@ -51,16 +51,24 @@ def test_a_file_without_a_usable_secret(tmp_path: Path, content: bytes) -> None:
         read_secret(keep(tmp_path / "secret", content), LocalShell())
     assert str(tmp_path) in caught.value.message
     error: BaseException | None = caught.value
-    while error is not None:     # the causes are printed with it
+    while error is not None:  # the causes are printed with it
         assert "hunt" not in repr(error)
-        error = error.__cause__ or error.__context__ if not getattr(error, "__suppress_context__", False) else None
+        error = (
+            error.__cause__ or error.__context__
+            if not getattr(error, "__suppress_context__", False)
+            else None
+        )
 
 
 def test_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
-    refs = [SecretRef("password", file=str(tmp_path / "nowhere")), SecretRef("password", file=str(tmp_path)),
-            SecretRef("password", env="NO_SUCH_SECRET"), SecretRef("password", command=("no-such-program",)),
-            SecretRef("password", command=("true",))]
+    refs = [
+        SecretRef("password", file=str(tmp_path / "nowhere")),
+        SecretRef("password", file=str(tmp_path)),
+        SecretRef("password", env="NO_SUCH_SECRET"),
+        SecretRef("password", command=("no-such-program",)),
+        SecretRef("password", command=("true",)),
+    ]
     for ref in refs:
         with pytest.raises(Refused, match="password from"):
             read_secret(ref, LocalShell())

@@ -124,3 +124,21 @@ def as_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
         return program
 
     return put
+
+
+@pytest.fixture(scope="session")
+def rich(postgres: Postgres) -> str:
+    """A database with one of everything; read only in tests."""
+    postgres.psql(f"\\set db rich\n{Path(__file__).with_name('rich.sql').read_text()}")
+    return "rich"
+
+
+@pytest.fixture
+def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of the test's own."""
+    name = f"t {request.node.name}"[:40]
+    drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE);'
+    postgres.psql(drop)
+    postgres.psql(f"""CREATE DATABASE "{name}" TEMPLATE template0 ENCODING 'UTF8';""")
+    yield name
+    postgres.psql(drop)

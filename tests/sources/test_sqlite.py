@@ -22,9 +22,11 @@ from tests.sources.conftest import MakeContext, entry, restored
 
 RICH = """
 CREATE TABLE citizens (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, paid REAL, anything);
-INSERT INTO citizens (name, paid, anything) VALUES ('आशा वर्मा', 1.1, 1), ('x', -0.0, 1.0), (NULL, 9e999, '1'), ('', 0, x'31'),
+INSERT INTO citizens (name, paid, anything) VALUES ('आशा वर्मा', 1.1, 1), ('x', -0.0, 1.0),
+  (NULL, 9e999, '1'), ('', 0, x'31'),
   (CAST(x'ff00fe' AS TEXT), 1e-300, NULL), ('a' || char(0) || 'b', 9007199254740993, x'');
-CREATE TABLE "odd ""name' %s" ("a.b" TEXT, "SELECT" INT, twice AS ("SELECT" * 2), kept AS ("SELECT" + 1) STORED);
+CREATE TABLE "odd ""name' %s" ("a.b" TEXT, "SELECT" INT, twice AS ("SELECT" * 2),
+  kept AS ("SELECT" + 1) STORED);
 INSERT INTO "odd ""name' %s" VALUES ('a', 1), ('a', 1);
 CREATE TABLE keyed (k TEXT PRIMARY KEY, v) WITHOUT ROWID;
 INSERT INTO keyed VALUES ('k', 'v');
@@ -302,8 +304,11 @@ def test_what_an_application_brought_itself_is_no_damage(tmp_path: Path) -> None
 def test_a_proof_can_be_given_up(file: Path) -> None:
     execute(
         file,
-        """CREATE TABLE many (x); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000)
-    INSERT INTO many SELECT i FROM n""",
+        """
+        CREATE TABLE many (x);
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000)
+        INSERT INTO many SELECT i FROM n
+        """,
     )
     begun = time.monotonic()
     with pytest.raises(ProgramFailed, match="interrupted"):

@@ -1,0 +1,39 @@
+"""What tests of databases share: sources on the fixtures' servers, and stand-ins for pg_dump."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opsctl.demo.postgres import Postgres
+from opsctl.shells.local import LocalShell
+from opsctl.sources.postgresql import Postgresql
+
+
+def source_of(on: Postgres, database: str, **more: Any) -> Postgresql:
+    known = {"server": str(on.socket), "port": on.port, "user": on.superuser, "shell": LocalShell()}
+    return Postgresql("db", database=database, **{**known, **more})
+
+
+def where(server: Postgres) -> dict[str, str]:
+    return {"server": str(server.socket), "port": str(server.port), "user": server.superuser}
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+#: Outside of the test's own PATH, so that a stand-in does not call itself.
+REAL_DUMP = "/usr/bin/env PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin pg_dump"
+
+
+def fake_dump(body: str) -> str:
+    return f'#!/bin/sh\ncase "$1" in --version) exec {REAL_DUMP} --version;; esac\n{body}\n'
+
+
+def sessions(server: Postgres, database: str) -> str:
+    return server.psql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'")

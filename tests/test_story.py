@@ -1,0 +1,38 @@
+"""The demo, as a stranger starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def demo(*words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, object]]:
+    done = subprocess.run([sys.executable, "-m", "opsctl", "--json", "demo", *words], cwd=PACKAGE, text=True,
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=540)
+    return done, json.loads(done.stdout)["result"]
+
+
+def test_the_portal_is_lost_and_comes_back_equal(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for folder in tmp_path.parents:
+        if folder.stat().st_uid == tmp_path.stat().st_uid and len(folder.parts) > 2:
+            folder.chmod(folder.stat().st_mode | 0o111)
+    done, told = demo("--scale", "0.03", "--dir", str(tmp_path / "lab"))
+    assert done.returncode == 0, done.stderr
+    assert told["verify_exit"] == 22
+    assert told["tables_equal"] == told["tables"]
+    assert told["files_equal"]
+    assert not (tmp_path / "lab").exists(), "the lab is gone again"
+
+
+@pytest.mark.full
+def test_the_portal_has_a_realistic_volume() -> None:
+    done, told = demo()
+    assert done.returncode == 0, done.stderr
+    assert int(str(told["rows"])) >= 300_000
