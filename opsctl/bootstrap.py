@@ -15,6 +15,7 @@ if sys.version_info < (3, 11):
 
 import argparse
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,6 +138,8 @@ def main(argv: Sequence[str]) -> int:
     else:
         command = test_command(python, options.full, more)
         os.chdir(str(CHECKOUT))
+        # Started in the background, a shell leaves SIGINT ignored, and so would every program under test.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if options.full:
             os.environ["OPSCTL_TEST_FULL"] = "1"
     sys.stdout.flush()

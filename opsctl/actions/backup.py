@@ -164,7 +164,7 @@ def _capture(params: BackupParams, name: str, world: World) -> None:
     repository = history.repository
     for lock in repository.unlock_stale():
         world.warn(f"removed the lock that process {lock.pid} left in {repository.name} when it died")
-    newest = history.look(world.now).judgement.newest_good(params.backup)
+    newest = history.seen(world.now).judgement.newest_good(params.backup)
     previous = newest.sources.get(name) if newest else None
     source = world.source(name)
     before = source.check(previous)

@@ -14,6 +14,7 @@ from pydantic import field_validator
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import RECORD, find_set, in_the_way, refuse_small_disk, show, staging
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
+from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
 from opsctl.sources.interface import Database, Difference
 
@@ -71,6 +72,7 @@ class Seen:
     shown: bool
     databases: Mapping[str, Loaded]
     differences: Mapping[str, Sequence[str]]
+    shows: Mapping[str, str]
     signer: str | None
 
 
@@ -119,6 +121,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             shown=shown,
             databases=databases,
             differences={name: _note(world, name).get("differences", []) for name in names},
+            shows={name: shows(view.sources[name]["proof"]) for name in names},
             signer=view.signer,
         )
 
@@ -154,7 +157,8 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         else:
             record = {"set": params.set, "backup": params.backup, "run": world.run, "time": world.now.isoformat(),
                       "signed_by": view.signer, "set_time": view.record["time"],
-                      "sources": {source: {"kind": view.sources[source]["kind"], "proof": "equal"}
+                      "sources": {source: {"kind": view.sources[source]["kind"],
+                                           "equal": shows(view.sources[source]["proof"])}
                                   for source in params.sources or view.sources},
                       "databases": dict(params.databases)}
             write_whole(place / RECORD, json.dumps(record, indent=1).encode() + b"\n")
@@ -165,6 +169,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             "backup": params.backup, "set": params.set, "into": params.into if seen.shown else None,
             "staged": None if seen.shown else seen.staged, "signed_by": seen.signer,
             "sources": {name: {"kind": seen.kinds[name], "proven": name in seen.proven,
+                               "shows": seen.shows[name],
                                "differences": list(seen.differences.get(name, ()))} for name in seen.sources},
             "databases": {params.databases[source]: {"source": source, "in_view": found.final, "proven": found.proven}
                           for source, found in seen.databases.items()},

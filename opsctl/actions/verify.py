@@ -80,7 +80,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
             DamagedData(
                 f"{params.repository}: {finding.message}{_reach(finding)}",
                 hint=finding.repair,
-                where=finding.object or params.repository,
+                where=params.repository,
                 details={"kind": finding.kind, "object": finding.object, "sets": list(finding.sets),
                          "reaches_all": finding.reaches_all, "files": list(finding.files[:MOST_FILES]),
                          "more_files": max(0, len(finding.files) - MOST_FILES)},
@@ -141,12 +141,10 @@ def _by_set(findings: Sequence[Finding], judgement: Judgement) -> list[Finding]:
 def _reach(finding: Finding) -> str:
     if finding.reaches_all:
         return "; this reaches every set"
-    parts = []
-    if finding.sets:
-        parts.append(f"sets {', '.join(finding.sets[:5])}{' …' if len(finding.sets) > 5 else ''}")
-    if finding.files:
-        parts.append(f"{len(finding.files)} file{'s' if len(finding.files) != 1 else ''}")
-    return f"; this reaches {' and '.join(parts)}" if parts else ""
+    if not finding.sets:
+        return ""
+    named = f"{', '.join(finding.sets[:5])}{' …' if len(finding.sets) > 5 else ''}"
+    return "" if all(name in finding.message for name in finding.sets) else f"; sets {named}"
 
 
 def _keep(params: VerifyParams, seen: Seen, world: World) -> None:

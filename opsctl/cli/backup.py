@@ -226,6 +226,7 @@ def show(
     """One set: its sources, proofs, times, and who signed it."""
     from opsctl.cli.work import local_time, open_site
     from opsctl.model.quantities import format_size
+    from opsctl.proofs import shows
 
     session = of(context)
     site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
@@ -244,7 +245,7 @@ def show(
                 ("source", "kind", "snapshot", Column("files", right=True), Column("size", right=True),
                  Column("proof", flexible=True)),
                 [(name, entry["kind"], entry["snapshot"][:8], str(entry["files"]), format_size(entry["bytes"]),
-                  _proof(entry["proof"])) for name, entry in view.sources.items()],
+                  shows(entry["proof"])) for name, entry in view.sources.items()],
                 empty="no manifest, so nothing is known of its sources",
             ))
             for name, entry in view.sources.items():
@@ -253,14 +254,6 @@ def show(
 
     described = [{**places.describe(view), "record": dict(view.record)} for view in found]
     return Report(result={"sets": described}, text=text, warnings=warnings)
-
-
-def _proof(proof: Mapping[str, Any]) -> str:
-    if proof.get("kind") == "rows":
-        tables = proof.get("tables", {})
-        rows = sum(found.get("rows", 0) for found in tables.values())
-        return f"{len(tables)} tables, {rows} rows ({proof.get('level', 'full')})"
-    return f"{proof.get('files')} files, {proof.get('bytes')} bytes, and the tree's hash"
 
 
 def _known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:

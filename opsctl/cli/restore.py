@@ -148,12 +148,13 @@ def _write_restored(out: Out, found: Any) -> None:
         return
     for name, source in found["sources"].items():
         if source["proven"]:
-            out.line(Mark(f"{name}: equal to its proof", Tone.GOOD))
+            out.line(Mark(f"{name}: as it was backed up; shown by {source['shows']}", Tone.GOOD))
         for text in source["differences"][:20]:
             out.line(Mark(f"{name}: {text}", Tone.BAD))
     for name, database in found["databases"].items():
         if database["in_view"]:
-            out.line(Mark(f"database {name}: every table equal to its proof", Tone.GOOD))
+            shown = found["sources"][database["source"]]["shows"]
+            out.line(Mark(f"database {name}: as it was backed up; shown by {shown}", Tone.GOOD))
     if found["into"]:
         out.line(f"in view: {found['into']}")
     else:

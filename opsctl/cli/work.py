@@ -152,7 +152,7 @@ def go(
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)
         said = _Teller(session, tell)
-        runs = Runs(site.state, site.journal, site.locks)
+        runs = Runs(site.state, site.journal, site.locks, wait=site.wait)
         if session.dry_run:
             tally = runs.dry(plan, world, executor, action, said)
         else:

@@ -55,10 +55,12 @@ class Tally:
 class Runs:
     """The runs of one state directory: ``runs/ID/plan.json`` and ``result.json``; the journal says the rest."""
 
-    def __init__(self, state: Path, journal: Any, locks: Any) -> None:
+    def __init__(self, state: Path, journal: Any, locks: Any, *, wait: float = 0) -> None:
+        """``wait``: seconds that a step waits for a lock of somebody else."""
         self.directory = state / "runs"
         self.journal = journal
         self.locks = locks
+        self.wait = wait
 
     def dry(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult) -> Tally:
         """Say what would be done; nothing is written, not even to the journal."""
@@ -95,12 +97,14 @@ class Runs:
                 before = self.before(plan, registry, repeat)
                 self.journal.append("run.resumed", {"done": len(before.done), "unknown": len(before.unknown)},
                                     run=plan.run)
+                # What it came to is open again, also where this is killed.
+                (self.directory / plan.run / "result.json").unlink(missing_ok=True)
 
             def took(step: BoundStep, result: StepResult) -> None:
                 tally.add(step, result, keep=not many)
                 on_result(step, result)
 
-            performer = Performer(world, self.journal, registry, _holder(self.locks, plan.run))
+            performer = Performer(world, self.journal, registry, _holder(self.locks, plan.run, self.wait))
             try:
                 executor.execute(plan, performer, before=before, on_result=took, patient=patient)
             finally:
@@ -140,9 +144,8 @@ class Runs:
                         done[(said["step"], item.item)] = Outcome.CHANGED
         events = {step.id for step in plan.steps if registry(step.uses).kind is Kind.EVENT}
         unknown = {key for key in begun if key[0] in events and key[0] not in repeat}
-        # A check tells how it is now, so an earlier look never stands for it.
-        looks = {step.id for step in plan.steps if registry(step.uses).kind is Kind.CHECK}
-        return Before({key: word for key, word in done.items() if key[0] not in looks}, unknown)
+        again = _looked_at_again(plan, registry, done)
+        return Before({key: word for key, word in done.items() if key[0] not in again}, unknown)
 
     def all(self) -> Iterator[tuple[BoundPlan, Mapping[str, Any] | None, str]]:
         """Every run, newest first: its plan, its result, and ``ended waiting running interrupted``."""
@@ -182,8 +185,24 @@ def _no_lock(name: str, purpose: str) -> Any:
     raise AssertionError("a dry run takes no lock")
 
 
-def _holder(locks: Any, run: str) -> HoldLock:
-    return lambda name, purpose: locks.hold(name, run=run, purpose=purpose)
+def _holder(locks: Any, run: str, wait: float) -> HoldLock:
+    return lambda name, purpose: locks.hold(name, run=run, purpose=purpose, wait=wait)
+
+
+def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key]) -> set[str]:
+    """Steps that a resume asks about although the journal calls them done.
+
+    A check tells how it is now, so an earlier look never stands for it. What a state should be can depend on the
+    steps before it; where one of these is done again, the state is looked at again.
+    """
+    kinds = {step.id: registry(step.uses).kind for step in plan.steps}
+    again = {step.id for step in plan.steps if kinds[step.id] is Kind.CHECK}
+    open_steps = again | {step.id for step in plan.steps if any((step.id, item.item) not in done for item in step.items)}
+    while more := {step.id for step in plan.steps if kinds[step.id] is Kind.STATE and step.id not in again
+                   and open_steps.intersection(step.after)}:
+        again |= more
+        open_steps |= more
+    return again
 
 
 __all__ = ["Notes", "Runs", "Tally"]

@@ -110,9 +110,10 @@ class Finding:
 
     ``kind`` is a word of ours (``pack-missing``, ``pack-damaged``, ``pack-truncated``, ``index-damaged``,
     ``index-missing``, ``snapshot-damaged``, ``snapshot-deleted``, ``snapshot-foreign``, ``snapshot-altered``,
-    ``snapshot-future``, ``key-missing``, ``key-damaged``, ``config-missing``, ``config-damaged``, ``junk-object``,
-    ``manifest-damaged``, ``structure``). ``object`` is ``TYPE/NAME`` in the store. ``sets`` and ``files`` are what it reaches
-    (``sets`` empty and ``reaches_all``: all of them); ``repair`` is what a person may do about it, safest first.
+    ``snapshot-future``, ``key-missing``, ``key-damaged``, ``config-missing``, ``config-damaged``,
+    ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``). ``object`` is ``TYPE/NAME``
+    in the store. ``sets`` and ``files`` are what it reaches (``sets`` empty and ``reaches_all``: all of them;
+    a file that ends in ``/``: all below it); ``repair`` is what a person may do about it, safest first.
     """
 
     kind: str

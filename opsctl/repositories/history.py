@@ -127,6 +127,7 @@ class History:
         self.signatures = signatures
         self.trusted = trusted
         self._identity: Identity | None = None
+        self._seen: Holdings | None = None
 
     @property
     def name(self) -> str:
@@ -220,7 +221,15 @@ class History:
                           ledger=ledger, now=now)
         holdings = Holdings(tuple(snapshots), records, tuple(self.repository.junk()), judgement)
         self._remember(holdings)
+        self._seen = holdings
         return holdings
+
+    def seen(self, now: datetime) -> Holdings:
+        """The last look of this process, where there was one: enough for what stood there before its own work.
+
+        A look reads every snapshot that is new, and each source of a set adds one.
+        """
+        return self._seen or self.look(now)
 
     def write(self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str) -> str:
         """Sign a record, store it, and return its snapshot's id."""

@@ -16,11 +16,11 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Identity:
-    """Which repository this is: restic's id, the chunker polynomial, and the SHA-256 of its stored ``config``.
+    """Which repository this is: restic's id, the chunker polynomial, the SHA-256 of its stored ``config``.
 
-    ``config_sha256`` is None where the store cannot be read directly. ``key`` is the name of the key object that
-    our password opens (None where not known): with it a deleted key is told from a wrong password even where
-    another key, an escrowed one, is left.
+    ``config_sha256`` is None where the store cannot be read directly. ``key`` is the name of the key object
+    that our password opens (None where not known): with it a deleted key is told from a wrong password even
+    where another key, an escrowed one, is left.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Identity:
 
 
 class SnapshotCache(Protocol):
-    """What is already known of snapshots: their id is the hash of their content, so a known one is never re-read."""
+    """What is known of snapshots already: an id is the hash of the content, so none is read twice."""
 
     def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]: ...
 
@@ -40,14 +40,16 @@ class SnapshotCache(Protocol):
 class Repository(ABC):
     """One restic repository. Nothing here ever creates one except ``create``.
 
-    Reading (``identity snapshots read ls restore find_packs locks``) takes no lock and works under somebody else's
-    exclusive lock and with no byte free. ``backup_*`` take a shared lock, ``check`` an exclusive one; where they meet a
-    lock they wait up to ``wait`` and then raise Busy naming host, pid and age. Locks of dead processes of
-    this host are removed and said (``notes``).
+    Reading (``identity snapshots read ls restore dump_to locks``) takes no lock and works under somebody
+    else's exclusive lock and with no byte free. ``backup_*`` take a shared lock, ``check`` an exclusive one
+    (none where a full or write-protected store cannot take it); where they meet a lock they wait up to
+    ``wait`` and then raise Busy naming host, pid and age. Locks of dead processes of this host are removed
+    and said (``notes``).
 
     All raise Refused (password, key or key object: says which), Unreachable (store did not answer in time),
-    DamagedData (the repository is gone, is another one, or cannot be read), ProgramFailed (restic said no; with
-    ``details={"needed":…, "free":…}`` in bytes for a full disk), Interrupted.
+    DamagedData (the repository is gone, is another one, or cannot be read; ``details["kind"]`` and
+    ``["object"]`` as in Finding), ProgramFailed (restic said no; for a full disk with ``details`` ``needed`` and
+    ``free`` in bytes, as far as they can be known), Interrupted.
     """
 
     name: str
@@ -60,17 +62,20 @@ class Repository(ABC):
 
     @abstractmethod
     def identity(self) -> Identity:
-        """Read the config anew (one restic call). DamagedData with kind ``config-missing`` where there is none."""
+        """Read the config anew: one restic call, two where several keys exist.
+
+        DamagedData with kind ``config-missing`` where there is none.
+        """
 
     @abstractmethod
     def pin(self, identity: Identity | None) -> None:
-        """From now on every call first makes sure, without a restic call where the store can be read, that it is this one."""
+        """From now on every call first makes sure that it is this one, without restic where possible."""
 
     @abstractmethod
     def snapshots(self) -> list[Snapshot]:
         """All snapshots, oldest first; no restic call where the store's listing holds nothing unknown.
 
-        What is in the store's ``snapshots/`` but is no readable snapshot is left out and reported by ``junk``.
+        What is in the store's ``snapshots/`` but is no readable snapshot is left out, and said by ``junk``.
         """
 
     @abstractmethod
@@ -82,15 +87,19 @@ class Repository(ABC):
         self, paths: Sequence[Word], *, excludes: Sequence[str] = (), tags: Sequence[str], host: str,
         parent: str | None = None, on_progress: OnProgress | None = None,
     ) -> BackupSummary:
-        """Back up files. Unreadable ones are in the summary; the snapshot is kept. Any other trouble raises."""
+        """Back up files. What is unreadable or missing is in the summary; the snapshot is kept.
+
+        Without ``parent`` everything is read. One that cannot be used is done without, and said (``notes``).
+        """
 
     @abstractmethod
     def backup_command(
-        self, argv: Sequence[Word], *, filename: str, env: Mapping[str, str] | None = None, tags: Sequence[str],
-        host: str, on_progress: OnProgress | None = None,
+        self, argv: Sequence[Word], *, filename: str, env: Mapping[str, str] | None = None,
+        tags: Sequence[str], host: str, on_progress: OnProgress | None = None,
     ) -> BackupSummary:
-        """Back up what a command writes to standard output. A command that fails leaves no snapshot: ProgramFailed.
+        """Back up what a command writes to standard output. One that fails leaves no snapshot: ProgramFailed.
 
+        One that writes nothing as well, but restic has saved an empty snapshot by then: ``details["stray"]``.
         ``env`` is the command's own (restic passes its environment on), e.g. PGPASSFILE.
         """
 
@@ -108,11 +117,13 @@ class Repository(ABC):
 
     @abstractmethod
     def restore(
-        self, snapshot_id: str, target: Path, *, include: Sequence[Word] = (), on_progress: OnProgress | None = None,
+        self, snapshot_id: str, target: Path, *, include: Sequence[Word] = (),
+        on_progress: OnProgress | None = None,
     ) -> None:
-        """Restore into ``target`` and verify what was written. ``include`` are exact absolute paths, not patterns.
+        """Restore into ``target`` and verify what was written. ``include``: absolute paths, not patterns.
 
-        Raises DamagedData (files that could not be restored, in ``details["files"]``), ProgramFailed (no space).
+        Raises DamagedData (files that could not be restored, in ``details["files"]``), ProgramFailed (no
+        space; paths that are not in the snapshot, in ``details["missing"]``).
         """
 
     @abstractmethod
@@ -120,8 +131,10 @@ class Repository(ABC):
         """Write one file of a snapshot to ``target`` (whole or not at all)."""
 
     @abstractmethod
-    def check(self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None) -> list[Finding]:
-        """Structure (and with ``share=(n, M)`` read that share of the packs back); every damage of RESTIC.md 3.4 by name.
+    def check(
+        self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None
+    ) -> list[Finding]:
+        """Structure, and with ``share=(n, M)``, M up to 256, that share of the packs read back.
 
         Includes what restic does not see but the store shows: objects whose content is not their name.
         Findings on packs already carry ``files`` and, in ``sets``, the *snapshot ids* they reach.
@@ -132,4 +145,4 @@ class Repository(ABC):
 
     @abstractmethod
     def unlock_stale(self) -> list[LockInfo]:
-        """Remove locks of dead processes of this host; returns what was removed. Costs nothing where there is no lock."""
+        """Remove locks of dead processes of this host; returns them. Costs nothing where there is no lock."""

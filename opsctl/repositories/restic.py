@@ -34,9 +34,9 @@ _TIME_LIMIT = 120.0
 class Restic(Repository):
     """A repository that restic keeps.
 
-    ``environment`` holds what a storage needs (``AWS_ACCESS_KEY_ID``, …). ``wait`` is how many seconds to wait for
-    somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no cache.
-    A repository in a local directory is read without a cache in any case: it would hide damage and save nothing.
+    ``environment`` holds what a storage needs (``AWS_ACCESS_KEY_ID``, …). ``wait`` is the seconds to wait
+    for somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no
+    cache. A repository in a local directory never gets one: it would hide damage and save nothing.
     ``calls`` counts the restic calls that open the repository.
     """
 
@@ -138,7 +138,7 @@ class Restic(Repository):
         self._listing.repository_id = identity.id if identity is not None else None
 
     def make_sure(self) -> None:
-        """Raise DamagedData where this is not the pinned repository; costs a restic call only when in doubt."""
+        """Raise DamagedData where this is not the pinned repository; a restic call only when in doubt."""
         stored = None
         if self.store is not None:
             stored = self.store.config()
@@ -277,10 +277,10 @@ class Restic(Repository):
         on_line: Callable[[bytes], None] | None = None,
         hidden: Collection[str] = (),
     ) -> Result:
-        """One restic call against the pinned repository, waiting for locks; raises where the code is not accepted.
+        """One restic call against the pinned repository, waiting for locks; raises for a code not accepted.
 
-        With ``accept=None`` every code comes back except those that mean the same for all commands: 10, 11, 12.
-        ``timeout=0``: no limit. ``hidden`` (``kind/name``): objects that restic shall not see; it then only reads.
+        With ``accept=None`` every code comes back but those that mean the same for all commands: 10, 11, 12.
+        ``timeout=0``: no limit. ``hidden`` (``kind/name``): objects that restic shall not see; it only reads.
         """
         if sure:
             self.make_sure()
@@ -334,10 +334,9 @@ class Restic(Repository):
         ]
 
     def _refuse_planted_locks(self) -> None:
-        """restic tries for half a minute to read what is no lock."""
-        planted = self.planted_locks()
-        if planted:
-            raise restic_failures.damage(planted, self.place)
+        """restic tries for half a minute to read what is no lock. Only what costs no call is looked at."""
+        if self._locks.unreadable(ask=False):
+            raise restic_failures.damage(self.planted_locks(), self.place)
 
     def _wait_for_lock(self, begun: float) -> None:
         """Come back when it is worth trying again; raises Busy when ``wait`` is over."""

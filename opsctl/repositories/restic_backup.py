@@ -23,8 +23,11 @@ class _CommandFailed(ProgramFailed):
 
 
 class Backup:
-    """One call of ``restic backup``. Without ``--parent`` it is told ``--force``: otherwise restic would look for the
-    latest snapshot, and one planted object stops that."""
+    """One call of ``restic backup``.
+
+    Without ``--parent`` it is told ``--force``: otherwise restic would look for the latest snapshot, and one
+    planted object stops that.
+    """
 
     def __init__(
         self,
@@ -83,8 +86,8 @@ class Backup:
         """Bytes from memory."""
         if not content:
             raise ValueError("an empty document cannot be told from a failed backup")
-        # From a file and a command, not through a pipe of ours: where we are killed, restic would take the end
-        # of the pipe for the end of the document.
+        # From a file and a command, not through a pipe of ours: where we are killed, restic would take the
+        # end of the pipe for the end of the document.
         with self._scratch() as scratch:
             document = scratch / "document"
             document.write_bytes(content)

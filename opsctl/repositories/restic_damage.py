@@ -1,7 +1,7 @@
 """What is damaged in a repository, by name, with the snapshots and files it reaches.
 
-restic's own verdict is one look, the store's objects are the other: what only one of them shows is still reported,
-and a verdict that a second look does not confirm (a bad download) is not.
+restic's own verdict is one look, the store's objects are the other: what only one of them shows is still
+reported, and a verdict that a second look does not confirm (a bad download) is not.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class _Check:
         reach = Reach(self._caller, snapshots, [*self._hidden, *bad_indexes, *bad_packs])
         for name, (kind, text) in verdict.packs.items():
             self._add([_pack(kind, name, text, reach.of_pack(name))])
-        if verdict.trees and not verdict.packs:
+        if verdict.trees and (bad_indexes or not verdict.packs):
             self._add_unreachable(verdict, reach.of_trees(verdict.trees), bad_indexes, place.store)
         for short, text in verdict.snapshots.items():
             self._add_snapshot(short, text)
@@ -172,39 +172,29 @@ class _Check:
             for finding in self._findings
             if finding.object in bad_indexes and finding.kind == "index-damaged"
         ]
-        if damaged:
+        if damaged or verdict.packs:
             self._findings = [
                 reached.onto(finding) if finding in damaged else finding for finding in self._findings
             ]
-            return
-        if verdict.orphan_packs:
+        elif verdict.orphan_packs:
             empty = store is not None and not store.list("index")
             what = "all index objects are gone" if empty else "an index object is gone"
-            self._add(
-                [
-                    reached.onto(
-                        Finding(
-                            "index-missing",
-                            f"{what}: the data is there, but nothing says where",
-                            object="index/",
-                            reaches_all=empty,
-                            repair="restic repair index builds it anew from the packs; nothing is lost (never restic prune)",
-                        )
-                    )
-                ]
+            missing = Finding(
+                "index-missing",
+                f"{what}: the data is there, but nothing says where",
+                object="index/",
+                reaches_all=empty,
+                repair="restic repair index builds it anew from the packs; nothing is lost"
+                " (never restic prune)",
             )
-            return
-        self._add(
-            [
-                reached.onto(
-                    Finding(
-                        "structure",
-                        "data that snapshots need is neither in an index nor in a pack",
-                        repair="fetch what is missing from another copy of the repository",
-                    )
-                )
-            ]
-        )
+            self._add([reached.onto(missing)])
+        else:
+            lost = Finding(
+                "structure",
+                "data that snapshots need is neither in an index nor in a pack",
+                repair="fetch what is missing from another copy of the repository",
+            )
+            self._add([reached.onto(lost)])
 
     def _add_snapshot(self, short: str, text: str) -> None:
         """A snapshot that restic could not load, unless the store's own look named it already."""
@@ -261,7 +251,7 @@ def _pack(kind: str, name: str, text: str, reached: Reached) -> Finding:
         "pack-damaged": "is damaged: its content is not what its name says",
     }[kind]
     repair = (
-        "restore what is in it from another copy; while the sources still exist, restic repair index and then a"
-        " backup store it again"
+        "restore what is in it from another copy; while the sources still exist, restic repair index and"
+        " then a backup store it again"
     )
     return reached.onto(Finding(kind, f"pack {name[:12]} {said}", object=f"data/{name}", repair=repair))

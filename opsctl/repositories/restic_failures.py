@@ -27,8 +27,9 @@ _REJECTED = re.compile(
     r"\b401\b|unauthorized|access denied|permission denied \(publickey|forbidden|certificate", re.IGNORECASE
 )
 _DAMAGE = re.compile(
-    r"ciphertext|invalid data returned|damaged|unmarshal|not found in (?:repository|index)|unexpected EOF|too short"
-    r"|hash mismatch|wrong data|invalid header|header is larger|does not match|data corrupt|unknown blob|ReadFull"
+    r"ciphertext|invalid data returned|damaged|unmarshal|not found in (?:repository|index)|unexpected EOF"
+    r"|too short|hash mismatch|wrong data|invalid header|header is larger|does not match|data corrupt"
+    r"|unknown blob|ReadFull"
     r"|LoadRaw|decrypting|could not load|failed to load|Load\(<|repository contains errors",
     re.IGNORECASE,
 )
@@ -49,7 +50,7 @@ class Place:
 
 
 class Caller(Protocol):
-    """What a Restic offers to its helpers: one call against the pinned repository, and the error of a bad one."""
+    """What a Restic offers to its helpers: one call against the pinned repository, the error of a bad one."""
 
     notes: list[str]
 
@@ -173,7 +174,7 @@ def locked_out(place: Place) -> OpsError:
                     "its key was deleted from the store, so the right password opens nothing",
                     reaches_all=True,
                     object=f"keys/{wanted or ''}",
-                    repair="put the key file back from another copy of the store; an escrowed key opens it too (keys recover)",
+                    repair="put the key file back from another copy of the store, or use an escrowed key",
                 )
             ],
             place,
@@ -272,11 +273,12 @@ def inspect(store: Store, kind: str, name: str, size: int) -> Finding | None:
 
 
 def junk(kind: str, name: str, why: str) -> Finding:
+    where = f"{kind}/{_shown(name)}"
     return Finding(
         "junk-object",
-        f"{kind}/{_shown(name)} was planted: it {why}",
-        object=f"{kind}/{_shown(name)}",
-        repair=f"who owns the store removes the file {kind}/{_shown(name)} there, after keeping a copy as evidence",
+        f"{where} was planted: it {why}",
+        object=where,
+        repair=f"who owns the store removes the file {where} there, after keeping a copy as evidence",
     )
 
 
@@ -287,7 +289,7 @@ def damaged_object(kind: str, name: str) -> Finding:
     repair = {
         "keys": "put the key file back from another copy of the store; an escrowed key opens it too",
         "index": "restic repair index builds it anew from the packs; nothing is lost",
-        "snapshots": "put the file back from another copy of the store; its data is still there until a prune",
+        "snapshots": "put the file back from another copy of the store; its data is there until a prune",
     }.get(kind, f"who owns the store removes {where}")
     return Finding(
         f"{word}-damaged" if word != "lock" else "junk-object",
@@ -319,7 +321,7 @@ def is_damage(errors: str) -> bool:
 
 
 def cannot_lock(result: Result) -> bool:
-    """Whether it was only the lock that could not be written: a full or write-protected store can still be read."""
+    """Whether only the lock could not be written: a full or write-protected store can still be read."""
     text = complaint(result.stderr)
     return (
         "create lock" in text

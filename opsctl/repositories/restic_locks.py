@@ -28,23 +28,22 @@ class Locks:
         self._known: dict[str, LockInfo | None] = {}
 
     def read(self) -> list[LockInfo]:
-        """All locks, oldest first. Costs a restic call for each unknown one, and none where there is no lock."""
+        """All locks, oldest first. Costs a restic call for each unknown one, none where there is no lock."""
         found = [self._describe(name) for name in self._names()]
         return sorted((lock for lock in found if lock is not None), key=lambda lock: lock.time)
 
-    def unreadable(self) -> list[str]:
-        """Names in ``locks/`` that are no locks: restic waits half a minute for each, and then gives up."""
+    def unreadable(self, *, ask: bool = True) -> list[str]:
+        """Names in ``locks/`` that are no locks: restic waits half a minute for each, and then gives up.
+
+        With ``ask=False`` only those that show without a restic call.
+        """
         if self._store is None:
             return []
         listed = self._store.list("locks")
-        self.read()
-        return [
-            name
-            for name, size in listed.items()
-            if not is_object_name(name)
-            or size < SHORTEST
-            or (name in self._known and self._known[name] is None)
-        ]
+        if ask:
+            self.read()
+        wrong = [name for name, size in listed.items() if not is_object_name(name) or size < SHORTEST]
+        return wrong + [name for name in listed if name not in wrong and self._known.get(name, ...) is None]
 
     def remove_stale(self) -> list[LockInfo]:
         """Remove the locks of dead processes of this host; returns them."""
@@ -107,8 +106,8 @@ class Locks:
 def is_stale(lock: LockInfo, program: str) -> bool:
     """Whether the lock's process is certainly gone: of this host, and dead or its number another's by now.
 
-    restic renews a lock's time, so a process that began after it is not the one that wrote it. A clock that was
-    set makes every process look young, hence the look at the name.
+    restic renews a lock's time, so a process that began after it is not the one that wrote it. A clock that
+    was set makes every process look young, hence the look at the name.
     """
     if lock.hostname != socket.gethostname() or lock.pid <= 0:
         return False

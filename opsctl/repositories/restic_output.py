@@ -83,7 +83,7 @@ def sort_lines(stream: bytes) -> Said:
 
 
 def array(stream: bytes) -> list[Mapping[str, Any]]:
-    """The one JSON array that ``snapshots`` and ``find`` print, whatever stands before it; raises ValueError."""
+    """The one JSON array that ``snapshots`` prints, whatever stands before it; raises ValueError."""
     for line in stream.split(b"\n"):
         if line.startswith(b"["):
             found = json.loads(line)
@@ -170,7 +170,7 @@ def summary(said: Said, errors: Said, paths: Sequence[str]) -> BackupSummary | N
 def unreadable(errors: Said, paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """(path, message) of what a backup could not read, each path once.
 
-    restic names the same directory as ``data/closed`` while it archives and as ``/srv/data/closed`` while it scans.
+    restic names the same directory ``data/closed`` while it archives and ``/srv/data/closed`` while it scans.
     """
     found: dict[str, str] = {}
     for each in errors.of("error"):

@@ -61,7 +61,7 @@ class Program:
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
     ) -> Result:
-        """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for work that takes hours."""
+        """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for hours of work."""
         argv = self._argv(words)
         limit = None if timeout == 0 else timeout or self.time_limit
         return self.shell.run(

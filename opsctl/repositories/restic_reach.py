@@ -14,7 +14,8 @@ from opsctl.shells.interface import Result
 _ONE_BY_ONE = 20  # packs that are looked up each with a call of its own
 _AT_ONCE = 1000  # ids on one command line
 _UNLOADABLE = re.compile(
-    r"Unable to load tree (?P<tree>[0-9a-f]{64})\s+\.\.\. which belongs to snapshot (?P<snapshot>[0-9a-f]{64})"
+    r"Unable to load tree (?P<tree>[0-9a-f]{64})"
+    r"\s+\.\.\. which belongs to snapshot (?P<snapshot>[0-9a-f]{64})"
 )
 
 

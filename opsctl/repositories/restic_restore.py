@@ -1,7 +1,7 @@
 """Getting files out of a snapshot, with the lost ones named.
 
-restic's summary of a restore claims success where files failed (RESTIC.md 3.2); its exit code and its errors do
-not, and what was asked for is looked for afterwards.
+restic's summary of a restore claims success where files failed; its exit code and its errors do not, and what
+was asked for is looked for afterwards.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Listing:
                 )
         unknown = [name for name in names if name not in self._known]
         if unknown:
-            # Named one by one where something is planted: restic reads only these and does not crash on the others.
+            # Named one by one where something is planted: restic reads only these, and crashes on none.
             named = len(unknown) <= _AT_ONCE or bool(self.junk)
             self._keep(self._load(caller, unknown) if named else self._load_all(caller, unknown))
         for name in unknown:

@@ -23,15 +23,15 @@ _NO_TREE = re.compile(rf"\bid (?P<tree>{_ID}) not found in repository")
 _NO_BLOB = re.compile(rf'tree (?P<tree>{_ID}): file (?P<name>".*") blob {_ID} not found in index')
 _FROM_PACK = re.compile(r"from (?P<pack>[0-9a-f]{8,64}) failed|ReadFull\(<data/(?P<full>[0-9a-f]{8,64})>\)")
 _ADVICE = re.compile(
-    r"^\s*(The repository|restic repair|Damaged (pack|snapshot) files|download error|partial download|check successful"
-    r"|pack [0-9a-f]{8,64} contain(ed in several|s a mix)|(Duplicate|Mixed) packs|$)"
+    r"^\s*(The repository|restic repair|Damaged (pack|snapshot) files|download error|partial download"
+    r"|check successful|pack [0-9a-f]{8,64} contain(ed in several|s a mix)|(Duplicate|Mixed) packs|$)"
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``packs`` and ``indexes`` by full id; ``trees``: id (full where known) to the names of files in it whose
-    content is missing, none where the tree itself cannot be read; ``snapshots`` by the id that restic printed."""
+    """``packs`` and ``indexes`` by full id; ``snapshots`` by the id that restic printed; ``trees``: id (full
+    where known) to the names of files in it whose content is missing, none where the tree cannot be read."""
 
     packs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     short_packs: frozenset[str] = frozenset()

@@ -1,7 +1,7 @@
 """The objects of a repository as they lie in its store, seen without the repository's keys.
 
 Listing and hashing need no key derivation, so this look costs milliseconds where a restic call costs half a
-second, and it sees what restic hides: objects whose content is not their name, planted ones, keys that are gone.
+second, and it sees what restic hides: objects whose content is not their name, planted ones, deleted keys.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def store_for(
     cacert: str | None = None,
     time_limit: float = _TIME_LIMIT,
 ) -> Store | None:
-    """The direct way to a repository's objects; None where there is none (sftp, s3, …) and all goes through restic.
+    """The direct way to a repository's objects; None where only restic can reach them (sftp, s3, …).
 
     ``secret`` is called when a request needs the password of ``user``.
     """

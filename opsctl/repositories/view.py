@@ -1,7 +1,7 @@
 """A repository as it would be without some of its objects, for restic to read over loopback.
 
-restic crashes on some planted or damaged objects and then tells nothing about the rest. Through this view it sees
-a repository that does not have them. Only reading is served, and only under a path that nobody can guess.
+restic crashes on some planted or damaged objects and then tells nothing about the rest. Through this view it
+sees a repository that does not have them. Only reading is served, under a path that nobody can guess.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     shown: _Shown
     protocol_version = "HTTP/1.1"
+    # An answer in two small packets waits 40 ms for the first one's acknowledgement, thousands of times over.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -68,11 +68,12 @@ class Shell(ABC):
     ) -> Result:
         """Run a command to its end.
 
-        Standard input is closed unless given. The environment is built from nothing (PATH, HOME, LANG=C.UTF-8,
-        TMPDIR, the proxy and CA variables) plus ``env``, which may hold secrets and is never logged. Both streams are
-        read at the same time. With ``on_line`` each line of standard output (without its newline) goes there
-        instead of into the result. The child is in a process group of its own which is ended, all of it, when
-        the child ends, on a time-out, on ``stop``, and when this process dies, even by SIGKILL.
+        Standard input is closed unless given. The environment is built from nothing (PATH, HOME, TMPDIR,
+        LANG=C.UTF-8, the proxy and CA variables) plus ``env``, which may hold secrets and is never logged.
+        Both streams are read at the same time. With ``on_line`` each line of standard output (without its
+        newline) goes there instead of into the result. The child is in a process group of its own which is
+        ended, all of it, when the child ends, on a time-out, on ``stop``, and when this process dies, even
+        by SIGKILL.
 
         Raises ProgramFailed (exit code outside ``accept``; ``accept=None`` takes any; program not found),
         Unreachable (``timeout`` seconds passed), Interrupted (``stop`` was called).
@@ -80,7 +81,7 @@ class Shell(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise Interrupted where ``stop`` was called (``Session`` shows it only as an early end of the output)."""
+        """Raise Interrupted where ``stop`` was called (a session shows it only as an early end of output)."""
 
     @abstractmethod
     def open(self, argv: Sequence[Word], *, env: Mapping[str, str] | None = None) -> Session:

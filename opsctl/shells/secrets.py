@@ -15,7 +15,7 @@ _TIME_LIMIT = 30  # seconds a password command may take
 def read_secret(ref: SecretRef, shell: Shell) -> SecretText:
     """The secret that ``ref`` names; a trailing newline is not part of it.
 
-    Raises Refused (missing, unreadable, empty, a file that others can read, a command that failed), Interrupted.
+    Raises Refused (missing, unreadable, empty, readable by others, or its command failed), Interrupted.
     """
     if ref.file is not None:
         content = _from_file(ref, ref.file)

@@ -1,8 +1,8 @@
 """A process that ends our commands when we are killed so hard that we cannot.
 
-The kernel's parent-death signal would reach the command but not its children (``pg_dump`` below ``restic``), and
-it fires when the *thread* that started the command ends. A pipe that closes with its last holder has neither
-trouble: one small shell per process of ours waits at the other end of it, knowing which groups are alive.
+The kernel's parent-death signal would reach the command but not its children (``pg_dump`` below ``restic``),
+and it fires when the *thread* that started the command ends. A pipe that closes with its last holder has
+neither trouble: one small shell per process of ours waits at its other end, knowing which groups are alive.
 """
 
 from __future__ import annotations

@@ -18,4 +18,4 @@ def restic(machine: Machine, tmp_path: Path) -> Iterator[FaultyRestic]:
     found = FaultyRestic(tmp_path / "faulty")
     found.install()
     yield found
-    faults.end_all(machine)
+    faults.end_all(machine, found)

@@ -104,6 +104,16 @@ class FaultyRestic:
 
         return until(begun, f"restic {words}")
 
+    def unreaped(self) -> list[int]:
+        """Calls that have ended and whose parent, or the init that inherited them, has not taken notice yet."""
+        found = []
+        for path in (self.folder / "calls").glob("*/pid"):
+            with suppress(OSError, ValueError):
+                pid = int(path.read_text())
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                    found.append(pid)
+        return found
+
 
 def until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
     """Wait for a condition; its value. AssertionError after ``limit`` seconds."""
@@ -144,18 +154,18 @@ def processes(machine: Machine) -> list[int]:
     return found
 
 
-def all_gone(machine: Machine, limit: float = LIMIT) -> None:
-    """Wait until nothing works for this machine any more."""
-    until(lambda: not processes(machine), "the end of all processes", limit)
+def all_gone(machine: Machine, restic: FaultyRestic) -> None:
+    """Wait until nothing works for this machine any more, and every dead restic has been reaped."""
+    until(lambda: not processes(machine) and not restic.unreaped(), "the end of all processes")
 
 
-def end_all(machine: Machine) -> None:
+def end_all(machine: Machine, restic: FaultyRestic) -> None:
     """The end of a test, also of one that failed."""
     for pid in processes(machine):
         for number in (signal.SIGCONT, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-    all_gone(machine)
+    all_gone(machine, restic)
 
 
 def lines(machine: Machine) -> list[dict[str, Any]]:
@@ -166,11 +176,11 @@ def lines(machine: Machine) -> list[dict[str, Any]]:
     return found
 
 
-def kill_at_line(machine: Machine, restic: FaultyRestic | None, words: Sequence[str],
+def kill_at_line(machine: Machine, restic: FaultyRestic, words: Sequence[str],
                  strikes: Callable[[dict[str, Any]], bool]) -> str:
     """Start opsctl and kill it with SIGKILL as soon as such a line is in the journal; the id of its run."""
     before = len(lines(machine))
-    process = machine.start(*words, env=restic.env if restic else {})
+    process = machine.start(*words, env=restic.env)
     with process:
         def struck() -> str | None:
             new = lines(machine)[before:]
@@ -182,7 +192,7 @@ def kill_at_line(machine: Machine, restic: FaultyRestic | None, words: Sequence[
         finally:
             process.kill()
         process.communicate(timeout=LIMIT)
-    all_gone(machine)
+    all_gone(machine, restic)
     return run
 
 
@@ -192,13 +202,13 @@ def kill_at_call(machine: Machine, restic: FaultyRestic, words: Sequence[str], w
     before = len(lines(machine))
     restic.strike(which, moment, victim)
     done = ended(machine.start(*words, env=restic.env))
-    all_gone(machine)
+    all_gone(machine, restic)
     return next((line["run"] for line in lines(machine)[before:] if line.get("run")), ""), done
 
 
 def locked(machine: Machine) -> bool:
-    """Whether a lock lies in the store."""
-    return any((machine.store / "locks").iterdir())
+    """Whether a lock lies in the store. One that restic was still writing when it was killed is none."""
+    return any("-tmp-" not in path.name for path in (machine.store / "locks").iterdir())
 
 
 @contextmanager

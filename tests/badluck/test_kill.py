@@ -21,20 +21,24 @@ from tests.machine import Machine, tree
 ROWS = [(number, f"body {number}", number * 7) for number in range(300)]
 
 
+def database_of(machine: Machine) -> Path:
+    return machine.data.parent / "tax.sqlite"
+
+
 def furnish(machine: Machine) -> None:
     """A folder and a database to back up."""
     (machine.data / "below").mkdir()
     (machine.data / "scan.bin").write_bytes(os.urandom(3 << 20))
     for number in range(5):
         (machine.data / "below" / f"{number}.txt").write_text(f"number {number}\n" * 40)
-    with closing(sqlite3.connect(machine.root / "tax.sqlite")) as database, database:
+    with closing(sqlite3.connect(database_of(machine))) as database, database:
         database.execute("create table tax (id integer primary key, body text, paise integer)")
         database.executemany("insert into tax values (?, ?, ?)", ROWS)
     with_both(machine)
 
 
 def with_both(machine: Machine) -> None:
-    machine.configure(sources=f"  tax: {{kind: sqlite, path: {machine.root}/tax.sqlite}}", backup_sources="[files, tax]")
+    machine.configure(sources=f"  tax: {{kind: sqlite, path: {database_of(machine)}}}", backup_sources="[files, tax]")
 
 
 def equal(machine: Machine, folder: Path) -> None:
@@ -94,7 +98,7 @@ def test_promise_7_what_was_done_is_not_done_again_what_was_not_is(
     machine: Machine, restic: FaultyRestic, tmp_path: Path, type: str, change: str,
 ) -> None:
     furnish(machine)
-    run = kill_at_line(machine, None, ["backup", "run"], at(type, change=change))
+    run = kill_at_line(machine, restic, ["backup", "run"], at(type, change=change))
     before = snapshots(machine, set_of(run), "source=files")
     set_id = finish_backup(machine, run, tmp_path / "back")
     assert snapshots(machine, set_id, "source=files") == before and len(before) == 1
@@ -123,7 +127,7 @@ def test_promise_7_killed_while_data_is_on_its_way(
     os.kill(process.pid if victim == "opsctl" else child, signal.SIGKILL)
     restic.release()
     done = faults.ended(process)
-    faults.all_gone(machine)
+    faults.all_gone(machine, restic)
     if victim == "restic":
         # The other source is in, one is not: the set is not whole.
         assert done.code == 3 and done.document["errors"][0]["code"] == 20
@@ -160,10 +164,25 @@ def test_promise_7_a_repository_that_was_begun(machine: Machine, restic: FaultyR
     nothing_left(machine)
 
 
+@pytest.fixture(scope="session")
+def _made_set(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """The machine of all tests with a set in its repository; made once."""
+    root = tmp_path_factory.mktemp("set") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    made = Machine(root)
+    furnish(made)
+    made("backup", "run", expect=0)
+    return made
+
+
 @pytest.fixture
-def with_a_set(machine: Machine, restic: FaultyRestic) -> Machine:
-    furnish(machine)
-    machine("backup", "run", expect=0)
+def with_a_set(machine: Machine, restic: FaultyRestic, _made_set: Machine) -> Machine:
+    """A machine with a set; what was backed up lies where it was."""
+    for place in ("state", "store"):
+        shutil.rmtree(machine.root / place)
+        shutil.copytree(_made_set.root / place, machine.root / place, symlinks=True)
+    machine.data = _made_set.data
+    with_both(machine)
     return machine
 
 
@@ -181,7 +200,7 @@ def test_promise_7_killed_while_restic_checks(with_a_set: Machine, restic: Fault
     os.kill(process.pid if victim == "opsctl" else child, signal.SIGKILL)
     restic.release()
     done = faults.ended(process)
-    faults.all_gone(machine)
+    faults.all_gone(machine, restic)
     if victim == "restic":
         assert done.code == 20 and "signal 9" in done.document["errors"][0]["message"]
     run = str(lines(machine)[-1]["run"])
@@ -205,7 +224,7 @@ def test_promise_7_a_verification_is_recorded_once(with_a_set: Machine, restic: 
 def test_promise_7_restoring_a_set(with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, change: str) -> None:
     machine = with_a_set
     into = tmp_path / "back"
-    run = kill_at_line(machine, None, ["restore", "set", "portal", "--into", str(into)],
+    run = kill_at_line(machine, restic, ["restore", "set", "portal", "--into", str(into)],
                        at("change.done" if change == "files:tax" else "change.begin", change=change))
     if into.exists():     # renamed in the instant between the line and the kill
         equal(machine, into)
@@ -226,11 +245,11 @@ def test_promise_7_killed_while_files_come_back(
     restic.brake()
     process = machine.start("--json", *asked, env=restic.env)
     child = restic.pid("restore --json")
-    until(lambda: any(path.is_file() for path in tmp_path.glob("into/**/scan.bin")), "a file that comes back")
+    until(lambda: any(tmp_path.glob(f"into/**{machine.data}/below")), "a folder that comes back")
     os.kill(process.pid if victim == "opsctl" else child, signal.SIGKILL)
     restic.release()
     faults.ended(process)
-    faults.all_gone(machine)
+    faults.all_gone(machine, restic)
     assert in_view(into) == []
     run = str(lines(machine)[-1]["run"])
     machine("resume", run, expect=0)
@@ -358,7 +377,7 @@ def test_promise_7_every_line(machine: Machine, restic: FaultyRestic, tmp_path: 
                 seen.append(line["seq"])
             return len(seen) == number
 
-        run = kill_at_line(copy, None, asked(machine if "restore" in command else copy, command, into), strikes)
+        run = kill_at_line(copy, restic, asked(machine if "restore" in command else copy, command, into), strikes)
         finish(copy, command, run, into, copy.data if command.startswith("backup") else machine.data)
         if len(seen) < number:
             assert number > 5

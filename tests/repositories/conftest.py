@@ -1,4 +1,4 @@
-"""Real repositories to try things on: made once, copied for each test (restic's key derivation costs seconds)."""
+"""Real repositories to try things on: made once, copied for each test (making one costs seconds)."""
 
 from __future__ import annotations
 

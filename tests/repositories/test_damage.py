@@ -72,7 +72,7 @@ def tree_pack(contents, copy: Copy) -> str:
 
 
 def lost_files(copy: Copy, pack: str, contents) -> set[str]:
-    """Paths whose content lies in a pack, found by reading the sources: small files are one blob, their SHA-256."""
+    """Paths whose content lies in a pack, found in the sources: a small file is one blob, its SHA-256."""
     blobs = set(contents[pack]["data"])
     found = set()
     for path in copy.template.source.rglob("*"):

@@ -1,4 +1,4 @@
-"""No byte free: said with numbers, nothing half-written left, and what is in the repository still comes out."""
+"""No byte free: said with numbers, nothing half-written, and what is in the repository still comes out."""
 
 from __future__ import annotations
 

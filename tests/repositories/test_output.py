@@ -14,7 +14,10 @@ goroutine 28 [running]:
 github.com/restic/restic/internal/repository.(*Repository).LoadUnpacked(0xc000381450)
 \tgithub.com/restic/restic/internal/repository/repository.go:185 +0x1f0
 """
-SUMMARY = b'{"message_type":"summary","num_errors":%d,"broken_packs":null,"suggest_repair_index":false,"suggest_prune":false}\n'
+SUMMARY = (
+    b'{"message_type":"summary","num_errors":%d,"broken_packs":null,'
+    b'"suggest_repair_index":false,"suggest_prune":false}\n'
+)
 
 
 def test_lines_of_both_kinds() -> None:
@@ -42,10 +45,12 @@ def test_summary() -> None:
 def test_unreadable_directory_is_one() -> None:
     """restic names it relatively while it archives and absolutely while it scans."""
     errors = restic_output.sort_lines(
-        b'{"message_type":"error","error":{"message":"openfile for readdirnames failed: open data/closed: permission denied"},'
+        b'{"message_type":"error","error":{"message":"openfile failed: open data/closed: permission denied"},'
         b'"during":"archival","item":"data/closed"}\n'
-        b'{"message_type":"error","error":{"message":"open /srv/data/closed: permission denied"},"during":"scan","item":"/srv/data/closed"}\n'
-        b'{"message_type":"error","error":{"message":"open data/x: denied"},"during":"archival","item":"data/x"}\n'
+        b'{"message_type":"error","error":{"message":"open /srv/data/closed: permission denied"},'
+        b'"during":"scan","item":"/srv/data/closed"}\n'
+        b'{"message_type":"error","error":{"message":"open data/x: denied"},'
+        b'"during":"archival","item":"data/x"}\n'
         b"/srv/gone does not exist, skipping\n"
     )
     assert restic_output.unreadable(errors, ["/srv/data"]) == (
@@ -60,7 +65,7 @@ def test_unreadable_directory_is_one() -> None:
     [
         (PANIC, "restic crashed"),
         (
-            b'noise\n{"message_type":"exit_error","code":1,"message":"Fatal: reason\\nmain.run\\n\\tmain.go:1"}',
+            b'noise\n{"message_type":"exit_error","message":"Fatal: reason\\nmain.run\\n\\tmain.go:1"}',
             "reason",
         ),
         (
@@ -104,7 +109,7 @@ def check(code: int, output: bytes, errors: bytes = b"") -> Result:
 
 
 def test_a_check_that_did_not_begin_is_no_verdict() -> None:
-    """RESTIC.md 3.2: locked, wrong password and no repository print a summary with one error as well."""
+    """Locked, wrong password and no repository print a summary with one error as well."""
     for code in (2, 10, 11, 12, 130, -9):
         assert read_verdict(check(code, SUMMARY % 1)) is None
     network = b'{"message_type":"exit_error","code":1,"message":"Fatal: dial tcp: connection refused"}'
@@ -119,7 +124,8 @@ def test_a_verdict() -> None:
     errors = (
         f'{{"message_type":"error","message":"pack {pack}: does not exist\\n"}}\n'
         f'{{"message_type":"error","message":"error for tree {tree[:8]}:\\n"}}\n'
-        f'{{"message_type":"error","message":"  tree {tree}: file \\"\\\\u0915\\" blob {blob} not found in index\\n"}}\n'
+        f'{{"message_type":"error","message":"  tree {tree}: file \\"\\\\u0915\\" blob {blob}'
+        ' not found in index\\n"}\n'
         f'{{"message_type":"error","message":"\\nThe repository is damaged and must be repaired.\\n\\n"}}\n'
         f'{{"message_type":"error","message":"something new\\nin two lines"}}\n'
     ).encode()

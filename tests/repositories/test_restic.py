@@ -334,7 +334,7 @@ def test_a_command_that_writes_nothing_is_a_failure(copy: Copy) -> None:
 
 
 def test_a_command_that_is_not_there(copy: Copy) -> None:
-    with pytest.raises(ProgramFailed, match="no-such-dump failed .*not found"):
+    with pytest.raises(ProgramFailed, match=r"no-such-dump failed .*not found"):
         copy.open(pin=copy.template.identity).backup_command(
             ["no-such-dump"], filename="x", tags=["x"], host="h"
         )
@@ -367,7 +367,7 @@ def plant(copy: Copy, stored: bytes) -> str:
 
 
 def test_planted_and_damaged_snapshots_are_named_and_do_not_stop_us(copy: Copy, tmp_path: Path) -> None:
-    """RESTIC.md 3.7: each of these alone stops restic's own listing, backup, or restore of the latest."""
+    """Each of these alone stops restic's own listing, backup, or restore of the latest."""
     short, long, template = plant(copy, b"abcde"), plant(copy, os.urandom(400)), copy.template
     copy.flip(f"snapshots/{template.first}", 60)
     copy.path("snapshots/\x1b[31m").write_text("no object at all")

@@ -1,4 +1,4 @@
-"""Commands on this machine: read without deadlock, ended with all their children, told apart by how they end."""
+"""Commands on this machine: read without deadlock, ended with all their children, told apart by their end."""
 
 from __future__ import annotations
 
@@ -60,10 +60,11 @@ def test_streams_and_exit_code(shell: LocalShell) -> None:
 
 
 def test_a_full_error_pipe_is_no_deadlock(shell: LocalShell) -> None:
-    """RESTIC.md 3.14: 476 KB of complaints while somebody reads standard output line by line."""
+    """Half a megabyte of complaints while somebody reads standard output line by line."""
     lines: list[bytes] = []
     script = (
-        "i=0; while [ $i -lt 6000 ]; do echo 'a complaint of a hundred bytes, more or less, about a file that is not to be read by us ..' >&2;"
+        "i=0; while [ $i -lt 6000 ]; do"
+        " echo 'a complaint of about a hundred bytes, more or less, on a file that we may not read' >&2;"
         " i=$((i+1)); [ $((i % 1000)) = 0 ] && echo line $i; done"
     )
     result = shell.run(["sh", "-c", script], on_line=lines.append, timeout=60)
@@ -148,7 +149,7 @@ def test_a_program_that_is_not_there(shell: LocalShell, name: str) -> None:
 
 
 def test_time_limit_ends_the_whole_family(shell: LocalShell, tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="sh did not finish within 0.5 seconds"):
+    with pytest.raises(Unreachable, match=r"sh did not finish within 0\.5 seconds"):
         shell.run(family(tmp_path / "pids"), timeout=0.5)
     assert not any(alive(pid) for pid in pids(tmp_path / "pids", 2))
 
@@ -163,7 +164,10 @@ def test_what_ignores_the_polite_signal_is_killed(shell: LocalShell, tmp_path: P
 
 def test_children_do_not_outlive_the_command(shell: LocalShell, tmp_path: Path) -> None:
     """A dump whose restic was killed must not go on alone, nor hold us up by its open output."""
-    script = f'sh -c "echo \\$\\$ >{tmp_path}/pid; exec sleep 1000" & while [ ! -s {tmp_path}/pid ]; do sleep 0.01; done; echo done'
+    script = (
+        f'sh -c "echo \\$\\$ >{tmp_path}/pid; exec sleep 1000" &'
+        f" while [ ! -s {tmp_path}/pid ]; do sleep 0.01; done; echo done"
+    )
     assert shell.run(["sh", "-c", script], timeout=60).stdout == b"done\n"
     pid = int((tmp_path / "pid").read_text())
     until(lambda: not alive(pid))
@@ -217,7 +221,7 @@ def test_stop_from_a_signal_handler(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["run", "open"])
 def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, how: str) -> None:
-    """kill -9: no handler runs, and the children end all the same, also those of a thread that is gone already."""
+    """kill -9: no handler runs, and the children end all the same, also those of a thread that is gone."""
     program = (
         "import sys, threading, time\n"
         "from opsctl.shells import local\n"

@@ -198,7 +198,7 @@ FAILED = 'psql: error: connection to server at "h", port 5 failed'
         ),
         ('psql: error: could not translate host name "h" to address: Name or service not known', Unreachable),
         (
-            "server closed the connection unexpectedly\n\tThis probably means …\nconnection to server was lost",
+            "server closed the connection unexpectedly\n\tThis probably …\nconnection to server was lost",
             Unreachable,
         ),
         (
