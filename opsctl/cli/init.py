@@ -270,7 +270,7 @@ def _text(said: Mapping[str, Any]) -> str:
 
     sources = {}
     if said["database"] != NONE:
-        sources["database"] = entry(
+        sources["portal-db"] = entry(
             kind="postgresql",
             database=said["database"],
             server=said.get("server"),
@@ -279,7 +279,7 @@ def _text(said: Mapping[str, Any]) -> str:
             password_file=said.get("database_password_file"),
         )
     if said["folder"] != NONE:
-        sources["files"] = f"{{kind: paths, paths: [{_scalar(said['folder'])}]}}"
+        sources["uploads"] = f"{{kind: paths, paths: [{_scalar(said['folder'])}]}}"
     main = entry(
         url=said["repository"],
         user=said.get("repository_user"),

@@ -102,7 +102,9 @@ class Performer:
         if self.dry_run:
             return StepResult(step.id, item.item, Outcome.PLANNED, f"{len(changes)} to do", changes=texts,
                               result=action.result(params, seen))
-        self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params), "changes": texts})
+        # Not flushed by itself: the first change.begin follows and brings it to the disk, before anything happens.
+        self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params), "changes": texts},
+                   durable=False)
         errors, codes = self._apply(action, params, step, item, changes)
         seen = action.observe(params, self.world)
         left = action.plan(params, seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,7 @@ class Runs:
 
     def all(self) -> Iterator[tuple[BoundPlan, Mapping[str, Any] | None, str]]:
         """Every run, newest first: its plan, its result, and ``ended waiting running interrupted``."""
-        folders: Iterable[Path] = sorted(self.directory.glob("*/plan.json"), reverse=True)
-        for path in folders:
+        for path in sorted(self.directory.glob("*/plan.json"), key=_age, reverse=True):
             try:
                 plan = BoundPlan.from_json(json.loads(path.read_text()))
             except (ValueError, KeyError, TypeError, OSError):
@@ -172,6 +171,11 @@ class Runs:
         if found is None:
             return "interrupted"
         return "ended" if found["ended"] else "waiting"
+
+
+def _age(path: Path) -> tuple[str, int]:
+    """Runs by the minute in their ids; those of one minute in the order in which they were bound."""
+    return path.parent.name[:13], path.stat().st_mtime_ns
 
 
 class _Nowhere:

@@ -131,7 +131,7 @@ class Program:
         return [
             "/bin/sh",
             "-c",
-            f'unset {" ".join(hidden)}; errors=$1; shift; exec "$@" 2>"$errors"',
+            f'unset {" ".join(hidden)}; errors=$1; shift; exec "$@" 2>>"$errors"',
             "sh",
             str(errors),
             *argv,

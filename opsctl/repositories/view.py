@@ -28,8 +28,7 @@ def view(store: Store, hidden: Collection[str]) -> Iterator[str]:
     class Handler(_Handler):
         shown = _Shown(store, frozenset(hidden), f"/{token}/")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     serving.start()
     try:
@@ -38,6 +37,13 @@ def view(store: Store, hidden: Collection[str]) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         serving.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """restic hangs up when it has read enough; that is no reason to print a trace."""
 
 
 class _Shown:
@@ -83,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             self._answer()
-        except OpsError as error:
+        except OpsError as error:  # of the store behind
             self._send(502, error.message.encode())
 
     def _answer(self) -> None:

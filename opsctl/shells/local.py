@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import io
 import os
@@ -39,7 +40,7 @@ _LINGER = 0.5  # seconds to wait for output that a gone command's children still
 _CHUNK = 1 << 16
 
 # Plain dict and int: `stop` runs inside signal handlers, where waiting for a lock could wait for ourselves.
-_live: dict[int, subprocess.Popen[bytes]] = {}
+_live: dict[int, _Child] = {}
 _stopped: int = 0
 _stopped_at: float = 0.0
 
@@ -90,11 +91,9 @@ class LocalShell(Shell):
         begun = time.monotonic()
         child = _start(argv, env, stdin is not None, cwd)
         try:
-            output, errors, late = _converse(
-                child, stdin, None if timeout is None else begun + timeout, on_line
-            )
+            output, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line)
         finally:
-            code = _finish(child)
+            code, errors = _finish(child)
         self.check()
         if late:
             raise Unreachable(f"{program(argv)} did not finish within {timeout:g} seconds")
@@ -114,20 +113,28 @@ class LocalShell(Shell):
         return LocalSession(argv, _start(argv, env, True, None))
 
 
+class _Child(subprocess.Popen[bytes]):
+    """A running command. Its standard error is a file in memory, not a pipe: it can never fill up, and where we
+    are killed it does not break. restic dies of a broken one before it has taken its lock away.
+    """
+
+    complaints: int
+
+    def said(self) -> bytes:
+        return os.pread(self.complaints, os.fstat(self.complaints).st_size, 0)
+
+
 class LocalSession(Session):
     """A command of this machine that is being talked with."""
 
-    def __init__(self, argv: Sequence[Word], child: subprocess.Popen[bytes]) -> None:
-        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+    def __init__(self, argv: Sequence[Word], child: _Child) -> None:
+        assert child.stdin is not None and child.stdout is not None
         self.stdin: IO[bytes] = child.stdin
         self.stdout: IO[bytes] = child.stdout
         self._argv = tuple(argv)
         self._child = child
         self._begun = time.monotonic()
-        self._errors = io.BytesIO()
         self._result: Result | None = None
-        self._reader = threading.Thread(target=_pump, args=(child.stderr, self._errors), daemon=True)
-        self._reader.start()
 
     def close(self, timeout: float = 10) -> Result:
         if self._result is None:
@@ -136,13 +143,10 @@ class LocalSession(Session):
             rest = io.BytesIO()
             drain = threading.Thread(target=_pump, args=(self.stdout, rest), daemon=True)
             drain.start()
-            with suppress(subprocess.TimeoutExpired):
-                self._wait(timeout)
-            code = _finish(self._child)
-            for reader in (drain, self._reader):
-                reader.join(_LINGER)
+            self._wait(timeout)
+            code, errors = _finish(self._child, drain)
             seconds = time.monotonic() - self._begun
-            self._result = Result(self._argv, code, rest.getvalue(), self._errors.getvalue(), seconds)
+            self._result = Result(self._argv, code, rest.getvalue(), errors, seconds)
         return self._result
 
     def _wait(self, seconds: float) -> None:
@@ -177,28 +181,31 @@ def last_words(*streams: bytes) -> str:
     return "it said nothing"
 
 
-def _start(
-    argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd: str | None
-) -> subprocess.Popen[bytes]:
+def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd: str | None) -> _Child:
     if _stopped:
         raise Interrupted(signal=_stopped)
     surroundings = environment(env)
     if not os.path.dirname(argv[0]):
         argv = [_find(argv[0], surroundings["PATH"]), *argv[1:]]
+    complaints = os.memfd_create("stderr")
     try:
-        child = subprocess.Popen(
+        fcntl.fcntl(complaints, fcntl.F_SETFL, os.O_APPEND)
+        child = _Child(
             argv,
             stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=complaints,
             env=surroundings,
             cwd=cwd,
             start_new_session=True,
         )
+        child.complaints = complaints
     except FileNotFoundError as error:
+        os.close(complaints)
         missing = cwd if cwd is not None and not os.path.isdir(cwd) else os.fsdecode(argv[0])
         raise ProgramFailed(f"{missing} is not there", hint=f"is {program(argv)} installed?") from error
     except OSError as error:
+        os.close(complaints)
         raise ProgramFailed(f"{program(argv)} could not be started: {error.strerror}") from error
     _live[child.pid] = child
     watchdog.guard(child.pid, _live)
@@ -220,13 +227,13 @@ def _find(name: Word, path: str) -> Word:
 
 
 def _converse(
-    child: subprocess.Popen[bytes],
+    child: _Child,
     stdin: bytes | None,
     deadline: float | None,
     on_line: Callable[[bytes], None] | None,
-) -> tuple[bytes, bytes, bool]:
-    """Feed and read a command until it ends; (standard output, standard error, whether time ran out)."""
-    output, errors, rest = bytearray(), bytearray(), bytearray()
+) -> tuple[bytes, bool]:
+    """Feed and read a command until it ends; (standard output, whether time ran out)."""
+    output, rest = bytearray(), bytearray()
     unsent = memoryview(stdin or b"")
     killed_at: float | None = None
     late = False
@@ -234,10 +241,9 @@ def _converse(
     try:
         with selectors.DefaultSelector() as waiting:
             waiting.register(ended, selectors.EVENT_READ)
-            for stream in (child.stdout, child.stderr):
-                assert stream is not None
-                os.set_blocking(stream.fileno(), False)
-                waiting.register(stream, selectors.EVENT_READ)
+            assert child.stdout is not None
+            os.set_blocking(child.stdout.fileno(), False)
+            waiting.register(child.stdout, selectors.EVENT_READ)
             if stdin is not None and child.stdin is not None:
                 os.set_blocking(child.stdin.fileno(), False)
                 waiting.register(child.stdin, selectors.EVENT_WRITE)
@@ -270,8 +276,6 @@ def _converse(
                             continue
                         if not piece:
                             waiting.unregister(key.fileobj)
-                        elif key.fileobj is child.stderr:
-                            errors += piece
                         elif on_line is None:
                             output += piece
                         else:
@@ -285,7 +289,7 @@ def _converse(
                 on_line(bytes(rest))
     finally:
         os.close(ended)
-    return bytes(output), bytes(errors), late
+    return bytes(output), late
 
 
 def _patience(now: float, deadline: float | None, killed_at: float | None, gone_at: float | None) -> float:
@@ -297,10 +301,10 @@ def _patience(now: float, deadline: float | None, killed_at: float | None, gone_
         until.append(deadline)
     if gone_at is not None:
         until.append(gone_at + _LINGER)
-    return max(0.0, min(until) - now)
+    return min(moment for moment in until if moment > now) - now
 
 
-def _feed(child: subprocess.Popen[bytes], unsent: memoryview, waiting: selectors.BaseSelector) -> memoryview:
+def _feed(child: _Child, unsent: memoryview, waiting: selectors.BaseSelector) -> memoryview:
     assert child.stdin is not None
     try:
         unsent = unsent[os.write(child.stdin.fileno(), unsent[:_CHUNK]) :]
@@ -323,9 +327,10 @@ def _read(descriptor: int) -> bytes | None:
         return None
 
 
-def _finish(child: subprocess.Popen[bytes]) -> int:
-    """Reap a command and end what is left of its group.
+def _finish(child: _Child, reader: threading.Thread | None = None) -> tuple[int, bytes]:
+    """Reap a command and end what is left of its group; its exit code and standard error.
 
+    ``reader`` still reads its output and is given a moment for the rest.
     What is meant to outlive a command has to leave its group, as ``pg_ctl`` does.
     """
     _signal_group(child.pid, signal.SIGTERM)  # while the leader is not reaped its number cannot be another's
@@ -342,11 +347,15 @@ def _finish(child: subprocess.Popen[bytes]) -> int:
         time.sleep(0.01)
     _live.pop(child.pid, None)
     watchdog.release(child.pid)
-    for stream in (child.stdin, child.stdout, child.stderr):
+    if reader is not None:
+        reader.join(_LINGER)
+    errors = child.said()
+    os.close(child.complaints)
+    for stream in (child.stdin, child.stdout):
         if stream is not None:
             with suppress(OSError):
                 stream.close()
-    return code
+    return code, errors
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -33,7 +33,8 @@ until mkdir "$here/calls/$number" 2>/dev/null; do number=$((number + 1)); done
 echo $$ > "$here/calls/$number/pid"
 printf '%s\\n' "$*" > "$here/calls/$number/new" && mv "$here/calls/$number/new" "$here/calls/$number/words"
 if [ -f "$here/brake" ]; then
-  exec REAL $(cat "$here/brake") "$@"
+  read -r kib where < "$here/brake"
+  case "$*" in *"$where"*) exec REAL --limit-upload "$kib" --limit-download "$kib" "$@";; esac
 fi
 if [ -f "$here/fault" ]; then
   read -r moment victim which < "$here/fault"
@@ -73,21 +74,24 @@ class FaultyRestic:
 
     def strike(self, which: str | int, moment: str, victim: str) -> None:
         """Kill ``victim`` (opsctl or restic) ``before`` or ``after`` the call of that number or with these words."""
-        shutil.rmtree(self.folder / "calls")
-        (self.folder / "calls").mkdir()
+        self.forget_calls()
         (self.folder / "fired").unlink(missing_ok=True)
         (self.folder / "fault").write_text(f"{moment} {victim} {which}\n")
+
+    def forget_calls(self) -> None:
+        shutil.rmtree(self.folder / "calls")
+        (self.folder / "calls").mkdir()
 
     @property
     def struck(self) -> bool:
         return (self.folder / "fired").exists()
 
-    def brake(self, kib_per_second: int = 64) -> None:
-        """From the next call on: that slow, both ways."""
-        (self.folder / "brake").write_text(f"--limit-upload {kib_per_second} --limit-download {kib_per_second}\n")
+    def brake(self, kib_per_second: int = 64, *, at: str = "") -> None:
+        """From the next call on (with these words): that slow, both ways."""
+        (self.folder / "brake").write_text(f"{kib_per_second} {at}\n")
 
     def release(self) -> None:
-        (self.folder / "brake").unlink()
+        (self.folder / "brake").unlink(missing_ok=True)
 
     def calls(self) -> list[str]:
         """The words of each call so far, in order."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,50 +14,12 @@ import pytest
 
 from tests.badluck import faults
 from tests.badluck.faults import FaultyRestic, kill_at_call, kill_at_line, lines, locked, until
+from tests.badluck.scene import equal, furnish, hidden, in_view, nothing_left, set_of, snapshots, with_both
 from tests.machine import Machine, tree
-
-ROWS = [(number, f"body {number}", number * 7) for number in range(300)]
-
-
-def database_of(machine: Machine) -> Path:
-    return machine.data.parent / "tax.sqlite"
-
-
-def furnish(machine: Machine) -> None:
-    """A folder and a database to back up."""
-    (machine.data / "below").mkdir()
-    (machine.data / "scan.bin").write_bytes(os.urandom(3 << 20))
-    for number in range(5):
-        (machine.data / "below" / f"{number}.txt").write_text(f"number {number}\n" * 40)
-    with closing(sqlite3.connect(database_of(machine))) as database, database:
-        database.execute("create table tax (id integer primary key, body text, paise integer)")
-        database.executemany("insert into tax values (?, ?, ?)", ROWS)
-    with_both(machine)
-
-
-def with_both(machine: Machine) -> None:
-    machine.configure(sources=f"  tax: {{kind: sqlite, path: {database_of(machine)}}}", backup_sources="[files, tax]")
-
-
-def equal(machine: Machine, folder: Path) -> None:
-    """A restored set holds what was backed up, by content."""
-    assert tree(Path(f"{folder}/files{machine.data}")) == tree(machine.data)
-    with closing(sqlite3.connect(f"file:{folder}/tax/tax.sqlite?mode=ro", uri=True)) as database:
-        assert database.execute("select * from tax order by id").fetchall() == ROWS
-
 
 def at(type: str, **data: str) -> Callable[[dict[str, Any]], bool]:
     """Which line of the journal to kill at."""
     return lambda line: line["type"] == type and all(line["data"].get(key) == value for key, value in data.items())
-
-
-def snapshots(machine: Machine, set_id: str, tag: str) -> list[str]:
-    return [one["id"] for one in machine.snapshots() if {f"set={set_id}", tag} <= set(one["tags"])]
-
-
-def set_of(run: str) -> str:
-    first, second, *_, token = run.split("-")
-    return f"{first}-{second}-{token}"
 
 
 def unfinished(machine: Machine, run: str) -> None:
@@ -69,14 +29,6 @@ def unfinished(machine: Machine, run: str) -> None:
     assert sets.get(set_of(run), "incomplete") == ("good" if stored else "incomplete")
     found = {one["run"]: one["state"] for one in machine.json("runs", expect=0).result["runs"]}
     assert found[run] in ("interrupted", "ended")
-
-
-def nothing_left(machine: Machine) -> None:
-    """No lock in the store, no scratch, and a journal that is whole."""
-    assert not locked(machine)
-    assert not list((machine.state / "runs").glob("*/scratch/*"))
-    verdict = machine.json("journal", "verify", expect=0).result
-    assert verdict["problems"] == [] and verdict["lines"] == len(lines(machine))
 
 
 def finish_backup(machine: Machine, run: str, into: Path) -> str:
@@ -164,28 +116,6 @@ def test_promise_7_a_repository_that_was_begun(machine: Machine, restic: FaultyR
     nothing_left(machine)
 
 
-@pytest.fixture(scope="session")
-def _made_set(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """The machine of all tests with a set in its repository; made once."""
-    root = tmp_path_factory.mktemp("set") / "m"
-    shutil.copytree(_made_machine, root, symlinks=True)
-    made = Machine(root)
-    furnish(made)
-    made("backup", "run", expect=0)
-    return made
-
-
-@pytest.fixture
-def with_a_set(machine: Machine, restic: FaultyRestic, _made_set: Machine) -> Machine:
-    """A machine with a set; what was backed up lies where it was."""
-    for place in ("state", "store"):
-        shutil.rmtree(machine.root / place)
-        shutil.copytree(_made_set.root / place, machine.root / place, symlinks=True)
-    machine.data = _made_set.data
-    with_both(machine)
-    return machine
-
-
 def verifications(machine: Machine, run: str) -> int:
     return sum("verification" in one["tags"] for one in machine.snapshots())
 
@@ -259,16 +189,6 @@ def test_promise_7_killed_while_files_come_back(
         assert tree(into / machine.data.name) == tree(machine.data)
     assert hidden(tmp_path / "into") == []
     nothing_left(machine)
-
-
-def in_view(folder: Path) -> list[str]:
-    """What somebody would take for finished."""
-    return [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
-
-
-def hidden(folder: Path) -> list[str]:
-    """Staging places that were left behind."""
-    return [str(path) for path in folder.rglob(".*opsctl-*")]
 
 
 def test_promise_7_one_file_over_another(with_a_set: Machine, restic: FaultyRestic, tmp_path: Path) -> None:

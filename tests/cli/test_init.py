@@ -90,12 +90,12 @@ def test_answers_by_options_ask_nothing_and_make_what_loads(tmp_path: Path) -> N
         == str(directory / "keys/repository-password")
         == result.password_file
     )
-    database, files = config.sources["database"], config.sources["files"]
+    database, files = config.sources["portal-db"], config.sources["uploads"]
     assert isinstance(database, PostgresqlSource) and isinstance(files, PathsSource)
     assert (database.database, database.server, database.user) == ("enagar", "10.0.0.11", "backup")
     assert database.password_file == "/etc/db-password"
     assert files.paths == ("/usr/share",)
-    assert config.backups["portal"].sources == ("database", "files")
+    assert config.backups["portal"].sources == ("portal-db", "uploads")
     assert config.backups["portal"].every == timedelta(days=3)
     assert len((directory / "opsctl.yaml").read_text().splitlines()) <= 10
 
@@ -173,17 +173,17 @@ def test_what_was_not_said_is_asked(tmp_path: Path) -> None:
     assert config.organisation.name == "नगर विकास: विभाग #1"
     main = config.repositories["main"]
     assert (main.user, main.secret_file) == ("portal", "/home/asha/rest-password")
-    database = config.sources["database"]
+    database = config.sources["portal-db"]
     assert isinstance(database, PostgresqlSource)
     assert (database.server, database.password) == (None, None)
-    assert config.sources["files"].paths == ("/srv/portal uploads",)  # type: ignore[union-attr]
+    assert config.sources["uploads"].paths == ("/srv/portal uploads",)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("database", "folder"), [("enagar", NONE), (NONE, "/srv/up")])
 def test_a_database_or_a_folder_is_enough(tmp_path: Path, database: str, folder: str) -> None:
     run(tmp_path, replace(SAID, database=database, folder=folder))
     config = load_config(tmp_path)
-    assert list(config.sources) == ["database" if folder == NONE else "files"]
+    assert list(config.sources) == ["portal-db" if folder == NONE else "uploads"]
     assert config.warnings == ()
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,28 @@ def test_the_lock_of_a_dead_process_is_removed_and_said(copy: Copy) -> None:
     assert repository.backup_bytes(b"x", filename="x", tags=["x"], host="h").snapshot
     assert locks(copy) == []
     assert any(f"process {process.pid}" in note for note in repository.notes)
+
+
+def test_killed_in_the_middle_of_a_backup(copy: Copy, tmp_path: Path) -> None:
+    """kill -9 of our own process: restic and the dump below it end, and the lock is taken away."""
+    go = tmp_path / "dump-runs"
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.repositories.conftest import make_restic\n"
+        "repository = make_restic(sys.argv[1], Path(sys.argv[2]))\n"
+        f"script = 'echo half; echo $$ >{go}; exec sleep 1000'\n"
+        "repository.backup_command(['sh', '-c', script], filename='x', tags=['x'], host='h')\n"
+    )
+    argv = [sys.executable, "-c", program, str(copy.root), str(copy.template.password)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    before = copy.names("snapshots")
+    with subprocess.Popen(argv, env=env) as process:
+        until(lambda: go.exists() and bool(go.read_text().strip()) and len(locks(copy)) == 1)
+        process.kill()
+    until(lambda: locks(copy) == [])
+    until(lambda: not Path(f"/proc/{go.read_text().strip()}").exists())
+    assert copy.names("snapshots") == before
 
 
 def test_no_lock_costs_no_call(copy: Copy) -> None:
