@@ -48,8 +48,8 @@ class Repository(ABC):
 
     All raise Refused (password, key or key object: says which), Unreachable (store did not answer in time),
     DamagedData (the repository is gone, is another one, or cannot be read; ``details["kind"]`` and
-    ``["object"]`` as in Finding), ProgramFailed (restic said no; for a full disk with ``details`` ``needed`` and
-    ``free`` in bytes, as far as they can be known), Interrupted.
+    ``["object"]`` as in Finding), ProgramFailed (restic said no; for a full disk ``details`` holds
+    ``needed`` and ``free`` in bytes, as far as they can be known), Interrupted.
     """
 
     name: str

@@ -114,8 +114,10 @@ class LocalShell(Shell):
 
 
 class _Child(subprocess.Popen[bytes]):
-    """A running command. Its standard error is a file in memory, not a pipe: it can never fill up, and where we
-    are killed it does not break. restic dies of a broken one before it has taken its lock away.
+    """A running command.
+
+    Its standard error is a file in memory, not a pipe: it never fills up, and where we are killed it does not
+    break. restic dies of a broken one before it has taken its lock away.
     """
 
     complaints: int
