@@ -119,6 +119,12 @@ class Site:
                 self._histories[name] = self._history(name)
             return self._histories[name]
 
+    @property
+    def said(self) -> list[str]:
+        """What a person is to be told at the end: notes of our own, and what the repositories did by themselves."""
+        said = [note for history in self._histories.values() for note in history.repository.notes]
+        return list(dict.fromkeys([*self.notes, *said]))
+
     def _history(self, name: str) -> History:
         from opsctl.repositories.restic import Restic
 
@@ -213,7 +219,7 @@ class World:
         self.shell = site.shell
         self.host = socket.gethostname()
         self.signatures = site.signatures
-        self.warnings: list[str] = []
+        self._warnings: list[str] = []
         self._on_progress = on_progress
         self._guard = threading.Lock()
         #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
@@ -249,8 +255,13 @@ class World:
 
     def warn(self, message: str) -> None:
         with self._guard:
-            if message not in self.warnings:
-                self.warnings.append(message)
+            if message not in self._warnings:
+                self._warnings.append(message)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything that has to be told about this run so far."""
+        return [*self.site.said, *self._warnings]
 
     def journal_head(self) -> Mapping[str, Any]:
         entry = self.site.journal.append("journal.anchored", {"by": "manifest"}, run=self.run)

@@ -162,8 +162,7 @@ def _open_problems(kept: Mapping[str, Any], source: str, params: BackupParams) -
 def _capture(params: BackupParams, name: str, world: World) -> None:
     history = world.repository(world.config.backups[params.backup].repository)
     repository = history.repository
-    for lock in repository.unlock_stale():
-        world.warn(f"removed the lock that process {lock.pid} left in {repository.name} when it died")
+    repository.unlock_stale()
     newest = history.seen(world.now).judgement.newest_good(params.backup)
     previous = newest.sources.get(name) if newest else None
     source = world.source(name)
@@ -251,5 +250,4 @@ def _commit(params: BackupParams, world: World) -> None:
     }
     history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
                   filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host)
-    for lock in history.repository.unlock_stale():
-        world.warn(f"removed the lock that process {lock.pid} left in {plan.repository} when it died")
+    history.repository.unlock_stale()

@@ -81,7 +81,8 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         twice = {item.target for item in items if [other.target for other in items].count(item.target) > 1}
         if twice:
             raise UsageError(f"two of the paths would land in {sorted(twice)[0]}", hint="restore them one by one")
-        refuse_small_disk(Path(params.into), sum(item.bytes for item in items if not item.in_view))
+        refuse_small_disk(Path(params.into), sum(item.bytes for item in items if not item.in_view),
+                          [staging(Path(item.target), world.run) for item in items if not item.in_view])
         return Seen(tuple(items), view.signer)
 
     def plan(self, params: RestoreFilesParams, seen: Seen) -> list[Change]:

@@ -112,7 +112,9 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         databases = {source: _database(world, source, name, view.sources[source], params)
                      for source, name in params.databases.items()}
         if not shown:
-            refuse_small_disk(target, sum(view.sources[name]["bytes"] for name in names if name not in proven))
+            missing = [name for name in names if name not in proven]
+            refuse_small_disk(target, sum(view.sources[name]["bytes"] for name in missing),
+                              [place / name for name in missing])
         return Seen(
             sources=names,
             kinds={name: view.sources[name]["kind"] for name in names},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from opsctl.actions.interface import World
@@ -50,18 +51,27 @@ def short(name: str) -> str:
     return name if len(raw) <= 150 else f"{os.fsdecode(raw[:120])}~{hashlib.sha256(raw).hexdigest()[:12]}"
 
 
-def refuse_small_disk(target: Path, needed: int) -> None:
-    """ProgramFailed where the file system of ``target`` has not ``needed`` bytes (and a little) free."""
+def refuse_small_disk(target: Path, needed: int, leftovers: Iterable[Path] = ()) -> None:
+    """ProgramFailed where the file system of ``target`` has not ``needed`` bytes free.
+
+    ``leftovers``: what an interrupted restore left there, which is removed before anything is written.
+    """
     place = target
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(place).free + sum(map(_occupied, leftovers))
     if needed > free:
         raise ProgramFailed(
             f"{place} has {format_size(free)} free and the restore needs {format_size(needed)}",
             hint="free some space or choose another --into", where=str(target),
             details={"needed": needed, "free": free},
         )
+
+
+def _occupied(place: Path) -> int:
+    """Bytes on the disk that removing a folder gives back (hard links are counted once for each name)."""
+    return sum(os.lstat(os.path.join(folder, name)).st_blocks * 512
+               for folder, _, names in os.walk(place) for name in names)
 
 
 def show(staged: Path, target: Path, *, aside: Path | None = None) -> None:

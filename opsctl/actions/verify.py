@@ -55,8 +55,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
 
     def observe(self, params: VerifyParams, world: World) -> Seen:
         history = world.repository(params.repository)
-        for lock in history.repository.unlock_stale():
-            world.warn(f"removed the lock that process {lock.pid} left in {params.repository} when it died")
+        history.repository.unlock_stale()
         holdings = history.look(world.now)
         judgement = holdings.judgement
         findings = [*judgement.findings, *holdings.junk]

@@ -188,8 +188,8 @@ def list_(
 
     if names and not session.dry_run and not repository:
         remember(site, [name for name in names if name in site.config.backups])
-    return Report(result={"sets": [places.describe(view) for view in found]}, text=text, warnings=warnings,
-                  errors=errors)
+    return Report(result={"sets": [places.describe(view) for view in found]}, text=text,
+                  warnings=[*warnings, *site.said], errors=errors)
 
 
 def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[str], list[OpsError]]:
@@ -253,7 +253,7 @@ def show(
                            for message in entry.get("accepted", ())])
 
     described = [{**places.describe(view), "record": dict(view.record)} for view in found]
-    return Report(result={"sets": described}, text=text, warnings=warnings)
+    return Report(result={"sets": described}, text=text, warnings=[*warnings, *site.said])
 
 
 def _known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from opsctl.cli import render
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.safe_text import shown
 from opsctl.cli.session import of
 from opsctl.errors import ConfigError, UsageError
 
@@ -85,12 +87,18 @@ def doctor(
         config = None
         warnings.append(error.message)
     said: list[str] = []
-    checks = run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=said.append, config=config)
+
+    def say(line: str) -> None:
+        # At once, since installing takes a minute, and unbroken, since it may be a line to copy.
+        said.append(line)
+        if not session.json:
+            render.complain(shown(line))
+
+    checks = run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=say, config=config)
 
     def text(out: Out) -> None:
-        out.lines(said)
         out.table(Table(("check", "", Column("seen", flexible=True), Column("hint", flexible=True)), [
-            (one.name, Mark("ok", Tone.GOOD) if one.ok else Mark("missing", Tone.BAD), one.detail, one.hint)
+            (one.name, Mark("ok", Tone.GOOD) if one.ok else Mark("wrong", Tone.BAD), one.detail, one.hint)
             for one in checks]))
 
     return Report(result={"checks": [{"name": one.name, "ok": one.ok, "detail": one.detail, "hint": one.hint}

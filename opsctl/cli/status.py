@@ -46,7 +46,7 @@ def status(
     result = {"backups": {name: _as_json(site, name, standing, verdict) for name, standing, verdict in found}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown],
-                  exit_code=errors[0].code if errors and not late else code, warnings=[*site.notes, *site.config.warnings])
+                  exit_code=errors[0].code if errors and not late else code, warnings=[*site.said, *site.config.warnings])
 
 
 def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:

@@ -175,7 +175,7 @@ def go(
             write_steps(out, tally.results)
 
     return Report(result=found, text=write, exit_code=tally.exit_code, run=None if session.dry_run else plan.run,
-                  errors=errors, warnings=[*site.notes, *world.warnings])
+                  errors=errors, warnings=world.warnings)
 
 
 @contextlib.contextmanager

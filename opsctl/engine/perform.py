@@ -20,6 +20,7 @@ from opsctl.actions.interface import (
 )
 from opsctl.errors import Busy, Interrupted, NotConverged, OpsError
 from opsctl.model.plan import BoundItem, BoundStep
+from opsctl.repositories.history import system_said_no
 
 
 class Notes(Protocol):
@@ -45,7 +46,9 @@ class Performer:
         self.dry_run = dry_run
 
     def __call__(self, step: BoundStep, item: BoundItem, *, unknown: bool = False) -> StepResult:
-        """Do one step for one item; every OpsError becomes a failed result. Raises Interrupted, and bugs.
+        """Do one step for one item; every OpsError, and every no of the operating system, becomes a failed result.
+
+        Raises Interrupted, and bugs.
 
         ``unknown``: an earlier run began this event and nobody knows how it ended.
         """
@@ -58,7 +61,8 @@ class Performer:
             raise
         except _NothingToDo as nothing:
             result = StepResult(step.id, item.item, Outcome.SKIPPED, str(nothing))
-        except OpsError as error:
+        except (OpsError, OSError) as raised:
+            error = _ours(raised)
             result = _failed(step, item, [error], because=error.message)
         self._end(step, result)
         return result
@@ -106,7 +110,14 @@ class Performer:
         self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params), "changes": texts},
                    durable=False)
         errors, codes = self._apply(action, params, step, item, changes)
-        seen = action.observe(params, self.world)
+        try:
+            seen = action.observe(params, self.world)
+        except (OpsError, OSError) as raised:
+            # What went wrong first says more than what it leads to.
+            if not errors or isinstance(raised, Interrupted):
+                raise
+            found = [*errors, _ours(raised)]
+            return _failed(step, item, found, because="; ".join(error.message for error in found))
         left = action.plan(params, seen)
         result = action.result(params, seen)
         if not left:
@@ -134,7 +145,8 @@ class Performer:
                 action.apply(params, change, self.world)
             except Interrupted:
                 raise
-            except OpsError as error:
+            except (OpsError, OSError) as raised:
+                error = _ours(raised)
                 undone.add(change.key)
                 errors.append(error)
                 codes.append(error.code)
@@ -201,6 +213,14 @@ class Performer:
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+
+def _ours(raised: OpsError | OSError) -> OpsError:
+    if isinstance(raised, OpsError):
+        return raised
+    error = system_said_no(raised)
+    error.__cause__ = raised
+    return error
 
 
 def _failed(step: BoundStep, item: BoundItem, errors: Sequence[OpsError], *, because: str) -> StepResult:

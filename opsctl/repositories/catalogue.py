@@ -19,6 +19,9 @@ create table if not exists records (repository text, id text, json text, signer 
 create table if not exists standing (backup text primary key, json text) without rowid;
 """
 
+#: What SQLite says of a file that another version made, that is damaged, or that is no database.
+_UNUSABLE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 
 class Catalogue:
     """``catalogue.sqlite`` in the state directory.
@@ -33,6 +36,7 @@ class Catalogue:
         self._connection: sqlite3.Connection | None = None
         self._snapshots: dict[str, dict[str, Mapping[str, Any]]] = {}
         self._records: dict[str, dict[str, Record]] = {}
+        self._standing: dict[str, dict[str, Any]] = {}
 
     def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]:
         """Restic's JSON objects by snapshot id."""
@@ -72,19 +76,21 @@ class Catalogue:
     def standing(self) -> dict[str, dict[str, Any]]:
         """What the last look at each backup's repository showed, by backup."""
         with self._guard:
-            return {name: json.loads(raw) for name, raw in self._rows("select backup, json from standing")}
+            kept = {name: json.loads(raw) for name, raw in self._rows("select backup, json from standing")}
+            return {**kept, **self._standing}
 
     def put_standing(self, backup: str, found: Mapping[str, Any]) -> None:
         """Remember how a backup stands."""
         with self._guard:
+            self._standing[backup] = dict(found)
             self._write("insert or replace into standing values (?, ?)", [(backup, json.dumps(dict(found)))])
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         try:
             with self._open() as connection:
                 return connection.execute(query, values).fetchall()
-        except sqlite3.Error:
-            self._give_up()
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
             return []
 
     def _write(self, query: str, rows: list[tuple[Any, ...]]) -> None:
@@ -93,8 +99,8 @@ class Catalogue:
         try:
             with self._open() as connection, connection:
                 connection.executemany(query, rows)
-        except sqlite3.Error:
-            self._give_up()
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -107,11 +113,15 @@ class Catalogue:
             self._connection.executescript(_SCHEMA)
         yield self._connection
 
-    def _give_up(self) -> None:
-        """Start anew: a cache that cannot be read is thrown away. Memory keeps what this process has seen."""
+    def _give_up(self, error: sqlite3.Error | OSError) -> None:
+        """Go on with what this process has seen. A file that is no catalogue of ours is thrown away.
+
+        One that only cannot be written now (full disk, read-only, busy) stays: it still answers.
+        """
         with contextlib.suppress(sqlite3.Error):
             if self._connection is not None:
                 self._connection.close()
         self._connection = None
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
+            with contextlib.suppress(OSError):
+                self.path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from opsctl.errors import DamagedData, OpsError, SafetyRefusal
+from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.records import (
     MANIFEST,
     NAMESPACES,
@@ -95,18 +96,42 @@ class Ledger:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all, and durably."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a private file whole or not at all, and durably. ProgramFailed where the system says no."""
     try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise system_said_no(error, path, len(content)) from error
+
+
+def system_said_no(error: OSError, path: Path | None = None, needed: int | None = None) -> ProgramFailed:
+    """An operating system's no as ours. A full disk says what was needed, where that is known, and is free (bytes)."""
+    place = str(path or error.filename or "")
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        why = error.strerror or str(error)
+        return ProgramFailed(f"{place}: {why}" if place else why, where=place or None)
+    details = {"needed": needed, "free": _free(Path(place)) if place else None}
+    known = {key: value for key, value in details.items() if value is not None}
+    told = ", ".join(f"{value:,} bytes {key}" for key, value in known.items())
+    return ProgramFailed(f"no space left for {place or 'a file'}{f': {told}' if told else ''}",
+                         hint="make room there, then resume", where=place or None, details=known)
+
+
+def _free(path: Path) -> int | None:
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            found = os.statvfs(place)
+            return found.f_bavail * found.f_frsize
+    return None
 
 
 class History:
@@ -279,8 +304,13 @@ class History:
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
         if all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state == GOOD):
             return
-        with self.ledger.locked():
-            self._append_new(holdings)
+        try:
+            with self.ledger.locked():
+                self._append_new(holdings)
+        except (OSError, ProgramFailed) as error:
+            # Looking goes on without a disk to write on; the next look catches up.
+            self.repository.notes.append(f"the ledger of {self.name} could not be written, so a deletion of its newest "
+                                         f"sets would not be noticed: {error}")
 
     def _append_new(self, holdings: Holdings) -> None:
         known = self.ledger.load() or {"sets": []}

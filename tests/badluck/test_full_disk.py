@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.badluck.faults import FaultyRestic, fill, free, lines, resize, small_disk
+from tests.badluck.faults import FaultyRestic, fill, free, kill_at_call, lines, resize, small_disk
 from tests.badluck.scene import equal, hidden, in_view, nothing_left, set_of, snapshots, with_both
 from tests.machine import Machine, Said, tree
 
@@ -46,7 +46,8 @@ def more(machine: Machine, tmp_path: Path, size: int) -> Path:
     """A source that holds ``size`` bytes, in place of the one of the set."""
     machine.data = tmp_path / "more"
     machine.data.mkdir()
-    (machine.data / "large.bin").write_bytes(os.urandom(size))
+    for number in range(8):
+        (machine.data / f"{number}.bin").write_bytes(os.urandom(size // 8))
     machine.configure()
     return machine.data
 
@@ -126,18 +127,22 @@ def test_a_target_that_becomes_full(machine: Machine, restic: FaultyRestic, tmp_
     nothing_left(machine)
 
 
-def test_what_a_killed_restore_left_is_counted_as_free(with_a_set: Machine, restic: FaultyRestic, tmp_path: Path) -> None:
-    """The first attempt fills half of the disk; the second one clears it away and has room."""
+@pytest.mark.parametrize("what", ["set", "files"])
+def test_what_a_killed_restore_left_is_counted_as_free(
+    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, what: str,
+) -> None:
+    """The first attempt has filled more than half of the disk; the second one clears that away and has room."""
     machine = with_a_set
     with small_disk(tmp_path / "small", "5M") as disk:
-        asked = ["restore", "files", "portal", str(machine.data), "--into", str(disk)]
-        done = machine.json(*asked, expect=0)
-        target = disk / machine.data.name
-        place = disk / f".{target.name}.opsctl-{done.document['run']}"
-        place.mkdir()
-        os.rename(target, place / target.name)     # as if it had been killed before it came into view
-        machine("resume", done.document["run"], expect=0)
-        assert tree(target) == tree(machine.data)
+        into = disk / "back"
+        asked = ["restore", what, "portal", *([str(machine.data)] if what == "files" else []), "--into", str(into)]
+        run, _ = kill_at_call(machine, restic, asked, "restore --json", "after", "opsctl")
+        assert free(disk) < 3 << 20 and in_view(into) == []
+        machine("resume", run, expect=0)
+        if what == "set":
+            equal(machine, into)
+        else:
+            assert tree(into / machine.data.name) == tree(machine.data)
         assert hidden(disk) == []
 
 
@@ -149,7 +154,7 @@ def test_a_state_directory_without_a_free_byte(with_a_set: Machine, tmp_path: Pa
     machine("status", expect=0)
     with small_disk(tmp_path / "small", "4M") as disk:
         machine.state = move(machine.state, disk)
-        with_both(machine)
+        machine.configure()
         seen = machine.snapshots()
         ballast = fill(disk)
         done = machine.json("backup", "run", expect=20)
@@ -165,7 +170,7 @@ def test_a_state_directory_without_a_free_byte(with_a_set: Machine, tmp_path: Pa
         assert machine.json("status", expect=0).result["backups"]["portal"]["state"] == "ok"
         machine("backup", "run", expect=0)
         machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
-        equal(machine, tmp_path / "back")
+        assert tree(Path(f"{tmp_path}/back/files{machine.data}")) == tree(machine.data)
         nothing_left(machine)
 
 
@@ -175,7 +180,7 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
     machine = with_a_set
     with small_disk(tmp_path / "small", "4M") as disk:
         machine.state = move(machine.state, disk)
-        with_both(machine)
+        machine.configure()
         before = len(lines(machine))
         ballast = fill(disk, leave=pages * 4096)
         done = machine.json("backup", "run")
@@ -190,13 +195,14 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
         else:
             machine("backup", "run", expect=0)
         machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
-        equal(machine, tmp_path / "back")
+        assert tree(Path(f"{tmp_path}/back/files{machine.data}")) == tree(machine.data)
         nothing_left(machine)
 
 
 @pytest.mark.parametrize("pages", [0, 2, *(pytest.param(number, marks=pytest.mark.full) for number in (1, 3, 4))])
 def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
     machine = with_a_set
+    machine.configure()
     journal = machine.state / "journal"
     kept = tmp_path / "journal"
     shutil.copytree(journal, kept)
@@ -209,12 +215,13 @@ def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages:
         assert facts["needed"] > 0 and facts["free"] <= pages * 4096
         assert "journal" in done.errors[0]["message"]
         machine("journal", "verify", expect=0)
-        assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]].count("good") == 1
+        good = [one["set"] for one in machine.json("backup", "list", expect=0).result["sets"] if one["state"] == "good"]
+        assert all(len(snapshots(machine, found, "manifest")) == 1 for found in good)
         ballast.unlink()
         if len(lines(machine)) > before:
             machine("resume", str(lines(machine)[-1]["run"]), expect=0)
         else:
             machine("backup", "run", expect=0)
         machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
-        equal(machine, tmp_path / "back")
+        assert tree(Path(f"{tmp_path}/back/files{machine.data}")) == tree(machine.data)
         nothing_left(machine)

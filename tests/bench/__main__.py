@@ -20,10 +20,14 @@ NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0, or 1 where something could not be measured at all. An aim that is missed is a row, not an error."""
-    parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description="Measure opsctl and print one table.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {' '.join(NAMES)}; all if none is given")
-    parser.add_argument("--quick", action="store_true", help="small sizes, once: shows that it runs, measures nothing")
+    """0, or 1 where something could not be measured. An aim that is missed is a row, not an error."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.bench", description="Measure opsctl and print one table."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {' '.join(NAMES)}; all if none is given"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes, once; the numbers say nothing")
     parser.add_argument("--write", action="store_true", help="keep the table in tests/bench/README.md")
     said = parser.parse_args(argv)
     unknown = [name for name in said.names if name not in NAMES]
@@ -37,11 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def measure(names: Sequence[str], *, quick: bool) -> tuple[list[Row], list[str]]:
-    """The rows of these benchmarks, and the names of those that could not be measured."""
+def measure(
+    names: Sequence[str], *, quick: bool, pristine: Path | None = None
+) -> tuple[list[Row], list[str]]:
+    """The rows of these benchmarks, and the names of those that could not be measured.
+
+    ``pristine``: see Bench.
+    """
     root = Path(tempfile.mkdtemp(prefix="opsctl-bench-"))
     root.chmod(0o711)  # servers of other accounts have to pass
-    bench = Bench(root, quick, say=lambda text: print(text, file=sys.stderr, flush=True))
+    bench = Bench(root, quick, say=lambda text: print(text, file=sys.stderr, flush=True), pristine=pristine)
     found: list[Row] = []
     failed: list[str] = []
     try:

@@ -1,12 +1,11 @@
-"""Where benchmarks run: a temporary directory, sizes, machines with a repository, restic with a note of each call."""
+"""Where benchmarks run: a directory, sizes, machines with a repository, restic with a note of each call."""
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,7 @@ exit $code
 
 @dataclass(frozen=True)
 class Call:
-    """One restic call that opened the repository: its command, when it ran (seconds), and its processor time."""
+    """One restic call that opened the repository: when it ran and its processor time, in seconds."""
 
     command: str
     begun: float
@@ -36,11 +35,15 @@ class Call:
 
 @dataclass
 class Bench:
-    """What a benchmark gets. ``quick``: sizes that only show that it runs."""
+    """What a benchmark gets. ``quick``: sizes that only show that it runs.
+
+    ``pristine`` is the folder of a machine that has just pinned its new repository; made when first needed.
+    """
 
     root: Path
     quick: bool
     say: Callable[[str], None] = print
+    pristine: Path | None = None
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
@@ -55,10 +58,12 @@ class Bench:
         return place
 
     def machine(self, root: Path) -> Machine:
-        """A machine with a key and a pinned, empty repository. All have the same one: the cost of restic's key
-        derivation is chosen when a repository is made, and differs by a third from one to the next.
+        """A machine with a key and a pinned, empty repository.
+
+        All have the same one: the cost of restic's key derivation is chosen when a repository is made, and
+        differs by a third from one to the next.
         """
-        shutil.copytree(self.pristine, root, symlinks=True)
+        shutil.copytree(self.empty(), root, symlinks=True)
         machine = Machine(root)
         machine.environ.pop("OPSCTL_CLOCK")
         machine.configure()
@@ -68,17 +73,24 @@ class Bench:
         """Bring a machine's repository and state back to the empty ones."""
         for name in ("store", "state"):
             shutil.rmtree(machine.root / name)
-            shutil.copytree(self.pristine / name, machine.root / name)
+            shutil.copytree(self.empty() / name, machine.root / name)
 
-    @functools.cached_property
-    def pristine(self) -> Path:
-        """A machine that has just pinned its new repository; made when it is first needed."""
-        made = Machine(self.root / "pristine")
-        made.make_key()
-        made.configure()
-        made.environ.pop("OPSCTL_CLOCK")
-        run(opsctl("--config", str(made.etc), "backup", "init"), env=environment(made), out=made.root / "said")
-        return made.root
+    def empty(self) -> Path:
+        """The folder of the machine that all others are copies of."""
+        if self.pristine is None:
+            made = Machine(self.root / "pristine")
+            made.make_key()
+            made.configure()
+            made.environ.pop("OPSCTL_CLOCK")
+            call(made, "backup", "init")
+            self.pristine = made.root
+        return self.pristine
+
+    def bare_machine(self, root: Path) -> Machine:
+        """A machine that has no repository yet."""
+        machine = Machine(root)
+        machine.environ.pop("OPSCTL_CLOCK")
+        return machine
 
 
 class Notes:
@@ -101,8 +113,9 @@ class Notes:
         for note in sorted(self.folder.iterdir()):
             first, *used = note.read_text().splitlines()
             begun, ended, command = first.split()
+            cpu = sum(map(_duration, " ".join(used).split()))
             if command != "version":
-                found.append(Call(command, float(begun), float(ended), sum(map(_duration, " ".join(used).split()))))
+                found.append(Call(command, float(begun), float(ended), cpu))
             note.unlink()
         return found
 
@@ -133,10 +146,27 @@ def environment(machine: Machine, **more: str) -> dict[str, str]:
     return {**kept, **machine.environ, "PYTHONPATH": str(PACKAGE), **more}
 
 
+def call(
+    machine: Machine, *words: str, env: Mapping[str, str] | None = None, codes: Sequence[int] | None = (0,)
+) -> Cost:
+    """Run one command line of opsctl on a machine; what it prints is in ``machine.root / "said"``."""
+    return run(
+        opsctl("--config", str(machine.etc), *words),
+        env=env or environment(machine),
+        codes=codes,
+        out=machine.root / "said",
+    )
+
+
 def raw_restic(machine: Machine, store: Path, **more: str) -> dict[str, str]:
-    """The environment of restic by itself on ``store``, a copy of the machine's repository, with a cache as it comes."""
-    return environment(machine, RESTIC_REPOSITORY=str(store), RESTIC_CACHE_DIR=str(machine.root / "raw-cache"),
-                       RESTIC_PASSWORD_FILE=str(machine.etc / "keys" / "repository-password"), **more)
+    """The environment of restic by itself on ``store``, a copy of the machine's repository."""
+    return environment(
+        machine,
+        RESTIC_REPOSITORY=str(store),
+        RESTIC_CACHE_DIR=str(machine.root / "raw-cache"),
+        RESTIC_PASSWORD_FILE=str(machine.etc / "keys" / "repository-password"),
+        **more,
+    )
 
 
 def small_files(folder: Path, count: int, size: int = 2048) -> None:

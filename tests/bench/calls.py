@@ -1,4 +1,4 @@
-"""How often a set calls restic beside the backups of its sources, and how long opsctl works outside of these calls."""
+"""How often a set calls restic beside storing its sources, and how long opsctl works outside of its calls."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import sqlite3
 import statistics
 from collections import Counter
 
-from tests.bench.bench import Bench, Notes, environment, own_cpu, own_wall
-from tests.bench.measure import opsctl, run
+from tests.bench.bench import Bench, Notes, call, environment, own_cpu, own_wall
 from tests.bench.table import Row, limit, seconds
 from tests.machine import Machine
 
@@ -33,8 +32,8 @@ def _fill(machine: Machine, folders: int) -> int:
         lines.append(f"  {name}: {{kind: paths, paths: [{machine.data / name}]}}")
     if folders > 1:
         with sqlite3.connect(machine.data / "tax.sqlite") as connection:
-            connection.execute("create table bills (id integer primary key, rupees integer)")
-            connection.executemany("insert into bills (rupees) values (?)", [(number,) for number in range(1000)])
+            connection.execute("create table bills (rupees integer)")
+            connection.executemany("insert into bills values (?)", [(number,) for number in range(1000)])
         connection.close()
         names.append("tax")
         lines.append(f"  tax: {{kind: sqlite, path: {machine.data}/tax.sqlite}}")
@@ -50,7 +49,7 @@ def _measure(bench: Bench, machine: Machine, name: str, sources: int) -> list[Ro
     cpus: list[float] = []
     commands: Counter[str] = Counter()
     for _ in range(bench.size(6, 1)):
-        took = run(opsctl("--config", str(machine.etc), "backup", "run", "portal"), env=env, out=machine.root / "said")
+        took = call(machine, "backup", "run", "portal", env=env)
         calls = notes.take()
         commands = Counter(call.command for call in calls)
         beside.append(len(calls) - sources)
@@ -59,8 +58,20 @@ def _measure(bench: Bench, machine: Machine, name: str, sources: int) -> list[Ro
     own = statistics.median(walls)
     listed = ", ".join(f"{number} {command}" for command, number in commands.most_common())
     return [
-        limit(f"{name}: restic calls beside its {sources}", max(beside), str(max(beside)), at_most=3,
-              aim="≤ 3", theirs=listed),
-        limit(f"{name}: our own time", own, seconds(own), at_most=0.3, aim="< 300 ms",
-              theirs=f"processor {seconds(statistics.median(cpus))}"),
+        limit(
+            f"{name}: restic calls beside its {sources}",
+            max(beside),
+            str(max(beside)),
+            at_most=3,
+            aim="≤ 3",
+            theirs=listed,
+        ),
+        limit(
+            f"{name}: our own time",
+            own,
+            seconds(own),
+            at_most=0.3,
+            aim="< 300 ms",
+            theirs=f"processor {seconds(statistics.median(cpus))}",
+        ),
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import statistics
 
-from tests.bench.bench import Bench, Notes, environment, large_file, own_cpu, own_wall, raw_restic
-from tests.bench.measure import Cost, cpu, opsctl, run, turns, wall
+from tests.bench.bench import Bench, Notes, call, environment, large_file, own_cpu, own_wall, raw_restic
+from tests.bench.measure import Cost, cpu, run, turns, wall
 from tests.bench.table import Row, compare, limit, seconds
 
 
@@ -21,7 +21,7 @@ def rows(bench: Bench) -> list[Row]:
     def ours() -> Cost:
         bench.again(machine)
         notes.take()
-        took = run(opsctl("--config", str(machine.etc), "backup", "run", "portal"), env=env, out=place / "said")
+        took = call(machine, "backup", "run", "portal", env=env)
         calls = notes.take()
         own.append((own_wall(took, calls), own_cpu(took, calls)))
         return took
@@ -29,7 +29,7 @@ def rows(bench: Bench) -> list[Row]:
     def raw() -> Cost:
         for folder in (store, machine.root / "raw-cache"):
             shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(bench.pristine / "store", store)
+        shutil.copytree(bench.empty() / "store", store)
         return run(["restic", "backup", str(machine.data)], env=raw_env, out=place / "said")
 
     took = turns(bench.rounds(5), ours=ours, raw=raw)
@@ -39,6 +39,12 @@ def rows(bench: Bench) -> list[Row]:
     return [
         compare(f"{what}: wall", wall(took["ours"]), wall(took["raw"]), beside="restic backup"),
         compare(f"{what}: processor", cpu(took["ours"]), cpu(took["raw"]), beside="restic backup"),
-        limit(f"{what}: our own processor time", share, f"{seconds(spent)}, {share:.1%}", at_most=0.02, aim="< 2 %",
-              theirs=f"of {seconds(cpu(took['ours']))}"),
+        limit(
+            f"{what}: our own processor time",
+            share,
+            f"{seconds(spent)}, {share:.1%}",
+            at_most=0.02,
+            aim="< 2 %",
+            theirs=f"of {seconds(cpu(took['ours']))}",
+        ),
     ]

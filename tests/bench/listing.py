@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.bench import Bench, environment
-from tests.bench.measure import Cost, opsctl, peak_memory, python, run, turns, wall
+from tests.bench.bench import Bench, call, environment
+from tests.bench.measure import Cost, peak_memory, python, run, turns, wall
 from tests.bench.table import Row, compare, limit, megabytes
 from tests.machine import Machine
 
@@ -30,7 +30,7 @@ def rows(bench: Bench) -> list[Row]:
     with _empty_files(place, count) as folder:
         bench.say(f"backing up {count:,} files")
         machine.configure(sources=f"  many: {{kind: paths, paths: [{folder}]}}", backup_sources="[many]")
-        run(opsctl("--config", str(machine.etc), "backup", "run", "portal"), env=environment(machine), out=place / "said")
+        call(machine, "backup", "run", "portal")
         snapshot = next(found["id"] for found in machine.snapshots() if "manifest" not in found["tags"])
         return [*_whole(bench, machine, snapshot, count), *_lookups(bench, machine, snapshot, folder, count)]
 
@@ -40,29 +40,58 @@ def _whole(bench: Bench, machine: Machine, snapshot: str, count: int) -> list[Ro
     said = machine.root / "listed"
     took = turns(
         bench.rounds(5),
-        ours=lambda: run(python("-c", _LS, str(machine.etc), snapshot, str(said)), env=env, out=machine.root / "said"),
+        ours=lambda: run(
+            python("-c", _LS, str(machine.etc), snapshot, str(said)), env=env, out=machine.root / "said"
+        ),
         raw=lambda: run(["restic", "ls", "--no-lock", snapshot], env=env),
         json=lambda: run(["restic", "ls", "--no-lock", "--json", snapshot], env=env),
     )
     found = json.loads(said.read_text())
     assert found["files"] == count, found
     return [
-        compare(f"{count:,} files listed by Repository.ls", wall(took["ours"]), wall(took["raw"]), at_most=2, beside="restic ls"),
-        compare(f"{count:,} files listed by Repository.ls", wall(took["ours"]), wall(took["json"]), beside="restic ls --json"),
+        compare(
+            f"{count:,} files listed by Repository.ls",
+            wall(took["ours"]),
+            wall(took["raw"]),
+            at_most=2,
+            beside="restic ls",
+        ),
+        compare(
+            f"{count:,} files listed by Repository.ls",
+            wall(took["ours"]),
+            wall(took["json"]),
+            beside="restic ls --json",
+        ),
         limit("  its memory", found["memory"], megabytes(found["memory"]), at_most=MEMORY, aim="< 300 MB"),
     ]
 
 
 def _lookups(bench: Bench, machine: Machine, snapshot: str, folder: Path, count: int) -> list[Row]:
-    """What ``restore files`` does before it starts: find the set and the path in it, and measure what is below."""
+    """What ``restore files`` does before it starts: find the path in the set and measure what is below."""
     env = _environment(machine)
     said = machine.root / "looked"
     found = []
     for path, what in ((folder / "0001" / "001", "one file"), (folder, f"a folder of {count:,}")):
 
         def ours(path: Path = path) -> Cost:
-            return run(python("-c", _OPSCTL, str(said), "--config", str(machine.etc), "--dry-run", "restore", "files",
-                              "portal", str(path), "--into", str(machine.root / "back")), env=env, out=machine.root / "said")
+            return run(
+                python(
+                    "-c",
+                    _OPSCTL,
+                    str(said),
+                    "--config",
+                    str(machine.etc),
+                    "--dry-run",
+                    "restore",
+                    "files",
+                    "portal",
+                    str(path),
+                    "--into",
+                    str(machine.root / "back"),
+                ),
+                env=env,
+                out=machine.root / "said",
+            )
 
         def raw(path: Path = path) -> Cost:
             return run(["restic", "ls", "--no-lock", "--recursive", snapshot, str(path)], env=env)
@@ -70,8 +99,13 @@ def _lookups(bench: Bench, machine: Machine, snapshot: str, folder: Path, count:
         took = turns(bench.rounds(5), ours=ours, raw=raw)
         memory = int(said.read_text())
         found += [
-            compare(f"restore files finds {what} among {count:,}", wall(took["ours"]), wall(took["raw"]), at_most=2,
-                    beside="restic ls"),
+            compare(
+                f"restore files finds {what} among {count:,}",
+                wall(took["ours"]),
+                wall(took["raw"]),
+                at_most=2,
+                beside="restic ls",
+            ),
             limit("  its memory", memory, megabytes(memory), at_most=MEMORY, aim="< 300 MB"),
         ]
     return found
@@ -79,8 +113,12 @@ def _lookups(bench: Bench, machine: Machine, snapshot: str, folder: Path, count:
 
 def _environment(machine: Machine) -> dict[str, str]:
     """Without a cache for both: opsctl reads a repository on a disk of this machine without one."""
-    return environment(machine, RESTIC_REPOSITORY=str(machine.store), RESTIC_CACHE_DIR=str(machine.root / "raw-cache"),
-                       RESTIC_PASSWORD_FILE=str(machine.etc / "keys" / "repository-password"))
+    return environment(
+        machine,
+        RESTIC_REPOSITORY=str(machine.store),
+        RESTIC_CACHE_DIR=str(machine.root / "raw-cache"),
+        RESTIC_PASSWORD_FILE=str(machine.etc / "keys" / "repository-password"),
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a process is measured: wall time, processor time with all its children, and the order of things compared."""
+"""How processes are measured: wall time, processor time with all children, and in which order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took, in seconds. ``cpu`` is user and system time of the process and of every child it waited for."""
+    """What one run took, in seconds; ``cpu`` with every child that was waited for."""
 
     wall: float
     cpu: float
@@ -28,17 +28,23 @@ class Failed(Exception):
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, codes: Sequence[int] | None = (0,),
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    codes: Sequence[int] | None = (0,),
     out: Path | None = None,
 ) -> Cost:
-    """Run a program to its end and measure it; ``out`` takes what it prints. Raises Failed for any other exit code.
+    """Run a program to its end and measure it; ``out`` takes what it prints.
 
-    ``codes=None`` takes every exit code.
+    Raises Failed for an exit code that is not in ``codes``; with None all are taken.
     """
     said = out or Path(os.devnull)
     with open(said, "wb") as stdout, open(os.devnull if out is None else f"{out}.errors", "wb") as errors:
         begun = time.perf_counter()
-        child = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors)
+        child = subprocess.Popen(
+            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors
+        )
         try:
             _, status, used = os.wait4(child.pid, 0)
         except BaseException:
@@ -90,7 +96,7 @@ def cpu(costs: Sequence[Cost]) -> float:
 def peak_memory() -> int:
     """The most resident bytes this process ever had.
 
-    Not ``ru_maxrss``: a process inherits that from whoever started it, and it then says how big the starter was.
+    Not ``ru_maxrss``, which a process inherits from its starter and which then says how big that one was.
     """
     return _status("VmHWM")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from opsctl.demo.postgres import Postgres
-from tests.bench.bench import Bench, environment
-from tests.bench.measure import Cost, opsctl, run, turns, wall
+from tests.bench.bench import Bench, call, environment
+from tests.bench.measure import Cost, turns, wall
 from tests.bench.table import Row, compare
 
 LEVELS = ("full", "counts", "off")
@@ -12,8 +12,9 @@ TABLES = 4
 
 _TABLE = """
 CREATE TABLE bills_{number} AS
-  SELECT i AS id, 1 + i % 412 AS body, md5(i::text) AS receipt, (i * 7919 % 1000000)::numeric / 100 AS rupees,
-    timestamptz '2026-04-01 00:00+05:30' + i * interval '7 seconds' AS paid_at, 'संपत्ति कर ' || i % 97 AS purpose
+  SELECT i AS id, 1 + i % 412 AS body, md5(i::text) AS receipt,
+    (i * 7919 % 1000000)::numeric / 100 AS rupees, 'संपत्ति कर ' || i % 97 AS purpose,
+    timestamptz '2026-04-01 00:00+05:30' + i * interval '7 seconds' AS paid_at
   FROM generate_series(1, {rows}) AS i;
 ALTER TABLE bills_{number} ADD PRIMARY KEY (id);
 """
@@ -30,21 +31,31 @@ def rows(bench: Bench) -> list[Row]:
             server.psql(_TABLE.format(number=number, rows=count // TABLES), "enagar")
         server.psql("VACUUM ANALYZE;", "enagar")
         machine.configure(
-            sources="\n".join(f"  {level}: {{kind: postgresql, database: enagar, server: {server.socket}, "
-                              f"port: {server.port}, user: postgres, proof: '{level}'}}" for level in LEVELS),
-            more="\n".join(f"  {level}: {{sources: [{level}], repository: main}}" for level in LEVELS))
+            sources="\n".join(
+                f"  {level}: {{kind: postgresql, database: enagar, server: {server.socket}, "
+                f"port: {server.port}, user: postgres, proof: '{level}'}}"
+                for level in LEVELS
+            ),
+            more="\n".join(f"  {level}: {{sources: [{level}], repository: main}}" for level in LEVELS),
+        )
         env = environment(machine)
 
         def back_up(level: str) -> Cost:
-            return run(opsctl("--config", str(machine.etc), "backup", "run", level), env=env, out=place / "said")
+            return call(machine, "backup", "run", level, env=env)
 
-        # The first one fills the repository; in the others restic has nothing to store, so that the proof shows most.
+        # It fills the repository; afterwards restic has nothing to store, so that the proof shows most.
         if not bench.quick:
             back_up("off")
-        took = turns(bench.rounds(5), full=lambda: back_up("full"), counts=lambda: back_up("counts"),
-                     off=lambda: back_up("off"))
+        took = turns(
+            bench.rounds(5),
+            full=lambda: back_up("full"),
+            counts=lambda: back_up("counts"),
+            off=lambda: back_up("off"),
+        )
     what = f"backup of {count:,} rows"
     return [
-        compare(f"{what}, proof: full", wall(took["full"]), wall(took["off"]), at_most=2, beside="proof: off"),
+        compare(
+            f"{what}, proof: full", wall(took["full"]), wall(took["off"]), at_most=2, beside="proof: off"
+        ),
         compare(f"{what}, proof: counts", wall(took["counts"]), wall(took["off"]), beside="proof: off"),
     ]

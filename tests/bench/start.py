@@ -37,7 +37,7 @@ def rows(bench: Bench) -> list[Row]:
     programs = {name: place / f"{name}.py" for name in ("bare", "plain")}
     programs["bare"].write_text(_BARE)
     programs["plain"].write_text(_PLAIN)
-    env = environment(bench.machine(place / "m"))
+    env = environment(bench.bare_machine(place / "m"))
     found = []
     for option in ("--help", "--version"):
         took = turns(
@@ -47,9 +47,20 @@ def rows(bench: Bench) -> list[Row]:
             plain=lambda: run(python(str(programs["plain"]), option), env=env),  # noqa: B023
         )
         found += [
-            compare(f"opsctl {option}", wall(took["ours"]), wall(took["bare"]), at_most=1.3, beside="bare typer program"),
+            compare(
+                f"opsctl {option}",
+                wall(took["ours"]),
+                wall(took["bare"]),
+                at_most=1.3,
+                beside="bare typer program",
+            ),
             compare(f"opsctl {option}, processor", cpu(took["ours"]), cpu(took["bare"])),
-            compare(f"opsctl {option}", wall(took["ours"]), wall(took["plain"]), at_most=1.3,
-                    beside="the same without rich"),
+            compare(
+                f"opsctl {option}",
+                wall(took["ours"]),
+                wall(took["plain"]),
+                at_most=1.3,
+                beside="the same without rich",
+            ),
         ]
     return found

@@ -1,4 +1,4 @@
-"""10,000 steps that find nothing to do, and steps that change something, beside bare appends flushed one by one."""
+"""Steps that find nothing to do, and steps that change something, beside bare appends flushed one by one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ EARLY = 1000
 
 def rows(bench: Bench) -> list[Row]:
     place = bench.place("steps")
-    machine = bench.machine(place / "m")
-    env = environment(machine)
+    env = environment(bench.bare_machine(place / "m"))
     found = []
     for kind, full in (("nothing to do", 10_000), ("one change each", 2_000)):
         count = bench.size(full, 200)
@@ -33,8 +32,11 @@ def rows(bench: Bench) -> list[Row]:
             said = place / f"{turn}-{kind.replace(' ', '-')}"
             run(python("-c", _CODE, "steps", str(said), kind, str(count)), env=env, out=place / "said")
             ours.append(json.loads(said.with_suffix(".json").read_text()))
-            run(python("-c", _CODE, "appends", str(said), str(ours[-1]["lines"]), str(ours[-1]["bytes"])), env=env,
-                out=place / "said")
+            run(
+                python("-c", _CODE, "appends", str(said), str(ours[-1]["lines"]), str(ours[-1]["bytes"])),
+                env=env,
+                out=place / "said",
+            )
             theirs.append(json.loads(said.with_suffix(".json").read_text()))
         found += _rows(f"{count:,} steps, {kind}", count, ours, theirs)
     return found
@@ -49,15 +51,24 @@ def _rows(what: str, count: int, ours: list[dict[str, Any]], theirs: list[dict[s
     return [
         compare(f"{what}: time of one", each, bare, beside=f"{lines:.1f} flushed appends"),
         Row(f"{what}: journal of one", f"{state:.0f} bytes in {lines:.1f} lines"),
-        Row(f"{what}: memory", f"{megabytes(late)} at the end", f"{megabytes(early)} after {min(EARLY, count // 2):,}",
-            late / early, "ratio ≤ 1.1", late / early <= 1.1),
+        Row(
+            f"{what}: memory",
+            f"{megabytes(late)} at the end",
+            f"{megabytes(early)} after {min(EARLY, count // 2):,}",
+            late / early,
+            "ratio ≤ 1.1",
+            late / early <= 1.1,
+        ),
     ]
 
 
 def main() -> None:
     """In a process of its own: ``steps PLACE KIND COUNT`` or ``appends PLACE LINES BYTES``."""
     what, place, *rest = sys.argv[1:]
-    found = _steps(Path(place), rest[0], int(rest[1])) if what == "steps" else _appends(Path(place), int(rest[0]), int(rest[1]))
+    if what == "steps":
+        found = _steps(Path(place), rest[0], int(rest[1]))
+    else:
+        found = _appends(Path(place), int(rest[0]), int(rest[1]))
     Path(place).with_suffix(".json").write_text(json.dumps(found))
 
 
@@ -71,8 +82,15 @@ def _steps(place: Path, kind: str, count: int) -> dict[str, Any]:
     journal = Journal(place / "journal", lambda: datetime.now(UTC))
     runs = Runs(place, journal, Locks(place / "locks"))
     items = tuple(BoundItem(f"{number:05d}", {"name": f"{number:05d}"}) for number in range(count))
-    plan = BoundPlan("20261212-0230-bench-0000", "bench", "bench", datetime.now(UTC), "bench", {},
-                     (BoundStep("touch", "touch", "touch", (), items),))
+    plan = BoundPlan(
+        "20261212-0230-bench-0000",
+        "bench",
+        "bench",
+        datetime.now(UTC),
+        "bench",
+        {},
+        (BoundStep("touch", "touch", "touch", (), items),),
+    )
     ended = 0
     seen: dict[str, int] = {}
 

@@ -30,14 +30,27 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
-        return (self.name, self.ours, self.theirs, ratio, self.aim, {None: "", True: "yes", False: "**no**"}[self.met])
+        return (
+            self.name,
+            self.ours,
+            self.theirs,
+            ratio,
+            self.aim,
+            {None: "", True: "yes", False: "**no**"}[self.met],
+        )
 
 
 def compare(name: str, ours: float, theirs: float, *, at_most: float | None = None, beside: str = "") -> Row:
     """A row of two durations in seconds, with the aim that the first is at most so many times the second."""
     ratio = ours / theirs
-    return Row(name, seconds(ours), f"{seconds(theirs)}{f' {beside}' if beside else ''}", ratio,
-               "" if at_most is None else f"ratio ≤ {at_most:g}", None if at_most is None else ratio <= at_most)
+    return Row(
+        name,
+        seconds(ours),
+        f"{seconds(theirs)}{f' {beside}' if beside else ''}",
+        ratio,
+        "" if at_most is None else f"ratio ≤ {at_most:g}",
+        None if at_most is None else ratio <= at_most,
+    )
 
 
 def limit(name: str, ours: float, shown: str, *, at_most: float, aim: str, theirs: str = "") -> Row:
@@ -73,7 +86,8 @@ def conditions(quick: bool) -> str:
     """When, on what, with which versions; nothing that names a machine or a place on it."""
     restic = re.search(r"restic (\S+)", _said("restic", "version"))
     postgres = re.search(r"\(PostgreSQL\) (\S+)", _said("psql", "--version"))
-    versions = [f"Python {platform.python_version()}", f"typer {version('typer')}", f"Linux {platform.release().split('-')[0]}"]
+    versions = [f"Python {platform.python_version()}", f"typer {version('typer')}"]
+    versions += [f"Linux {platform.release().split('-')[0]}"]
     versions += [f"restic {restic[1]}"] if restic else []
     versions += [f"PostgreSQL {postgres[1]}"] if postgres else []
     what = "the quick variant, whose numbers say nothing" if quick else "medians"
@@ -82,7 +96,9 @@ def conditions(quick: bool) -> str:
 
 def _said(*argv: str) -> str:
     try:
-        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False).stdout
+        return subprocess.run(
+            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        ).stdout
     except OSError:
         return ""
 

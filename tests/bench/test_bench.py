@@ -7,15 +7,23 @@ from pathlib import Path
 import pytest
 
 from tests.bench import table
-from tests.bench.__main__ import NAMES, main
+from tests.bench.__main__ import NAMES, main, measure
 from tests.bench.bench import Call, Notes, own_cpu, own_wall
 from tests.bench.measure import Cost, Failed, python, run, turns
 from tests.bench.table import Row
 
 ROWS = {
     "start": ("opsctl --help", "opsctl --version"),
-    "status": ("status, 412 backups",),
-    "unchanged": ("nothing changed: wall", "nothing changed: processor", "beside runrestic", "beside npbackup"),
+    "status": (
+        "status, 12 backups, one repository",
+        "a repository each",
+    ),
+    "unchanged": (
+        "nothing changed: wall",
+        "nothing changed: processor",
+        "beside runrestic",
+        "beside npbackup",
+    ),
     "first": ("first time, 4 MiB: wall", "our own processor time"),
     "calls": ("restic calls beside its 1", "restic calls beside its 3", "our own time"),
     "listing": ("listed by Repository.ls", "finds one file", "its memory"),
@@ -32,12 +40,19 @@ def test_every_benchmark_is_run_here() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_benchmark_prints_its_rows(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--quick"]) == 0
-    said = capsys.readouterr().out
+def test_a_benchmark_prints_its_rows(name: str, _made_machine: Path) -> None:
+    rows, failed = measure([name], quick=True, pristine=_made_machine)
+    assert not failed
+    said = table.markdown(rows)
     for words in ROWS[name]:
         assert words in said
-    assert "not measured" not in said
+
+
+def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["start", "--quick"]) == 0
+    said = capsys.readouterr().out
+    assert " cores, Python " in said
+    assert "| opsctl --help" in said
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,7 +96,11 @@ def test_calls_are_noted_with_their_command(tmp_path: Path) -> None:
     notes = Notes(tmp_path)
     restic = str(tmp_path / "programs" / "restic")
     run([restic, "version"], env={"PATH": notes.path})
-    run([restic, "--no-cache", "cat", "config", "-r", str(tmp_path / "nowhere")], env={"PATH": notes.path}, codes=None)
+    run(
+        [restic, "--no-cache", "cat", "config", "-r", str(tmp_path / "nowhere")],
+        env={"PATH": notes.path},
+        codes=None,
+    )
     found = notes.take()
     assert [call.command for call in found] == ["cat"]
     assert found[0].begun < found[0].ended and found[0].cpu > 0

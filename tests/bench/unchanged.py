@@ -1,11 +1,11 @@
-"""A backup in which nothing has changed, of 20,000 small files, beside restic itself and two wrappers of it."""
+"""A backup of 20,000 small files in which nothing changed, beside restic itself and two wrappers of it."""
 
 from __future__ import annotations
 
 import shutil
 
-from tests.bench.bench import Bench, environment, raw_restic, small_files
-from tests.bench.measure import Cost, cpu, opsctl, run, turns, wall
+from tests.bench.bench import Bench, call, environment, raw_restic, small_files
+from tests.bench.measure import Cost, cpu, run, turns, wall
 from tests.bench.peers import Peers
 from tests.bench.table import Row, compare
 
@@ -19,7 +19,7 @@ def rows(bench: Bench) -> list[Row]:
     env, raw_env = environment(machine), raw_restic(machine, store)
 
     def ours() -> Cost:
-        return run(opsctl("--config", str(machine.etc), "backup", "run", "portal"), env=env, out=place / "said")
+        return call(machine, "backup", "run", "portal", env=env)
 
     def raw() -> Cost:
         return run(["restic", "backup", str(machine.data)], env=raw_env, out=place / "said")
@@ -30,11 +30,21 @@ def rows(bench: Bench) -> list[Row]:
     took = first if bench.quick else turns(7, ours=ours, raw=raw, **wrapped)
     what = f"backup run, {bench.size(20_000, 200):,} small files"
     found = [
-        compare(f"{what}, nothing changed: wall", wall(took["ours"]), wall(took["raw"]), beside="restic backup"),
-        compare(f"{what}, nothing changed: processor", cpu(took["ours"]), cpu(took["raw"]), beside="restic backup"),
+        compare(
+            f"{what}, nothing changed: wall", wall(took["ours"]), wall(took["raw"]), beside="restic backup"
+        ),
+        compare(
+            f"{what}, nothing changed: processor", cpu(took["ours"]), cpu(took["raw"]), beside="restic backup"
+        ),
         compare(f"{what}, first time: wall", wall(first["ours"]), wall(first["raw"]), beside="restic backup"),
     ]
     for name in wrapped:
-        found.append(compare(f"  beside {name}, nothing changed: wall", wall(took["ours"]), wall(took[name]), beside=name))
-        found.append(compare(f"  beside {name}, nothing changed: processor", cpu(took["ours"]), cpu(took[name])))
+        found.append(
+            compare(
+                f"  beside {name}, nothing changed: wall", wall(took["ours"]), wall(took[name]), beside=name
+            )
+        )
+        found.append(
+            compare(f"  beside {name}, nothing changed: processor", cpu(took["ours"]), cpu(took[name]))
+        )
     return [*found, *peers.problems, *peers.unchecked()]
