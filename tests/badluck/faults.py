@@ -241,6 +241,12 @@ def resize(place: Path, size: str) -> None:
                    timeout=LIMIT)
 
 
+def read_only(place: Path, only: bool = True) -> None:
+    """Let nobody write on a small disk, or let them again."""
+    subprocess.run(["mount", "-o", f"remount,{'ro' if only else 'rw'}", str(place)], check=True,
+                   stdin=subprocess.DEVNULL, timeout=LIMIT)
+
+
 def fill(disk: Path, leave: int = 0) -> Path:
     """Fill a disk up to ``leave`` bytes; the file that does it."""
     ballast = disk / "ballast"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.badluck.faults import FaultyRestic, fill, free, kill_at_call, lines, resize, small_disk
+from tests.badluck.faults import FaultyRestic, fill, free, kill_at_call, lines, read_only, resize, small_disk
 from tests.badluck.scene import equal, hidden, in_view, nothing_left, set_of, snapshots, with_both
 from tests.machine import Machine, Said, tree
 
@@ -55,14 +55,15 @@ def more(machine: Machine, tmp_path: Path, size: int) -> Path:
 def test_a_repository_that_becomes_full(small_store: tuple[Machine, Path], tmp_path: Path) -> None:
     machine, disk = small_store
     old = machine.json("backup", "list", expect=0).result["sets"]
-    source = more(machine, tmp_path, 40 << 20)
+    source = more(machine, tmp_path, 16 << 20)
+    machine.at("2026-12-15T02:30:00+05:30")
     done = machine.json("backup", "run", expect=20)
     facts = full(done)
     assert 0 <= facts["free"] < 8 << 20
     assert facts.get("needed", 1) > 0
     assert str(machine.store) in done.errors[0]["message"]
     assert machine.json("backup", "list", expect=0).result["sets"] == old
-    resize(disk, "128M")
+    resize(disk, "64M")
     machine("verify", "--level", "data", "--share", "all", expect=0)
     machine("resume", done.document["run"], expect=0)
     machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
@@ -146,6 +147,20 @@ def test_what_a_killed_restore_left_is_counted_as_free(
         assert hidden(disk) == []
 
 
+def test_a_target_that_cannot_be_written(with_a_set: Machine, tmp_path: Path) -> None:
+    machine = with_a_set
+    (tmp_path / "file").write_text("no folder")
+    with small_disk(tmp_path / "small", "16M") as disk:
+        read_only(disk)
+        for asked in (["set", "portal"], ["files", "portal", str(machine.data)]):
+            for place in (disk / "back", tmp_path / "file" / "back"):
+                done = machine.json("restore", *asked, "--into", str(place), expect=20)
+                assert str(place.parent) in done.errors[0]["message"]
+        read_only(disk, False)
+        machine("restore", "set", "portal", "--into", str(disk / "back"), expect=0)
+        equal(machine, disk / "back")
+
+
 # The state directory and the journal
 
 
@@ -174,6 +189,24 @@ def test_a_state_directory_without_a_free_byte(with_a_set: Machine, tmp_path: Pa
         nothing_left(machine)
 
 
+def test_a_state_directory_that_cannot_be_written(with_a_set: Machine, tmp_path: Path) -> None:
+    machine = with_a_set
+    machine("status", expect=0)
+    with small_disk(tmp_path / "small", "16M") as disk:
+        machine.state = move(machine.state, disk)
+        machine.configure()
+        seen = machine.snapshots()
+        read_only(disk)
+        done = machine.json("backup", "run", expect=20)
+        assert str(machine.state) in done.errors[0]["message"]
+        assert machine.snapshots() == seen
+        assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good"]
+        assert machine.json("status", "--refresh", expect=0).result["backups"]["portal"]["state"] == "ok"
+        read_only(disk, False)
+        machine("backup", "run", expect=0)
+    machine.restic("check")
+
+
 @pytest.mark.parametrize("pages", [1, 3, *(pytest.param(number, marks=pytest.mark.full) for number in (2, *range(4, 24)))])
 def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
     """Wherever in a run the last page is taken: 20, nothing counted that is not whole, and resume finishes."""
@@ -199,7 +232,7 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
         nothing_left(machine)
 
 
-@pytest.mark.parametrize("pages", [0, 2, *(pytest.param(number, marks=pytest.mark.full) for number in (1, 3, 4))])
+@pytest.mark.parametrize("pages", [0, 1, *(pytest.param(number, marks=pytest.mark.full) for number in (2, 3))])
 def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
     machine = with_a_set
     machine.configure()
@@ -210,10 +243,12 @@ def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages:
         shutil.copytree(kept, disk, dirs_exist_ok=True)
         before = len(lines(machine))
         ballast = fill(disk, leave=pages * 4096)
-        done = machine.json("backup", "run", expect=20)
-        facts = full(done)
-        assert facts["needed"] > 0 and facts["free"] <= pages * 4096
-        assert "journal" in done.errors[0]["message"]
+        done = machine.json("backup", "run")
+        assert done.code == 20 or (done.code == 0 and pages > 1), done
+        if done.code:
+            facts = full(done)
+            assert facts["needed"] > 0 and facts["free"] <= pages * 4096
+            assert "journal" in done.errors[0]["message"]
         machine("journal", "verify", expect=0)
         good = [one["set"] for one in machine.json("backup", "list", expect=0).result["sets"] if one["state"] == "good"]
         assert all(len(snapshots(machine, found, "manifest")) == 1 for found in good)

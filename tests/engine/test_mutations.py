@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,6 @@ steps:
   - {id: evidence, uses: collect, after: [cut-off], may_fail: true, on_unknown: repeat}
   - {id: report, uses: report, after: [declare, evidence], duty: certin-initial-report, always: true, title: Report}
 """
-FULL = bool(os.environ.get("OPSCTL_TEST_FULL"))
 
 SAMPLE = settings(max_examples=300, deadline=None, database=None, derandomize=True,
                   suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
@@ -208,7 +206,6 @@ def test_a_broken_file_is_refused_in_words(model: type[Part], text: str, kind: s
 
 
 @pytest.mark.full
-@pytest.mark.skipif(not FULL, reason="every mutation: OPSCTL_TEST_FULL=1")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("model", "text"), CASES, ids=["configuration", "playbook"])
 def test_ten_thousand_broken_files_are_refused_in_words(model: type[Part], text: str, kind: str) -> None:
