@@ -66,9 +66,9 @@ class Backup(StateAction[BackupParams, Seen]):
         return params.when == "due"
 
     def observe(self, params: BackupParams, world: World) -> Seen:
-        plan = world.config.backups[params.backup]
-        history = world.repository(plan.repository)
+        history = world.repository(world.home(params.backup))
         history.require_known()
+        plan = world.config.backups[params.backup]
         judgement = history.look(world.now).judgement
         this = next((view for view in judgement.of(params.backup) if view.id == params.set), None)
         present = set(this.snapshots.values()) if this else set()

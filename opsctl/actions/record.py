@@ -9,6 +9,7 @@ from typing import Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.model.records import VERIFICATION
+from opsctl.model.shares import NOT_OF_PACKS
 
 
 class RecordParams(Params):
@@ -43,7 +44,7 @@ class Record(StateAction[RecordParams, Seen]):
         except (FileNotFoundError, ValueError):
             found = None
         history = world.repository(params.repository)
-        records = history.look(world.now).verifications(history.trusted)
+        records = history.look(world.now).verifications
         return Seen(found, any(record.get("run") == world.run for record in records))
 
     def plan(self, params: RecordParams, seen: Seen) -> list[Change]:
@@ -63,7 +64,7 @@ class Record(StateAction[RecordParams, Seen]):
             "level": found["level"],
             "shares": found["read"],
             "total": found["total"],
-            "damaged": bool(found["findings"]),
+            "damaged": any(finding["kind"] not in NOT_OF_PACKS for finding in found["findings"]),
             "findings": [{key: finding[key] for key in ("kind", "object", "sets")} for finding in found["findings"]],
         }
         history.write(record, tags=(f"level={found['level']}",), filename=f"opsctl-verification-{world.run}.json",

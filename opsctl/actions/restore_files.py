@@ -5,18 +5,37 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions import restoring
-from opsctl.actions.restoring import find_set, in_the_way, refuse_small_disk, show, staging
+from opsctl.actions.restoring import (
+    find_set,
+    in_the_way,
+    make_staging,
+    plain,
+    refuse_own_places,
+    refuse_small_disk,
+    remove,
+    settle,
+    show,
+    staging,
+)
 from opsctl.errors import DamagedData, SafetyRefusal, UsageError
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole
+
+
+def _below_root(path: str) -> str:
+    if path == "/":
+        raise ValueError("/ has no name to land under; restore what is below it, or the whole set")
+    return plain(path)
 
 
 class RestoreFilesParams(Params):
@@ -24,8 +43,8 @@ class RestoreFilesParams(Params):
 
     backup: str
     set: str
-    paths: tuple[str, ...]
-    into: str
+    paths: tuple[Annotated[str, AfterValidator(_below_root)], ...]
+    into: Annotated[str, AfterValidator(plain)]
     replace: bool = False
 
 
@@ -70,6 +89,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         return (f"into-{params.into}",)
 
     def observe(self, params: RestoreFilesParams, world: World) -> Seen:
+        refuse_own_places(world, Path(params.into))
         view, history = find_set(world, params.backup, params.set)
         items = []
         for path in params.paths:
@@ -97,15 +117,13 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
 
     def apply(self, params: RestoreFilesParams, change: Change, world: World) -> None:
         if change.key.startswith("clear:"):
-            shutil.rmtree(staging(Path(params.into) / os.path.basename(change.key), world.run))
+            remove(staging(Path(params.into) / os.path.basename(change.key), world.run))
             return
         view, history = find_set(world, params.backup, params.set)
         item = _item(change.key, _note(world, change.key) or {}, params, world)
         target = Path(item.target)
         place = staging(target, world.run)
-        if place.exists():
-            shutil.rmtree(place)
-        place.mkdir(mode=0o700, parents=True)
+        make_staging(place, anew=True)
         history.repository.restore(item.snapshot, place, include=(item.path,), on_progress=world.progress)
         staged = Path(str(place) + item.path)
         counted = count(staged)
@@ -115,9 +133,13 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
                 f"{counted.files} with {counted.bytes} came back",
                 hint=f"what came back lies in {place}; try an older set", where=item.path,
             )
-        write_whole(world.keep("restore") / f"{_key(change.key)}.inode", str(os.lstat(staged).st_ino).encode())
+        settle(world, place)
+        write_whole(world.keep("restore") / f"{_key(change.key)}.inode", _inode(staged).encode())
+        mode = _let_go(staged, place)
         show(staged, target, aside=Path(item.aside) if item.aside else None)
-        shutil.rmtree(place)
+        if mode is not None:
+            os.chmod(target, mode)
+        remove(place)
 
     def result(self, params: RestoreFilesParams, seen: Seen) -> Mapping[str, Any]:
         return {
@@ -176,7 +198,30 @@ def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world:
 def _in_view(path: str, target: Path, world: World) -> bool:
     """Whether what stands at the target is the very file that this run staged and renamed."""
     try:
-        inode = (world.keep("restore") / f"{_key(path)}.inode").read_text()
-        return str(os.lstat(target).st_ino) == inode
+        noted = (world.keep("restore") / f"{_key(path)}.inode").read_text()
+        return _inode(target) == noted and not os.path.lexists(str(staging(target, world.run)) + path)
     except OSError:
         return False
+
+
+def _inode(path: Path) -> str:
+    found = os.lstat(path)
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _let_go(staged: Path, place: Path) -> int | None:
+    """Make a rename out of the staging place possible for an ordinary user, where folders came back read-only.
+
+    The mode that a folder has to get back afterwards, or None.
+    """
+    if not os.geteuid():
+        return None
+    parent = staged.parent
+    while parent != place:
+        os.chmod(parent, 0o700)
+        parent = parent.parent
+    mode = os.lstat(staged).st_mode
+    if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
+        return None
+    os.chmod(staged, stat.S_IMODE(mode) | stat.S_IWUSR)
+    return stat.S_IMODE(mode)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import AfterValidator, field_validator
 
 from opsctl.actions.interface import Change, Params, StateAction, World
-from opsctl.actions.restoring import RECORD, find_set, in_the_way, refuse_small_disk, show, staging
+from opsctl.actions.restoring import (
+    RECORD,
+    find_set,
+    in_the_way,
+    make_staging,
+    plain,
+    refuse_own_places,
+    refuse_small_disk,
+    remove,
+    settle,
+    show,
+    staging,
+)
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
@@ -27,7 +39,7 @@ class RestoreSetParams(Params):
 
     backup: str
     set: str
-    into: str
+    into: Annotated[str, AfterValidator(plain)]
     sources: tuple[str, ...] = ()
     databases: Mapping[str, str] = {}
     server: str | None = None
@@ -42,8 +54,21 @@ class RestoreSetParams(Params):
             pairs = [str(one).partition("=") for one in value]
             if any(not source or not name for source, _, name in pairs):
                 raise ValueError("each is SOURCE=DATABASE")
+            if len({source for source, _, _ in pairs}) < len(pairs):
+                raise ValueError("a source is named twice")
             return {source: name for source, _, name in pairs}
         return value
+
+    @field_validator("databases")
+    @classmethod
+    def _apart(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        if len(set(value.values())) < len(value):
+            raise ValueError("two sources cannot be loaded into one database")
+        return value
+
+    def names(self, held: Collection[str]) -> tuple[str, ...]:
+        """The sources to restore, of those that the set holds: a database is loaded from the restored dump."""
+        return tuple(dict.fromkeys([*self.sources, *self.databases])) if self.sources else tuple(held)
 
     @property
     def place(self) -> Mapping[str, str] | None:
@@ -99,14 +124,15 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         return (f"into-{params.into}",)
 
     def observe(self, params: RestoreSetParams, world: World) -> Seen:
+        refuse_own_places(world, Path(params.into))
         view, _ = find_set(world, params.backup, params.set)
-        names = tuple(params.sources or view.sources)
+        names = params.names(view.sources)
         for name in (*names, *params.databases):
             if name not in view.sources:
                 raise UsageError(f"set {params.set} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
         target, place = Path(params.into), staging(Path(params.into), world.run)
         shown = _is_ours(target, world.run)
-        proven = frozenset(name for name in names if _note(world, name).get("proven") and (place / name).exists())
+        proven = frozenset(name for name in names if shown or _stands(view.sources[name], name, place, world))
         if not shown and in_the_way(target):
             raise SafetyRefusal(f"{target} exists and is not empty", hint="choose a new folder for --into")
         databases = {source: _database(world, source, name, view.sources[source], params)
@@ -119,7 +145,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             sources=names,
             kinds={name: view.sources[name]["kind"] for name in names},
             staged=str(place),
-            proven=frozenset(names) if shown else proven,
+            proven=proven,
             shown=shown,
             databases=databases,
             differences={name: _note(world, name).get("differences", []) for name in names},
@@ -154,14 +180,15 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             _load(view.sources[name], name, place, params, world)
         elif word == "name":
             database = _as_database(world, name, view.sources[name])
-            database.rename(_staged_name(params.databases[name], world.run), params.databases[name],
-                            server=params.place)
+            staged = _staged_name(name, params.databases[name], world.run)
+            _write_note(world, f"{name}.database", {**_note(world, f"{name}.database"), "renamed": True})
+            database.rename(staged, params.databases[name], server=params.place)
         else:
             record = {"set": params.set, "backup": params.backup, "run": world.run, "time": world.now.isoformat(),
                       "signed_by": view.signer, "set_time": view.record["time"],
                       "sources": {source: {"kind": view.sources[source]["kind"],
                                            "equal": shows(view.sources[source]["proof"])}
-                                  for source in params.sources or view.sources},
+                                  for source in params.names(view.sources)},
                       "databases": dict(params.databases)}
             write_whole(place / RECORD, json.dumps(record, indent=1).encode() + b"\n")
             show(place, Path(params.into))
@@ -196,8 +223,17 @@ def _write_note(world: World, name: str, content: Mapping[str, Any]) -> None:
     write_whole(world.keep("restore") / f"{name}.json", json.dumps(content).encode())
 
 
-def _staged_name(database: str, run: str) -> str:
-    return f"{database[:40]}_opsctl_{run[-4:]}"
+def _stands(entry: Mapping[str, Any], name: str, place: Path, world: World) -> bool:
+    """Whether an earlier try of this run proved these files, and they are still what was proven."""
+    if not _note(world, name).get("proven") or not (place / name).is_dir():
+        return False
+    return not world.source(name, entry).restored_files(entry, place / name)
+
+
+def _staged_name(source: str, database: str, run: str) -> str:
+    """A name of this run's own for a database that is not proven yet; at most 63 bytes, as PostgreSQL has it."""
+    mark = hashlib.sha256(f"{run}/{source}/{database}".encode()).hexdigest()[:12]
+    return f"{database.encode()[:40].decode(errors='ignore')}_opsctl_{mark}"
 
 
 def _as_database(world: World, name: str, entry: Mapping[str, Any]) -> Database:
@@ -211,23 +247,24 @@ def _as_database(world: World, name: str, entry: Mapping[str, Any]) -> Database:
 def _database(world: World, source: str, name: str, entry: Mapping[str, Any], params: RestoreSetParams) -> Loaded:
     server = params.place
     database = _as_database(world, source, entry)
-    staged_name = _staged_name(name, world.run)
-    proven = bool(_note(world, f"{source}.database").get("proven"))
+    note = _note(world, f"{source}.database")
     final = database.exists(name, server=server)
-    staged = not final and database.exists(staged_name, server=server)
-    if final and not proven:
+    staged = database.exists(_staged_name(source, name, world.run), server=server)
+    # A rename takes the one name away and gives the other: where both are there, or none was begun, it is another's.
+    if final and (staged or not note.get("renamed")):
         raise SafetyRefusal(f"there is a database {name} already", hint="choose a new name; nothing is ever restored over")
-    return Loaded(final=final, staged=staged, proven=proven and (final or staged))
+    return Loaded(final=final, staged=staged, proven=bool(note.get("proven")) and (final or staged))
 
 
 def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, world: World) -> None:
     target = place / name
+    make_staging(place, anew=False)
     if target.exists():
-        shutil.rmtree(target)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove(target)
     target.mkdir(mode=0o700)
     history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
     differences = world.source(name, entry).restored_files(entry, target)
+    settle(world, target)
     _write_note(world, name, {"proven": not differences, "differences": [str(found) for found in differences],
                               "raw": [asdict(found) for found in differences]})
     _refuse_differences(name, differences, f"what was restored lies in {target}")
@@ -236,12 +273,11 @@ def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, wor
 def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetParams, world: World) -> None:
     server = params.place
     database = _as_database(world, name, entry)
-    staged = _staged_name(params.databases[name], world.run)
+    staged = _staged_name(name, params.databases[name], world.run)
     if database.exists(staged, server=server):
         database.drop(staged, server=server)
     folder = Path(params.into) if _is_ours(Path(params.into), world.run) else place
-    dump = next(path for path in sorted((folder / name).iterdir()) if path.is_file())
-    database.load(dump, entry, staged, server=server)
+    database.load(folder / name / entry["paths"][0].lstrip("/"), entry, staged, server=server)
     differences = database.prove(entry, staged, server=server)
     _write_note(world, f"{name}.database", {"proven": not differences,
                                             "differences": [str(found) for found in differences]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,7 +20,10 @@ RECORD = "RESTORED.json"
 
 
 def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, History]:
-    """The set and the history of its repository. SafetyRefusal where it is not there or cannot be trusted to be whole."""
+    """The set and the history of its repository. SafetyRefusal where it is not there or cannot be trusted to be whole.
+
+    DamagedData where the repository itself says something else of it than our cache.
+    """
     history = world.repository(world.home(backup))
     judgement = history.look(world.now).judgement
     view = next((found for found in judgement.of(backup) if found.id == set_id), None)
@@ -30,6 +34,7 @@ def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, History]:
             f"set {set_id} of {backup} is {view.state}: {'; '.join(view.reasons)}",
             hint=f"choose another one: opsctl backup list {backup}",
         )
+    history.confirm(view)
     if view.state != GOOD:
         world.warn(f"set {set_id} is {view.state}: {'; '.join(view.reasons)}")
     return view, history
@@ -41,8 +46,58 @@ def staging(target: Path, run: str) -> Path:
 
 
 def aside(target: Path, run: str) -> Path:
-    """Where something goes that is in the way and shall be kept."""
-    return target.parent / f"{short(target.name)}.before-{run}"
+    """Where something goes that is in the way and shall be kept: a name that nothing has yet."""
+    first = place = target.parent / f"{short(target.name)}.before-{run}"
+    number = 1
+    while os.path.lexists(place):
+        number += 1
+        place = first.with_name(f"{first.name}-{number}")
+    return place
+
+
+def plain(path: str) -> str:
+    """A path as parameters take it; ValueError where it is relative or leads back (``..``)."""
+    if not path.startswith("/") or os.path.normpath(path) != path:
+        raise ValueError(f"{path} is no absolute path without . and ..")
+    return path
+
+
+def refuse_own_places(world: World, target: Path) -> None:
+    """SafetyRefusal for a target inside a repository or the state directory."""
+    local = {spec.url for spec in world.config.repositories.values() if spec.url.startswith("/")}
+    for own in (*sorted(local), str(world.config.state)):
+        if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(own)):
+            raise SafetyRefusal(f"{target} lies in {own}, which is opsctl's own", hint="choose another --into")
+
+
+def make_staging(place: Path, *, anew: bool) -> None:
+    """Make the staging folder, for us alone. SafetyRefusal where somebody else has put something in its place.
+
+    ``anew``: what an earlier try left in it goes first.
+    """
+    if os.path.lexists(place):
+        found = os.lstat(place)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise SafetyRefusal(f"{place} was not made by this run", hint="find out who made it, remove it, then resume")
+        if anew:
+            remove(place)
+    place.mkdir(mode=0o700, parents=True, exist_ok=not anew)
+
+
+def remove(place: Path) -> None:
+    """Remove a staged tree, also folders that came back without the right to write in them."""
+    if os.geteuid():
+        for folder, names, _ in os.walk(os.fsencode(place)):
+            for name in names:
+                inner = os.path.join(folder, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+    shutil.rmtree(place)
+
+
+def settle(world: World, place: Path) -> None:
+    """Bring what was restored to the disk, before anything says that it is proven."""
+    world.shell.run(["sync", "--file-system", str(place)])
 
 
 def short(name: str) -> str:

@@ -59,7 +59,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
         holdings = history.look(world.now)
         judgement = holdings.judgement
         findings = [*judgement.findings, *holdings.junk]
-        read, total = _shares(params, history, holdings, world)
+        read, total = _shares(params, holdings, world)
         for share in read or (None,):
             what = None if share is None else (share, total)
             findings += history.repository.check(what, on_progress=world.progress)
@@ -94,7 +94,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
         }
 
 
-def _shares(params: VerifyParams, history: Any, holdings: Any, world: World) -> tuple[tuple[int, ...], int]:
+def _shares(params: VerifyParams, holdings: Any, world: World) -> tuple[tuple[int, ...], int]:
     if params.level == "quick":
         return (), 0
     term = read_term(world.config, params.repository)
@@ -102,8 +102,7 @@ def _shares(params: VerifyParams, history: Any, holdings: Any, world: World) -> 
     if params.shares == "all":
         return (1,), 1
     if params.shares == "next":
-        records = holdings.verifications(history.trusted)
-        return tuple(shares.next_shares(records, term, world.now)), total
+        return tuple(shares.next_shares(holdings.verifications, term, world.now)), total
     share, _, of = params.shares.partition("/")
     return (int(share),), int(of)
 

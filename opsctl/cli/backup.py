@@ -45,8 +45,9 @@ def init(
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for one in tally.results:
             if one.result:
-                out.line(f"{one.item}: {str(one.result['id'])[:8]} at {one.result['place']} "
-                         f"({'made' if one.outcome == 'changed' else 'was there'})")
+                made = any(change.startswith("create ") for change in one.changes)
+                how = "made" if made else "was there, now pinned" if one.changes else "was there"
+                out.line(f"{one.item}: {str(one.result['id'])[:8]} at {one.result['place']} ({how})")
         if tally.exit_code == 0:
             out.line("keep the repository passwords and this fingerprint in two safe places, away from this machine:")
             out.line(f"  {site.own_fingerprint or 'no signing key yet: opsctl init'}")
@@ -55,8 +56,11 @@ def init(
 
 
 def _trust_for_good(site: Site, fingerprints: Sequence[str], session: Any) -> None:
+    from opsctl.cli.work import check_fingerprint
     from opsctl.repositories.history import write_whole
 
+    for fingerprint in fingerprints:
+        check_fingerprint(fingerprint)
     path = site.keys_directory / "trusted"
     old = path.read_text() if path.exists() else ""
     new = [found for found in fingerprints if found not in old.split()]
@@ -149,7 +153,7 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
         term = read_term(site.config, home)
         for name in names:
             site.catalogue.put_standing(name, as_dict(
-                standing(name, home, holdings, history.trusted, term, site.clock())))
+                standing(name, home, holdings, term, site.clock())))
     return errors
 
 
@@ -202,7 +206,10 @@ def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[
         try:
             holdings = history.look(site.clock())
         except OpsError as error:
-            if error.details.get("kind") == "not-made" and not names:
+            if error.details.get("kind") == "not-made" and site.config.directory is None:
+                errors.append(SafetyRefusal(f"there is no repository at {history.repository.url}",
+                                            hint="is the address right, and is everything mounted?"))
+            elif error.details.get("kind") == "not-made" and not names:
                 warnings.append(f"{error.message}: {error.hint}")
             else:
                 errors.append(error)

@@ -48,10 +48,13 @@ def files(
     for path in paths:
         if not path.startswith("/"):
             raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
+    paths = [os.path.normpath(path) for path in paths]
+    if "/" in paths:
+        raise UsageError("/ has no name to land under", hint="restore what is below it, or the whole set")
     target = os.path.abspath(into)
-    landings = [os.path.join(target, os.path.basename(path.rstrip("/"))) for path in paths]
+    landings = [os.path.join(target, os.path.basename(path)) for path in paths]
     _announce(session, site, view, [f"{path} → {place}" for path, place in zip(paths, landings, strict=True)])
-    inputs = {"backup": backup, "set": view.id, "paths": [path.rstrip("/") for path in paths], "into": target,
+    inputs = {"backup": backup, "set": view.id, "paths": paths, "into": target,
               "replace": "yes" if replace else "no"}
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
@@ -92,7 +95,7 @@ def set_(
     session = of(context)
     site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
     view = _set(site, backup, set_id)
-    names = _sources(view, source, database)
+    names = _sources(view, source or (), database or ())
     target = os.path.abspath(into)
     lands = [f"{name} → {target}/{name}" for name in names]
     lands += [f"{pair.partition('=')[0]} → database {pair.partition('=')[2]}" for pair in database or ()]
@@ -107,15 +110,20 @@ def set_(
     return carry_out(session, site, "restore-set", inputs, subject=backup, text=text)
 
 
-def _sources(view: SetView, source: Sequence[str] | None, database: Sequence[str] | None) -> list[str]:
-    for pair in database or ():
+def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> list[str]:
+    """What is restored: the sources asked for, those of the databases with them."""
+    for pair in database:
         name, equals, new = pair.partition("=")
         if not (name and equals and new):
             raise UsageError(f"--database {pair}: not SOURCE=NAME", hint="such as --database portal-db=enagar_restored")
-    for name in (*(source or ()), *(pair.partition("=")[0] for pair in database or ())):
+    loaded = [pair.partition("=")[0] for pair in database]
+    for name in (*source, *loaded):
         if name not in view.sources:
             raise UsageError(f"set {view.id} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
-    return list(source or view.sources)
+    if len(set(loaded)) < len(loaded) or len({pair.partition("=")[2] for pair in database}) < len(database):
+        raise UsageError("--database: two sources cannot be loaded into one database, nor one into two",
+                         hint="give each source a name of its own")
+    return list(dict.fromkeys([*source, *loaded])) if source else list(view.sources)
 
 
 def _set(site: Site, backup: str, set_id: str | None) -> SetView:
@@ -127,16 +135,14 @@ def _announce(session: Session, site: Site, view: SetView, landings: Sequence[st
     """Before anything starts: which set, whose signature, where each thing lands, and as whom."""
     if session.quiet or session.json:
         return
-    import getpass
-
     from opsctl.cli import render
-    from opsctl.cli.work import local_time
+    from opsctl.cli.work import local_time, who
 
     signer = view.signer or "nobody"
     lines = [f"set {view.id} of {view.backup}, {local_time(site, view.time)}, {view.state}, signed by {signer}"]
     lines += [f"  {landing}" for landing in landings]
     if os.geteuid():
-        lines.append(f"  files will belong to {getpass.getuser()}: only root can give them their owners back")
+        lines.append(f"  files will belong to {who()}: only root can give them their owners back")
     else:
         lines.append("  as root: owners, groups and modes come back as they were")
     for line in lines:

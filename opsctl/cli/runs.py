@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from opsctl.cli import places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import Refused, SafetyRefusal, UsageError
@@ -126,14 +127,25 @@ def resume(
     run: Run,
     repeat: Annotated[list[str] | None, typer.Option(
         "--repeat", metavar="STEP", help="do this event again although nobody knows whether it happened")] = None,
+    repository: places.RepositoryUrl = None,
+    password_file: places.PasswordFile = None,
+    user: places.RestUser = None,
+    secret_file: places.SecretFile = None,
+    cacert: places.CaCert = None,
+    trust: places.Trust = None,
 ) -> Report:
-    """Go on with a run that was interrupted, failed or waits: what was done is not done again."""
+    """Go on with a run that was interrupted, failed or waits: what was done is not done again.
+
+    A restore on a machine without a configuration is given its --repository, --password-file and --trust again.
+    """
     from opsctl.cli.work import go, open_site
     from opsctl.wiring import load_plan
 
     session = of(context)
-    site = open_site(session)
+    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
     bound = load_plan(site, run)
+    if bound.config_digest and bound.config_digest != site.config.digest:
+        site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")
     for step in repeat or ():
         _step(bound, step)
     report = go(session, site, bound, resume=True, repeat=repeat or ())
@@ -147,7 +159,7 @@ def resume(
 def _step(bound: Any, step: str) -> Any:
     try:
         return bound.step(step)
-    except StopIteration as error:
+    except KeyError as error:
         known = ", ".join(one.id for one in bound.steps)
         raise UsageError(f"run {bound.run} has no step {step}", hint=f"it has: {known}") from error
 

@@ -27,7 +27,12 @@ def status(
     from opsctl.cli.work import open_site
 
     session = of(context)
-    site = open_site(session)
+    try:
+        site = open_site(session)
+    except OpsError as error:
+        if not nagios:
+            raise
+        return _nagios([], [], [error])
     errors: list[OpsError] = []
     if refresh and not session.dry_run:
         from opsctl.cli.backup import remember
@@ -94,11 +99,11 @@ def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict)
 
 
 def _nagios(found: list[Any], late: list[Any], errors: list[OpsError]) -> Report:
-    if errors:
-        code, word, rest = 3, "UNKNOWN", errors[0].message
-    elif late:
+    if late:
         code, word = 2, "CRITICAL"
         rest = f"{len(late)} of {len(found)} backups: " + "; ".join(f"{name} {v.word}" for name, v in late[:5])
+    elif errors:
+        code, word, rest = 3, "UNKNOWN", errors[0].message
     elif not found:
         code, word, rest = 3, "UNKNOWN", "no backup is configured"
     elif any(verdict.word == "due" for _, _, verdict in found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session
-from opsctl.errors import OpsError, SafetyRefusal, Waiting
+from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
 from opsctl.model.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def clock(session: Session) -> Callable[[], datetime]:
         return session.clock
     from opsctl.model.snapshots import parse_time
 
-    start, began = parse_time(said), session.clock()
+    try:
+        start, began = parse_time(said), session.clock()
+    except ValueError as error:
+        raise UsageError(f"{CLOCK}={said}: no moment with a time zone", hint="2026-12-12T02:30:00+05:30") from error
     return lambda: start + (session.clock() - began)
 
 
@@ -55,6 +59,8 @@ def open_site(
     """The configuration made to work, or one made of nothing but the repository given on the command line."""
     from opsctl.wiring import Site
 
+    for fingerprint in trust:
+        check_fingerprint(fingerprint)
     config = _given_config(given, session) if given else load(session)
     seconds = parse_duration(wait).total_seconds() if wait else 0.0
     site = Site(config, clock=clock(session), trust=trust, wait=seconds, environ=session.environ)
@@ -62,6 +68,20 @@ def open_site(
         site.notes.append(f"the clock is set by {CLOCK}; this is for tests and drills")
     session.hooks.on_bug = lambda summary, trace: _write_bug(site, summary, trace)
     return site
+
+
+def check_fingerprint(text: str) -> None:
+    """UsageError for what can be no key's fingerprint: it would be kept and never match."""
+    if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text) is None:
+        raise UsageError(f"--trust {text}: no fingerprint of a key", hint="SHA256: and 43 characters; it stands in the kit")
+
+
+def who() -> str:
+    """The name of the user that we run as; the number where the machine knows no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.geteuid()}"
 
 
 def load(session: Session) -> Any:
@@ -123,7 +143,7 @@ def carry_out(
     now = site.clock().replace(second=0, microsecond=0)
     run = run_id(now, subject, site.token())
     plan = bind(find(playbook, site.config), inputs, config=site.config, registry=action, run=run, now=now,
-                started_by=getpass.getuser())
+                started_by=who())
     return go(session, site, plan, before=before, text=text, result=result)
 
 

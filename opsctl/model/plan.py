@@ -72,4 +72,4 @@ class BoundPlan:
 
     def step(self, step_id: str) -> BoundStep:
         """KeyError where there is none."""
-        return next(step for step in self.steps if step.id == step_id)
+        return {step.id: step for step in self.steps}[step_id]

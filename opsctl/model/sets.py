@@ -229,6 +229,9 @@ def _compare_with_ledger(
         ids = {name: found["id"] for name, found in entry["snapshots"].items()}
         if entry["manifest"] in by_id and entry["manifest"] in records:
             continue
+        standing = views.get(key)
+        if standing is not None and standing.state == GOOD and standing.snapshots == ids:
+            continue  # the same signed words in another snapshot
         kept = sorted(name for name, found in ids.items() if found in by_id)
         message = (
             f"set {entry['set']} of {entry['backup']} was in this repository and its manifest is gone"
@@ -246,9 +249,10 @@ def _compare_with_ledger(
 
 def _compare_with_chain(views: Mapping[tuple[str, str], SetView], findings: list[Finding]) -> None:
     known = {(view.backup, view.manifest) for view in views.values()}
+    whole = {(view.backup, view.id) for view in views.values() if view.state == GOOD}
     for view in views.values():
         before = view.record.get("previous") if view.state in (GOOD, FUTURE, ALTERED) else None
-        if before and (view.backup, before.get("manifest")) not in known:
+        if before and (view.backup, before.get("manifest")) not in known and (view.backup, before.get("set")) not in whole:
             findings.append(Finding(
                 "snapshot-deleted",
                 f"set {before.get('set')} of {view.backup}, which set {view.id} follows, is gone",

@@ -9,17 +9,22 @@ from typing import Any
 
 from opsctl.model.snapshots import parse_time
 
+#: Findings that say nothing about the packs that were read back. Anybody who may write can cause some of them.
+NOT_OF_PACKS = frozenset({
+    "snapshot-deleted", "snapshot-foreign", "snapshot-altered", "snapshot-future", "manifest-damaged", "junk-object",
+})
+
 
 def count(read_all_within: timedelta) -> int:
     """M of ``n/M``: a share a day, at least one."""
     return max(1, math.ceil(read_all_within / timedelta(days=1)))
 
 
-def last_read(records: Iterable[Mapping[str, Any]], total: int) -> dict[int, datetime]:
-    """When each share of ``n/total`` was last read without a finding. Shares of another total tell nothing."""
+def last_read(records: Iterable[Mapping[str, Any]], total: int, *, damaged: bool = False) -> dict[int, datetime]:
+    """When each share of ``n/total`` was last read without damage (or with). Shares of another total tell nothing."""
     found: dict[int, datetime] = {}
     for record in records:
-        if record.get("total") != total or record.get("damaged"):
+        if record.get("total") != total or bool(record.get("damaged")) != damaged:
             continue
         time = parse_time(record["time"])
         for share in record.get("shares", ()):
@@ -30,16 +35,22 @@ def last_read(records: Iterable[Mapping[str, Any]], total: int) -> dict[int, dat
 def next_shares(
     records: Iterable[Mapping[str, Any]], read_all_within: timedelta, now: datetime
 ) -> list[int]:
-    """The shares (1…M) to read now: the oldest first, as many as the time since the last reading asks for."""
+    """The shares (1…M) to read now: the oldest first, as many as the time since the last reading asks for.
+
+    Those that were damaged when last read are read again besides: they hold the others up in nothing.
+    """
+    records = list(records)
     total = count(read_all_within)
-    read = last_read(records, total)
+    well, ill = last_read(records, total), last_read(records, total, damaged=True)
+    again = sorted(share for share, time in ill.items() if share not in well or well[share] < time)
+    read = {share: max(found[share] for found in (well, ill) if share in found) for share in {*well, *ill}}
     never = [share for share in range(1, total + 1) if share not in read]
     oldest = sorted(read, key=lambda share: (read[share], share))
     if not read:
         return never[:1]
     since = max(timedelta(0), now - max(read.values()))
     wanted = min(total, max(1, math.floor(total * (since / read_all_within))))
-    return (never + oldest)[:wanted]
+    return again + [share for share in never + oldest if share not in again][:wanted]
 
 
 def oldest_unread(records: Iterable[Mapping[str, Any]], read_all_within: timedelta) -> datetime | None:

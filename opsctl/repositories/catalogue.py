@@ -43,7 +43,7 @@ class Catalogue:
         with self._guard:
             if repository_id not in self._snapshots:
                 rows = self._rows("select id, json from snapshots where repository = ?", repository_id)
-                self._snapshots[repository_id] = {found: json.loads(raw) for found, raw in rows}
+                self._snapshots[repository_id] = {found: value for found, raw in rows if (value := _object(raw))}
             return dict(self._snapshots[repository_id])
 
     def put_snapshots(self, repository_id: str, found: Mapping[str, Mapping[str, Any]]) -> None:
@@ -51,7 +51,7 @@ class Catalogue:
         with self._guard:
             self.get_snapshots(repository_id)
             self._snapshots[repository_id].update(found)
-            self._write("insert or ignore into snapshots values (?, ?, ?)",
+            self._write("insert or replace into snapshots values (?, ?, ?)",
                         [(repository_id, key, json.dumps(raw)) for key, raw in found.items()])
 
     def get_records(self, repository_id: str) -> Mapping[str, Record]:
@@ -59,8 +59,8 @@ class Catalogue:
         with self._guard:
             if repository_id not in self._records:
                 rows = self._rows("select id, json, signer from records where repository = ?", repository_id)
-                self._records[repository_id] = {found: Record(found, json.loads(raw), signer)
-                                                for found, raw, signer in rows}
+                self._records[repository_id] = {found: Record(found, value, signer)
+                                                for found, raw, signer in rows if (value := _object(raw))}
             return dict(self._records[repository_id])
 
     def put_records(self, repository_id: str, found: Iterable[Record]) -> None:
@@ -69,15 +69,15 @@ class Catalogue:
             kept = [record for record in found if record.signer]
             self.get_records(repository_id)
             self._records[repository_id].update({record.snapshot: record for record in kept})
-            self._write("insert or ignore into records values (?, ?, ?, ?)",
+            self._write("insert or replace into records values (?, ?, ?, ?)",
                         [(repository_id, record.snapshot, json.dumps(dict(record.record)), record.signer)
                          for record in kept])
 
     def standing(self) -> dict[str, dict[str, Any]]:
         """What the last look at each backup's repository showed, by backup."""
         with self._guard:
-            kept = {name: json.loads(raw) for name, raw in self._rows("select backup, json from standing")}
-            return {**kept, **self._standing}
+            rows = self._rows("select backup, json from standing")
+            return {**{name: value for name, raw in rows if (value := _object(raw))}, **self._standing}
 
     def put_standing(self, backup: str, found: Mapping[str, Any]) -> None:
         """Remember how a backup stands."""
@@ -125,3 +125,12 @@ class Catalogue:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNUSABLE:
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+
+def _object(raw: Any) -> dict[str, Any] | None:
+    """A stored JSON object; None where the file has decayed, which is asked for again."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

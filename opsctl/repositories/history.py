@@ -25,8 +25,9 @@ from opsctl.model.records import (
     envelope,
     open_envelope,
 )
-from opsctl.model.sets import GOOD, Judgement, judge
-from opsctl.model.snapshots import Finding, Snapshot
+from opsctl.model.record_shapes import mistake
+from opsctl.model.sets import GOOD, SKEW, Judgement, SetView, judge
+from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.repositories.interface import Identity, Repository
 
 #: The tag that marks a snapshot as a record, by the record's format.
@@ -51,18 +52,16 @@ class RecordCache(Protocol):
 
 @dataclass(frozen=True)
 class Holdings:
-    """What one look at a repository showed."""
+    """What one look at a repository showed.
+
+    ``verifications``: the records of them that count, oldest first: signed by a trusted key, for this repository and
+    not for another one that they were copied from, and not dated by a clock that ran ahead.
+    """
 
     snapshots: tuple[Snapshot, ...]
-    records: Mapping[str, Record]
     junk: tuple[Finding, ...]
     judgement: Judgement
-
-    def verifications(self, trusted: Collection[str]) -> list[Mapping[str, Any]]:
-        """The verification records that a trusted key signed, oldest first."""
-        found = [record.record for record in self.records.values()
-                 if record.format == VERIFICATION and record.signer in trusted]
-        return sorted(found, key=lambda record: record["time"])
+    verifications: tuple[Mapping[str, Any], ...]
 
 
 class Ledger:
@@ -153,6 +152,7 @@ class History:
         self.trusted = trusted
         self._identity: Identity | None = None
         self._seen: Holdings | None = None
+        self._read_anew: dict[str, Record] = {}
 
     @property
     def name(self) -> str:
@@ -244,7 +244,8 @@ class History:
             )
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
                           ledger=ledger, now=now)
-        holdings = Holdings(tuple(snapshots), records, tuple(self.repository.junk()), judgement)
+        holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement,
+                            self._verifications(records.values(), identity.id, now))
         self._remember(holdings)
         self._seen = holdings
         return holdings
@@ -255,6 +256,24 @@ class History:
         A look reads every snapshot that is new, and each source of a set adds one.
         """
         return self._seen or self.look(now)
+
+    def confirm(self, view: SetView) -> None:
+        """Hold a set against its manifest in the repository. DamagedData where our cache has told something else.
+
+        Whoever can write to the state directory can write into the cache, so nothing is restored by its word alone.
+        """
+        snapshot = next((found for found in self._seen.snapshots if found.id == view.manifest), None) if self._seen else None
+        if snapshot is None:
+            raise DamagedData(f"the manifest of set {view.id} is not in {self.name}", where=self.name)
+        if snapshot.id not in self._read_anew:
+            self._read(snapshot)
+        found = self._read_anew[snapshot.id]
+        if found.signer != view.signer or found.record != view.record:
+            raise DamagedData(
+                f"the catalogue of this machine and the signed manifest of set {view.id} say different things",
+                hint="somebody changed the catalogue: remove catalogue.sqlite in the state directory, and look again",
+                where=self.name,
+            )
 
     def write(self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str) -> str:
         """Sign a record, store it, and return its snapshot's id."""
@@ -268,9 +287,17 @@ class History:
         self.cache.put_records(identity.id, [self._checked(summary.snapshot, content)])
         return summary.snapshot
 
+    def _verifications(
+        self, records: Iterable[Record], repository_id: str, now: datetime
+    ) -> tuple[Mapping[str, Any], ...]:
+        found = [record.record for record in records if record.format == VERIFICATION and record.signer in self.trusted]
+        counted = [(parse_time(record["time"]), record) for record in found if record["repository"] == repository_id]
+        return tuple(record for time, record in sorted(counted, key=lambda one: one[0]) if time <= now + SKEW)
+
     def _records(self, repository_id: str, snapshots: Sequence[Snapshot]) -> dict[str, Record]:
         marked = [found for found in snapshots if set(found.tags) & set(RECORD_TAGS.values())]
-        known = dict(self.cache.get_records(repository_id))
+        known = {name: record for name, record in self.cache.get_records(repository_id).items()
+                 if mistake(record.record) is None}
         unknown = [found for found in marked if found.id not in known]
         if unknown:
             with ThreadPoolExecutor(min(4, len(unknown))) as pool:
@@ -281,15 +308,19 @@ class History:
 
     def _read(self, snapshot: Snapshot) -> Record:
         try:
-            return self._checked(snapshot.id, self.repository.read(snapshot.id, snapshot.paths[0]))
+            found = self._checked(snapshot.id, self.repository.read(snapshot.id, snapshot.paths[0]))
         except (DamagedData, IndexError) as error:
-            return Record(snapshot.id, problem=f"its record cannot be read: {error}")
+            found = Record(snapshot.id, problem=f"its record cannot be read: {error}")
+        self._read_anew[snapshot.id] = found
+        return found
 
     def _checked(self, snapshot_id: str, content: bytes) -> Record:
         try:
             record, signature = open_envelope(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return Record(snapshot_id, problem=f"its record is not whole: {error}")
+        if wrong := mistake(record):
+            return Record(snapshot_id, problem=f"its record cannot be used: {wrong}")
         try:
             signer = self.signatures.check(canonical(record), signature, NAMESPACES[record["format"]])
         except (OpsError, ValueError) as error:

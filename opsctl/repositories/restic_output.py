@@ -11,7 +11,9 @@ from typing import Any
 
 from opsctl.model.snapshots import BackupSummary, Node, Progress
 
-_PANIC = re.compile(r"^(panic: |fatal error: |goroutine \d+ \[|SIG[A-Z]+: )", re.MULTILINE)
+_PANIC = re.compile(
+    r"^panic: |^fatal error: |^SIG[A-Z]+: |goroutine \d+ \[(?:running|select|runnable)", re.MULTILINE
+)
 _GO_FRAME = re.compile(r"^(\S+/\S+\.\S+|main\.\S+|runtime\.\S+|\t\S+:\d+.*)$")
 _TARGET = re.compile(
     r"(permission denied|operation not permitted|read-only file system|file name too long|not a directory"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,7 +37,7 @@ class Standing:
 
 
 def standing(
-    backup: str, repository: str, holdings: Holdings, trusted: Collection[str], term: timedelta, now: datetime
+    backup: str, repository: str, holdings: Holdings, term: timedelta, now: datetime
 ) -> Standing:
     """Sum a look up."""
     sets = holdings.judgement.of(backup)
@@ -48,7 +48,7 @@ def standing(
         states[view.state] = states.get(view.state, 0) + 1
     later = [view.id for view in sets if view.state == INCOMPLETE and newest is not None
              and view.time is not None and newest.time is not None and view.time > newest.time]
-    records = holdings.verifications(trusted)
+    records = holdings.verifications
     read = _read_since(records, term)
     return Standing(
         backup=backup, repository=repository, checked=now.isoformat(),
@@ -60,7 +60,7 @@ def standing(
     )
 
 
-def _damage(records: list[Mapping[str, Any]]) -> int:
+def _damage(records: Sequence[Mapping[str, Any]]) -> int:
     """How much was found that no later look of the same depth found mended. A quick look clears no damaged data."""
     structure = 0
     data: dict[tuple[int, int], int] = {}
@@ -77,7 +77,7 @@ def _damage(records: list[Mapping[str, Any]]) -> int:
     return max(structure, max(data.values(), default=0))
 
 
-def _read_since(records: list[Mapping[str, Any]], term: timedelta) -> datetime | None:
+def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> datetime | None:
     whole = [parse_time(record["time"]) for record in records
              if record.get("total") == 1 and record.get("shares") == [1] and not record.get("damaged")]
     rotating = shares.oldest_unread(records, term)

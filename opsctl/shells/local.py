@@ -38,6 +38,8 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GRACE = 1.0  # seconds between SIGTERM and SIGKILL
 _LINGER = 0.5  # seconds to wait for output that a gone command's children still hold open
 _CHUNK = 1 << 16
+# A command begins when the watchdog knows of it, and not at all where we are killed before that.
+_GATE = 'read -r go || exit 125; exec "$@"'
 
 # Plain dict and int: `stop` runs inside signal handlers, where waiting for a lock could wait for ourselves.
 _live: dict[int, _Child] = {}
@@ -187,45 +189,50 @@ def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd:
     if _stopped:
         raise Interrupted(signal=_stopped)
     surroundings = environment(env)
-    if not os.path.dirname(argv[0]):
-        argv = [_find(argv[0], surroundings["PATH"]), *argv[1:]]
+    if cwd is not None and not os.path.isdir(cwd):
+        raise ProgramFailed(f"{cwd} is not there")
+    path = _find(argv[0], surroundings["PATH"], cwd)
     complaints = os.memfd_create("stderr")
     try:
         fcntl.fcntl(complaints, fcntl.F_SETFL, os.O_APPEND)
         child = _Child(
-            argv,
-            stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+            ["/bin/sh", "-c", _GATE if talk else f"{_GATE} </dev/null", "sh", path, *argv[1:]],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
             env=surroundings,
             cwd=cwd,
             start_new_session=True,
         )
-        child.complaints = complaints
-    except FileNotFoundError as error:
-        os.close(complaints)
-        missing = cwd if cwd is not None and not os.path.isdir(cwd) else os.fsdecode(argv[0])
-        raise ProgramFailed(f"{missing} is not there", hint=f"is {program(argv)} installed?") from error
     except OSError as error:
         os.close(complaints)
         raise ProgramFailed(f"{program(argv)} could not be started: {error.strerror}") from error
+    child.complaints = complaints
     _live[child.pid] = child
     watchdog.guard(child.pid, _live)
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):
+        os.write(child.stdin.fileno(), b"\n")
+    if not talk:
+        child.stdin.close()
     if _stopped:  # `stop` came between the first look and the entry in `_live`
         _signal_group(child.pid, signal.SIGTERM)
     return child
 
 
-def _find(name: Word, path: str) -> Word:
-    """Where a program is on the child's PATH: subprocess alone would look on ours."""
-    for directory in os.get_exec_path({"PATH": path}):
-        candidate = os.path.join(os.fsencode(directory), os.fsencode(name))
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+def _find(name: Word, path: str, cwd: str | None) -> bytes:
+    """Where a program is: on the child's PATH, not on ours; where it has a directory, from ``cwd`` on."""
+    wanted = os.fsencode(name)
+    if b"/" in wanted:
+        candidates = [wanted]
+    else:
+        candidates = [os.path.join(os.fsencode(each), wanted) for each in os.get_exec_path({"PATH": path})]
+    for candidate in candidates:
+        place = os.path.join(os.fsencode(cwd or ""), candidate)
+        if os.path.isfile(place) and os.access(place, os.X_OK):
             return candidate
     shown = os.fsdecode(name)
-    raise ProgramFailed(
-        f"{shown} is not installed (not found on PATH)", hint=f"install {shown}, or run opsctl doctor"
-    )
+    raise ProgramFailed(f"{shown} is not installed", hint=f"install {program([name])}, or run opsctl doctor")
 
 
 def _converse(

@@ -73,7 +73,7 @@ class FaultyRestic:
         return {"PATH": f"{self.folder}:{os.environ['PATH']}"}
 
     def strike(self, which: str | int, moment: str, victim: str) -> None:
-        """Kill ``victim`` (opsctl or restic) ``before`` or ``after`` the call of that number or with these words."""
+        """Kill opsctl or restic (``victim``) before or after the call of that number or with these words."""
         self.forget_calls()
         (self.folder / "fired").unlink(missing_ok=True)
         (self.folder / "fault").write_text(f"{moment} {victim} {which}\n")
@@ -100,6 +100,7 @@ class FaultyRestic:
 
     def pid(self, words: str) -> int:
         """The process of the first call with these words, once it has begun."""
+
         def begun() -> int | None:
             for path in (self.folder / "calls").glob("*/words"):
                 if words in path.read_text():
@@ -109,7 +110,7 @@ class FaultyRestic:
         return until(begun, f"restic {words}")
 
     def unreaped(self) -> list[int]:
-        """Calls that have ended and whose parent, or the init that inherited them, has not taken notice yet."""
+        """Calls that have ended and whose parent, or the init that inherited them, has not noticed yet."""
         found = []
         for path in (self.folder / "calls").glob("*/pid"):
             with suppress(OSError, ValueError):
@@ -148,7 +149,7 @@ def ended(process: subprocess.Popen[str], limit: float = LIMIT) -> Ended:
 
 
 def processes(machine: Machine) -> list[int]:
-    """What works for this machine: opsctl in processes of its own, restic, dumps. Known by their environment."""
+    """What works for this machine (opsctl in processes of its own, restic, dumps), by their environment."""
     mark = f"XDG_RUNTIME_DIR={machine.environ['XDG_RUNTIME_DIR']}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
@@ -180,12 +181,21 @@ def lines(machine: Machine) -> list[dict[str, Any]]:
     return found
 
 
-def kill_at_line(machine: Machine, restic: FaultyRestic, words: Sequence[str],
-                 strikes: Callable[[dict[str, Any]], bool]) -> str:
+def at(type: str, **data: str) -> Callable[[dict[str, Any]], bool]:
+    """Which line of the journal to kill at."""
+    return lambda line: (
+        line["type"] == type and all(line["data"].get(key) == value for key, value in data.items())
+    )
+
+
+def kill_at_line(
+    machine: Machine, restic: FaultyRestic, words: Sequence[str], strikes: Callable[[dict[str, Any]], bool]
+) -> str:
     """Start opsctl and kill it with SIGKILL as soon as such a line is in the journal; the id of its run."""
     before = len(lines(machine))
     process = machine.start(*words, env=restic.env)
     with process:
+
         def struck() -> str | None:
             new = lines(machine)[before:]
             over = process.poll() is not None
@@ -200,8 +210,9 @@ def kill_at_line(machine: Machine, restic: FaultyRestic, words: Sequence[str],
     return run
 
 
-def kill_at_call(machine: Machine, restic: FaultyRestic, words: Sequence[str], which: str | int, moment: str,
-                 victim: str) -> tuple[str, Ended]:
+def kill_at_call(
+    machine: Machine, restic: FaultyRestic, words: Sequence[str], which: str | int, moment: str, victim: str
+) -> tuple[str, Ended]:
     """Start opsctl with a fault at one of its restic calls; the id of its run, and how opsctl ended."""
     before = len(lines(machine))
     restic.strike(which, moment, victim)
@@ -224,8 +235,13 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
     place.mkdir(parents=True, exist_ok=True)
     if os.geteuid():
         pytest.skip("only root can mount the small disk that is filled here")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)],
-                          capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT,
+    )
     if done.returncode and "CI" not in os.environ:
         pytest.skip(f"this root may not mount the small disk that is filled here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
@@ -237,14 +253,22 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
 
 def resize(place: Path, size: str) -> None:
     """Make a small disk larger, as an administrator would."""
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True, stdin=subprocess.DEVNULL,
-                   timeout=LIMIT)
+    subprocess.run(
+        ["mount", "-o", f"remount,size={size}", str(place)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT,
+    )
 
 
 def read_only(place: Path, only: bool = True) -> None:
     """Let nobody write on a small disk, or let them again."""
-    subprocess.run(["mount", "-o", f"remount,{'ro' if only else 'rw'}", str(place)], check=True,
-                   stdin=subprocess.DEVNULL, timeout=LIMIT)
+    subprocess.run(
+        ["mount", "-o", f"remount,{'ro' if only else 'rw'}", str(place)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT,
+    )
 
 
 def fill(disk: Path, leave: int = 0) -> Path:

@@ -30,7 +30,9 @@ def furnish(machine: Machine) -> None:
 
 
 def with_both(machine: Machine) -> None:
-    machine.configure(sources=f"  tax: {{kind: sqlite, path: {database_of(machine)}}}", backup_sources="[files, tax]")
+    machine.configure(
+        sources=f"  tax: {{kind: sqlite, path: {database_of(machine)}}}", backup_sources="[files, tax]"
+    )
 
 
 def equal(machine: Machine, folder: Path) -> None:
@@ -59,7 +61,9 @@ def nothing_left(machine: Machine) -> None:
 
 def in_view(folder: Path) -> list[str]:
     """What somebody would take for finished."""
-    return [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
+    return (
+        [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.exists() else []
+    )
 
 
 def hidden(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A clock that is wrong, and an hour that comes twice: due by the repository, nothing deleted, a word of warning."""
+"""A clock that is wrong, and an hour that comes twice: due by the repository, nothing deleted, a warning."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def due_run(machine: Machine, moment: datetime) -> tuple[dict[str, Any], list[st
     """``backup run --due`` at a moment: what became of it, and the warnings about time."""
     machine.at(moment.isoformat())
     done = machine.json("backup", "run", "--due", expect=0)
-    return done.result["backups"]["portal"], [said for said in done.document["warnings"] if "clock" in said
-                                              and "OPSCTL_CLOCK" not in said]
+    return done.result["backups"]["portal"], [
+        said for said in done.document["warnings"] if "clock" in said and "OPSCTL_CLOCK" not in said
+    ]
 
 
 def states(machine: Machine, moment: datetime) -> dict[str, str]:
@@ -58,7 +59,8 @@ def test_forward_a_year_and_back(filled: Machine) -> None:
     assert {one["id"] for one in before} < kept and len(kept) == 6
     found = machine.json("verify", expect=22)
     assert {(error["details"]["kind"], *error["details"]["sets"]) for error in found.errors} == {
-        ("snapshot-future", jumped["set"])}
+        ("snapshot-future", jumped["set"])
+    }
     machine("journal", "verify", expect=0)
 
 
@@ -77,7 +79,7 @@ def test_back_a_month_and_right_again(filled: Machine) -> None:
     assert len(machine.snapshots()) == 6
     machine("verify", expect=0)
     times = [line["time"] for line in lines(machine)]
-    assert times != sorted(times)      # the journal went back in time too
+    assert times != sorted(times)  # the journal went back in time too
     machine("journal", "verify", expect=0)
 
 
@@ -111,7 +113,9 @@ backups:
     one, _ = due_run(machine, summer)
     assert one["outcome"] == "changed"
     assert due_run(machine, summer + timedelta(minutes=58))[0]["outcome"] == "ok"
-    two, warned = due_run(machine, datetime.fromisoformat(one["newest_time"]).astimezone(winter.tzinfo) + timedelta(hours=1))
+    two, warned = due_run(
+        machine, datetime.fromisoformat(one["newest_time"]).astimezone(winter.tzinfo) + timedelta(hours=1)
+    )
     assert (two["outcome"], warned) == ("changed", [])
     assert one["set"] < two["set"]
     assert set(states(machine, winter + timedelta(hours=1)).values()) == {"good"}

@@ -1,4 +1,4 @@
-"""Full disks: said with what is needed and what is free, beforehand where it can be known; older sets stay whole."""
+"""Full disks: what is needed and free is said, beforehand where it can be known; older sets stay whole."""
 
 from __future__ import annotations
 
@@ -81,12 +81,14 @@ def test_a_repository_without_a_free_byte(small_store: tuple[Machine, Path], tmp
     # Everything that was backed up comes back all the same.
     machine("restore", "set", "portal", "--into", str(tmp_path / "set"), expect=0)
     equal(machine, tmp_path / "set")
-    machine("restore", "files", "portal", str(machine.data / "below"), "--into", str(tmp_path / "files"), expect=0)
+    machine(
+        "restore", "files", "portal", str(machine.data / "below"), "--into", str(tmp_path / "files"), expect=0
+    )
     assert tree(tmp_path / "files" / "below") == tree(machine.data / "below")
     assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good"]
     machine("status", "--refresh", expect=0)
     found = machine.json("verify")
-    assert found.code == 20 and full(found)["free"] == 0      # nothing wrong is found, but it cannot be recorded
+    assert found.code == 20 and full(found)["free"] == 0  # nothing wrong is found, but it cannot be recorded
     (disk / "ballast").unlink()
     resize(disk, "64M")
     machine("verify", expect=0)
@@ -130,13 +132,23 @@ def test_a_target_that_becomes_full(machine: Machine, restic: FaultyRestic, tmp_
 
 @pytest.mark.parametrize("what", ["set", "files"])
 def test_what_a_killed_restore_left_is_counted_as_free(
-    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, what: str,
+    with_a_set: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    what: str,
 ) -> None:
-    """The first attempt has filled more than half of the disk; the second one clears that away and has room."""
+    """The first attempt has filled half of the disk; the second one clears that away and has room."""
     machine = with_a_set
     with small_disk(tmp_path / "small", "5M") as disk:
         into = disk / "back"
-        asked = ["restore", what, "portal", *([str(machine.data)] if what == "files" else []), "--into", str(into)]
+        asked = [
+            "restore",
+            what,
+            "portal",
+            *([str(machine.data)] if what == "files" else []),
+            "--into",
+            str(into),
+        ]
         run, _ = kill_at_call(machine, restic, asked, "restore --json", "after", "opsctl")
         assert free(disk) < 3 << 20 and in_view(into) == []
         machine("resume", run, expect=0)
@@ -174,7 +186,7 @@ def test_a_state_directory_without_a_free_byte(with_a_set: Machine, tmp_path: Pa
         ballast = fill(disk)
         done = machine.json("backup", "run", expect=20)
         assert full(done)["free"] == 0 and full(done)["needed"] > 0
-        assert machine.snapshots() == seen      # nothing was begun that could not be written down
+        assert machine.snapshots() == seen  # nothing was begun that could not be written down
         assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good"]
         standing = machine.json("status", expect=0).result["backups"]["portal"]
         assert (standing["state"], standing["states"]) == ("ok", {"good": 1})
@@ -207,9 +219,11 @@ def test_a_state_directory_that_cannot_be_written(with_a_set: Machine, tmp_path:
     machine.restic("check")
 
 
-@pytest.mark.parametrize("pages", [1, 3, *(pytest.param(number, marks=pytest.mark.full) for number in (2, *range(4, 24)))])
+@pytest.mark.parametrize(
+    "pages", [1, 3, *(pytest.param(number, marks=pytest.mark.full) for number in (2, *range(4, 24)))]
+)
 def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
-    """Wherever in a run the last page is taken: 20, nothing counted that is not whole, and resume finishes."""
+    """Wherever in a run the last page is taken: 20, only whole sets are counted, and resume finishes."""
     machine = with_a_set
     with small_disk(tmp_path / "small", "4M") as disk:
         machine.state = move(machine.state, disk)
@@ -232,7 +246,9 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
         nothing_left(machine)
 
 
-@pytest.mark.parametrize("pages", [0, 1, *(pytest.param(number, marks=pytest.mark.full) for number in (2, 3))])
+@pytest.mark.parametrize(
+    "pages", [0, 1, *(pytest.param(number, marks=pytest.mark.full) for number in (2, 3))]
+)
 def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
     machine = with_a_set
     machine.configure()
@@ -250,7 +266,11 @@ def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages:
             assert facts["needed"] > 0 and facts["free"] <= pages * 4096
             assert "journal" in done.errors[0]["message"]
         machine("journal", "verify", expect=0)
-        good = [one["set"] for one in machine.json("backup", "list", expect=0).result["sets"] if one["state"] == "good"]
+        good = [
+            one["set"]
+            for one in machine.json("backup", "list", expect=0).result["sets"]
+            if one["state"] == "good"
+        ]
         assert all(len(snapshots(machine, found, "manifest")) == 1 for found in good)
         ballast.unlink()
         if len(lines(machine)) > before:

@@ -1,11 +1,11 @@
-"""kill -9 at any step boundary, of opsctl or of restic: resume finishes, and nothing looks finished before."""
+"""kill -9 at any step boundary, of opsctl or restic: resume finishes, and nothing looks finished before."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,9 @@ from typing import Any
 import pytest
 
 from tests.badluck import faults
-from tests.badluck.faults import FaultyRestic, kill_at_call, kill_at_line, lines, locked, until
+from tests.badluck.faults import FaultyRestic, at, kill_at_call, kill_at_line, lines, locked, until
 from tests.badluck.scene import equal, furnish, hidden, in_view, nothing_left, set_of, snapshots, with_both
 from tests.machine import Machine, tree
-
-def at(type: str, **data: str) -> Callable[[dict[str, Any]], bool]:
-    """Which line of the journal to kill at."""
-    return lambda line: line["type"] == type and all(line["data"].get(key) == value for key, value in data.items())
 
 
 def unfinished(machine: Machine, run: str) -> None:
@@ -47,7 +43,11 @@ def finish_backup(machine: Machine, run: str, into: Path) -> str:
 
 @pytest.mark.parametrize(("type", "change"), [("change.done", "source:files"), ("change.begin", "manifest")])
 def test_promise_7_what_was_done_is_not_done_again_what_was_not_is(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path, type: str, change: str,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    type: str,
+    change: str,
 ) -> None:
     furnish(machine)
     run = kill_at_line(machine, restic, ["backup", "run"], at(type, change=change))
@@ -57,19 +57,26 @@ def test_promise_7_what_was_done_is_not_done_again_what_was_not_is(
 
 
 def test_promise_7_a_manifest_that_nobody_wrote_down_is_seen(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
 ) -> None:
     furnish(machine)
     run, done = kill_at_call(machine, restic, ["backup", "run"], "--tag manifest", "after", "opsctl")
     assert restic.struck and done.code == -signal.SIGKILL
     assert len(snapshots(machine, set_of(run), "manifest")) == 1
-    assert not any(line["type"] == "change.done" and line["data"]["change"] == "manifest" for line in lines(machine))
+    assert not any(
+        line["type"] == "change.done" and line["data"]["change"] == "manifest" for line in lines(machine)
+    )
     finish_backup(machine, run, tmp_path / "back")
 
 
 @pytest.mark.parametrize("victim", ["opsctl", "restic"])
 def test_promise_7_killed_while_data_is_on_its_way(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path, victim: str,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    victim: str,
 ) -> None:
     furnish(machine)
     restic.brake()
@@ -88,9 +95,15 @@ def test_promise_7_killed_while_data_is_on_its_way(
     finish_backup(machine, run, tmp_path / "back")
 
 
-@pytest.mark.parametrize(("moment", "victim"), [("after", "opsctl"), ("after", "restic"), ("before", "restic")])
+@pytest.mark.parametrize(
+    ("moment", "victim"), [("after", "opsctl"), ("after", "restic"), ("before", "restic")]
+)
 def test_promise_7_making_a_repository(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path, moment: str, victim: str,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    moment: str,
+    victim: str,
 ) -> None:
     shutil.rmtree(machine.store)
     machine.forget()
@@ -106,7 +119,7 @@ def test_promise_7_making_a_repository(
 
 
 def test_promise_7_a_repository_that_was_begun(machine: Machine, restic: FaultyRestic) -> None:
-    """restic writes the key first and the config last. Killed between them it leaves a key that opens nothing."""
+    """restic writes the key first and the config last: killed between them it leaves a useless key."""
     shutil.rmtree(machine.store)
     machine.forget()
     run, _ = kill_at_call(machine, restic, ["backup", "init"], "init", "after", "opsctl")
@@ -151,12 +164,18 @@ def test_promise_7_a_verification_is_recorded_once(with_a_set: Machine, restic: 
 
 
 @pytest.mark.parametrize("change", ["files:tax", "show"])
-def test_promise_7_restoring_a_set(with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, change: str) -> None:
+def test_promise_7_restoring_a_set(
+    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, change: str
+) -> None:
     machine = with_a_set
     into = tmp_path / "back"
-    run = kill_at_line(machine, restic, ["restore", "set", "portal", "--into", str(into)],
-                       at("change.done" if change == "files:tax" else "change.begin", change=change))
-    if into.exists():     # renamed in the instant between the line and the kill
+    run = kill_at_line(
+        machine,
+        restic,
+        ["restore", "set", "portal", "--into", str(into)],
+        at("change.done" if change == "files:tax" else "change.begin", change=change),
+    )
+    if into.exists():  # renamed in the instant between the line and the kill
         equal(machine, into)
     machine("resume", run, expect=0)
     equal(machine, into)
@@ -167,11 +186,22 @@ def test_promise_7_restoring_a_set(with_a_set: Machine, restic: FaultyRestic, tm
 @pytest.mark.parametrize("victim", ["opsctl", "restic"])
 @pytest.mark.parametrize("what", ["set", "files"])
 def test_promise_7_killed_while_files_come_back(
-    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, what: str, victim: str,
+    with_a_set: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    what: str,
+    victim: str,
 ) -> None:
     machine = with_a_set
     into = tmp_path / "into" / "back"
-    asked = ["restore", what, "portal", *([str(machine.data)] if what == "files" else []), "--into", str(into)]
+    asked = [
+        "restore",
+        what,
+        "portal",
+        *([str(machine.data)] if what == "files" else []),
+        "--into",
+        str(into),
+    ]
     restic.brake()
     process = machine.start("--json", *asked, env=restic.env)
     child = restic.pid("restore --json")
@@ -198,10 +228,18 @@ def test_promise_7_one_file_over_another(with_a_set: Machine, restic: FaultyRest
     into.mkdir()
     (into / "scan.bin").write_bytes(b"of today")
     wanted = machine.data / "scan.bin"
-    run, _ = kill_at_call(machine, restic, ["restore", "files", "portal", str(wanted), "--into", str(into), "--replace"],
-                          "restore --json", "after", "opsctl")
+    run, _ = kill_at_call(
+        machine,
+        restic,
+        ["restore", "files", "portal", str(wanted), "--into", str(into), "--replace"],
+        "restore --json",
+        "after",
+        "opsctl",
+    )
     assert (into / "scan.bin").read_bytes() == b"of today"
-    os.rename(into / "scan.bin", into / f"scan.bin.before-{run}")     # as far as it would have come a moment later
+    os.rename(
+        into / "scan.bin", into / f"scan.bin.before-{run}"
+    )  # as far as it would have come a moment later
     machine("resume", run, expect=0)
     assert (into / "scan.bin").read_bytes() == wanted.read_bytes()
     assert (into / f"scan.bin.before-{run}").read_bytes() == b"of today"
@@ -243,7 +281,7 @@ def asked(machine: Machine, command: str, into: Path) -> list[str]:
 
 
 def finish(machine: Machine, command: str, run: str, into: Path, data: Path) -> None:
-    """Resume, or begin anew where nothing was written down yet; then everything is as if nothing had happened."""
+    """Resume, or begin anew where nothing was written down; then all is as if nothing had happened."""
     assert in_view(into) == [] or tree(into)
     if run:
         machine("resume", run, expect=0)
@@ -271,13 +309,24 @@ def finish(machine: Machine, command: str, run: str, into: Path, data: Path) -> 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("victim", ["opsctl", "restic"])
 def test_promise_7_every_restic_call(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path, command: str, moment: str, victim: str,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    command: str,
+    moment: str,
+    victim: str,
 ) -> None:
     ready(machine, command)
     for number, copy in enumerate(copies(machine, tmp_path / "copies"), 1):
         into = copy.root / "into" / "back"
-        run, _ = kill_at_call(copy, restic, asked(machine if "restore" in command else copy, command, into), number,
-                              moment, victim)
+        run, _ = kill_at_call(
+            copy,
+            restic,
+            asked(machine if "restore" in command else copy, command, into),
+            number,
+            moment,
+            victim,
+        )
         if not restic.struck:
             assert number > 3
             break
@@ -297,7 +346,9 @@ def test_promise_7_every_line(machine: Machine, restic: FaultyRestic, tmp_path: 
                 seen.append(line["seq"])
             return len(seen) == number
 
-        run = kill_at_line(copy, restic, asked(machine if "restore" in command else copy, command, into), strikes)
+        run = kill_at_line(
+            copy, restic, asked(machine if "restore" in command else copy, command, into), strikes
+        )
         finish(copy, command, run, into, copy.data if command.startswith("backup") else machine.data)
         if len(seen) < number:
             assert number > 5

@@ -24,11 +24,20 @@ from tests.machine import Machine
 @contextmanager
 def another(machine: Machine, *words: str, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """A restic of somebody else that holds its lock when the block begins; ended and reaped after it."""
-    env = {**os.environ, **machine.environ, "RESTIC_REPOSITORY": str(machine.store),
-           "RESTIC_PASSWORD_FILE": str(machine.etc / "keys" / "repository-password"),
-           "RESTIC_CACHE_DIR": str(machine.root / "cache-of-another")}
-    with subprocess.Popen([*before, "restic", *words], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:
+    env = {
+        **os.environ,
+        **machine.environ,
+        "RESTIC_REPOSITORY": str(machine.store),
+        "RESTIC_PASSWORD_FILE": str(machine.etc / "keys" / "repository-password"),
+        "RESTIC_CACHE_DIR": str(machine.root / "cache-of-another"),
+    }
+    with subprocess.Popen(
+        [*before, "restic", *words],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         try:
             until(lambda: locked(machine), "a lock of another restic")
             yield process
@@ -51,16 +60,22 @@ def removed(document: dict[str, Any], pid: int) -> list[str]:
     return [said for said in document["warnings"] if f"removed the lock of process {pid} " in said]
 
 
-def test_a_living_one_is_waited_for_and_named(with_a_set: Machine, restic: FaultyRestic, tmp_path: Path) -> None:
+def test_a_living_one_is_waited_for_and_named(
+    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path
+) -> None:
     machine = with_a_set
     before = machine.snapshots()
     with checking(machine) as pid:
         busy = machine.json("backup", "run", "--wait", "2s", expect=11)
         held = busy.errors[0]["details"]["locks"]
-        assert [(one["pid"], one["host"], one["exclusive"]) for one in held] == [(pid, socket.gethostname(), True)]
+        assert [(one["pid"], one["host"], one["exclusive"]) for one in held] == [
+            (pid, socket.gethostname(), True)
+        ]
         assert held[0]["age"] >= 2
         message = busy.errors[0]["message"]
-        assert f"process {pid} of " in message and re.search(rf" on {socket.gethostname()} \(exclusive, for \d+ s\)", message)
+        assert f"process {pid} of " in message and re.search(
+            rf" on {socket.gethostname()} \(exclusive, for \d+ s\)", message
+        )
         assert re.search(r"after waiting \d+ s", message)
         assert machine("verify", expect=11).err.count(f"process {pid} of ") == 1
         # Reading needs no lock: a hung check holds no emergency up.

@@ -15,7 +15,7 @@ from tests.machine import Machine
 
 CODES = [pytest.param(signal.SIGINT, 130, id="SIGINT"), pytest.param(signal.SIGTERM, 143, id="SIGTERM")]
 LIMIT = 30.0
-"""Seconds for a process to end by itself. What has to be true is two; this only keeps a hang from being one."""
+"""Seconds for a process to end by itself: a limit for what hangs, no measurement of the two it may take."""
 
 
 def stop(machine: Machine, restic: FaultyRestic, process: subprocess.Popen[str], number: int) -> faults.Ended:
@@ -38,7 +38,12 @@ def told_as_document(done: faults.Ended, code: int) -> str:
 @pytest.mark.parametrize(("number", "code"), CODES)
 @pytest.mark.parametrize("source", ["files", "tax"])
 def test_a_backup_is_stopped_and_taken_up_again(
-    machine: Machine, restic: FaultyRestic, tmp_path: Path, source: str, number: int, code: int,
+    machine: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    source: str,
+    number: int,
+    code: int,
 ) -> None:
     furnish(machine)
     if source == "tax":
@@ -61,7 +66,11 @@ def test_a_backup_is_stopped_and_taken_up_again(
 
 @pytest.mark.parametrize(("number", "code"), CODES)
 def test_a_restore_is_stopped_and_taken_up_again(
-    with_a_set: Machine, restic: FaultyRestic, tmp_path: Path, number: int, code: int,
+    with_a_set: Machine,
+    restic: FaultyRestic,
+    tmp_path: Path,
+    number: int,
+    code: int,
 ) -> None:
     machine, into = with_a_set, tmp_path / "into" / "back"
     restic.brake(64)

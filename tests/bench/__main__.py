@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from opsctl.errors import OpsError
 from tests.bench import table
 from tests.bench.bench import Bench
 from tests.bench.measure import Failed
@@ -58,7 +59,7 @@ def measure(
             bench.say(f"{name} …")
             try:
                 found += importlib.import_module(f"tests.bench.{name}").rows(bench)
-            except Failed as error:
+            except (Failed, OpsError) as error:
                 failed.append(name)
                 found.append(Row(name, f"not measured: {error}"))
             shutil.rmtree(root / name, ignore_errors=True)

@@ -32,7 +32,7 @@ def rows(bench: Bench) -> list[Row]:
         shutil.copytree(bench.empty() / "store", store)
         return run(["restic", "backup", str(machine.data)], env=raw_env, out=place / "said")
 
-    took = turns(bench.rounds(5), ours=ours, raw=raw)
+    took = turns(bench.rounds(3), ours=ours, raw=raw)
     spent = statistics.median(used for _, used in own)
     share = spent / cpu(took["ours"])
     what = f"backup run, first time, {'1 GiB' if not bench.quick else '4 MiB'}"

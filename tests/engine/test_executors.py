@@ -57,6 +57,16 @@ def ran(request: pytest.FixtureRequest) -> Ran:
     return Ran(lambda stopped: request.param(stopped=stopped))
 
 
+def test_a_bug_ends_the_run_although_somebody_is_waited_for(ran: Ran) -> None:
+    def do(name: str, item: str | None) -> str:
+        if name == "bug":
+            raise ZeroDivisionError
+        return Outcome.WAITING
+
+    with pytest.raises(ZeroDivisionError):
+        ran.go(plan(step("gate"), step("bug")), do, patient=True)
+
+
 def test_steps_run_in_the_order_of_the_graph(ran: Ran) -> None:
     ran.go(plan(step("c", "b"), step("a"), step("b", "a")))
     assert [name for name, _ in ran.started] == ["a", "b", "c"]

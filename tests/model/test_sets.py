@@ -119,3 +119,11 @@ def test_of_two_manifests_of_one_set_the_good_one_stands_and_the_other_is_told_o
     found = judged(good, ([replace(forged[0][1], id="m-forged")], other))
     assert states(found) == {"1": "good"}
     assert kinds(found) == ["snapshot-foreign"]
+
+
+def test_the_same_signed_words_in_another_snapshot_are_the_same_set() -> None:
+    snapshots, record = manifest("1", days=6)
+    moved = ([snapshots[0], replace(snapshots[1], id="m-again")], replace(record, snapshot="m-again"))
+    found = judged(moved, manifest("2", days=3, previous="1"), ledger=[entry("1"), entry("2")])
+    assert states(found) == {"1": "good", "2": "good"}
+    assert found.findings == ()

@@ -38,8 +38,11 @@ def test_the_oldest_comes_first_again() -> None:
     assert next_shares(records, MONTH, START + timedelta(days=30)) == [1]
 
 
-def test_a_reading_that_found_damage_does_not_count() -> None:
-    assert next_shares([record(0, 1, damaged=True)], MONTH, START + timedelta(days=1)) == [1]
+def test_a_reading_that_found_damage_is_repeated_and_holds_up_nothing() -> None:
+    records = [record(0, 1, damaged=True)]
+    assert next_shares(records, MONTH, START + timedelta(days=1)) == [1, 2]
+    assert oldest_unread([*records, *(record(day, day + 1) for day in range(1, 30))], MONTH) is None
+    assert next_shares([*records, record(1, 1)], MONTH, START + timedelta(days=2)) == [2]
 
 
 def test_shares_of_another_division_tell_nothing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from opsctl.actions.interface import StepResult
-from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
+from opsctl.model.plan import BoundPlan, BoundStep
 
 Key = tuple[str, str | None]
 
@@ -44,7 +44,3 @@ class Executor(ABC):
         open. Raises Interrupted when told to stop, after everything under way has ended; a bug in ``perform`` is raised
         here after the rest has ended.
         """
-
-
-def never(step: BoundStep, item: BoundItem) -> None:
-    """A placeholder for callers that want no notice."""

@@ -78,7 +78,7 @@ class _Run:
         while True:
             while ready and self.failure is None and not self.stopped.is_set():
                 self._open(ready.popleft(), ready)
-            if not self.running and not (self.patient and self.waiting):
+            if not self.running and (self.failure is not None or not (self.patient and self.waiting)):
                 break
             try:
                 step, item, result = self.ended.get(timeout=POLL)

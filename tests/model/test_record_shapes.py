@@ -1,0 +1,70 @@
+"""Records of any shape: what is not as we write it is named, and nothing in it is used."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opsctl.model.record_shapes import mistake
+from opsctl.model.records import MANIFEST, VERIFICATION
+
+ID = "0" * 64
+SOURCE = {"kind": "paths", "snapshot": ID, "tree": ID, "files": 1, "bytes": 2, "data_added_packed": 3, "seconds": 0.5,
+          "paths": ["/srv/portal"], "proof": {"kind": "files", "algorithm": "a"}, "accepted": []}
+RECORD: dict[str, Any] = {
+    "format": MANIFEST, "backup": "portal", "set": "20261212-0230-7f3a", "time": "2026-12-12T02:30:00+05:30",
+    "repository": ID, "sources": {"files": SOURCE}, "previous": {"set": "20261209-0230-7f3a", "manifest": ID},
+}
+VERIFIED: dict[str, Any] = {
+    "format": VERIFICATION, "repository": ID, "run": "r", "time": "2026-12-12T02:30:00Z", "level": "data", "shares": [1],
+    "total": 30, "damaged": False, "findings": [{"kind": "pack-damaged"}],
+}
+ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "backup is a mapping": lambda record: record.update(backup={"a": 1}),
+    "set is a list": lambda record: record.update(set=["x"]),
+    "set climbs": lambda record: record.update(set="../x"),
+    "sources is a list": lambda record: record.update(sources=[]),
+    "source climbs": lambda record: record["sources"].update({"../x": SOURCE}),
+    "source is absolute": lambda record: record["sources"].update({"/etc": SOURCE}),
+    "source is a text": lambda record: record["sources"].update(files="x"),
+    "bytes is a text": lambda record: record["sources"]["files"].update(bytes="many"),
+    "files is yes": lambda record: record["sources"]["files"].update(files=True),
+    "snapshot is an option": lambda record: record["sources"]["files"].update(snapshot="--help"),
+    "no proof": lambda record: record["sources"]["files"].pop("proof"),
+    "rows without a level": lambda record: record["sources"]["files"].update(proof={"kind": "rows", "algorithm": "a"}),
+    "paths climb": lambda record: record["sources"]["files"].update(paths=["/../../etc/shadow"]),
+    "paths are relative": lambda record: record["sources"]["files"].update(paths=["etc"]),
+    "time is a number": lambda record: record.update(time=5),
+    "time has no zone": lambda record: record.update(time="2026-12-12T00:00:00"),
+    "previous is a text": lambda record: record.update(previous="x"),
+    "another format": lambda record: record.update(format="x/1"),
+}
+
+
+def test_what_we_write_is_right() -> None:
+    assert mistake(RECORD) is None
+    assert mistake({**RECORD, "previous": None}) is None
+    assert mistake(VERIFIED) is None
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+def test_what_we_would_never_write_is_named(change: Callable[[dict[str, Any]], Any]) -> None:
+    record = copy.deepcopy(RECORD)
+    change(record)
+    assert mistake(record)
+
+
+ANY = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | (
+    st.dictionaries(st.text(), inner)), max_leaves=5)
+
+
+@given(st.sampled_from([RECORD, VERIFIED]), st.data())
+def test_nothing_of_any_shape_is_an_accident(record: dict[str, Any], data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(set(record) - {"format"})))
+    mistake({**record, key: data.draw(ANY)})
+    mistake({**RECORD, "sources": {"files": {**SOURCE, data.draw(st.sampled_from(sorted(SOURCE))): data.draw(ANY)}}})
