@@ -14,8 +14,8 @@ from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import DamagedData, OpsError, Partial, ProgramFailed, Refused, Unreachable
 from opsctl.model.due import due
 from opsctl.model.records import MANIFEST
-from opsctl.model.snapshots import Snapshot
 from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView
+from opsctl.model.snapshots import Snapshot
 from opsctl.repositories.history import write_whole
 from opsctl.sources.interface import Captured, Context, Problem
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions import restoring
+from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     find_set,
     in_the_way,

@@ -15,7 +15,6 @@ from opsctl.cli.session import of
 from opsctl.errors import ConfigError, UsageError
 
 
-
 def init(
     context: typer.Context,
     organisation: Annotated[str | None, typer.Option(help="name of the organisation")] = None,

@@ -71,14 +71,14 @@ def _listed(right: Check) -> Check:
 
 
 def _previous(value: Any) -> bool:
-    return value is None or isinstance(value, Mapping) and _matches(_SET)(value.get("set")) and _matches(_OBJECT)(
-        value.get("manifest"))
+    return value is None or (isinstance(value, Mapping) and _matches(_SET)(value.get("set")) and _matches(_OBJECT)(
+        value.get("manifest")))
 
 
 def _proof(value: Any) -> bool:
     if not isinstance(value, Mapping) or not _text(value.get("kind")) or not _text(value.get("algorithm")):
         return False
-    return value["kind"] != "rows" or _text(value.get("level")) and isinstance(value.get("tables", {}), Mapping)
+    return value["kind"] != "rows" or (_text(value.get("level")) and isinstance(value.get("tables", {}), Mapping))
 
 
 def _finding(value: Any) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
+from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
     MANIFEST,
     NAMESPACES,
@@ -25,7 +26,6 @@ from opsctl.model.records import (
     envelope,
     open_envelope,
 )
-from opsctl.model.record_shapes import mistake
 from opsctl.model.sets import GOOD, SKEW, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.repositories.interface import Identity, Repository

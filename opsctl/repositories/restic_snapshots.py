@@ -86,8 +86,8 @@ class Listing:
     ) -> list[Mapping[str, Any]]:
         """Those of ``ids`` that restic can read, found by halves where one of them crashes it.
 
-        Asked for single ids restic reads only these. The crash may come too late to be seen: the answer is then
-        empty, without a complaint, and exits 0. So what it neither shows nor complains of is asked for again.
+        Asked for single ids restic reads only these. The crash may come too late to be seen: the answer is
+        then empty, without a complaint, and exits 0. What it neither shows nor complains of is asked again.
         """
         if len(ids) > _AT_ONCE and not everything:
             return self._load(caller, ids[:_AT_ONCE]) + self._load(caller, ids[_AT_ONCE:])

@@ -23,6 +23,7 @@ from opsctl.shells.local import LocalShell
 from opsctl.shells.signing import Signer
 from tests.machine import Machine, tree
 
+
 @pytest.fixture
 def kept(machine: Machine) -> Machine:
     """A machine with one set of one file."""

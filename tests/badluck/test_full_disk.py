@@ -220,7 +220,7 @@ def test_a_state_directory_that_cannot_be_written(with_a_set: Machine, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "pages", [1, 3, *(pytest.param(number, marks=pytest.mark.full) for number in (2, *range(4, 24)))]
+    "pages", [1, 2, *(pytest.param(number, marks=pytest.mark.full) for number in range(3, 8))]
 )
 def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages: int) -> None:
     """Wherever in a run the last page is taken: 20, only whole sets are counted, and resume finishes."""
@@ -231,7 +231,7 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
         before = len(lines(machine))
         ballast = fill(disk, leave=pages * 4096)
         done = machine.json("backup", "run")
-        assert done.code in ((20, 3) if pages < 20 else (20, 3, 0)), done
+        assert done.code in ((20, 0) if pages > 2 else (20,)), done
         if done.code:
             assert full(done)["free"] < 4096 * (pages + 1)
         ballast.unlink()

@@ -118,17 +118,6 @@ def test_promise_7_making_a_repository(
     nothing_left(machine)
 
 
-def test_promise_7_a_repository_that_was_begun(machine: Machine, restic: FaultyRestic) -> None:
-    """restic writes the key first and the config last: killed between them it leaves a useless key."""
-    shutil.rmtree(machine.store)
-    machine.forget()
-    run, _ = kill_at_call(machine, restic, ["backup", "init"], "init", "after", "opsctl")
-    (machine.store / "config").unlink()
-    machine("resume", run, expect=0)
-    machine.restic("check")
-    nothing_left(machine)
-
-
 def verifications(machine: Machine, run: str) -> int:
     return sum("verification" in one["tags"] for one in machine.snapshots())
 
@@ -328,7 +317,7 @@ def test_promise_7_every_restic_call(
             victim,
         )
         if not restic.struck:
-            assert number > 3
+            assert number > 2
             break
         finish(copy, command, run, into, copy.data if command.startswith("backup") else machine.data)
 

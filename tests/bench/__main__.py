@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,12 +23,8 @@ NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or 1 where something could not be measured. An aim that is missed is a row, not an error."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m tests.bench", description="Measure opsctl and print one table."
-    )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which: {' '.join(NAMES)}; all if none is given"
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m tests.bench", description="Measure opsctl and print one table.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {' '.join(NAMES)}; all if none is given")
     parser.add_argument("--quick", action="store_true", help="small sizes, once; the numbers say nothing")
     parser.add_argument("--write", action="store_true", help="keep the table in tests/bench/README.md")
     said = parser.parse_args(argv)
@@ -42,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def measure(
-    names: Sequence[str], *, quick: bool, pristine: Path | None = None
-) -> tuple[list[Row], list[str]]:
+def measure(names: Sequence[str], *, quick: bool, pristine: Path | None = None) -> tuple[list[Row], list[str]]:
     """The rows of these benchmarks, and the names of those that could not be measured.
 
     ``pristine``: see Bench.
@@ -54,6 +49,7 @@ def measure(
     bench = Bench(root, quick, say=lambda text: print(text, file=sys.stderr, flush=True), pristine=pristine)
     found: list[Row] = []
     failed: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # to clean up
     try:
         for name in names:
             bench.say(f"{name} …")
@@ -65,6 +61,7 @@ def measure(
             shutil.rmtree(root / name, ignore_errors=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
     return found, failed
 
 

@@ -45,6 +45,7 @@ def rows(bench: Bench) -> list[Row]:
             run(compressed, env=raw_restic(machine, raw), out=place / "said")
             return entry["sources"]["portal-db"]["bytes"], _size(raw)
 
+        empty = _size(machine.store)
         _, raw_before = back_up()
         before = _size(machine.store)
         changed, total = portal.day(server), portal.totals(server)["rows"]
@@ -54,7 +55,7 @@ def rows(bench: Bench) -> list[Row]:
     return [
         Row(
             f"{what}: growth of the repository",
-            f"{megabytes(ours)}, {ours / dump:.1%} of the dump of {megabytes(dump)}",
+            f"{megabytes(ours)}, {ours / dump:.1%} of the dump of {megabytes(dump)} (the first: {megabytes(before - empty)})",
             f"{megabytes(theirs)} with pg_dump --format=custom",
             ours / theirs,
             "ratio < 1",

@@ -39,10 +39,8 @@ def _whole(bench: Bench, machine: Machine, snapshot: str, count: int) -> list[Ro
     env = _environment(machine)
     said = machine.root / "listed"
     took = turns(
-        bench.rounds(5),
-        ours=lambda: run(
-            python("-c", _LS, str(machine.etc), snapshot, str(said)), env=env, out=machine.root / "said"
-        ),
+        bench.rounds(3),
+        ours=lambda: run(python("-c", _LS, str(machine.etc), snapshot, str(said)), env=env, out=machine.root / "said"),
         raw=lambda: run(["restic", "ls", "--no-lock", snapshot], env=env),
         json=lambda: run(["restic", "ls", "--no-lock", "--json", snapshot], env=env),
     )
@@ -96,7 +94,7 @@ def _lookups(bench: Bench, machine: Machine, snapshot: str, folder: Path, count:
         def raw(path: Path = path) -> Cost:
             return run(["restic", "ls", "--no-lock", "--recursive", snapshot, str(path)], env=env)
 
-        took = turns(bench.rounds(5), ours=ours, raw=raw)
+        took = turns(bench.rounds(3), ours=ours, raw=raw)
         memory = int(said.read_text())
         found += [
             compare(

@@ -42,9 +42,7 @@ def run(
     said = out or Path(os.devnull)
     with open(said, "wb") as stdout, open(os.devnull if out is None else f"{out}.errors", "wb") as errors:
         begun = time.perf_counter()
-        child = subprocess.Popen(
-            argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors
-        )
+        child = subprocess.Popen(argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors)
         try:
             _, status, used = os.wait4(child.pid, 0)
         except BaseException:

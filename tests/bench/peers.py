@@ -76,9 +76,7 @@ class Peers:
             bench.say(f"installing {name} {version}")
             problem = peers._install(name, version)
             if problem:
-                peers.problems.append(
-                    Row(f"  beside {name} {version}", "", f"could not be installed: {problem}")
-                )
+                peers.problems.append(Row(f"  beside {name} {version}", "", f"could not be installed: {problem}"))
                 continue
             shutil.copytree(machine.store, peers.place / f"{name}-store")
             peers._configure(name, [str(machine.data)])
@@ -156,9 +154,7 @@ class Peers:
         for argv in steps:
             done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             if done.returncode:
-                return next(
-                    (line for line in done.stderr.splitlines() if line.startswith("ERROR")), "it failed"
-                )[:100]
+                return next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "it failed")[:100]
         return ""
 
     def _configure(self, name: str, paths: list[str]) -> None:

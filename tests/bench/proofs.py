@@ -54,8 +54,6 @@ def rows(bench: Bench) -> list[Row]:
         )
     what = f"backup of {count:,} rows"
     return [
-        compare(
-            f"{what}, proof: full", wall(took["full"]), wall(took["off"]), at_most=2, beside="proof: off"
-        ),
+        compare(f"{what}, proof: full", wall(took["full"]), wall(took["off"]), at_most=2, beside="proof: off"),
         compare(f"{what}, proof: counts", wall(took["counts"]), wall(took["off"]), beside="proof: off"),
     ]

@@ -52,8 +52,7 @@ def _configure(machine: Machine, bodies: int, shared: bool) -> None:
     lines += [f"  files-{name}: {{kind: paths, paths: [{machine.data}/{name}]}}" for name in names]
     lines += ["backups:"]
     lines += [
-        f"  {name}: {{sources: [files-{name}], repository: {'main' if shared else name}, every: 3d}}"
-        for name in names
+        f"  {name}: {{sources: [files-{name}], repository: {'main' if shared else name}, every: 3d}}" for name in names
     ]
     (machine.etc / "opsctl.yaml").write_text("\n".join(lines) + "\n")
 

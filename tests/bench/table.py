@@ -96,9 +96,7 @@ def conditions(quick: bool) -> str:
 
 def _said(*argv: str) -> str:
     try:
-        return subprocess.run(
-            argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        ).stdout
+        return subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False).stdout
     except OSError:
         return ""
 

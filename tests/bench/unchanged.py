@@ -30,21 +30,13 @@ def rows(bench: Bench) -> list[Row]:
     took = first if bench.quick else turns(7, ours=ours, raw=raw, **wrapped)
     what = f"backup run, {bench.size(20_000, 200):,} small files"
     found = [
-        compare(
-            f"{what}, nothing changed: wall", wall(took["ours"]), wall(took["raw"]), beside="restic backup"
-        ),
-        compare(
-            f"{what}, nothing changed: processor", cpu(took["ours"]), cpu(took["raw"]), beside="restic backup"
-        ),
+        compare(f"{what}, nothing changed: wall", wall(took["ours"]), wall(took["raw"]), beside="restic backup"),
+        compare(f"{what}, nothing changed: processor", cpu(took["ours"]), cpu(took["raw"]), beside="restic backup"),
         compare(f"{what}, first time: wall", wall(first["ours"]), wall(first["raw"]), beside="restic backup"),
     ]
     for name in wrapped:
         found.append(
-            compare(
-                f"  beside {name}, nothing changed: wall", wall(took["ours"]), wall(took[name]), beside=name
-            )
+            compare(f"  beside {name}, nothing changed: wall", wall(took["ours"]), wall(took[name]), beside=name)
         )
-        found.append(
-            compare(f"  beside {name}, nothing changed: processor", cpu(took["ours"]), cpu(took[name]))
-        )
+        found.append(compare(f"  beside {name}, nothing changed: processor", cpu(took["ours"]), cpu(took[name])))
     return [*found, *peers.problems, *peers.unchecked()]

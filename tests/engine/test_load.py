@@ -1,6 +1,6 @@
 """YAML is read strictly, by libyaml and by its Python twin alike."""
 
-# ruff: noqa: E501  (a message that is looked for stands on one line)
+
 
 from __future__ import annotations
 

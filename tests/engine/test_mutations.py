@@ -1,6 +1,6 @@
 """Twenty mistakes are told as twenty; ten thousand broken files never break the reader."""
 
-# ruff: noqa: E501  (a message that is looked for stands on one line)
+
 
 from __future__ import annotations
 

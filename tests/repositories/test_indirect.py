@@ -26,7 +26,8 @@ def test_identity_is_asked_once(copy: Copy) -> None:
     repository.pin(identity)
     repository.snapshots()
     repository.snapshots()
-    assert repository.calls == 1 + 1 + 2
+    # Ours, the one that makes sure, and then each time which there are, but only once what they are.
+    assert repository.calls == 1 + 1 + 2 + 1
     copy.path("config").unlink()
     with pytest.raises(DamagedData) as caught:
         repository.snapshots()
@@ -65,6 +66,20 @@ def test_planted_snapshots_are_found_by_halves(copy: Copy) -> None:
     assert {each.id for each in repository.snapshots()} == known
     assert sorted(str(finding.object) for finding in repository.junk()) == sorted(planted)
     assert repository.backup_bytes(b"goes on", filename="x", tags=["x"], host="h").snapshot
+
+
+def test_an_answer_that_is_silently_empty(copy: Copy, tmp_path: Path) -> None:
+    """Where a planted object crashes restic it may have printed an empty list and exited 0 just before."""
+    program = tmp_path / "restic-that-ends-too-early"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = snapshots ] && [ $# -gt 4 ] && touch {tmp_path}/lied && echo "[]" && exit 0\n'
+        'exec restic "$@"\n'
+    )
+    program.chmod(0o755)
+    repository = copy.open(program=str(program))
+    known = {copy.template.first, copy.template.second, copy.template.document}
+    assert {each.id for each in repository.snapshots()} == known and repository.junk() == []
+    assert (tmp_path / "lied").exists()
 
 
 def test_damage_is_found_by_restic_alone(copy: Copy) -> None:

@@ -113,7 +113,7 @@ class _Run:
             self._end(step, ready)
 
     def _forgiven(self, step_id: str) -> bool:
-        return self.steps[step_id].may_fail and self.outcomes[step_id] in (Outcome.FAILED, Outcome.PLANNED) or (
+        return (self.steps[step_id].may_fail and self.outcomes[step_id] in (Outcome.FAILED, Outcome.PLANNED)) or (
             self.outcomes[step_id] == Outcome.PLANNED
         )
 
@@ -137,7 +137,7 @@ class _Run:
     def _work(self, step: BoundStep, item: BoundItem, unknown: bool) -> None:
         try:
             self.ended.put((step, item, self.perform(step, item, unknown=unknown)))
-        except BaseException as error:  # noqa: BLE001 - handed to the deciding thread, which raises it
+        except BaseException as error:
             self.ended.put((step, item, error))
 
     def _took(
