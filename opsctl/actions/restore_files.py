@@ -119,7 +119,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         if change.key.startswith("clear:"):
             remove(staging(Path(params.into) / os.path.basename(change.key), world.run))
             return
-        view, history = find_set(world, params.backup, params.set)
+        _, history = find_set(world, params.backup, params.set)
         item = _item(change.key, _note(world, change.key) or {}, params, world)
         target = Path(item.target)
         place = staging(target, world.run)

@@ -157,7 +157,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         changes = [Change(f"files:{name}", f"restore {name} ({seen.kinds[name]}) into {seen.staged}/{name} and prove it")
                    for name in seen.sources if name not in seen.proven]
         restored = {change.key for change in changes}
-        for source, name in params.databases.items():
+        for source in params.databases:
             if not seen.databases[source].proven:
                 after = tuple({f"files:{source}"} & restored)
                 changes.append(Change(f"load:{source}", f"load {source} into a new database and prove it, table by table",

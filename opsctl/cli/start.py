@@ -160,4 +160,4 @@ def _exit_codes() -> Report:
         out.table(Table((Column("code", right=True), Column("meaning", flexible=True)), EXIT_CODES))
         out.line(SEVERAL)
 
-    return Report(result={"exit_codes": {code: meaning for code, meaning in EXIT_CODES}}, text=text)
+    return Report(result={"exit_codes": dict(EXIT_CODES)}, text=text)

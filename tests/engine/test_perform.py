@@ -122,7 +122,9 @@ def test_a_change_is_written_down_before_it_is_made_and_looked_for_after() -> No
     assert result.outcome == Outcome.CHANGED
     assert world.done == ["look", "put a", "look"]
     assert notes.types == ["step.begin", "change.begin", "change.done", "step.end"]
-    assert all(durable for _, _, durable in notes.lines)
+    durable = {type: durable for type, _, durable in notes.lines}
+    assert durable["change.begin"], "on disk before the effect"
+    assert durable["change.done"] and durable["step.end"]
 
 
 def test_the_second_time_is_ok_and_writes_one_line() -> None:
