@@ -86,7 +86,7 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
         if one.outcome == "ok":
             out.line(Mark(f"{one.item}: nothing wrong (sets: {sets}{read})", Tone.GOOD))
         else:
-            out.line(Mark(f"{one.item}: {found['findings']} damages (sets: {sets}{read})", Tone.BAD))
+            out.line(Mark(f"{one.item}: {found['findings']} found damaged (sets: {sets}{read})", Tone.BAD))
         for error in one.errors:
             files = error.details.get("files") or ()
             for path in files[:10]:

@@ -77,11 +77,15 @@ class Lab:
             env.pop("OPSCTL_CONFIG", None)
         done = subprocess.run([sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "OPSCTL_CLOCK" not in line]
+        lines = done.stdout.splitlines()
         for line in lines[:show]:
             self.say(f"  {line}")
         if len(lines) > show:
             self.say(f"  … {len(lines) - show} more lines", Tone.QUIET)
+        # What went wrong and what to do about it is never cut.
+        for line in done.stderr.splitlines():
+            if "OPSCTL_CLOCK" not in line:
+                self.say(f"  {line}")
         if done.returncode not in expect:
             raise ProgramFailed(f"the demo's `opsctl {words[0]}` ended with {done.returncode}: {done.stderr.strip()[-500:]}",
                                 hint=f"the lab is in {self.root}")
@@ -154,6 +158,8 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
     paper = root / "paper-from-the-safe"
     paper.mkdir(mode=0o700)
     (root / "etc" / "keys" / "repository-password").rename(paper / "password")
+    (paper / "fingerprint").write_text(f"{fingerprint}\n")
+    lab.facts["fingerprint"] = fingerprint
     shutil.rmtree(root / "etc")
     shutil.rmtree(root / "state")
     lab.say("  what is left: the repository, its password, and the fingerprint of the key that signed the sets")
@@ -246,8 +252,9 @@ def _end(out: Out, lab: Lab, keep: bool) -> None:
     out.line(f"The lab is in {lab.root}:")
     out.facts({
         "store": "the repository", "copy": "the damaged copy", "restored": "what came back; RESTORED.json says what it is",
-        "paper-from-the-safe": "the repository's password",
+        "paper-from-the-safe": "the repository's password and the fingerprint",
     })
     out.line("Its servers are stopped. To look at the sets:")
-    out.line(f"  opsctl backup list portal --repository {lab.root}/store --password-file {lab.root}/paper-from-the-safe/password")
+    out.line(f"  opsctl backup list portal --repository {lab.root}/store "
+             f"--password-file {lab.root}/paper-from-the-safe/password --trust {lab.facts['fingerprint']}")
     out.line(f"To throw it away: rm -r {lab.root}")

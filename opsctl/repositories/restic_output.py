@@ -210,7 +210,9 @@ def progress(status: Mapping[str, Any], what: str) -> Progress:
     total = status.get("total_bytes")
     left = status.get("seconds_remaining")
     elapsed = status.get("seconds_elapsed")
-    if left is None and total and done and elapsed:
+    if not total or total < done:
+        left = None     # a dump's size is not known beforehand, and restic's estimate is then a wild number
+    elif left is None and done and elapsed:
         left = elapsed * (total - done) / done
     return Progress(
         what=what,

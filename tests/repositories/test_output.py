@@ -98,6 +98,8 @@ def test_progress_has_time_left() -> None:
     )
     assert (restore.bytes_done, restore.seconds_left) == (100, 30)
     assert restic_output.progress({}, "x").seconds_left is None
+    dump = restic_output.progress({"seconds_elapsed": 1, "seconds_remaining": 1 << 62, "bytes_done": 100}, "x")
+    assert dump.seconds_left is None
 
 
 def test_patterns_are_exact() -> None:
