@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
-from importlib.metadata import entry_points
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opsctl.actions.interface import Action
 from opsctl.errors import ConfigError
 from opsctl.model.fields import meant
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _NOT_WORDS = {"__init__", "interface", "registry", "restoring"}
 
 
 def words() -> list[str]:
     """Every word that a playbook can use."""
-    own = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_WORDS
-    return sorted(own | {found.name for found in entry_points(group="opsctl.actions")})
+    return sorted(_own() | {found.name for found in _others()})
 
 
 @functools.cache
 def action(word: str) -> Action:
     """The action of a word; ConfigError where there is none."""
-    if word in words():
-        module = None
-        if re.fullmatch(r"[a-z][a-z0-9_]*", word) and (Path(__file__).parent / f"{word}.py").exists():
-            module = importlib.import_module(f"opsctl.actions.{word}")
-        else:
-            found = next(iter(entry_points(group="opsctl.actions", name=word)))
-            return found.load()()
+    if word in _own():
+        module = importlib.import_module(f"opsctl.actions.{word}")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Action) and getattr(value, "word", None) == word:
                 return value()
+    for found in _others():
+        if found.name == word:
+            return found.load()()
     raise ConfigError(f"there is no action {word!r}{meant(word, words())}", hint="opsctl explain lists them")
+
+
+def _own() -> set[str]:
+    return {path.stem for path in Path(__file__).parent.glob("*.py")} - _NOT_WORDS
+
+
+def _others() -> Iterable[EntryPoint]:
+    # It looks through every installed package, which takes longer than loading a configuration.
+    from importlib.metadata import entry_points
+
+    return entry_points(group="opsctl.actions")

@@ -98,6 +98,30 @@ def verify(
     )
 
 
+@app.command("go-on")
+def go_on(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why; it stands in the journal")],
+) -> Report:
+    """Go on after damage at the end of the journal, which otherwise holds every run up.
+
+    All files stay as they are and a new one is begun; the damage stays a finding of `journal verify` for ever.
+    """
+    from opsctl.cli.work import open_site
+    from opsctl.engine import journal_verify
+
+    session = sessions.of(context)
+    site = open_site(session)
+    verdict = journal_verify.verify(site.state / "journal", [])
+    if not verdict.problems:
+        return Report(result={"went_on": False}, text=lambda out: out.line("the journal is whole; nothing was done"))
+    if session.dry_run or not session.confirm(f"go on after {verdict.problems[0]}?"):
+        return Report(result={"went_on": False}, text=lambda out: out.line("nothing was done"))
+    entry = site.journal.go_on(reason)
+    return Report(result={"went_on": True, "seq": entry.seq},
+                  text=lambda out: out.line(f"the journal goes on with seq {entry.seq}"))
+
+
 def _moment(text: str, now: datetime, zone: tzinfo) -> datetime:
     """An age before ``now``, or a time, which without an offset is one of ``zone``."""
     from opsctl.model.quantities import parse_duration

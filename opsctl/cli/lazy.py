@@ -62,7 +62,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("playbooks", "show", "runs:show", "one run, step by step"),
     Entry("playbooks", "resume", "runs:resume", "go on with a run that was interrupted or waits"),
     Entry("playbooks", "done", "runs:done", "say that a step which a person does is done"),
-    Entry("trust", "journal", "journal:app", "show, verify: what happened, and whether it is whole"),
+    Entry("trust", "journal", "journal:app", "show, verify, go-on: what happened, and if it is whole"),
 )
 
 

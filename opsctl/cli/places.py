@@ -24,7 +24,7 @@ SecretFile = Annotated[str | None, typer.Option(
 CaCert = Annotated[str | None, typer.Option(
     "--cacert", metavar="FILE", help="without a configuration: certificate to check the REST server against")]
 Trust = Annotated[list[str] | None, typer.Option(
-    "--trust", metavar="FINGERPRINT", help="SHA256:… of a key whose sets count; it stands in the kit")]
+    "--trust", metavar="FINGERPRINT", help="SHA256:… of a key whose sets count; `backup init` printed it")]
 Wait = Annotated[str | None, typer.Option(
     "--wait", metavar="DURATION", help="how long to wait for a locked repository (5m)")]
 SetId = Annotated[str | None, typer.Option("--set", metavar="ID", help="the set; the newest good one if not given")]
@@ -60,7 +60,7 @@ def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) ->
 def _advice(found: Sequence[SetView]) -> str:
     signers = sorted({view.signer for view in found if view.state == "foreign" and view.signer})
     if signers:
-        return f"if this fingerprint is the one in your kit: --trust {signers[0]}"
+        return f"if this is the fingerprint that you kept: --trust {signers[0]}"
     return "choose one by its id: --set ID"
 
 

@@ -73,7 +73,7 @@ def open_site(
 def check_fingerprint(text: str) -> None:
     """UsageError for what can be no key's fingerprint: it would be kept and never match."""
     if re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text) is None:
-        raise UsageError(f"--trust {text}: no fingerprint of a key", hint="SHA256: and 43 characters; it stands in the kit")
+        raise UsageError(f"--trust {text}: no fingerprint of a key", hint="SHA256: and 43 characters; `backup init` printed it")
 
 
 def who() -> str:

@@ -146,7 +146,8 @@ def write_all(descriptor: int, content: bytes) -> None:
 def damaged(path: Path, line: int, problem: str) -> DamagedData:
     return DamagedData(
         f"the journal is damaged: {path} line {line}: {problem}", where=f"{path}:{line}",
-        hint="`opsctl journal verify` names everything that is wrong with it; keep the directory as it is",
+        hint="`opsctl journal verify` names everything that is wrong with it; `opsctl journal go-on` starts a new part "
+             "after it, and leaves the damage for all to see",
         details={"file": str(path), "line": line, "problem": problem})
 
 

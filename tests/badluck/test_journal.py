@@ -61,6 +61,27 @@ def test_promise_6_a_change_to_the_journal_shows_with_its_line(kept: Machine, ho
     assert f"{path.name}:" in found.errors[0]["where"]
 
 
+def test_promise_6_a_cut_journal_holds_runs_up_until_someone_says_go_on_and_the_damage_stays(kept: Machine) -> None:
+    path = segment(kept)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
+    damage = path.read_bytes()
+    kept.at("2026-12-18T02:30:00+05:30")
+    held = kept.json("backup", "run", "--due", expect=22)
+    assert "opsctl journal go-on" in held.errors[0]["hint"]
+    assert kept.json("journal", "go-on", "--reason", "x").code == 4, "a question, and nobody is there"
+    kept("--yes", "journal", "go-on", "--reason", "the disk was at fault", expect=0)
+    kept("backup", "run", "--due", expect=0)
+    assert path.read_bytes() == damage
+    found = kept.json("journal", "verify", expect=22)
+    assert "seq 5 to" in found.result["problems"][0]["message"]
+
+
+def test_going_on_in_a_whole_journal_does_nothing(kept: Machine) -> None:
+    before = segment(kept).read_bytes()
+    assert kept.json("--yes", "journal", "go-on", "--reason", "x", expect=0).result == {"went_on": False}
+    assert segment(kept).read_bytes() == before
+
+
 def test_promise_6_yesterdays_journal_put_back_is_found_by_what_the_manifests_say(kept: Machine, tmp_path: Path) -> None:
     shutil.copytree(kept.state / "journal", tmp_path / "yesterday")
     kept.at("2026-12-18T02:30:00+05:30")

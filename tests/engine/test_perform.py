@@ -27,6 +27,8 @@ class World:
         self.shelf: list[str] = []
         self.breaks = breaks or {}
         self.falls = falls
+        self.notes: Notes | None = None
+        self.on_disk: list[bool] = []
         self.done: list[str] = []
 
 
@@ -43,6 +45,8 @@ class Put(StateAction[Wanted, frozenset[str]]):
 
     def apply(self, params: Wanted, change: Change, world: Any) -> None:
         world.done.append(f"put {change.key}")
+        if world.notes is not None:
+            world.on_disk.append(world.notes.lines[-1][2])
         if change.key in world.breaks:
             raise world.breaks[change.key]
         if change.key not in world.falls:
@@ -118,13 +122,13 @@ def perform(world: World, uses: str, *words: str, notes: Notes | None = None, ho
 
 def test_a_change_is_written_down_before_it_is_made_and_looked_for_after() -> None:
     world, notes = World(), Notes()
-    result = perform(world, "put", "a", notes=notes)
+    world.notes = notes
+    result = perform(world, "put", "a", "b", notes=notes)
     assert result.outcome == Outcome.CHANGED
-    assert world.done == ["look", "put a", "look"]
-    assert notes.types == ["step.begin", "change.begin", "change.done", "step.end"]
-    durable = {type: durable for type, _, durable in notes.lines}
-    assert durable["change.begin"], "on disk before the effect"
-    assert durable["change.done"] and durable["step.end"]
+    assert world.done == ["look", "put a", "put b", "look"]
+    assert notes.types == ["step.begin", *["change.begin", "change.done"] * 2, "step.end"]
+    assert world.on_disk == [True, True], "a line is on disk only with all before it, so none is left behind the effect"
+    assert all(durable for type, _, durable in notes.lines if type != "step.begin")
 
 
 def test_the_second_time_is_ok_and_writes_one_line() -> None:
@@ -188,6 +192,7 @@ def test_an_event_is_written_down_before_it_happens() -> None:
     world, notes = World(), Notes()
     assert perform(world, "ring", notes=notes).result == {"heard": True}
     assert notes.types == ["step.begin", "step.end"]
+    assert all(durable for _, _, durable in notes.lines)
 
 
 @pytest.mark.parametrize(("word", "outcome", "rung"), [("ask", Outcome.UNKNOWN, []), ("repeat", Outcome.CHANGED, ["ring"])])
