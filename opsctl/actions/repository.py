@@ -63,7 +63,7 @@ class MakeRepository(StateAction[RepositoryParams, Seen]):
     def apply(self, params: RepositoryParams, change: Change, world: World) -> None:
         history = world.repository(params.repository)
         if change.key == "create":
-            history.repository.create()
+            history.create()
         else:
             history.adopt(history.repository.identity())
 

@@ -60,9 +60,9 @@ class Judgement:
         return [found for found in self.sets if found.backup == backup]
 
     def newest_good(self, backup: str) -> SetView | None:
-        """The newest good set, by its manifest's time."""
+        """The newest good set, by its manifest's time; of several of one minute the one that was stored last."""
         good = [found for found in self.of(backup) if found.state == GOOD]
-        return max(good, key=_sort_time, default=None)
+        return max(reversed(good), key=_sort_time, default=None)
 
 
 def judge(
@@ -125,7 +125,8 @@ def judge(
     _compare_with_ledger(ledger, by_id, records, views, findings)
     _compare_with_chain(views, findings)
     findings += [finding for view in views.values() for finding in _set_findings(view)]
-    ordered = sorted(views.values(), key=lambda view: (_sort_time(view), view.id))
+    # Sets of one minute stay in the order of ``records``, which is the one in which they were stored.
+    ordered = sorted(views.values(), key=_sort_time)
     return Judgement(tuple(ordered), tuple(_once(findings)))
 
 

@@ -164,8 +164,28 @@ class History:
             known = self.ledger.load() or {"sets": []}
             self.ledger.save({**known, "id": identity.id, "chunker": identity.chunker, "key": identity.key,
                               "config_sha256": identity.config_sha256})
+        self._begun.unlink(missing_ok=True)
         self._identity = identity
         self.repository.pin(identity)
+
+    def create(self) -> None:
+        """Make the repository. An attempt that was killed is known by a mark beside the ledger, until it is pinned."""
+        url = self.repository.url.encode()
+        try:
+            begun = self._begun.read_bytes() == url
+        except FileNotFoundError:
+            begun = False
+        write_whole(self._begun, url)
+        try:
+            self.repository.create(begun=begun)
+        except SafetyRefusal:
+            if not begun:
+                self._begun.unlink(missing_ok=True)
+            raise
+
+    @property
+    def _begun(self) -> Path:
+        return self.ledger.path.with_suffix(".begun")
 
     def pinned(self) -> Identity | None:
         """The pinned identity; pins the repository to it. None where the ledger knows of none."""

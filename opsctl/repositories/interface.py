@@ -57,8 +57,12 @@ class Repository(ABC):
     notes: list[str]
 
     @abstractmethod
-    def create(self, *, chunker_from: Repository | None = None) -> Identity:
-        """Make the repository. Raises SafetyRefusal where something is already there."""
+    def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:
+        """Make the repository. Raises SafetyRefusal where something is already there.
+
+        ``begun``: an earlier attempt of ours found the place empty and was killed. What that can have left,
+        folders and a key that opens nothing, is then cleared away first.
+        """
 
     @abstractmethod
     def identity(self) -> Identity:

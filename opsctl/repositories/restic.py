@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal, Unreachable
+from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot
 from opsctl.repositories import (
@@ -24,7 +24,7 @@ from opsctl.repositories.interface import Identity, OnProgress, Repository, Snap
 from opsctl.repositories.restic_backup import Backup
 from opsctl.repositories.restic_failures import NO_LIMIT, Place
 from opsctl.repositories.restic_program import Program
-from opsctl.repositories.store import LocalStore, public_url, store_for
+from opsctl.repositories.store import LocalStore, Store, public_url, store_for
 from opsctl.repositories.view import view
 from opsctl.shells.interface import Result, Shell, Word
 
@@ -92,12 +92,14 @@ class Restic(Repository):
 
     # Which repository this is
 
-    def create(self, *, chunker_from: Repository | None = None) -> Identity:
+    def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:
         refusal = SafetyRefusal(
             f"something is already at {self.url} ({self.name}); a repository is only made in an empty place",
             hint="is it a repository of yours? then it needs no backup init; otherwise choose another place",
         )
-        if self.store is not None and not self.store.is_empty():
+        if begun and self.store is not None and self.store.is_only_begun():
+            self._clear_begun(self.store)
+        elif self.store is not None and not self.store.is_empty():
             raise refusal
         words, env = ["init", "--json", "--repository-version", "2"], {}
         if chunker_from is not None:
@@ -111,6 +113,16 @@ class Restic(Repository):
                 raise refusal
             raise self.failure("make a repository", result)
         return self.identity()
+
+    def _clear_begun(self, store: Store) -> None:
+        try:
+            store.remove_keys()
+        except Refused as error:
+            keys = ", ".join(f"keys/{name}" for name in store.list("keys"))
+            raise SafetyRefusal(
+                f"making {self.place} was begun and not finished, and the store does not let its key be removed",
+                hint=f"on the store's own machine remove {keys} (it opens nothing), then try again",
+            ) from error
 
     def identity(self) -> Identity:
         stored = self.store.config() if self.store is not None else None

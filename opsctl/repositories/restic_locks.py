@@ -16,6 +16,7 @@ from opsctl.repositories.restic_program import Program
 from opsctl.repositories.store import SHORTEST, Store, is_object_name
 
 _SLACK = timedelta(seconds=5)  # between the kernel's clock ticks and the time that restic wrote
+_DEAD = ("Z", "X")  # in /proc: ended and not reaped yet
 _GLANCE = 0.2  # seconds between two looks at the store
 
 
@@ -106,6 +107,7 @@ class Locks:
 def is_stale(lock: LockInfo, program: str) -> bool:
     """Whether the lock's process is certainly gone: of this host, and dead or its number another's by now.
 
+    One that nobody has reaped yet is as dead as any; in a container nobody may ever do it.
     restic renews a lock's time, so a process that began after it is not the one that wrote it. A clock that
     was set makes every process look young, hence the look at the name.
     """
@@ -117,12 +119,14 @@ def is_stale(lock: LockInfo, program: str) -> bool:
         return True
     except PermissionError:
         pass
-    began, name = _process(lock.pid)
+    began, name, state = _process(lock.pid)
+    if state in _DEAD:
+        return True
     return began is not None and name != program[:15] and began > lock.time + _SLACK
 
 
-def _process(pid: int) -> tuple[datetime | None, str]:
-    """When a process began, and its short name, from /proc."""
+def _process(pid: int) -> tuple[datetime | None, str, str]:
+    """When a process began, its short name, and the letter of its state, from /proc."""
     with suppress(OSError, ValueError, StopIteration):
         head, _, rest = (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
@@ -134,5 +138,5 @@ def _process(pid: int) -> tuple[datetime | None, str]:
         )
         ticks = int(rest.split()[19])
         began = datetime.fromtimestamp(booted, UTC) + timedelta(seconds=ticks / os.sysconf("SC_CLK_TCK"))
-        return began, head.partition("(")[2]
-    return None, ""
+        return began, head.partition("(")[2], rest.split()[0]
+    return None, "", ""

@@ -61,6 +61,14 @@ class Store(ABC):
     def is_empty(self) -> bool:
         """Whether a repository can be made here without touching anything that exists."""
 
+    def is_only_begun(self) -> bool:
+        """Whether there is no more than a killed ``restic init`` leaves: it writes a key first and the config last."""
+        return self.config() is None and not any(self.list(kind) for kind in KINDS if kind != "keys")
+
+    @abstractmethod
+    def remove_keys(self) -> None:
+        """Remove every key, also one that restic was still writing."""
+
     def free(self) -> int | None:
         """Free bytes for an ordinary user; None where that cannot be known."""
         return None
@@ -98,6 +106,11 @@ class LocalStore(Store):
             return True
         except OSError:
             return False
+
+    def remove_keys(self) -> None:
+        for entry in _scan(self.root / "keys"):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
 
     def free(self) -> int | None:
         try:
@@ -174,6 +187,10 @@ class RestStore(Store):
 
     def is_empty(self) -> bool:
         return self.config() is None and not any(self.list(kind) for kind in KINDS)
+
+    def remove_keys(self) -> None:
+        for name in self.list("keys"):
+            self._ask("DELETE", f"keys/{urllib.parse.quote(name, safe='')}")
 
     @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:

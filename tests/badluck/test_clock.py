@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,17 @@ def test_due_is_three_days_to_the_second(filled: Machine, before: timedelta) -> 
     is_due = began(machine) >= newest + THREE_DAYS
     assert is_due or before
     assert done["outcome"] == ("changed" if is_due else "ok")
+
+
+def test_of_two_sets_of_one_minute_the_later_is_the_newest(filled: Machine, tmp_path: Path) -> None:
+    machine = filled
+    for text in ("one", "two", "three"):
+        (machine.data / "file.txt").write_text(text)
+        found = machine.json("backup", "run", expect=0).result["backups"]["portal"]
+        assert found["newest"] == found["set"]
+        machine("restore", "set", "portal", "--into", str(tmp_path / text), expect=0)
+        assert Path(f"{tmp_path}/{text}/files{machine.data}/file.txt").read_text() == text
+    assert machine.json("backup", "list", expect=0).result["sets"][-1]["set"] == found["set"]
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Europe/Berlin", "America/St_Johns"])

@@ -118,6 +118,38 @@ def test_promise_7_making_a_repository(
     nothing_left(machine)
 
 
+@pytest.mark.parametrize("left", ["a key", "half a key", "folders"])
+@pytest.mark.parametrize("how", ["resume", "anew"])
+def test_promise_7_a_repository_that_was_begun(
+    machine: Machine, restic: FaultyRestic, left: str, how: str
+) -> None:
+    """restic makes folders, then writes a key, and the config last. Killed before that it leaves no repository."""
+    shutil.rmtree(machine.store)
+    machine.forget()
+    run, _ = kill_at_call(machine, restic, ["backup", "init"], "init", "after", "opsctl")
+    (machine.store / "config").unlink()
+    key = next((machine.store / "keys").iterdir())
+    if left == "half a key":
+        key.rename(key.with_name(f"{key.name}-tmp-1234"))
+    elif left == "folders":
+        key.unlink()
+    machine(*(["resume", run] if how == "resume" else ["backup", "init"]), expect=0)
+    assert len(list((machine.store / "keys").iterdir())) == 1
+    machine.restic("check")
+    nothing_left(machine)
+
+
+def test_a_key_that_is_not_ours_is_left_alone(machine: Machine, restic: FaultyRestic) -> None:
+    """A repository without its config is damage, not an attempt of ours: its key may still be worth something."""
+    (machine.store / "config").unlink()
+    key = next((machine.store / "keys").iterdir())
+    content = key.read_bytes()
+    machine.forget()
+    for _ in range(2):
+        machine("backup", "init", expect=23)
+    assert key.read_bytes() == content
+
+
 def verifications(machine: Machine, run: str) -> int:
     return sum("verification" in one["tags"] for one in machine.snapshots())
 

@@ -102,6 +102,18 @@ def test_a_dead_ones_lock_is_removed_and_said(with_a_set: Machine, restic: Fault
     nothing_left(machine)
 
 
+def test_the_dead_one_need_not_be_reaped(with_a_set: Machine, restic: FaultyRestic) -> None:
+    """In a container the init process may leave the dead as they are for ever."""
+    machine = with_a_set
+    with checking(machine) as pid:
+        os.kill(pid, signal.SIGKILL)
+        state = Path(f"/proc/{pid}/stat")
+        until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", "its end")
+        done = machine.json("backup", "run", expect=0)
+        assert len(removed(done.document, pid)) == 1
+    nothing_left(machine)
+
+
 def test_a_lock_that_dies_while_it_is_waited_for(with_a_set: Machine, restic: FaultyRestic) -> None:
     machine = with_a_set
     with checking(machine) as pid:
