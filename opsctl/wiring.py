@@ -137,7 +137,8 @@ class Site:
             program=self.restic, wait=self.wait,
         )
         return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
-                       records=self.catalogue, signatures=self.signatures, trusted=self.trusted)
+                       records=self.catalogue, signatures=self.signatures, trusted=self.trusted,
+                       copied=frozenset(self.config.copied_to(name)), removable=spec.removable)
 
     @functools.cached_property
     def restic(self) -> str:

@@ -46,6 +46,7 @@ class RestoreFilesParams(Params):
     paths: tuple[Annotated[str, AfterValidator(_below_root)], ...]
     into: Annotated[str, AfterValidator(plain)]
     replace: bool = False
+    copy_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
       paths    absolute paths as they were when they were backed up
       into     the folder they land in; it is made where it is missing
       replace  true: what is in the way is kept as `NAME.before-RUN`; otherwise it is refused
+      copy_in  the repository that holds a copy to restore from, instead of the backup's own
     """
 
     word = "restore_files"
@@ -90,7 +92,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
 
     def observe(self, params: RestoreFilesParams, world: World) -> Seen:
         refuse_own_places(world, Path(params.into))
-        view, history = find_set(world, params.backup, params.set)
+        view, history = find_set(world, params.backup, params.set, params.copy_in)
         items = []
         for path in params.paths:
             kept = _note(world, path)
@@ -119,7 +121,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         if change.key.startswith("clear:"):
             remove(staging(Path(params.into) / os.path.basename(change.key), world.run))
             return
-        _, history = find_set(world, params.backup, params.set)
+        _, history = find_set(world, params.backup, params.set, params.copy_in)
         item = _item(change.key, _note(world, change.key) or {}, params, world)
         target = Path(item.target)
         place = staging(target, world.run)

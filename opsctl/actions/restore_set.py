@@ -45,6 +45,7 @@ class RestoreSetParams(Params):
     server: str | None = None
     port: str | None = None
     user: str | None = None
+    copy_in: str = ""
 
     @field_validator("databases", mode="before")
     @classmethod
@@ -112,6 +113,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
       sources    only these sources of the set (all, where left out)
       databases  {source: name}: load this source into a new database of that name
       server, port, user  where the databases are loaded, if not where they came from
+      copy_in    the repository that holds a copy to restore from, instead of the backup's own
 
     A killed restore leaves a folder `.NAME.opsctl-RUN` and databases with `_opsctl_` in their name, never something that
     looks finished. Reads take no lock, so that a hung check cannot hold an emergency up.
@@ -125,7 +127,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
 
     def observe(self, params: RestoreSetParams, world: World) -> Seen:
         refuse_own_places(world, Path(params.into))
-        view, _ = find_set(world, params.backup, params.set)
+        view, _ = find_set(world, params.backup, params.set, params.copy_in)
         names = params.names(view.sources)
         for name in (*names, *params.databases):
             if name not in view.sources:
@@ -172,7 +174,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
 
     def apply(self, params: RestoreSetParams, change: Change, world: World) -> None:
         word, _, name = change.key.partition(":")
-        view, history = find_set(world, params.backup, params.set)
+        view, history = find_set(world, params.backup, params.set, params.copy_in)
         place = staging(Path(params.into), world.run)
         if word == "files":
             _restore(view.sources[name], name, place, history, world)

@@ -12,19 +12,19 @@ from pathlib import Path
 from opsctl.actions.interface import World
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
-from opsctl.model.sets import GOOD, SetView
+from opsctl.model.sets import WHOLE, SetView
 from opsctl.repositories.history import History
 
 #: The file that tells what a restored folder is, and of which run.
 RECORD = "RESTORED.json"
 
 
-def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, History]:
-    """The set and the history of its repository. SafetyRefusal where it is not there or cannot be trusted to be whole.
+def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[SetView, History]:
+    """The set and the history of its repository, or of the one named by ``copy``. SafetyRefusal where it is not there or cannot be trusted to be whole.
 
     DamagedData where the repository itself says something else of it than our cache.
     """
-    history = world.repository(world.home(backup))
+    history = world.repository(copy or world.home(backup))
     judgement = history.look(world.now).judgement
     view = next((found for found in judgement.of(backup) if found.id == set_id), None)
     if view is None:
@@ -35,7 +35,7 @@ def find_set(world: World, backup: str, set_id: str) -> tuple[SetView, History]:
             hint=f"choose another one: opsctl backup list {backup}",
         )
     history.confirm(view)
-    if view.state != GOOD:
+    if view.state not in WHOLE:
         world.warn(f"set {set_id} is {view.state}: {'; '.join(view.reasons)}")
     return view, history
 

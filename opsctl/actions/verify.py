@@ -11,7 +11,7 @@ from typing import Any, Literal
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
-from opsctl.model.sets import GOOD, Judgement
+from opsctl.model.sets import WHOLE, Judgement
 from opsctl.model.snapshots import Finding
 from opsctl.repositories.history import write_whole
 
@@ -69,7 +69,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
             sets=_count(judgement),
             read=read,
             total=total,
-            wholly_good=tuple(view.id for view in judgement.sets if view.state == GOOD),
+            wholly_good=tuple(view.id for view in judgement.sets if view.state in WHOLE),
         )
         _keep(params, seen, world)
         return seen

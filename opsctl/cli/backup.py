@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import copies, places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
-from opsctl.errors import OpsError, SafetyRefusal
+from opsctl.errors import OpsError, SafetyRefusal, worst
 
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from opsctl.model.sets import SetView
     from opsctl.wiring import Site
 
-app = typer.Typer(help="Make repositories, take sets, look at them.", no_args_is_help=True)
+app = typer.Typer(help="Make repositories, take sets, copy and look at them.", no_args_is_help=True)
+app.command("copy")(copies.copy)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of backups; all if none is given")]
 
@@ -40,7 +42,7 @@ def init(
     site = open_site(session)
     if trust:
         _trust_for_good(site, trust, session)
-    names = _known(repositories, site.config.repositories, "repository")
+    names = known(repositories, site.config.repositories, "repository")
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for one in tally.results:
@@ -85,30 +87,38 @@ def run(
 ) -> Report:
     """Take a set of each backup: every source, its proof, and last the signed manifest.
 
-    A set without its manifest is incomplete and is never counted. Exit 3: some source is missing something.
+    Then it is copied to the backup's other repositories, if it has any. A set without its manifest is incomplete and is never counted. Exit 3: some source is missing something.
     """
     from opsctl.cli.work import carry_out, open_site
     from opsctl.wiring import refuse_unsigned
 
     session = of(context)
     site = open_site(session, wait=wait)
-    chosen = _known(names, site.config.backups, "backup")
+    chosen = known(names, site.config.backups, "backup")
     sources = {source for name in chosen for source in site.config.backups[name].sources}
     for source in accept or ():
-        _known([source], sources, "source")
+        known([source], sources, "source")
     if not session.dry_run:
         refuse_unsigned(site)
     subject = chosen[0] if len(chosen) == 1 else "backup"
-    inputs = {"backups": chosen, "when": "due" if due and not force else "always", "accept": list(accept or ())}
+    inputs = {"backups": chosen, "when": "due" if due and not force else "always", "accept": list(accept or ()),
+              "copied": [name for name in chosen if site.config.backups[name].copies]}
 
     def result(tally: Tally) -> Mapping[str, Any]:
-        return {"backups": {one.item: {**one.result, "outcome": one.outcome, "because": one.because}
-                            for one in tally.results}}
+        found = {one.item: {**one.result, "outcome": one.outcome, "because": one.because}
+                 for one in tally.results if one.step == "backup"}
+        for one in tally.results:
+            if one.step == "copy":
+                found[one.item]["copies"] = {**one.result.get("copies", {})}
+        return {"backups": found}
 
     report = carry_out(session, site, "backup", inputs, subject=subject, text=_write_run, result=result)
     if not session.dry_run:
         remember(site, chosen)
-    return report
+    found = report.result.get("backups", {}) if isinstance(report.result, Mapping) else {}
+    taken = any(one["outcome"] in ("changed", "ok") for one in found.values())
+    # A set that stands and a copy that failed: some of what was asked for succeeded.
+    return replace(report, exit_code=worst([report.exit_code, 0])) if report.exit_code and taken else report
 
 
 def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
@@ -118,6 +128,8 @@ def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
 
     for one in tally.results:
         found = one.result
+        if one.step != "backup":
+            continue
         if one.outcome == "changed":
             out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}", Tone.GOOD))
             for name, entry in found["sources"].items():
@@ -132,6 +144,7 @@ def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
         else:
             kept = ", ".join(found.get("sources", ())) if found else ""
             out.line(Mark(f"{one.item}: no whole set this time{f'; in the repository: {kept}' if kept else ''}", Tone.BAD))
+    copies.write_copies(out, tally, plan)
 
 
 def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
@@ -154,7 +167,7 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
         for name in names:
             site.catalogue.put_standing(name, as_dict(
                 standing(name, home, holdings, term, site.clock())))
-    return errors
+    return [*errors, *copies.remember_copies(site, backups)]
 
 
 @app.command("list")
@@ -209,7 +222,7 @@ def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[
             if error.details.get("kind") == "not-made" and site.config.directory is None:
                 errors.append(SafetyRefusal(f"there is no repository at {history.repository.url}",
                                             hint="is the address right, and is everything mounted?"))
-            elif error.details.get("kind") == "not-made" and not names:
+            elif error.details.get("kind") in ("not-made", "away") and not names:
                 warnings.append(f"{error.message}: {error.hint}")
             else:
                 errors.append(error)
@@ -263,7 +276,7 @@ def show(
     return Report(result={"sets": described}, text=text, warnings=[*warnings, *site.said])
 
 
-def _known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
+def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
     from opsctl.errors import UsageError
     from opsctl.model.fields import meant
 
@@ -277,4 +290,4 @@ def _known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-__all__ = ["app", "remember"]
+__all__ = ["app", "known", "remember"]

@@ -52,7 +52,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("start", "demo", "start:demo", "the whole story in a throw-away portal, in minutes"),
     Entry("start", "explain", "start:explain", "the page of an action, or exit-codes"),
     Entry("every day", "status", "status:status", "what is backed up, what is overdue or unverified"),
-    Entry("every day", "backup", "backup:app", "init, run, list, show: take backups, look at them"),
+    Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
     Entry("restore", "restore", "restore:app", "files, set: get data back, into a new place"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check: the playbooks themselves"),

@@ -27,6 +27,8 @@ Trust = Annotated[list[str] | None, typer.Option(
     "--trust", metavar="FINGERPRINT", help="SHA256:… of a key whose sets count; `backup init` printed it")]
 Wait = Annotated[str | None, typer.Option(
     "--wait", metavar="DURATION", help="how long to wait for a locked repository (5m)")]
+From = Annotated[str | None, typer.Option(
+    "--from", metavar="NAME", help="the repository that holds a copy, instead of the backup's own")]
 SetId = Annotated[str | None, typer.Option("--set", metavar="ID", help="the set; the newest good one if not given")]
 
 
@@ -39,14 +41,14 @@ def given(url: str | None, password_file: str | None, user: str | None, secret_f
 
 
 def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) -> SetView:
-    """The set that was asked for, or the newest good one. SafetyRefusal says what there is instead."""
+    """The set that was asked for, or the newest good one, a copy where there are only copies. SafetyRefusal says what there is instead."""
     found = judgement.of(backup)
     if set_id is not None:
         chosen = [view for view in found if view.id == set_id]
         if not chosen:
             raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
         return chosen[0]
-    newest = judgement.newest_good(backup)
+    newest = judgement.newest_good(backup) or judgement.newest_whole(backup)
     if newest is not None:
         return newest
     if not found:

@@ -31,6 +31,7 @@ def files(
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up")],
     into: Into,
     set_id: places.SetId = None,
+    copy_in: places.From = None,
     replace: Annotated[bool, typer.Option("--replace", help="keep what is in the way as NAME.before-RUN")] = False,
     repository: places.RepositoryUrl = None,
     password_file: places.PasswordFile = None,
@@ -44,7 +45,7 @@ def files(
 
     session = of(context)
     site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
-    view = _set(site, backup, set_id)
+    view = _set(site, backup, set_id, copy_in)
     for path in paths:
         if not path.startswith("/"):
             raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
@@ -55,7 +56,7 @@ def files(
     landings = [os.path.join(target, os.path.basename(path)) for path in paths]
     _announce(session, site, view, [f"{path} → {place}" for path, place in zip(paths, landings, strict=True)])
     inputs = {"backup": backup, "set": view.id, "paths": paths, "into": target,
-              "replace": "yes" if replace else "no"}
+              "replace": "yes" if replace else "no", "copy_in": copy_in or ""}
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for one in tally.results:
@@ -72,6 +73,7 @@ def set_(
     backup: Annotated[str, typer.Argument(help="name of the backup")],
     into: Into,
     set_id: places.SetId = None,
+    copy_in: places.From = None,
     database: Annotated[list[str] | None, typer.Option(
         "--database", metavar="SOURCE=NAME", help="load this source into a new database of that name, and prove it")] = None,
     source: Annotated[list[str] | None, typer.Option("--source", metavar="SOURCE", help="only this source")] = None,
@@ -94,14 +96,15 @@ def set_(
 
     session = of(context)
     site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
-    view = _set(site, backup, set_id)
+    view = _set(site, backup, set_id, copy_in)
     names = _sources(view, source or (), database or ())
     target = os.path.abspath(into)
     lands = [f"{name} → {target}/{name}" for name in names]
     lands += [f"{pair.partition('=')[0]} → database {pair.partition('=')[2]}" for pair in database or ()]
     _announce(session, site, view, lands)
     inputs = {"backup": backup, "set": view.id, "into": target, "sources": list(source or ()),
-              "databases": list(database or ()), "server": server or "", "port": port or "", "user": role or ""}
+              "databases": list(database or ()), "server": server or "", "port": port or "", "user": role or "",
+              "copy_in": copy_in or ""}
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for one in tally.results:
@@ -126,8 +129,13 @@ def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> l
     return list(dict.fromkeys([*source, *loaded])) if source else list(view.sources)
 
 
-def _set(site: Site, backup: str, set_id: str | None) -> SetView:
-    history = site.history(site.home(backup))
+def _set(site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
+    from opsctl.model.fields import meant
+
+    if copy_in is not None and copy_in not in site.config.repositories:
+        raise UsageError(f"--from {copy_in}: there is no such repository{meant(copy_in, site.config.repositories)}",
+                         hint=f"there are: {', '.join(site.config.repositories)}")
+    history = site.history(copy_in or site.home(backup))
     return places.choose(site, history.look(site.clock()).judgement, backup, set_id)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opsctl.cli.copies import Copies
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
@@ -42,16 +44,19 @@ def status(
     late = [(name, verdict) for name, _, verdict in found if verdict.late]
     if nagios:
         return _nagios(found, late, errors)
-    problems = [Overdue(f"{name}: {verdict.because}", where=name) for name, verdict in late]
-    code = 5 if late else None
+    copies = _copies(site)
+    late_copies = [error for found_copies in copies.values() for error in found_copies.late()]
+    problems = [*(Overdue(f"{name}: {verdict.because}", where=name) for name, verdict in late), *late_copies]
+    code = 5 if problems else None
 
     def text(out: Out) -> None:
-        _write(out, site, found)
+        _write(out, site, found, copies)
 
-    result = {"backups": {name: _as_json(site, name, standing, verdict) for name, standing, verdict in found}}
+    result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
+                          for name, standing, verdict in found}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown],
-                  exit_code=errors[0].code if errors and not late else code, warnings=[*site.said, *site.config.warnings])
+                  exit_code=errors[0].code if errors and not problems else code, warnings=[*site.said, *site.config.warnings])
 
 
 def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
@@ -67,7 +72,12 @@ def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     return sorted(found, key=lambda one: (_ORDER.index(one[2].word), one[0]))
 
 
-def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict]]) -> None:
+def _copies(site: Site) -> dict[str, Copies]:
+    kept = site.catalogue.standing()
+    return {name: Copies(site, name, kept) for name in site.config.backups}
+
+
+def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict]], copies: Mapping[str, Copies]) -> None:
     from opsctl.cli.work import local_time
     from opsctl.model.quantities import format_duration, format_size
     from opsctl.model.snapshots import parse_time
@@ -76,14 +86,16 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
         newest = parse_time(standing.newest_time) if standing and standing.newest_time else None
         good = standing.states.get("good", 0) if standing else 0
         return (name, Mark(verdict.word, _TONES.get(verdict.word, Tone.BAD)), local_time(site, newest),
-                format_duration(site.config.backups[name].every), str(good),
+                format_duration(site.config.backups[name].every), str(good), copies[name].summary(),
                 format_size(standing.bytes) if standing else "", verdict.because)
 
     out.table(Table(
-        ("backup", "state", "newest set", "every", Column("sets", right=True), Column("size", right=True),
+        ("backup", "state", "newest set", "every", Column("sets", right=True), "copies", Column("size", right=True),
          Column("remark", flexible=True)),
         [row(*one) for one in found], empty="the configuration holds no backup",
     ))
+    for name, _, _ in found:
+        out.lines(copies[name].lines())
     checked = [standing.checked for _, standing, _ in found if standing]
     if checked:
         out.line(Mark(f"as last seen on {local_time(site, parse_time(min(checked)))}; --refresh asks the repositories",

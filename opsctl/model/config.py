@@ -138,11 +138,12 @@ class Repository(Part):
     )
     removable: bool = Field(
         default=False,
-        description="On a disk that is away on purpose most of the time. Not used by this version.",
+        description="On a disk that is away on purpose most of the time: a copy there is made when it is here.",
     )
     every: Duration | None = Field(
         default=None,
-        description="How often a removable repository is to be brought up to date. Not used by this version.",
+        description="For a repository that holds copies: how old its newest set may become; by default as old as "
+        "the backup's own.",
     )
 
     _name: str = PrivateAttr("")
@@ -289,12 +290,14 @@ class Backup(Part):
     """Which sources go into which repository, and how often. The key of the entry is its name."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        "copies": f"copies {LATER}",
         "keep": f"keep {LATER}: nothing is ever pruned",
     }
 
     sources: SomeNames = Field(description="Names of the sources; together they make one set.")
     repository: Name = Field(description="Name of the repository.")
+    copies: Names = Field(
+        default=(), description="Names of other repositories that each set is copied to."
+    )
     every: Duration = Field(
         default=timedelta(days=3), description="A new set is due this long after the last good one."
     )
@@ -347,6 +350,10 @@ class Config(Part):
         for part in (self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 entry._name = name
+
+    def copied_to(self, repository: str) -> Iterator[str]:
+        """The backups whose sets are copied to a repository."""
+        return (name for name, backup in self.backups.items() if repository in backup.copies)
 
     @property
     def directory(self) -> Path | None:

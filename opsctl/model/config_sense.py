@@ -76,6 +76,23 @@ def _backup_mistakes(data: Any) -> Iterator[Mistake]:
                 (*place, "repository"),
                 f"there is no repository {shown(repository)}{meant(repository, repositories)}",
             )
+        yield from _copy_mistakes(place, entry, repositories)
+
+
+def _copy_mistakes(place: tuple[str | int, ...], entry: Mapping[str, Any], repositories: Mapping[str, Any]) -> Iterator[Mistake]:
+    listed = entry.get("copies")
+    seen: set[str] = set()
+    for position, name in enumerate(listed if isinstance(listed, list) else []):
+        if not isinstance(name, str):
+            continue
+        where = (*place, "copies", position)
+        if name in seen:
+            yield where, f"{shown(name)} is listed twice"
+        elif name == entry.get("repository"):
+            yield where, f"{shown(name)} is the backup's own repository: a copy lies in another one"
+        elif name not in repositories:
+            yield where, f"there is no repository {shown(name)}{meant(name, repositories)}"
+        seen.add(name)
 
 
 def _people_mistakes(data: Any) -> Iterator[Mistake]:

@@ -14,9 +14,12 @@ from typing import Any
 from opsctl.model.records import MANIFEST, Record
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 
-GOOD, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
-    "good", "incomplete", "damaged", "foreign", "altered", "future", "deleted",
+GOOD, COPY, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
+    "good", "copy", "incomplete", "damaged", "foreign", "altered", "future", "deleted",
 )
+
+#: States in which everything that was signed is there: a set in its own repository, and its copy in another one.
+WHOLE = frozenset({GOOD, COPY})
 
 #: How far ahead of our clock a set may be dated before it is not believed: clocks of two controllers differ.
 SKEW = timedelta(hours=1)
@@ -24,7 +27,11 @@ SKEW = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class SetView:
-    """One set as it stands. Only ``good`` ones count as backups; ``reasons`` say why another does not."""
+    """One set as it stands. Only ``good`` ones count as backups; ``reasons`` say why another does not.
+
+    ``snapshots``: the snapshot of each source in this repository. A ``copy`` is whole, and was made in another
+    repository: its manifest names the snapshots there.
+    """
 
     id: str
     backup: str
@@ -38,7 +45,10 @@ class SetView:
 
     @property
     def sources(self) -> Mapping[str, Mapping[str, Any]]:
-        return self.record.get("sources", {})
+        """The manifest's entries, each with the id that its snapshot has in this repository."""
+        entries: Mapping[str, Mapping[str, Any]] = self.record.get("sources", {})
+        return {name: {**entry, "snapshot": self.snapshots.get(name, entry["snapshot"])}
+                for name, entry in entries.items()}
 
     @property
     def bytes(self) -> int:
@@ -61,8 +71,15 @@ class Judgement:
 
     def newest_good(self, backup: str) -> SetView | None:
         """The newest good set, by its manifest's time; of several of one minute the one that was stored last."""
-        good = [found for found in self.of(backup) if found.state == GOOD]
-        return max(reversed(good), key=_sort_time, default=None)
+        return self._newest(backup, {GOOD})
+
+    def newest_whole(self, backup: str) -> SetView | None:
+        """The newest set that can be restored from here, a copy too."""
+        return self._newest(backup, WHOLE)
+
+    def _newest(self, backup: str, states: Collection[str]) -> SetView | None:
+        found = [view for view in self.of(backup) if view.state in states]
+        return max(reversed(found), key=_sort_time, default=None)
 
 
 def judge(
@@ -73,14 +90,19 @@ def judge(
     trusted: Collection[str],
     ledger: Iterable[Mapping[str, Any]],
     now: datetime,
+    copied: Collection[str] = (),
 ) -> Judgement:
     """Put snapshots and records together.
 
     ``records`` by snapshot id, for every snapshot that is tagged as a record. ``ledger`` entries have ``backup set
-    manifest time snapshots{source: {id, tree}}``.
+    manifest time snapshots{source: {id, tree}}``. ``copied``: backups whose sets are copied to this repository, where
+    a snapshot with another original is one that a copy has not finished.
     """
     by_id = {found.id: found for found in snapshots}
-    replaced = {found.original: found for found in snapshots if found.original}
+    replaced: dict[str, list[Snapshot]] = {}
+    for one in snapshots:
+        if one.original:
+            replaced.setdefault(one.original, []).append(one)
     views: dict[tuple[str, str], SetView] = {}
     findings: list[Finding] = []
     named: set[str] = set()
@@ -110,7 +132,7 @@ def judge(
             strays.append(snapshot)
             continue
         source = snapshot.tag("source") or "?"
-        if snapshot.original:
+        if snapshot.original and backup not in copied:
             findings.append(_altered(snapshot, set_id))
         found = views.get((backup, set_id))
         if found is None:
@@ -135,7 +157,7 @@ def _is_manifest(snapshot: Snapshot, record: Record) -> bool:
 
 
 def _rank(view: SetView) -> int:
-    return (FOREIGN, DAMAGED, INCOMPLETE, ALTERED, FUTURE, GOOD).index(view.state)
+    return (FOREIGN, DAMAGED, INCOMPLETE, ALTERED, FUTURE, COPY, GOOD).index(view.state)
 
 
 def _sort_time(view: SetView) -> float:
@@ -146,7 +168,7 @@ def _manifest_view(
     snapshot: Snapshot,
     record: Record,
     by_id: Mapping[str, Snapshot],
-    replaced: Mapping[str, Snapshot],
+    replaced: Mapping[str, Sequence[Snapshot]],
     trusted: Collection[str],
     repository_id: str,
     now: datetime,
@@ -166,27 +188,35 @@ def _manifest_view(
     if record.signer not in trusted:
         why = f"signed by {record.signer}, a key that nobody here vouched for"
         return replace(base, state=FOREIGN, reasons=(why,))
-    if record.record.get("repository") != repository_id:
+    copy = record.record.get("repository") != repository_id
+    if copy and not snapshot.original:
         return replace(base, state=FOREIGN, reasons=("its manifest was signed for another repository",))
     lost: list[str] = []
     altered: list[str] = []
+    here = dict(base.snapshots)
     for name, (found, tree) in entries.items():
-        if found not in by_id:
-            if found in replaced:
-                altered.append(f"snapshot {found[:8]} of {name} was rewritten as {replaced[found].id[:8]}")
-            else:
-                lost.append(f"snapshot {found[:8]} of {name} is gone")
-        elif by_id[found].tree != tree:
-            altered.append(f"snapshot {found[:8]} of {name} holds another tree than was signed")
-    if snapshot.original:
+        rewritten = replaced.get(found, ())
+        copies = [one.id for one in rewritten if copy and one.tree == tree]
+        if copies:
+            here[name] = copies[0]
+        elif found in by_id and not copy:
+            if by_id[found].tree != tree:
+                altered.append(f"snapshot {found[:8]} of {name} holds another tree than was signed")
+        elif rewritten:
+            altered.append(f"snapshot {found[:8]} of {name} was rewritten as {rewritten[0].id[:8]}")
+        else:
+            lost.append(f"snapshot {found[:8]} of {name} is gone" if not copy
+                        else f"the copy of snapshot {found[:8]} of {name} is gone, or was never finished")
+    if snapshot.original and not copy:
         altered.append(f"the manifest's own snapshot {snapshot.id[:8]} was rewritten")
+    base = replace(base, snapshots=here)
     if altered:
         return replace(base, state=ALTERED, reasons=tuple(altered + lost))
     if lost:
         return replace(base, state=DAMAGED, reasons=tuple(lost))
     if time > now + SKEW:
         return replace(base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
-    return replace(base, state=GOOD)
+    return replace(base, state=COPY if copy else GOOD)
 
 
 def _time_of(set_id: str) -> datetime | None:
@@ -231,7 +261,7 @@ def _compare_with_ledger(
         if entry["manifest"] in by_id and entry["manifest"] in records:
             continue
         standing = views.get(key)
-        if standing is not None and standing.state == GOOD and standing.snapshots == ids:
+        if standing is not None and standing.state in WHOLE and standing.snapshots == ids:
             continue  # the same signed words in another snapshot
         kept = sorted(name for name, found in ids.items() if found in by_id)
         message = (

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
+from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
     MANIFEST,
@@ -26,7 +26,7 @@ from opsctl.model.records import (
     envelope,
     open_envelope,
 )
-from opsctl.model.sets import GOOD, SKEW, Judgement, SetView, judge
+from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.repositories.interface import Identity, Repository
 
@@ -144,12 +144,17 @@ class History:
         records: RecordCache,
         signatures: Signatures,
         trusted: Collection[str],
+        copied: Collection[str] = (),
+        removable: bool = False,
     ) -> None:
         self.repository = repository
         self.ledger = ledger
         self.cache = records
         self.signatures = signatures
         self.trusted = trusted
+        #: The backups whose sets are copied to here from their own repositories.
+        self.copied = copied
+        self.removable = removable
         self._identity: Identity | None = None
         self._seen: Holdings | None = None
         self._read_anew: dict[str, Record] = {}
@@ -168,7 +173,7 @@ class History:
         self._identity = identity
         self.repository.pin(identity)
 
-    def create(self) -> None:
+    def create(self, *, chunker_from: Repository | None = None) -> None:
         """Make the repository. An attempt that was killed is known by a mark beside the ledger, until it is pinned."""
         url = self.repository.url.encode()
         try:
@@ -177,7 +182,7 @@ class History:
             begun = False
         write_whole(self._begun, url)
         try:
-            self.repository.create(begun=begun)
+            self.repository.create(begun=begun, chunker_from=chunker_from)
         except SafetyRefusal:
             if not begun:
                 self._begun.unlink(missing_ok=True)
@@ -186,6 +191,21 @@ class History:
     @property
     def _begun(self) -> Path:
         return self.ledger.path.with_suffix(".begun")
+
+    def is_away(self) -> bool:
+        """Whether this is a removable disk that is not here. Anywhere else, nothing where something was is damage."""
+        if not self.removable:
+            return False
+        try:
+            return self.repository.is_away()
+        except Unreachable:
+            return True
+
+    def require_here(self) -> None:
+        """Unreachable, with kind ``away``, where the removable disk is not here."""
+        if self.pinned() is not None and self.is_away():
+            raise Unreachable(f"the disk of {self.name} is not here: nothing is at {self.repository.url}",
+                              hint="plug it in and mount it", where=self.name, details={"kind": "away"})
 
     def pinned(self) -> Identity | None:
         """The pinned identity; pins the repository to it. None where the ledger knows of none."""
@@ -217,6 +237,7 @@ class History:
         DamagedData, with the number of sets it held, where a known one is gone or is another.
         """
         known = self.pinned()
+        self.require_here()
         try:
             found = self.repository.identity()
         except DamagedData as error:
@@ -249,6 +270,7 @@ class History:
     def look(self, now: datetime) -> Holdings:
         """Everything that is there now. DamagedData where a known repository holds none of its sets any more."""
         identity = self.identity()
+        self.require_here()
         try:
             snapshots = self.repository.snapshots()
         except DamagedData as error:
@@ -263,7 +285,7 @@ class History:
                 where=self.name, details={"sets": len(ledger)},
             )
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
-                          ledger=ledger, now=now)
+                          ledger=ledger, now=now, copied=self.copied)
         holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement,
                             self._verifications(records.values(), identity.id, now))
         self._remember(holdings)
@@ -353,7 +375,7 @@ class History:
         if known is None:
             return
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
-        if all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state == GOOD):
+        if all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state in WHOLE):
             return
         try:
             with self.ledger.locked():
@@ -366,7 +388,7 @@ class History:
     def _append_new(self, holdings: Holdings) -> None:
         known = self.ledger.load() or {"sets": []}
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
-        new = [view for view in holdings.judgement.sets if view.state == GOOD and (view.backup, view.id) not in listed]
+        new = [view for view in holdings.judgement.sets if view.state in WHOLE and (view.backup, view.id) not in listed]
         for view in new:
             known["sets"].append({
                 "backup": view.backup, "set": view.id, "manifest": view.manifest, "time": view.record["time"],

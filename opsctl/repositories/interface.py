@@ -112,6 +112,20 @@ class Repository(ABC):
         """Back up a small document (a manifest, a record) from memory."""
 
     @abstractmethod
+    def copy_from(
+        self, source: Repository, snapshot_ids: Sequence[str], *, expected: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        """Copy snapshots of another repository to here, in the order given; each gets an id of its own here.
+
+        SafetyRefusal where the two cut data up differently. ``expected``: about how many bytes are new here.
+        """
+
+    @abstractmethod
+    def is_away(self) -> bool:
+        """Whether nothing at all is at the place: a disk that is not plugged in, or was never prepared."""
+
+    @abstractmethod
     def read(self, snapshot_id: str, path: str) -> bytes:
         """The content of one small file of a snapshot."""
 

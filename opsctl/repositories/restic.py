@@ -13,6 +13,7 @@ from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unrea
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot
 from opsctl.repositories import (
+    restic_copy,
     restic_damage,
     restic_failures,
     restic_locks,
@@ -90,6 +91,11 @@ class Restic(Repository):
     def place(self) -> Place:
         return Place(self.name, self.url, self.store, self._pinned)
 
+    def is_away(self) -> bool:
+        if self.store is None:
+            return False
+        return self.store.config() is None and self.store.is_empty()
+
     # Which repository this is
 
     def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:
@@ -101,13 +107,14 @@ class Restic(Repository):
             self._clear_begun(self.store)
         elif self.store is not None and not self.store.is_empty():
             raise refusal
-        words, env = ["init", "--json", "--repository-version", "2"], {}
-        if chunker_from is not None:
-            if not isinstance(chunker_from, Restic):
-                raise TypeError("the chunker parameters come from another restic repository")
-            words.append("--copy-chunker-params")
-            env = chunker_from.program.as_source()
-        result = self.program.run(words, env=env)
+        words = ["init", "--json", "--repository-version", "2"]
+        if chunker_from is None:
+            result = self.program.run(words)
+        elif isinstance(chunker_from, Restic):
+            with restic_copy.reading(chunker_from, self) as env:
+                result = self.program.run([*words, "--copy-chunker-params"], env=env)
+        else:
+            raise TypeError("the chunker parameters come from another restic repository")
         if result.code:
             if "already" in result.errors:
                 raise refusal
@@ -241,6 +248,18 @@ class Restic(Repository):
 
     def _backup(self, tags: Sequence[str], host: str, on_progress: OnProgress | None) -> Backup:
         return Backup(self, self.program, self._cache_dir, tags, host, on_progress)
+
+    def copy_from(
+        self,
+        source: Repository,
+        snapshot_ids: Sequence[str],
+        *,
+        expected: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        if not isinstance(source, Restic):
+            raise TypeError("snapshots are copied from another restic repository")
+        restic_copy.copy(source, self, snapshot_ids, expected, on_progress)
 
     # Getting things out
 

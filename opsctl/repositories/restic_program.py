@@ -52,6 +52,15 @@ class Program:
         self._environment = dict(environment)
         self._known: dict[SecretRef, str] = {}
 
+    @property
+    def storage(self) -> Mapping[str, str]:
+        """What the storage itself asks for, by environment variable (``AWS_ACCESS_KEY_ID``, …)."""
+        return self._environment
+
+    @property
+    def cacert(self) -> str | None:
+        return self._cacert
+
     def run(
         self,
         words: Sequence[Word],

@@ -9,7 +9,7 @@ from typing import Any
 
 from opsctl.model import shares
 from opsctl.model.due import due, overdue, words
-from opsctl.model.sets import GOOD, INCOMPLETE
+from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
 from opsctl.model.snapshots import parse_time
 from opsctl.repositories.history import Holdings
 
@@ -37,11 +37,12 @@ class Standing:
 
 
 def standing(
-    backup: str, repository: str, holdings: Holdings, term: timedelta, now: datetime
+    backup: str, repository: str, holdings: Holdings, term: timedelta, now: datetime, *, copy: bool = False
 ) -> Standing:
-    """Sum a look up."""
+    """Sum a look up. ``copy``: at a repository that holds the backup's copies, which count there."""
     sets = holdings.judgement.of(backup)
-    good = [view for view in sets if view.state == GOOD and view.time is not None]
+    counted = WHOLE if copy else {GOOD}
+    good = [view for view in sets if view.state in counted and view.time is not None]
     newest = max(good, key=lambda view: view.time or now, default=None)
     states: dict[str, int] = {}
     for view in sets:
@@ -112,6 +113,11 @@ def verdict(found: Standing | None, every: timedelta, term: timedelta, now: date
         return Verdict("unverified", f"the data {what}, asked for every {words(term)}", True)
     soon = due(newest, every, now)
     return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(now - newest)} old", False)
+
+
+def copy_key(backup: str, repository: str) -> str:
+    """Under which name the standing of a copy is kept; no backup can be called so."""
+    return f"{backup}@{repository}"
 
 
 def as_dict(found: Standing) -> dict[str, Any]:

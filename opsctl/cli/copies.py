@@ -1,0 +1,181 @@
+"""``opsctl backup copy``, and how the copies of a backup stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from opsctl.cli import places
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.session import of
+from opsctl.errors import OpsError, Overdue
+
+if TYPE_CHECKING:
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
+    from opsctl.repositories.standing import Standing
+    from opsctl.wiring import Site
+
+
+def copy(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of backups; all if none is given")] = None,
+    to: Annotated[list[str] | None, typer.Option(
+        "--to", metavar="REPOSITORY", help="only to this repository; may be given again")] = None,
+    due: Annotated[bool, typer.Option("--due", help="only what is due; an absent removable disk is no failure")] = False,
+    wait: places.Wait = None,
+) -> Report:
+    """Copy sets to the backup's other repositories.
+
+    `backup run` does it by itself; this is for a disk that was just plugged in, and for catching up.
+    """
+    from opsctl.cli.backup import known, remember
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.errors import UsageError
+
+    session = of(context)
+    site = open_site(session, wait=wait)
+    chosen = known(names, site.config.backups, "backup")
+    copied = [name for name in chosen if site.config.backups[name].copies]
+    if to:
+        known(to, site.config.repositories, "repository")
+        copied = [name for name in copied if set(to) & set(site.config.backups[name].copies)] if not names else copied
+    if not copied:
+        raise UsageError(f"{', '.join(chosen)}: no copies are configured",
+                         hint="copies: [REPOSITORY] under the backup; see configs/README.md")
+    inputs = {"backups": copied, "to": list(to or ()), "when": "due" if due else "always"}
+    subject = copied[0] if len(copied) == 1 else "copy"
+
+    def result(tally: Tally) -> Mapping[str, Any]:
+        return {"backups": {one.item: {**one.result, "outcome": one.outcome, "because": one.because}
+                            for one in tally.results}}
+
+    report = carry_out(session, site, "backup-copy", inputs, subject=subject, text=write_copies, result=result)
+    if not session.dry_run:
+        remember(site, copied)
+    return report
+
+
+def write_copies(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """A line for each copy of each backup."""
+    for one in (one for one in tally.results if one.step == "copy"):
+        if not one.result:
+            tone = Tone.QUIET if one.outcome == "skipped" else Tone.BAD
+            out.line(Mark(f"{one.item}: not copied: {one.because}", tone))
+        for name, found in one.result.get("copies", {}).items():
+            if found["state"] == "current":
+                out.line(Mark(f"{one.item}: {name} holds {found['sets']} sets, the newest {found['newest']}", Tone.GOOD))
+            elif found["state"] == "away":
+                out.line(Mark(f"{one.item}: {name} is away", Tone.QUIET))
+            elif found["state"] == "unknown":
+                out.line(Mark(f"{one.item}: {name} was not reached", Tone.BAD))
+            else:
+                out.line(Mark(f"{one.item}: {name} lacks {', '.join(found['missing'])}", Tone.BAD))
+
+
+def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
+    """Look at the copies of these backups once and keep how they stand, for ``status``. Away disks are left out."""
+    from opsctl.actions.verify import read_term
+    from opsctl.repositories.standing import as_dict, copy_key, standing
+
+    errors: list[OpsError] = []
+    by_place: dict[str, list[str]] = {}
+    for name in backups:
+        for place in site.config.backups[name].copies:
+            by_place.setdefault(place, []).append(name)
+    for place, names in by_place.items():
+        history = site.history(place)
+        try:
+            if history.is_away():
+                continue
+            holdings = history.look(site.clock())
+        except OpsError as error:
+            if error.details.get("kind") != "not-made":
+                errors.append(error)
+            continue
+        term = read_term(site.config, place)
+        for name in names:
+            found = standing(name, place, holdings, term, site.clock(), copy=True)
+            site.catalogue.put_standing(copy_key(name, place), as_dict(found))
+    return errors
+
+
+class Copies:
+    """How the copies of one backup stood at the last look."""
+
+    def __init__(self, site: Site, backup: str, kept: Mapping[str, Mapping[str, Any]]) -> None:
+        self.site = site
+        self.backup = backup
+        self.kept = kept
+
+    def as_json(self) -> dict[str, Any]:
+        """By repository: newest set, its time, how many, whether late and why, and what it survives."""
+        found = {}
+        for name, standing in self._standings():
+            late = self._late(name, standing)
+            found[name] = {"newest": standing.newest if standing else None,
+                           "newest_time": standing.newest_time if standing else None,
+                           "sets": _whole(standing), "late": late is not None, "because": late,
+                           "damage": standing.damage if standing else 0, "survives": self.survives(name)}
+        return found
+
+    def late(self) -> list[Overdue]:
+        """An error for each copy that is older than it may become."""
+        return [Overdue(f"the copy of {self.backup} in {name}: {why}", where=f"{self.backup}/{name}")
+                for name, standing in self._standings() if (why := self._late(name, standing))]
+
+    def summary(self) -> str:
+        """``2 of 3``: copies that are as new as asked for, of those that are configured."""
+        every = [self._late(name, standing) for name, standing in self._standings()]
+        return f"{sum(late is None for late in every)} of {len(every)}" if every else "none"
+
+    def lines(self) -> list[Mark]:
+        """A line for each copy: where, how new, and what it would survive."""
+        from opsctl.cli.work import local_time
+        from opsctl.model.snapshots import parse_time
+
+        lines = []
+        for name, standing in self._standings():
+            newest = parse_time(standing.newest_time) if standing and standing.newest_time else None
+            late = self._late(name, standing)
+            stands = f"{_whole(standing)} sets, the newest {local_time(self.site, newest)}" if newest else "no set yet"
+            survives = self.survives(name)
+            outlives = f"; survives a stolen controller: {survives}" if survives else "; a stolen controller can delete it"
+            lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{outlives}",
+                              Tone.BAD if late else Tone.QUIET))
+        return lines
+
+    def survives(self, name: str) -> str | None:
+        """Why the copy could outlive an attacker who owns this machine, by the configuration; None where it could not."""
+        spec = self.site.config.repositories[name]
+        if spec.removable:
+            return "while its disk is unplugged"
+        if spec.append_only:
+            return "its store refuses deletion (append_only)"
+        return None
+
+    def _standings(self) -> list[tuple[str, Standing | None]]:
+        from opsctl.repositories.standing import copy_key, from_dict
+
+        found = []
+        for name in self.site.config.backups[self.backup].copies:
+            raw = self.kept.get(copy_key(self.backup, name))
+            found.append((name, from_dict(raw) if raw else None))
+        return found
+
+    def _late(self, name: str, standing: Standing | None) -> str | None:
+        from opsctl.model.due import overdue
+        from opsctl.model.snapshots import parse_time
+
+        if standing is None or standing.newest_time is None:
+            return "never copied"
+        if standing.damage:
+            return f"the last verification found {standing.damage} damages"
+        plan, spec = self.site.config.backups[self.backup], self.site.config.repositories[name]
+        return overdue(parse_time(standing.newest_time), spec.every or plan.every, self.site.clock())
+
+
+def _whole(standing: Standing | None) -> int:
+    return sum(standing.states.get(state, 0) for state in ("good", "copy")) if standing else 0
