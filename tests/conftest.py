@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from opsctl.shells import local
+from tests.lab.quick_key import make_quick
 from tests.machine import Machine
 
 
@@ -21,6 +22,7 @@ def _made_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     machine.make_key()
     machine.configure()
     machine("backup", "init", expect=0)
+    make_quick(machine.store, "for tests only", machine.state / "repositories" / "main.json")
     return root
 
 

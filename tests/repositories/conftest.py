@@ -17,6 +17,7 @@ from opsctl.repositories.interface import Identity
 from opsctl.repositories.restic import Restic
 from opsctl.shells import local
 from opsctl.shells.local import LocalShell
+from tests.lab.quick_key import make_quick
 
 PASSWORD = "correct horse battery staple"
 
@@ -91,7 +92,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
             size = chance.choice([300_000, 700_000, 1_500_000])
             (source / directory / f"{directory}-{number}").write_bytes(chance.randbytes(size))
     repository = make_restic(base / "repository", password)
-    identity = repository.create()
+    repository.create()
+    make_quick(base / "repository", PASSWORD)
+    identity = repository.identity()
     repository.pin(identity)
     first = repository.backup_paths([str(source)], tags=["opsctl", "set=1"], host="portal").snapshot
     (source / "uploads" / "uploads-0").write_bytes(chance.randbytes(900_000))
