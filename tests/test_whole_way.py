@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from opsctl.demo import portal
-from opsctl.demo.postgres import Postgres
+from opsctl.sources.postgresql_server import Postgres
 from tests.lab.restserver import RestServer
 from tests.machine import Machine, tree
 

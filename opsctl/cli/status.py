@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 _TONES = {"ok": Tone.GOOD, "due": Tone.GOOD}
-_ORDER = ("never", "damaged", "overdue", "unverified", "unknown", "due", "ok")
+_ORDER = ("never", "damaged", "overdue", "unverified", "undrilled", "unknown", "due", "ok")
 
 
 def status(
@@ -68,7 +68,7 @@ def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     for name, plan in site.config.backups.items():
         raw = kept.get(name)
         standing = from_dict(raw) if raw and raw.get("repository") == plan.repository else None
-        found.append((name, standing, verdict(standing, plan.every, plan.verify.read_all_within, now)))
+        found.append((name, standing, verdict(standing, plan.every, plan.verify.read_all_within, now, plan.verify.drill)))
     return sorted(found, key=lambda one: (_ORDER.index(one[2].word), one[0]))
 
 
@@ -94,12 +94,25 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
          Column("remark", flexible=True)),
         [row(*one) for one in found], empty="the configuration holds no backup",
     ))
-    for name, _, _ in found:
+    for name, standing, _ in found:
         out.lines(copies[name].lines())
+        if standing is not None and standing.drills:
+            out.line(Mark(_drills(site, name, standing.drills), Tone.QUIET if standing.drills[-1]["ok"] else Tone.BAD))
     checked = [standing.checked for _, standing, _ in found if standing]
     if checked:
         out.line(Mark(f"as last seen on {local_time(site, parse_time(min(checked)))}; --refresh asks the repositories",
                       Tone.QUIET))
+
+
+def _drills(site: Site, name: str, drills: Sequence[Mapping[str, Any]]) -> str:
+    from opsctl.cli.work import local_time
+    from opsctl.model.snapshots import parse_time
+
+    last = drills[-1]
+    times = " → ".join(f"{drill['seconds']:.0f} s" if drill["ok"] else "failed" for drill in drills)
+    how = "was proven" if last["ok"] else "FAILED"
+    return (f"{name}: the last drill, {local_time(site, parse_time(last['time']))}, of set {last['set']}, {how}"
+            + (f"; time to restore and prove: {times}" if len(drills) > 1 else f" in {last['seconds']:.0f} s"))
 
 
 def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,10 @@ from opsctl.cli.session import of
 from opsctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from opsctl.cli.session import Session
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
+    from opsctl.wiring import Site
 
 
 class Level(StrEnum):
@@ -23,20 +26,28 @@ class Level(StrEnum):
 
     quick = "quick"
     data = "data"
+    drill = "drill"
 
 
 def verify(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(
         metavar="NAME", help="backups or repositories; every repository if none is given")] = None,
-    level: Annotated[Level, typer.Option("--level", help="quick: structure, ledger, chain, signatures; data: reads packs back")] = Level.quick,
+    level: Annotated[Level, typer.Option("--level", help="quick: structure, ledger, chain, signatures; data: reads packs back; drill: restores a set and proves it")] = Level.quick,
     share: Annotated[str, typer.Option(
         "--share", metavar="n/M", help="which share of the packs to read: next (what is due), all, or n/M")] = "next",
+    set_id: Annotated[str | None, typer.Option(
+        "--set", metavar="ID", help="drill: this set, or `newest`; any whole one, by chance, if not given")] = None,
+    copy_in: places.From = None,
+    scratch: Annotated[str | None, typer.Option(
+        "--scratch", metavar="DIR", help="drill: where there is room for the set; /var/tmp if not given")] = None,
     wait: places.Wait = None,
 ) -> Report:
     """Find every damage by name: flipped bytes, lost packs, deleted, planted or rewritten snapshots.
 
     Exit 22 where anything is wrong. opsctl never repairs a repository by itself; it says which repair would be safe.
+    `--level drill` restores a whole set into a scratch place, loads its databases into a server of its own, compares
+    every proof, measures, and throws it all away.
     """
     from opsctl.cli.backup import remember
     from opsctl.cli.work import carry_out, open_site
@@ -44,6 +55,10 @@ def verify(
     session = of(context)
     _check_share(share)
     site = open_site(session, wait=wait)
+    if level is Level.drill:
+        return _drill(session, site, names, set_id, copy_in, scratch)
+    if set_id or copy_in or scratch:
+        raise UsageError("--set, --from and --scratch are for --level drill", hint="opsctl verify --level drill BACKUP")
     repositories = _repositories(names, site.config)
     subject = repositories[0] if len(repositories) == 1 else "verify"
     inputs = {"repositories": repositories, "level": level.value, "shares": share}
@@ -51,6 +66,42 @@ def verify(
     if not session.dry_run:
         remember(site, [name for name, plan in site.config.backups.items() if plan.repository in repositories])
     return report
+
+
+def _drill(
+    session: Session, site: Site, names: Sequence[str] | None, set_id: str | None, copy_in: str | None, scratch: str | None
+) -> Report:
+    from opsctl.cli.backup import known, remember
+    from opsctl.cli.work import carry_out
+
+    backups = known(names, site.config.backups, "backup")
+    if copy_in is not None:
+        known([copy_in], site.config.repositories, "repository")
+    if set_id not in (None, "newest") and len(backups) > 1:
+        raise UsageError("--set ID is of one backup: name it", hint=f"one of {', '.join(backups)}")
+    inputs = {"backups": backups, "set": set_id or "chance", "copy_in": copy_in or "",
+              "scratch": os.path.abspath(scratch) if scratch else ""}
+    report = carry_out(session, site, "drill", inputs, subject=backups[0] if len(backups) == 1 else "drill",
+                       text=_write_drill)
+    if not session.dry_run:
+        remember(site, backups)
+    return report
+
+
+def _write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    from opsctl.model.quantities import format_size
+
+    for one in tally.results:
+        found = one.result
+        if one.step != "drill" or not found:
+            continue
+        tone = Tone.GOOD if found["ok"] else Tone.BAD
+        how = "restored and proven" if found["ok"] else "NOT proven"
+        out.line(Mark(f"{one.item}: set {found['set']} from {found['read_from']}: {how} in {found['seconds']:.1f} s", tone))
+        for name, source in found["sources"].items():
+            loaded = f", loaded and compared in {source['load_seconds']:.1f} s" if source["load_seconds"] is not None else ""
+            equal = source["error"] or "; ".join(source["differences"][:3]) or f"equal by {source['equal']}"
+            out.line(f"  {name}: {format_size(source['bytes'])} restored in {source['restore_seconds']:.1f} s{loaded}; {equal}")
 
 
 def _check_share(share: str) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from importlib import resources
 from typing import TypedDict
 
-from opsctl.demo.postgres import Postgres
+from opsctl.sources.postgresql_server import Postgres
 
 DATABASE = "enagar"
 SEED = 412

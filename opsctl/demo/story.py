@@ -21,8 +21,8 @@ from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session
 from opsctl.demo import portal, scans
-from opsctl.demo.postgres import Postgres
 from opsctl.errors import DamagedData, ProgramFailed
+from opsctl.sources.postgresql_server import Postgres
 
 IST = timezone(timedelta(hours=5, minutes=30))
 #: Every three days, by night, up to the one before the attack of the 21st.

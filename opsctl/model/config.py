@@ -278,11 +278,13 @@ _AnySource = Annotated[
 class Verify(Part):
     """How long a backup may go unverified."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {"drill": f"drill {LATER}"}
-
     read_all_within: Duration = Field(
         default=timedelta(days=30),
         description="Everything in the repository is read back within this time, a share each day.",
+    )
+    drill: Duration | None = Field(
+        default=None,
+        description="A set is restored into a scratch place and proven at least this often; by default not asked for.",
     )
 
 

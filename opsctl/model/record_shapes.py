@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from posixpath import normpath
 from typing import Any
 
-from opsctl.model.records import MANIFEST, VERIFICATION
+from opsctl.model.records import DRILL, MANIFEST, VERIFICATION
 from opsctl.model.snapshots import parse_time
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -18,11 +18,11 @@ Check = Callable[[Any], bool]
 
 
 def mistake(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the shape of a manifest or verification; None where it can be used.
+    """What is wrong with the shape of a manifest, verification or drill; None where it can be used.
 
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
-    fields = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION}.get(record.get("format", ""))
+    fields = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL}.get(record.get("format", ""))
     return "of no format of ours" if fields is None else _first(record, fields)
 
 
@@ -96,4 +96,9 @@ _MANIFEST: Mapping[str, Check] = {
 _VERIFICATION: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "level": _text, "shares": _listed(_count), "total": _count,
     "damaged": lambda value: isinstance(value, bool), "findings": _listed(_finding),
+}
+_DRILL: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "backup": _matches(_NAME), "set": _matches(_SET),
+    "set_time": _moment, "seconds": _number, "ok": lambda value: isinstance(value, bool),
+    "sources": lambda value: isinstance(value, Mapping),
 }

@@ -11,10 +11,11 @@ import rfc8785
 
 MANIFEST = "opsctl-manifest/1"
 VERIFICATION = "opsctl-verification/1"
+DRILL = "opsctl-drill/1"
 
 #: The ssh-keygen namespace that each kind of record is signed under: one per purpose, so that a signature
 #: made for one can never stand under another.
-NAMESPACES = {MANIFEST: "manifest@opsctl", VERIFICATION: "verification@opsctl"}
+NAMESPACES = {MANIFEST: "manifest@opsctl", VERIFICATION: "verification@opsctl", DRILL: "drill@opsctl"}
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:

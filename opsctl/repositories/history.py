@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
+    DRILL,
     MANIFEST,
     NAMESPACES,
     VERIFICATION,
@@ -31,7 +32,7 @@ from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.repositories.interface import Identity, Repository
 
 #: The tag that marks a snapshot as a record, by the record's format.
-RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification"}
+RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill"}
 
 
 class Signatures(Protocol):
@@ -54,14 +55,15 @@ class RecordCache(Protocol):
 class Holdings:
     """What one look at a repository showed.
 
-    ``verifications``: the records of them that count, oldest first: signed by a trusted key, for this repository and
-    not for another one that they were copied from, and not dated by a clock that ran ahead.
+    ``verifications`` and ``drills``: the records of them that count, oldest first: signed by a trusted key, for this
+    repository and not for another one that they were copied from, and not dated by a clock that ran ahead.
     """
 
     snapshots: tuple[Snapshot, ...]
     junk: tuple[Finding, ...]
     judgement: Judgement
     verifications: tuple[Mapping[str, Any], ...]
+    drills: tuple[Mapping[str, Any], ...] = ()
 
 
 class Ledger:
@@ -287,7 +289,8 @@ class History:
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
                           ledger=ledger, now=now, copied=self.copied)
         holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement,
-                            self._verifications(records.values(), identity.id, now))
+                            self._counted(VERIFICATION, records.values(), identity.id, now),
+                            self._counted(DRILL, records.values(), identity.id, now))
         self._remember(holdings)
         self._seen = holdings
         return holdings
@@ -329,10 +332,10 @@ class History:
         self.cache.put_records(identity.id, [self._checked(summary.snapshot, content)])
         return summary.snapshot
 
-    def _verifications(
-        self, records: Iterable[Record], repository_id: str, now: datetime
+    def _counted(
+        self, kind: str, records: Iterable[Record], repository_id: str, now: datetime
     ) -> tuple[Mapping[str, Any], ...]:
-        found = [record.record for record in records if record.format == VERIFICATION and record.signer in self.trusted]
+        found = [record.record for record in records if record.format == kind and record.signer in self.trusted]
         counted = [(parse_time(record["time"]), record) for record in found if record["repository"] == repository_id]
         return tuple(record for time, record in sorted(counted, key=lambda one: one[0]) if time <= now + SKEW)
 

@@ -122,6 +122,10 @@ class Repository(ABC):
         """
 
     @abstractmethod
+    def use_no_cache(self) -> None:
+        """From now on read everything from the store: a cache would hide that something there is damaged."""
+
+    @abstractmethod
     def is_away(self) -> bool:
         """Whether nothing at all is at the place: a disk that is not plugged in, or was never prepared."""
 

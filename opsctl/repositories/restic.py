@@ -91,6 +91,9 @@ class Restic(Repository):
     def place(self) -> Place:
         return Place(self.name, self.url, self.store, self._pinned)
 
+    def use_no_cache(self) -> None:
+        self.program.options = ("--no-cache",)
+
     def is_away(self) -> bool:
         if self.store is None:
             return False

@@ -13,12 +13,16 @@ from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
 from opsctl.model.snapshots import parse_time
 from opsctl.repositories.history import Holdings
 
+#: How many drills a standing remembers: enough to see whether restoring gets slower.
+DRILLS = 5
+
 
 @dataclass(frozen=True)
 class Standing:
     """One backup at the last look (``checked``). Times are RFC 3339; ``states`` counts sets by state.
 
     ``read_since``: everything in the repository was read back after this time; None where something never was.
+    ``drills``: the last ones, oldest first, each with ``time set ok seconds``.
     ``damage``: what the last verification found and no later one has cleared.
     """
 
@@ -34,6 +38,7 @@ class Standing:
     read_since: str | None
     verified: str | None
     damage: int
+    drills: Sequence[Mapping[str, Any]] = ()
 
 
 def standing(
@@ -57,8 +62,13 @@ def standing(
         first_time=_stamp(min((view.time for view in good if view.time), default=None)),
         states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
-        damage=_damage(records),
+        damage=_damage(records), drills=_drills(backup, holdings),
     )
+
+
+def _drills(backup: str, holdings: Holdings) -> list[dict[str, Any]]:
+    found = [record for record in holdings.drills if record["backup"] == backup]
+    return [{key: record[key] for key in ("time", "set", "ok", "seconds")} for record in found[-DRILLS:]]
 
 
 def _damage(records: Sequence[Mapping[str, Any]]) -> int:
@@ -87,14 +97,16 @@ def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> dateti
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person is told: ``word`` (``ok due overdue never unverified damaged unknown``) and why."""
+    """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged unknown``) and why."""
 
     word: str
     because: str
     late: bool
 
 
-def verdict(found: Standing | None, every: timedelta, term: timedelta, now: datetime) -> Verdict:
+def verdict(
+    found: Standing | None, every: timedelta, term: timedelta, now: datetime, drill: timedelta | None = None
+) -> Verdict:
     """Judge a standing now. ``late`` ones make ``status`` exit 5."""
     if found is None:
         return Verdict("never", "never ran, as far as this machine knows", True)
@@ -111,8 +123,22 @@ def verdict(found: Standing | None, every: timedelta, term: timedelta, now: date
     if now - since > term + timedelta(days=1):
         what = "was never read back whole" if found.read_since is None else f"was last read back {words(now - since)} ago"
         return Verdict("unverified", f"the data {what}, asked for every {words(term)}", True)
+    if drill is not None and (why := undrilled(found, drill, now)):
+        return Verdict("undrilled", why, True)
     soon = due(newest, every, now)
     return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(now - newest)} old", False)
+
+
+def undrilled(found: Standing, every: timedelta, now: datetime) -> str | None:
+    """Why a drill is late, or the last one failed; None where all is well."""
+    if found.drills and not found.drills[-1]["ok"]:
+        return f"the last drill, of set {found.drills[-1]['set']}, failed"
+    last = found.drills[-1]["time"] if found.drills else found.first_time or found.checked
+    age = now - parse_time(last)
+    if age <= every + timedelta(days=1):
+        return None
+    what = "no restore was ever drilled" if not found.drills else f"the last drill is {words(age)} old"
+    return f"{what}, asked for every {words(every)}"
 
 
 def copy_key(backup: str, repository: str) -> str:

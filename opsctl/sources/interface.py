@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from opsctl.errors import ProgramFailed
 from opsctl.model.snapshots import Snapshot
 from opsctl.repositories.interface import OnProgress, Repository
 
@@ -148,6 +150,14 @@ class Database(Source):
 
     @abstractmethod
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None: ...
+
+    def scratch_server(self, directory: Path) -> AbstractContextManager[Mapping[str, str]]:
+        """A server of this kind for a drill, in a directory of its own, gone at the end; gives ``server`` for ``load``.
+
+        ProgramFailed where its programs are not here.
+        """
+        raise ProgramFailed(f"{self.name}: no server of kind {self.kind} can be started here for a drill",
+                            hint="its dump was restored and compared, its tables were not")
 
     @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:

@@ -144,6 +144,13 @@ class Postgresql(Database):
             actual = postgresql_proof.proof(level, known, standing, postgresql_proof.rows(psql, level))
         return rows.compare(expected, actual)
 
+    @contextmanager
+    def scratch_server(self, directory: Path) -> Iterator[Mapping[str, str]]:
+        from opsctl.sources.postgresql_server import Postgres
+
+        with Postgres(directory) as server:
+            yield {"server": str(server.socket), "port": str(server.port), "user": server.superuser}
+
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self.password) as environment:
             return postgresql_load.exists(self.shell, self.address.override(server), environment, database)

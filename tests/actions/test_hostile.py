@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from opsctl.actions.restoring import make_staging
-from opsctl.demo.postgres import Postgres
 from opsctl.errors import SafetyRefusal
 from opsctl.model.records import MANIFEST, NAMESPACES, VERIFICATION, canonical, envelope
 from opsctl.shells.local import LocalShell
 from opsctl.shells.signing import Signer
+from opsctl.sources.postgresql_server import Postgres
 from tests.machine import Machine, tree
 
 

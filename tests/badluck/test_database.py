@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.demo.postgres import Postgres, program_directory
+from opsctl.sources.postgresql_server import Postgres, program_directory
 from tests.badluck import faults
 from tests.badluck.faults import FaultyRestic, at, kill_at_line, lines, until
 from tests.badluck.scene import hidden, nothing_left, set_of, snapshots

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from opsctl.demo import portal
-from opsctl.demo.postgres import Postgres, program_directory
+from opsctl.sources.postgresql_server import Postgres, program_directory
 from tests.bench.bench import Bench, call, environment, raw_restic
 from tests.bench.measure import run
 from tests.bench.table import Row, megabytes

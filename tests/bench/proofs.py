@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsctl.demo.postgres import Postgres
+from opsctl.sources.postgresql_server import Postgres
 from tests.bench.bench import Bench, call, environment
 from tests.bench.measure import Cost, turns, wall
 from tests.bench.table import Row, compare

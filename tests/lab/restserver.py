@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from opsctl.demo.tether import Account, owned_directory, quiet_environment, server_account, tethered
 from opsctl.errors import ProgramFailed
+from opsctl.shells.tether import Account, owned_directory, quiet_environment, server_account, tethered
 
 START_LIMIT = 30.0  # seconds
 PROGRAMS = ("restic-rest-server", "rest-server")  # Debian's name, and upstream's

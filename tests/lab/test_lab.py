@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 
 from opsctl.demo import portal
-from opsctl.demo.postgres import SUN_PATH_LIMIT, Postgres, program_directory
 from opsctl.demo.scans import add_scans, make_scans
-from opsctl.demo.tether import server_account
 from opsctl.errors import ProgramFailed
+from opsctl.shells.tether import server_account
+from opsctl.sources.postgresql_server import SUN_PATH_LIMIT, Postgres, program_directory
 from tests.lab.restserver import RestServer
 
 PROJECT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_kill_9_of_the_parent_leaves_no_server(place: Path, made: str) -> None:
     program = f"""
 import sys
 from pathlib import Path
-from opsctl.demo.postgres import Postgres
+from opsctl.sources.postgresql_server import Postgres
 from tests.lab.restserver import RestServer
 server = {"Postgres" if made == "postgres" else "RestServer"}(Path(sys.argv[1])).start()
 print(server.pid, flush=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from opsctl.demo.postgres import Postgres
 from opsctl.model.secrets import SecretRef
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
 from opsctl.sources.interface import Captured, Context
+from opsctl.sources.postgresql_server import Postgres
 
 MakeContext = Callable[..., Context]
 

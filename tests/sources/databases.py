@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from opsctl.demo.postgres import Postgres
 from opsctl.shells.local import LocalShell
 from opsctl.sources.postgresql import Postgresql
+from opsctl.sources.postgresql_server import Postgres
 
 
 def source_of(on: Postgres, database: str, **more: Any) -> Postgresql:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.demo.postgres import Postgres
 from opsctl.errors import (
     Interrupted,
     ProgramFailed,
@@ -16,6 +15,7 @@ from opsctl.errors import (
 from opsctl.repositories.restic import Restic
 from opsctl.shells import local
 from opsctl.sources import postgresql_proof
+from opsctl.sources.postgresql_server import Postgres
 from tests.sources.conftest import MakeContext, entry, restored
 from tests.sources.databases import REAL_DUMP, fake_dump, sessions, source_of, until
 

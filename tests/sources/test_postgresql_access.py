@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.demo.postgres import Postgres
 from opsctl.errors import (
     Busy,
     OpsError,
@@ -21,6 +20,7 @@ from opsctl.model.secrets import SecretRef
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
 from opsctl.sources import postgresql_session
+from opsctl.sources.postgresql_server import Postgres
 from tests.sources.conftest import MakeContext, entry
 from tests.sources.databases import REAL_DUMP, fake_dump, source_of
 

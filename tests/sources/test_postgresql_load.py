@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.demo.postgres import Postgres
 from opsctl.errors import (
     DamagedData,
     ProgramFailed,
@@ -16,6 +15,7 @@ from opsctl.errors import (
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
 from opsctl.sources import postgresql_load, postgresql_session
+from opsctl.sources.postgresql_server import Postgres
 from tests.sources.conftest import MakeContext, entry, restored
 from tests.sources.databases import source_of, where
 

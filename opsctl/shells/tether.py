@@ -1,4 +1,4 @@
-"""Server processes of the lab, tied to the life of the process that started them and never run as root."""
+"""Server processes that are thrown away, tied to the life of the process that started them and never run as root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = 0
 
 @dataclass(frozen=True)
 class Account:
-    """The OS account that a lab server runs under; `switch` says whether it is another one than ours."""
+    """The OS account that a throw-away server runs under; `switch` says whether it is another one than ours."""
 
     name: str
     uid: int
@@ -23,7 +23,7 @@ class Account:
 
 
 def server_account(name: str | None = None) -> Account:
-    """The account for lab servers: `name` when given, else ours, or as root `postgres` or `nobody`.
+    """The account for throw-away servers: `name` when given, else ours, or as root `postgres` or `nobody`.
 
     Raises ProgramFailed when the account does not exist, is root, or is another one while we are not root.
     """
@@ -39,11 +39,11 @@ def server_account(name: str | None = None) -> Account:
         except KeyError:
             continue
         if entry.pw_uid == ROOT:
-            raise ProgramFailed("a lab server does not run as root", hint="name an ordinary account")
+            raise ProgramFailed("a database server does not run as root", hint="name an ordinary account")
         if ours not in (ROOT, entry.pw_uid):
             raise ProgramFailed(f"cannot start a server as {candidate}", hint="only root can")
         return Account(candidate, entry.pw_uid, entry.pw_gid, switch=ours == ROOT)
-    raise ProgramFailed(f"there is no account {name or 'postgres or nobody'} to run a lab server as")
+    raise ProgramFailed(f"there is no account {name or 'postgres or nobody'} to run a server as")
 
 
 def tethered(argv: list[str], account: Account, *, death_signal: str) -> list[str]:

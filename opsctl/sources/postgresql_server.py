@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from opsctl.demo.tether import Account, owned_directory, quiet_environment, server_account, tethered
 from opsctl.errors import ProgramFailed
+from opsctl.shells.tether import Account, owned_directory, quiet_environment, server_account, tethered
 
 LOOPBACK = "127.0.0.1"
 SUN_PATH_LIMIT = 107  # bytes of a socket's path, on Linux

@@ -1,0 +1,181 @@
+"""drill: a set restored into a scratch place that is thrown away, with every proof compared and the time taken."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opsctl.actions.interface import CheckAction, Params, World
+from opsctl.actions.restoring import find_set, refuse_small_disk
+from opsctl.errors import DamagedData, OpsError, SafetyRefusal
+from opsctl.model.sets import WHOLE, SetView
+from opsctl.proofs import shows
+from opsctl.repositories.history import History, write_whole
+from opsctl.sources.interface import Database
+
+CHANCE, NEWEST = "chance", "newest"
+SCRATCH = "/var/tmp"
+
+
+class DrillParams(Params):
+    """``set``: an id, ``newest``, or ``chance``; ``copy_in`` a repository with a copy; ``scratch`` an absolute path."""
+
+    backup: str
+    set: str = CHANCE
+    copy_in: str = ""
+    scratch: str = ""
+
+
+@dataclass(frozen=True)
+class Drilled:
+    """One source: seconds to restore and to load it, what differs, and the error that stopped it."""
+
+    name: str
+    kind: str
+    bytes: int
+    shows: str
+    restored: float
+    loaded: float | None
+    differences: tuple[str, ...]
+    error: OpsError | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The drill of one set. ``seconds``: from the first byte asked for to the last proof compared."""
+
+    backup: str
+    set: str
+    set_time: str
+    repository: str
+    seconds: float
+    sources: tuple[Drilled, ...]
+
+
+class Drill(CheckAction[DrillParams, Seen]):
+    """Restores a whole set into a scratch place, loads its databases into a server started for it, compares every proof,
+    measures how long it took, and throws everything away.
+
+    with:
+      backup   the name of a backup
+      set      the id of a set, `newest`, or `chance`: any whole set, another one in each run
+      copy_in  the repository that holds a copy to drill from, instead of the backup's own
+      scratch  a folder for it, with room for the set; /var/tmp where it is left out
+
+    Nothing of production is touched: databases go into a server of the drill's own, started from its own programs, that
+    listens on no network. The repository is read and no cache. What differs is 22; the word `record_drill` keeps the
+    result in the repository, so that it survives this machine.
+    """
+
+    word = "drill"
+    Params = DrillParams
+
+    def observe(self, params: DrillParams, world: World) -> Seen:
+        history = world.repository(params.copy_in or world.home(params.backup))
+        history.repository.use_no_cache()
+        chosen = _choose(params, history, world)
+        view, history = find_set(world, params.backup, chosen, params.copy_in)
+        begun = time.monotonic()
+        with _place(params, view) as place:
+            sources = tuple(_drill(name, view, history, place, world) for name in view.sources)
+        seen = Seen(params.backup, view.id, str(view.record["time"]), history.name, time.monotonic() - begun, sources)
+        write_whole(world.keep("drill") / f"{params.backup}.json", json.dumps(_kept(seen)).encode())
+        return seen
+
+    def findings(self, params: DrillParams, seen: Seen) -> Sequence[OpsError]:
+        return [_finding(seen, found) for found in seen.sources if found.error is not None or found.differences]
+
+    def result(self, params: DrillParams, seen: Seen) -> Mapping[str, Any]:
+        return _kept(seen)
+
+
+def _kept(seen: Seen) -> dict[str, Any]:
+    return {
+        "backup": seen.backup, "set": seen.set, "set_time": seen.set_time, "read_from": seen.repository,
+        "seconds": round(seen.seconds, 3), "ok": not any(found.error or found.differences for found in seen.sources),
+        "sources": {found.name: {
+            "kind": found.kind, "bytes": found.bytes, "equal": found.shows, "restore_seconds": round(found.restored, 3),
+            "load_seconds": None if found.loaded is None else round(found.loaded, 3),
+            "differences": list(found.differences[:50]), "error": found.error.message if found.error else None,
+        } for found in seen.sources},
+    }
+
+
+def _finding(seen: Seen, found: Drilled) -> OpsError:
+    where = f"{seen.backup}/{found.name}"
+    if found.error is not None:
+        return type(found.error)(f"drill of set {seen.set}: {found.name}: {found.error.message}", hint=found.error.hint,
+                                 where=where, details=found.error.details)
+    more = f" and {len(found.differences) - 5} more" if len(found.differences) > 5 else ""
+    return DamagedData(
+        f"drill of set {seen.set}: {found.name} is not what was backed up: {'; '.join(found.differences[:5])}{more}",
+        hint="try another set, and `opsctl verify --level data`", where=where,
+        details={"differences": list(found.differences[:200])},
+    )
+
+
+def _choose(params: DrillParams, history: History, world: World) -> str:
+    if params.set not in (CHANCE, NEWEST):
+        return params.set
+    judgement = history.look(world.now).judgement
+    if params.set == NEWEST:
+        newest = judgement.newest_whole(params.backup)
+        whole = [newest] if newest else []
+    else:
+        whole = [view for view in judgement.of(params.backup) if view.state in WHOLE]
+    if not whole:
+        raise SafetyRefusal(f"there is no whole set of {params.backup} in {history.name} to drill",
+                            hint=f"opsctl backup list {params.backup}")
+    # By the run's id, so that a resumed drill is of the same set.
+    chance = hashlib.sha256(f"{world.run}/{params.backup}".encode()).digest()
+    return whole[int.from_bytes(chance[:8]) % len(whole)].id
+
+
+@contextmanager
+def _place(params: DrillParams, view: SetView) -> Iterator[Path]:
+    parent = Path(params.scratch or SCRATCH)
+    # A database is there twice for a moment: as its dump and as tables.
+    needed = sum(entry["bytes"] * (1 if entry["kind"] == "paths" else 3) for entry in view.sources.values())
+    refuse_small_disk(parent / "drill", needed)
+    place = Path(tempfile.mkdtemp(prefix="opsctl-drill-", dir=parent))
+    try:
+        place.chmod(0o711)  # the server runs under an account of its own, and has to get through
+        (place / "files").mkdir(mode=0o700)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _drill(name: str, view: SetView, history: History, place: Path, world: World) -> Drilled:
+    entry = view.sources[name]
+    begun, restored, loaded = time.monotonic(), 0.0, None
+    differences: list[str] = []
+    error: OpsError | None = None
+    try:
+        source = world.source(name, entry)
+        target = place / "files" / name
+        target.mkdir(mode=0o700)
+        history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
+        differences += map(str, source.restored_files(entry, target))
+        restored = time.monotonic() - begun
+        if isinstance(source, Database) and not differences:
+            loading = time.monotonic()
+            with source.scratch_server(place / f"server-{name}") as server:
+                source.load(target / entry["paths"][0].lstrip("/"), entry, "drill", server=server)
+                differences += map(str, source.prove(entry, "drill", server=server))
+            loaded = time.monotonic() - loading
+        shutil.rmtree(target, ignore_errors=True)
+    except OpsError as found:
+        if found.code in (130, 143):
+            raise
+        error = found
+    return Drilled(name, entry["kind"], entry["bytes"], shows(entry["proof"]), restored or time.monotonic() - begun, loaded,
+                   tuple(differences), error)

@@ -1,0 +1,126 @@
+"""Drills: a set restored, proven and thrown away, through the command line."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opsctl.sources.postgresql_server import Postgres
+from tests.machine import Machine
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Postgres]:
+    """The production server: a database with a table, an owner and a grant."""
+    # Not below pytest's directory, which is closed to the account that the server runs under.
+    with tempfile.TemporaryDirectory(prefix="opsctl-pg-") as directory:
+        Path(directory).chmod(0o711)
+        with Postgres(Path(directory) / "server") as server:
+            server.psql("create role clerk; create database enagar owner clerk;")
+            server.psql("create table bills (id int primary key, body text, rupees numeric);"
+                        "insert into bills select n, 'नगर पालिका ' || n, n * 1.5 from generate_series(1, 2000) n;"
+                        "grant select on bills to clerk;", "enagar")
+            yield server
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="opsctl-scratch-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
+def furnish(machine: Machine, portal: Postgres, more: str = "") -> None:
+    (machine.data / "scan").write_bytes(os.urandom(200_000))
+    register = machine.root / "register.sqlite"
+    with closing(sqlite3.connect(register)) as database, database:
+        database.execute("create table if not exists office (id integer primary key, name text)")
+        database.executemany("insert or replace into office values (?, ?)", [(n, f"office {n}") for n in range(50)])
+    machine.configure(
+        sources=f"""  portal-db: {{kind: postgresql, database: enagar, server: {portal.socket}, port: {portal.port}, user: postgres}}
+  register: {{kind: sqlite, path: {register}}}""",
+        backup_sources="[files, portal-db, register]", more=more)
+
+
+def left(scratch: Path) -> list[str]:
+    return sorted(os.listdir(scratch))
+
+
+def test_a_drill_proves_every_source_and_leaves_nothing(machine: Machine, portal: Postgres, scratch: Path) -> None:
+    furnish(machine, portal)
+    set_id = machine.json("backup", "run", expect=0).result["backups"]["portal"]["set"]
+    databases = portal.psql("select datname from pg_database order by 1")
+    said = machine.json("verify", "--level", "drill", "portal", "--scratch", str(scratch), expect=0)
+    found = next(step["result"] for step in said.result["steps"] if step["step"] == "drill")
+    assert found["set"] == set_id and found["ok"]
+    assert set(found["sources"]) == {"files", "portal-db", "register"}
+    assert found["sources"]["portal-db"]["load_seconds"] > 0
+    assert "rows and checksums" in found["sources"]["portal-db"]["equal"]
+    assert left(scratch) == []
+    assert portal.psql("select datname from pg_database order by 1") == databases, "a drill never touches production"
+    again = machine.json("resume", str(said.document["run"]), expect=0)
+    assert {step["outcome"] for step in again.result["steps"]} <= {"ok", "changed"}
+
+
+def test_a_drill_is_recorded_in_the_repository(machine: Machine, portal: Postgres, scratch: Path) -> None:
+    furnish(machine, portal)
+    machine("backup", "run", expect=0)
+    for _ in range(2):
+        machine("verify", "--level", "drill", "--scratch", str(scratch), expect=0)
+    machine.forget()
+    machine("backup", "init", expect=0)
+    machine("status", "--refresh", expect=0)
+    drills = machine.json("status", expect=0).result["backups"]["portal"]["drills"]
+    assert [drill["ok"] for drill in drills] == [True, True]
+    assert " s → " in machine("status", expect=0).out, "the trend of the time"
+    assert machine.json("backup", "list", expect=0).result["sets"][0]["state"] == "good"
+    machine("verify", expect=0)
+
+
+def test_damaged_data_fails_the_drill_and_the_status(machine: Machine, portal: Postgres, scratch: Path) -> None:
+    furnish(machine, portal)
+    machine("backup", "run", expect=0)
+    largest = max((path for path in (machine.store / "data").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.chmod(0o600)
+    largest.write_bytes(content)
+    said = machine.json("verify", "--level", "drill", "--scratch", str(scratch), expect=22)
+    assert [error["where"] for error in said.errors] == ["portal/files"]
+    found = next(step["result"] for step in said.result["steps"] if step["step"] == "drill")
+    assert found["sources"]["portal-db"]["error"] is None, "one damaged source does not keep the others from being tried"
+    assert left(scratch) == []
+    furnish(machine, portal, more="    verify: {drill: 30d}".replace("    verify", "  office: {sources: [register], repository: main, verify") + "}")
+    assert machine.json("status").result["backups"]["portal"]["drills"][-1]["ok"] is False
+
+
+def test_a_drill_that_is_late_is_told(machine: Machine) -> None:
+    (machine.data / "a").write_text("a")
+    machine.configure()
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("repository: main}", "repository: main, verify: {drill: 30d}}"))
+    for day in ("2026-12-12", "2027-01-12", "2027-01-14"):
+        machine.at(f"{day}T02:30:00+05:30")
+        machine("backup", "run", expect=0)
+        machine("verify", "--level", "data", "--share", "all", expect=0)
+    late = machine.json("status", expect=5)
+    assert late.result["backups"]["portal"]["state"] == "undrilled"
+    assert "no restore was ever drilled" in late.errors[0]["message"]
+    machine("verify", "--level", "drill", "--set", "newest", expect=0)
+    machine("status", expect=0)
+
+
+def test_what_cannot_be_drilled_is_said(machine: Machine, scratch: Path) -> None:
+    machine.configure()
+    (machine.data / "a").write_text("a")
+    assert "there is no whole set of portal" in machine("verify", "--level", "drill", expect=23).err
+    machine("backup", "run", expect=0)
+    assert "no set 20200101-0000-0000" in machine("verify", "--level", "drill", "portal", "--set", "20200101-0000-0000", expect=23).err
+    assert "--level drill" in machine("verify", "--set", "newest", expect=2).err
+    assert left(scratch) == []
