@@ -82,6 +82,10 @@ PROGRAMS: tuple[Program, ...] = (
     _postgresql("postgres", "demo", "is the throw-away database"),
     Program("restic-rest-server", "test", "restic-rest-server", "is the tests' append-only store", (0, 12)),
     Program("git", "test", "git", "tells the tests what belongs to the project"),
+    Program("systemd-analyze", "test", "systemd", "checks the units of a schedule"),
+    # Debian's cron cannot say its version, so the package is asked.
+    Program("cron", "test", "cron", "is the tests' real cron", (3,), ("-W", "-f=${Version}", "cron"), "dpkg-query"),
+    Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
 )
 
 

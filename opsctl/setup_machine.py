@@ -274,6 +274,8 @@ def _units(machine: Machine, changed: Say) -> str:
         (system / "opsctl-backup.timer", TIMER),
         (machine.at("/etc/tmpfiles.d/opsctl.conf"), f"d /run/opsctl 0700 {owner} {owner} -\n"),
     ):
+        if path.is_file() and "opsctl backup schedule" in path.read_text("utf-8"):
+            continue  # made for a configuration, so it knows more than this one
         if _put(path, text, 0o644):
             changed(f"wrote {path}")
     return "systemctl daemon-reload && systemctl enable --now opsctl-backup.timer"

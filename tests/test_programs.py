@@ -149,7 +149,8 @@ def test_each_purpose_needs_what_the_one_before_needs() -> None:
 def test_the_server_package_brings_the_client_programs() -> None:
     nothing = [programs.Found(each, None, (), "missing") for each in programs.needed("test")]
     assert programs.packages_for(nothing) == (
-        "restic", "openssh-client", "util-linux", "postgresql", "restic-rest-server", "git",
+        "restic", "openssh-client", "util-linux", "postgresql", "restic-rest-server", "git", "systemd",
+        "cron", "logrotate",
     )  # fmt: skip
 
 

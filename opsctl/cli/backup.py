@@ -10,6 +10,7 @@ import typer
 
 from opsctl.cli import copies, places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.schedule import schedule
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, worst
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make repositories, take sets, copy and look at them.", no_args_is_help=True)
 app.command("copy")(copies.copy)
+app.command("schedule")(schedule)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of backups; all if none is given")]
 
@@ -89,6 +91,7 @@ def run(
 
     Then it is copied to the backup's other repositories, if it has any. A set without its manifest is incomplete and is never counted. Exit 3: some source is missing something.
     """
+    from opsctl.cli.ticks import ticking
     from opsctl.cli.work import carry_out, open_site
     from opsctl.wiring import refuse_unsigned
 
@@ -98,8 +101,6 @@ def run(
     sources = {source for name in chosen for source in site.config.backups[name].sources}
     for source in accept or ():
         known([source], sources, "source")
-    if not session.dry_run:
-        refuse_unsigned(site)
     subject = chosen[0] if len(chosen) == 1 else "backup"
     inputs = {"backups": chosen, "when": "due" if due and not force else "always", "accept": list(accept or ()),
               "copied": [name for name in chosen if site.config.backups[name].copies]}
@@ -112,13 +113,19 @@ def run(
                 found[one.item]["copies"] = {**one.result.get("copies", {})}
         return {"backups": found}
 
-    report = carry_out(session, site, "backup", inputs, subject=subject, text=_write_run, result=result)
-    if not session.dry_run:
-        remember(site, chosen)
-    found = report.result.get("backups", {}) if isinstance(report.result, Mapping) else {}
-    taken = any(one["outcome"] in ("changed", "ok") for one in found.values())
-    # A set that stands and a copy that failed: some of what was asked for succeeded.
-    return replace(report, exit_code=worst([report.exit_code, 0])) if report.exit_code and taken else report
+    with ticking(site, session, due) as tick:
+        if not session.dry_run:
+            refuse_unsigned(site)
+        report = carry_out(session, site, "backup", inputs, subject=subject, text=_write_run, result=result)
+        if not session.dry_run:
+            remember(site, chosen)
+        found = report.result.get("backups", {}) if isinstance(report.result, Mapping) else {}
+        taken = any(one["outcome"] in ("changed", "ok") for one in found.values())
+        if report.exit_code and taken:
+            # A set that stands and a copy that failed: some of what was asked for succeeded.
+            report = replace(report, exit_code=worst([report.exit_code, 0]))
+        tick.code = report.code
+    return report
 
 
 def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:

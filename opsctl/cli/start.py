@@ -73,8 +73,9 @@ def doctor(
 ) -> Report:
     """Look for what is missing on this machine; exit 3 when something is."""
     from opsctl import programs
+    from opsctl.cli import doctor_schedule
     from opsctl.cli.doctor import exit_code, run_doctor
-    from opsctl.cli.work import load
+    from opsctl.cli.work import clock, load
 
     session = of(context)
     if purpose not in programs.PURPOSES:
@@ -94,6 +95,8 @@ def doctor(
             render.complain(shown(line))
 
     checks = run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=say, config=config)
+    asked = doctor_schedule.check(config, clock(session)(), session.environ)
+    checks += [asked] if asked else []
 
     def text(out: Out) -> None:
         out.table(Table(("check", "", Column("seen", flexible=True), Column("hint", flexible=True)), [

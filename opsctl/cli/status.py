@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,17 +26,24 @@ def status(
     context: typer.Context,
     refresh: Annotated[bool, typer.Option("--refresh", help="ask the repositories instead of the catalogue")] = False,
     nagios: Annotated[bool, typer.Option("--nagios", help="one line and exit codes 0 to 3, as monitors expect")] = False,
+    prometheus: Annotated[Path | None, typer.Option(
+        "--prometheus", metavar="FILE", help="also write it for node_exporter's textfile collector, whole")] = None,
 ) -> Report:
     """What is backed up, what is overdue, never ran, or is unverified for too long (exit 5)."""
-    from opsctl.cli.work import open_site
+    from opsctl.cli import metrics, ticks
+    from opsctl.cli.work import clock, open_site
 
     session = of(context)
     try:
         site = open_site(session)
     except OpsError as error:
+        if prometheus is not None and not session.dry_run:
+            # What was written before must not stand for how it is now; nor may a full disk hide why.
+            with contextlib.suppress(OpsError):
+                metrics.write(prometheus, [], code=error.code, now=clock(session)(), plans={}, stamp=None, copies={})
         if not nagios:
             raise
-        return _nagios([], [], [error])
+        return metrics.nagios_report([], [error], plans={}, now=clock(session)())
     errors: list[OpsError] = []
     if refresh and not session.dry_run:
         from opsctl.cli.backup import remember
@@ -42,12 +51,20 @@ def status(
         errors = remember(site, list(site.config.backups))
     found = _stand(site)
     late = [(name, verdict) for name, _, verdict in found if verdict.late]
-    if nagios:
-        return _nagios(found, late, errors)
+    plans = site.config.backups
     copies = _copies(site)
-    late_copies = [error for found_copies in copies.values() for error in found_copies.late()]
+    late_copies = [error for one in copies.values() for error in one.late()]
     problems = [*(Overdue(f"{name}: {verdict.because}", where=name) for name, verdict in late), *late_copies]
-    code = 5 if problems else None
+    code = 5 if problems else errors[0].code if errors else 0
+    if prometheus is not None and not session.dry_run:
+        try:
+            metrics.write(prometheus, found, code=code, now=site.clock(), plans=plans, stamp=ticks.read(site.state),
+                          copies={name: one.as_json() for name, one in copies.items()})
+        except OpsError as error:
+            errors.append(error)
+            code = code or error.code
+    if nagios:
+        return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies)
 
     def text(out: Out) -> None:
         _write(out, site, found, copies)
@@ -56,7 +73,7 @@ def status(
                           for name, standing, verdict in found}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown],
-                  exit_code=errors[0].code if errors and not problems else code, warnings=[*site.said, *site.config.warnings])
+                  exit_code=code, warnings=[*site.said, *site.config.warnings])
 
 
 def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
@@ -121,19 +138,3 @@ def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict)
     return {"state": verdict.word, "because": verdict.because, "late": verdict.late,
             "every_seconds": int(site.config.backups[name].every.total_seconds()),
             **(as_dict(standing) if standing else {"newest": None, "newest_time": None})}
-
-
-def _nagios(found: list[Any], late: list[Any], errors: list[OpsError]) -> Report:
-    if late:
-        code, word = 2, "CRITICAL"
-        rest = f"{len(late)} of {len(found)} backups: " + "; ".join(f"{name} {v.word}" for name, v in late[:5])
-    elif errors:
-        code, word, rest = 3, "UNKNOWN", errors[0].message
-    elif not found:
-        code, word, rest = 3, "UNKNOWN", "no backup is configured"
-    elif any(verdict.word == "due" for _, _, verdict in found):
-        code, word, rest = 1, "WARNING", "a backup is due"
-    else:
-        code, word, rest = 0, "OK", f"{len(found)} backups"
-    line = f"OPSCTL {word} - {rest}"
-    return Report(result={"state": word, "line": line}, text=lambda out: out.line(line), exit_code=code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 
 def due(newest: datetime | None, every: timedelta, now: datetime) -> str | None:
@@ -13,9 +13,9 @@ def due(newest: datetime | None, every: timedelta, now: datetime) -> str | None:
     """
     if newest is None:
         return "never ran"
-    if newest > now:
+    age = elapsed(newest, now)
+    if age < timedelta(0):
         return None
-    age = now - newest
     return f"the newest set is {words(age)} old" if age >= every else None
 
 
@@ -23,9 +23,18 @@ def overdue(newest: datetime | None, every: timedelta, now: datetime) -> str | N
     """Why a person should look: due, and the hourly timer has had more than its hours to act."""
     if newest is None:
         return "never ran"
-    grace = min(every / 4, timedelta(hours=6))
-    age = now - newest
-    return f"the newest set is {words(age)} old, asked for every {words(every)}" if age > every + grace else None
+    age = elapsed(newest, now)
+    return f"the newest set is {words(age)} old, asked for every {words(every)}" if age > every + grace(every) else None
+
+
+def elapsed(since: datetime, now: datetime) -> timedelta:
+    """The time that really went by. Python subtracts two moments of one zone by their clocks, not by time."""
+    return now.astimezone(UTC) - since.astimezone(UTC)
+
+
+def grace(every: timedelta) -> timedelta:
+    """How much more than ``every`` a set may be old before a person should look."""
+    return min(every / 4, timedelta(hours=6))
 
 
 def words(span: timedelta) -> str:

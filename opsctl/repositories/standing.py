@@ -119,14 +119,22 @@ def verdict(
     if late:
         more = f"; set {found.unfinished} did not finish" if found.unfinished else ""
         return Verdict("overdue", late + more, True)
-    since = parse_time(found.read_since or found.first_time or found.newest_time or found.checked)
-    if now - since > term + timedelta(days=1):
-        what = "was never read back whole" if found.read_since is None else f"was last read back {words(now - since)} ago"
-        return Verdict("unverified", f"the data {what}, asked for every {words(term)}", True)
+    unread = unverified(found, term, now)
+    if unread:
+        return Verdict("unverified", unread, True)
     if drill is not None and (why := undrilled(found, drill, now)):
         return Verdict("undrilled", why, True)
     soon = due(newest, every, now)
     return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(now - newest)} old", False)
+
+
+def unverified(found: Standing, term: timedelta, now: datetime) -> str | None:
+    """Why the data is unverified for too long, or None."""
+    since = parse_time(found.read_since or found.first_time or found.newest_time or found.checked)
+    if now - since <= term + timedelta(days=1):
+        return None
+    what = "was never read back whole" if found.read_since is None else f"was last read back {words(now - since)} ago"
+    return f"the data {what}, asked for every {words(term)}"
 
 
 def undrilled(found: Standing, every: timedelta, now: datetime) -> str | None:

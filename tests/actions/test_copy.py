@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.quick_key import make_quick
 from tests.lab.restserver import RestServer
 from tests.machine import Machine, tree
 
+OTHER = "the copies have a password of their own"
 DAYS = [f"2026-12-{day:02d}T02:30:00+05:30" for day in (12, 15, 18, 21, 24, 27)]
 
 
 def setting(machine: Machine, *, more: str = "", copies: str = "second, offline", home: str = "main") -> None:
     password = machine.etc / "keys" / "repository-password"
     other = machine.etc / "keys" / "other-password"
-    other.write_text("the copy has a password of its own\n")
+    other.write_text(f"{OTHER}\n")
     other.chmod(0o600)
     machine.configure(f"""
 state: {machine.state}
@@ -46,6 +48,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (machine.root / "disk").mkdir()
     machine.at(DAYS[0])
     machine("backup", "init", expect=0)
+    for name, place, password in (("main", "store", "for tests only"), ("second", "second", OTHER),
+                                  ("offline", "disk/opsctl", OTHER)):
+        make_quick(root / place, password, machine.state / "repositories" / f"{name}.json")
     machine("backup", "run", expect=0)
     shutil.copytree(root, kept, symlinks=True)
     return root, kept
@@ -143,6 +148,8 @@ def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machin
     machine("status", expect=0)
     machine("status", "--refresh", expect=0)
     assert "offline is away" in machine("backup", "copy", "--due", expect=0).out
+    assert "offline was left out" in machine("verify", expect=0).err
+    machine("verify", "offline", expect=13)
     listed = machine("backup", "list", expect=0)
     assert "the disk of offline is not here" in listed.err
     asked = machine.json("backup", "copy", "portal", "--to", "offline", expect=13)
@@ -152,6 +159,7 @@ def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machin
     assert stand(machine, "backup", "run", "--due") == {"second": "current", "offline": "away"}
     late = machine.json("status", expect=5)
     assert [error["where"] for error in late.errors] == ["portal/offline"]
+    assert machine("status", "--nagios", expect=2).out.startswith("OPSCTL CRITICAL - the copy of portal in offline")
     plug(machine)
     assert stand(machine, "backup", "run", "--due") == {"second": "current", "offline": "current"}
     assert ids(machine, "disk/opsctl") == ids(machine, "store"), "it gets all that it missed"

@@ -1,0 +1,163 @@
+"""Does anything ask every hour what is due, for this configuration, and has it lately?"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from opsctl.cli import ticks
+from opsctl.cli.doctor import Check
+from opsctl.model.due import words
+from opsctl.model.schedule import SYSTEM_CONFIG
+
+#: An hourly question has surely been asked within this, unless the machine was off.
+PATIENCE = timedelta(hours=2, minutes=30)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that asks for this configuration: where it stands, since when, and whether it is switched on."""
+
+    place: str
+    since: datetime | None
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the check judges. ``booted``: since when this machine runs; None where it does not say."""
+
+    entries: tuple[Entry, ...]
+    stamp: ticks.Stamp
+    now: datetime
+    at_work: bool = False
+    booted: datetime | None = None
+
+
+def check(config: Any, now: datetime, environ: Mapping[str, str]) -> Check | None:
+    """Look and judge; None where there is no backup that could be asked for."""
+    return judge(observe(config, now, environ)) if config is not None and config.backups else None
+
+
+def observe(config: Any, now: datetime, environ: Mapping[str, str], root: Path = Path("/")) -> Seen:
+    """Read timers and crontabs below ``root``, and the stamp of the last question."""
+    stamp = ticks.read(Path(config.state))
+    return Seen(tuple(_entries(str(config.directory), environ, root)), stamp, now, stamp.at_work, _booted())
+
+
+def judge(seen: Seen) -> Check:
+    """The check."""
+    last = seen.stamp.last
+    awake = [entry for entry in seen.entries if entry.enabled]
+    if not awake:
+        asleep = next(iter(seen.entries), None)
+        if asleep is not None:
+            hint = f"systemctl enable --now {Path(asleep.place).stem}.timer, or `opsctl backup schedule --write`"
+            return Check("schedule", False, f"{asleep.place} is there and its timer is not enabled", hint)
+        if last is not None and seen.now - last <= PATIENCE:
+            return Check("schedule", True, f"asked {_ago(seen, last)}, by something that is not known here")
+        return Check("schedule", False, "nothing asks every hour what is due",
+                     "`opsctl backup schedule --write` installs a timer or a line for cron")
+    place = awake[0].place
+    if seen.at_work:
+        return Check("schedule", True, f"{place}: at work since {seen.stamp.fired}")
+    # What was installed, or a machine that was started, a moment ago gets its hour first.
+    since = max((moment for moment in (last, awake[0].since, seen.booted) if moment is not None and moment <= seen.now),
+                default=None)
+    if since is None or seen.now - since > PATIENCE:
+        when = f"has not fired since {last:%Y-%m-%d %H:%M} UTC" if last is not None else "has never fired"
+        return Check("schedule", False, f"{place} {when}", _why(place))
+    if last is None or last < since:
+        return Check("schedule", True, f"{place}: fires within the hour")
+    ended = "" if seen.stamp.exit_code is None else f", ended with {seen.stamp.exit_code}"
+    return Check("schedule", True, f"{place}: asked {_ago(seen, last)}{ended}")
+
+
+def _ago(seen: Seen, last: datetime) -> str:
+    return f"{words(seen.now - last)} ago" if last <= seen.now else f"at {last:%Y-%m-%d %H:%M} UTC"
+
+
+def _why(place: str) -> str:
+    if place.endswith((".service", ".timer")):
+        name = Path(place).stem
+        return f"systemctl status {name}.timer; journalctl -u {name}.service"
+    return "is cron running? grep CRON /var/log/syslog, or journalctl -u cron; and the log that the line names"
+
+
+def _booted() -> datetime | None:
+    try:
+        found = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return datetime.fromtimestamp(int(found[1]), UTC) if found else None
+
+
+# --- what there is -----------------------------------------------------------------------------------------
+
+
+def _entries(directory: str, environ: Mapping[str, str], root: Path) -> Iterator[Entry]:
+    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
+    for folder in (root / "etc/systemd/system", root / home.lstrip("/") / "systemd/user"):
+        for path in _files(folder, "*.service"):
+            if any(_asks(line.partition("=")[2].replace("%%", "%").replace("$$", "$"), directory)
+                   for line in _lines(path) if line.startswith("ExecStart=")):
+                yield Entry(str(path), _since(path), any(folder.glob(f"*.wants/{path.stem}.timer")))
+    for path in (root / "etc/crontab", *_files(root / "etc/cron.d", "*"), *_files(root / "var/spool/cron", "**/*")):
+        # cron passes over files with a dot in their name.
+        if "." not in path.name and any(_asks(line.replace("\\%", "%"), directory) for line in _lines(path)):
+            yield Entry(str(path), _since(path))
+    if os.geteuid() != 0 and root == Path("/") and any(_asks(line, directory) for line in _own_crontab()):
+        yield Entry("your crontab", None)
+
+
+def _asks(line: str, directory: str) -> bool:
+    """Whether a line runs ``backup run --due`` for the configuration in ``directory``."""
+    if line.lstrip().startswith("#") or "--due" not in line:
+        return False
+    try:
+        found = shlex.split(line, posix=True)
+    except ValueError:
+        found = line.split()
+    found = [word.rstrip(";") for word in found]
+    if not any(pair == ("backup", "run") for pair in itertools.pairwise(found)):
+        return False
+    told = [after for word, after in itertools.pairwise(found) if word == "--config"]
+    told += [word.partition("=")[2] for word in found if word.startswith("--config=")]
+    return os.path.normpath(told[-1]) == directory if told else directory == SYSTEM_CONFIG
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(path for path in folder.glob(pattern) if path.is_file())
+    except OSError:
+        return []
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _since(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None
+
+
+def _own_crontab() -> list[str]:
+    try:
+        done = subprocess.run(["crontab", "-l"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.decode("utf-8", "replace").replace("\\%", "%").splitlines()
