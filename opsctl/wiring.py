@@ -27,6 +27,11 @@ from opsctl.shells.interface import Shell
 from opsctl.shells.local import LocalShell
 
 
+def this_machine() -> Shell:
+    """Where commands run when there is no configuration to say it."""
+    return LocalShell()
+
+
 class Keys:
     """Signing with the controller's key; checking anybody's signature."""
 

@@ -23,6 +23,8 @@ from opsctl.cli.session import Session, someone_is_there
 from opsctl.errors import Interrupted, OpsError, UsageError
 
 INTERRUPTED = (130, 143)
+#: The commands that a timer calls, and whose troubles people are told of.
+TOLD = frozenset({"backup run", "backup copy", "verify", "status"})
 
 
 class Stopped(KeyboardInterrupt):
@@ -81,7 +83,17 @@ def _main(words: list[str]) -> int:
         report = _failed(error)
     except (Exception, SystemExit) as error:
         report = _failed(_bug(error, call.session))
-    return _print(call, report)
+    return _print(call, _told(call, report))
+
+
+def _told(call: _Call, report: Report) -> Report:
+    """Tell people what a timer's call came to; what could not be told is added and changes nothing else."""
+    if call.command not in TOLD:
+        return report
+    from opsctl.cli import notices
+
+    warnings = notices.tell(call.command, call.session.hooks.session or call.session, report, call.session.hooks.site)
+    return replace(report, warnings=[*report.warnings, *warnings]) if warnings else report
 
 
 def _guess_session(words: Sequence[str]) -> Session:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opsctl.errors import Waiting
 
@@ -24,7 +24,8 @@ class Hooks:
     where it lasts and returns the words for that place (``the journal, line 812``), or None where it could
     not. ``asking`` is true while a person is being asked, so that a signal ends the question. ``signal`` is the
     first signal that asked for the end of work. ``last_words(signal)`` prints the report of an interruption for
-    a process that has to be ended; ``main`` sets it.
+    a process that has to be ended; ``main`` sets it. ``site``: the configuration made to work, once one was
+    loaded; ``session``: with which options it was looked for.
     """
 
     run: str | None = None
@@ -32,6 +33,8 @@ class Hooks:
     asking: bool = False
     last_words: Callable[[int], object] | None = None
     signal: int | None = None
+    site: Any = None
+    session: Session | None = None
 
 
 def _utc_now() -> datetime:

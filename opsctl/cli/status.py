@@ -76,6 +76,12 @@ def status(
                   exit_code=code, warnings=[*site.said, *site.config.warnings])
 
 
+def late(site: Site) -> list[Overdue]:
+    """Everything that makes ``status`` exit 5, as last seen."""
+    backups = [Overdue(f"{name}: {verdict.because}", where=name) for name, _, verdict in _stand(site) if verdict.late]
+    return [*backups, *(error for one in _copies(site).values() for error in one.late())]
+
+
 def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     from opsctl.repositories.standing import from_dict, verdict
 

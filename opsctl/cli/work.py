@@ -61,11 +61,13 @@ def open_site(
 
     for fingerprint in trust:
         check_fingerprint(fingerprint)
+    session.hooks.session = session
     config = _given_config(given, session) if given else load(session)
     seconds = parse_duration(wait).total_seconds() if wait else 0.0
     site = Site(config, clock=clock(session), trust=trust, wait=seconds, environ=session.environ)
     if session.environ.get(CLOCK):
         site.notes.append(f"the clock is set by {CLOCK}; this is for tests and drills")
+    session.hooks.site = site
     session.hooks.on_bug = lambda summary, trace: _write_bug(site, summary, trace)
     return site
 

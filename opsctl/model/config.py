@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, PrivateAttr, Strict, Tag
 
+from opsctl.model.config_notify import Notify
 from opsctl.model.config_sense import sense
 from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeZone
 from opsctl.model.fields import (
@@ -326,7 +327,7 @@ class Config(Part):
     """The whole configuration."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        key: f"{key} {LATER}" for key in ("zones", "hosts", "services", "notify")
+        key: f"{key} {LATER}" for key in ("zones", "hosts", "services")
     }
 
     organisation: Organisation = Field(
@@ -345,6 +346,7 @@ class Config(Part):
         default_factory=dict, description="What can be backed up, by name."
     )
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
+    notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
     _origin: Origin = PrivateAttr(Origin())
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _source_mistakes(data)
     yield from _backup_mistakes(data)
     yield from _people_mistakes(data)
+    yield from notify_mistakes(data)
 
 
 def _given(entry: Mapping[str, Any], prefix: str) -> list[str]:

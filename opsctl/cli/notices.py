@@ -1,0 +1,205 @@
+"""Telling people: from how a call ended to notices, each trouble once, and the ping when all is well.
+
+It stands outside of everything that can fail, so that a lock, a broken configuration or a lost repository is told as well.
+What goes wrong here is added to the report and never changes how the call ended.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from opsctl.cli.report import Report
+from opsctl.cli.session import Session
+from opsctl.errors import OpsError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from opsctl.model.config_notify import Notify
+    from opsctl.model.notices import Notice, Trouble
+    from opsctl.wiring import Site
+
+SEND_LIMIT = 60.0  # seconds for all addresses together
+_NOT_TOLD = (2, 130, 143)  # a mistyped command, an interruption: whoever did it knows
+
+
+def tell(command: str, session: Session, report: Report, site: Site | None) -> list[str]:
+    """Tell what a call's end makes known; returns warnings about what could not be told."""
+    if session.dry_run or session.interactive or report.code in _NOT_TOLD:
+        return []
+    try:
+        settings = site.config.notify if site is not None else _from_broken(session)
+        if settings is None:
+            return []
+        return _tell(command, session, report, site, settings)
+    except OpsError as error:
+        return [f"nobody was told: {error.message}"]
+    except Exception as error:  # a notice that fails never hides the failure it was to tell
+        return [f"nobody was told: {type(error).__name__}"]
+
+
+def _tell(command: str, session: Session, report: Report, site: Site | None, settings: Notify) -> list[str]:
+    from opsctl.cli.work import clock
+    from opsctl.model.notices import settle, untold
+
+    now = site.clock() if site is not None else clock(session)()
+    record = (site.state if site is not None else _state(session)) / "notices.json"
+    troubles = [*_failures(command, report), *(_late(site) if site is not None else ())]
+    known = _read(record)
+    notices, kept = settle(known, troubles, lambda key: _is_over(key, command, report, site), now, settings.remind)
+    wanted = [notice for notice in notices if notice.kind in settings.on]
+    well = command == "backup run" and report.code == 0 and not troubles
+    urls = _urls(settings, site) if wanted else []
+    ping = _pulse(settings, site) if well else None
+    warnings: list[str] = []
+    if (wanted and urls) or ping:
+        sent, pinged = _send(urls, wanted, ping, now, site)
+        warnings += [f"a notice to {_label(url)} was not taken" for url, took in zip(urls, sent, strict=True) if not took]
+        if ping and not pinged:
+            warnings.append(f"the call to {_label(ping)}, which says that all is well, was not taken")
+        if wanted and not any(sent):
+            kept = untold(kept, wanted)
+    if kept != known:
+        _write(record, kept)
+    return warnings
+
+
+def _failures(command: str, report: Report) -> list[Trouble]:
+    from opsctl.model.notices import Trouble
+
+    if command == "status":
+        return []  # what it finds late is told as such
+    found = []
+    for error in report.errors:
+        kind = "waiting" if error.code == 4 else "failed"
+        where = f"{error.where}: " if error.where and error.where not in error.message else ""
+        more = "".join(f"\n  {problem}" for problem in list(getattr(error, "problems", ()))[:5])
+        found.append(Trouble(f"failed:{command}:{error.where or error.code}", kind,
+                             f"opsctl {command}: {where}{error.message}{more}", error.hint))
+    return found
+
+
+def _late(site: Site) -> list[Trouble]:
+    from opsctl.cli.status import late
+    from opsctl.model.notices import Trouble
+
+    return [Trouble(f"late:{error.where}", "overdue", error.message, error.hint) for error in late(site)]
+
+
+def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
+    """Whether this call looked at the trouble and did not find it any more."""
+    kind, _, rest = key.partition(":")
+    if site is None:
+        return False
+    if kind == "late":
+        return True
+    of, _, where = rest.partition(":")
+    if of != command:
+        return False
+    covered = report.result.get("backups") if isinstance(report.result, Mapping) else None
+    if not isinstance(covered, Mapping):
+        return report.code == 0
+    return where.partition("/")[0] in covered or set(covered) >= set(site.config.backups)
+
+
+def _urls(settings: Notify, site: Site | None) -> list[str]:
+    from opsctl.shells.secrets import read_secret
+
+    hidden = read_secret(settings.secret, _shell(site)).reveal().splitlines() if settings.secret else []
+    return [*settings.urls, *(line.strip() for line in hidden if line.strip() and not line.startswith("#"))]
+
+
+def _pulse(settings: Notify, site: Site | None) -> str | None:
+    from opsctl.shells.secrets import read_secret
+
+    return read_secret(settings.pulse, _shell(site)).reveal().strip() if settings.pulse else settings.dead_man
+
+
+def _send(
+    urls: Sequence[str], notices: Sequence[Notice], ping: str | None, now: datetime, site: Site | None
+) -> tuple[list[bool], bool]:
+    from opsctl.shells import notice_sender
+
+    words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "recovered": "recovered"}
+    kinds = dict.fromkeys(words[notice.kind] for notice in notices)
+    host = socket.gethostname()
+    body = "\n\n".join(f"{words[one.kind]}: {one.text}" + (f"\n  {one.hint}" if one.hint else "") for one in notices)
+    asked = {"urls": list(urls) if notices else [], "title": f"opsctl on {host}: {', '.join(kinds)}", "ping": ping,
+             "body": f"{body}\n\n{host}, {now.isoformat(timespec='minutes')}. `opsctl status` says more."}
+    # -P: beside it lie modules with names of the standard library.
+    done = _shell(site).run([sys.executable, "-P", str(Path(notice_sender.__file__))], stdin=json.dumps(asked).encode(),
+                            timeout=SEND_LIMIT)
+    answer = json.loads(done.text)
+    return [bool(one) for one in answer["sent"]], bool(answer["pinged"])
+
+
+def _shell(site: Site | None) -> Any:
+    from opsctl.wiring import this_machine
+
+    return site.shell if site is not None else this_machine()
+
+
+def _label(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{(parts.hostname or '…')}"
+
+
+def _read(record: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(record.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    good = isinstance(found, dict) and all(isinstance(one, dict) and "since" in one for one in found.values())
+    return found if good else {}
+
+
+def _write(record: Path, kept: Mapping[str, Any]) -> None:
+    from opsctl.repositories.history import write_whole
+
+    write_whole(record, json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def _from_broken(session: Session) -> Notify | None:
+    """The settings out of a configuration that does not load, if they at least are as they should be."""
+    found = _raw(session).get("notify")
+    return None if found is None else _validated(found, session)
+
+
+def _validated(found: Any, session: Session) -> Notify | None:
+    from pydantic import ValidationError
+
+    from opsctl.engine.configuration import find_config_dir
+    from opsctl.model.config_notify import Notify
+
+    directory = find_config_dir(session.config, session.environ, _euid())
+    try:
+        return Notify.model_validate(found, context={"directory": str(directory)})
+    except ValidationError:
+        return None
+
+
+def _state(session: Session) -> Path:
+    found = _raw(session).get("state")
+    return Path(found) if isinstance(found, str) and found.startswith("/") else Path("/var/lib/opsctl")
+
+
+def _raw(session: Session) -> dict[str, Any]:
+    from opsctl.engine.configuration import config_files, find_config_dir, read_documents
+    from opsctl.engine.load import merge
+
+    directory = find_config_dir(session.config, session.environ, _euid())
+    data = merge(read_documents(config_files(directory), _euid())).data
+    return data if isinstance(data, dict) else {}
+
+
+def _euid() -> int:
+    import os
+
+    return os.geteuid()

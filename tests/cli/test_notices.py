@@ -1,0 +1,202 @@
+"""Notices: a trouble told once, again after a day, and when it is over; by real mail and web servers on loopback."""
+
+from __future__ import annotations
+
+import email
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from opsctl.model.notices import Trouble, settle
+from tests.machine import Machine
+
+NOON = datetime(2026, 12, 12, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+class Mailbox:
+    """An SMTP server that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.messages.append(email.message_from_bytes(envelope.content))
+        return "250 OK"
+
+    def texts(self) -> list[str]:
+        found = []
+        for message in self.messages:
+            parts = [part for part in message.walk() if part.get_content_type() == "text/plain"]
+            found.append("\n".join(part.get_payload(decode=True).decode() for part in parts))
+        return found
+
+
+class Web:
+    """A web server that counts calls by path."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        calls = self.calls
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                calls.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/pulse-token"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, str]]:
+    box = Mailbox()
+    with socket.socket() as probe:  # aiosmtpd does not choose a port itself
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield box, f"mailto://127.0.0.1:{port}?from=opsctl@department.invalid&to=oncall@department.invalid&mode=insecure"
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    found = Web()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def notify(machine: Machine, url: str, **more: str) -> None:
+    secret = machine.etc / "keys" / "notify-urls"
+    secret.write_text(f"# the person on call\n{url}\n")
+    secret.chmod(0o600)
+    lines = "".join(f", {key}: {value}" for key, value in more.items())
+    machine.configure(more=f"notify: {{urls_file: {secret}{lines}}}")
+
+
+def test_a_failure_is_told_once_and_again_after_a_day_and_when_it_is_over(
+    machine: Machine, mailbox: tuple[Mailbox, str], web: Web
+) -> None:
+    box, url = mailbox
+    notify(machine, url, dead_man=web.url)
+    away = machine.root / "away"
+    machine.data.rename(away)
+    for moment in ("2026-12-12T02:30:00+05:30", "2026-12-12T03:30:00+05:30", "2026-12-13T03:30:00+05:30"):
+        machine.at(moment)
+        machine("backup", "run", "--due", expect=3)
+    told = box.texts()
+    assert len(told) == 2, "once, and once again after a day; nothing for the hour between"
+    assert "FAILED: opsctl backup run: files: " in told[0] and str(machine.data) in told[0]
+    assert "OVERDUE: portal: no good set" in told[0]
+    assert "(since 2026-12-12 02:30)" in told[1]
+    assert web.calls == [], "the dead man's switch is not held while something is wrong"
+    away.rename(machine.data)
+    (machine.data / "bill").write_text("12.50")
+    machine("backup", "run", "--due", expect=0)
+    assert "recovered: over: opsctl backup run: files: " in box.texts()[2]
+    assert web.calls == ["/pulse-token"]
+    machine("backup", "run", "--due", expect=0)
+    assert len(box.messages) == 3 and len(web.calls) == 2
+
+
+def test_what_is_overdue_is_told_by_a_look_at_the_status(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    (machine.data / "bill").write_text("12.50")
+    machine("backup", "run", "--due", expect=0)
+    assert box.messages == []
+    machine.at("2026-12-16T02:30:00+05:30")
+    machine("status", expect=5)
+    machine("status", expect=5)
+    (told,) = box.texts()
+    assert "OVERDUE: portal: the newest set is 4 days old" in told
+
+
+def test_a_broken_configuration_and_a_lost_repository_are_told(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    (machine.data / "bill").write_text("12.50")
+    machine("backup", "run", "--due", expect=0)
+    shutil.rmtree(machine.store)
+    machine("backup", "run", "--due", expect=22)
+    assert "it held 1 set" in box.texts()[0]
+    file = machine.etc / "opsctl.yaml"
+    file.write_text(file.read_text().replace("kind: paths", "kind: pathes"))
+    machine("backup", "run", "--due", expect=10)
+    assert "FAILED" in box.texts()[1] and "opsctl.yaml" in box.texts()[1]
+    machine("backup", "run", "--due", expect=10)
+    assert len(box.messages) == 2
+
+
+def test_a_mail_server_that_is_down_hides_nothing(machine: Machine, mailbox: tuple[Mailbox, str], web: Web) -> None:
+    box, url = mailbox
+    notify(machine, "mailto://clerk:s3cret@127.0.0.1:9?from=a@b.invalid&to=c@d.invalid&mode=insecure",
+           dead_man="http://127.0.0.1:9/x")
+    machine.data.rmdir()
+    said = machine("backup", "run", "--due", expect=3)
+    assert str(machine.data) in said.err
+    assert "a notice to mailto://127.0.0.1 was not taken" in said.err
+    assert "s3cret" not in said.err + said.out + (machine.state / "notices.json").read_text()
+    notify(machine, url)
+    machine("backup", "run", "--due", expect=3)
+    assert "FAILED" in box.texts()[0], "what was not taken is told the next time"
+    machine.data.mkdir()
+    (machine.data / "a").write_text("a")
+    notify(machine, url, dead_man="http://127.0.0.1:9/x")
+    done = machine.json("backup", "run", "--due", expect=0)
+    assert any("all is well, was not taken" in warning for warning in done.document["warnings"])
+
+
+def test_passwords_do_not_stand_in_the_configuration(machine: Machine) -> None:
+    machine.configure(more="notify: {urls: ['mailto://clerk:s3cret@mail.invalid', nothing], dead_man: x, dead_man_file: y}")
+    said = machine("status", expect=10)
+    assert "holds a password" in said.err and "urls_file" in said.err
+    assert "notify.urls[1]: must be an address" in said.err
+    assert "only one of dead_man and dead_man_file" in said.err
+    assert "s3cret" not in said.err
+
+
+def test_a_trouble_that_was_not_looked_at_is_not_over() -> None:
+    trouble = Trouble("failed:backup run:portal", "failed", "it failed")
+    notices, kept = settle({}, [trouble], lambda key: False, NOON, DAY)
+    assert [notice.kind for notice in notices] == ["failed"]
+    notices, kept = settle(kept, [], lambda key: False, NOON, DAY)
+    assert notices == [] and set(kept) == {trouble.key}
+    notices, kept = settle(kept, [], lambda key: True, NOON, DAY)
+    assert [notice.kind for notice in notices] == ["recovered"] and kept == {}
+
+
+def test_a_record_that_has_decayed_only_tells_again(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    machine.data.rmdir()
+    for content in ("", "{", "[]", json.dumps({"x": 1})):
+        (machine.state / "notices.json").write_text(content)
+        machine("backup", "run", "--due", expect=3)
+    assert len(box.messages) == 4
+
+
+def test_a_person_at_a_terminal_and_a_mistyped_command_are_not_told(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    machine("backup", "run", "nothing", expect=2)
+    machine("--dry-run", "backup", "run")
+    assert box.messages == []
