@@ -1,0 +1,293 @@
+"""Talking with a MariaDB or MySQL server through its own client program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opsctl import programs
+from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
+from opsctl.model.secrets import SecretRef
+from opsctl.shells.interface import Result, Session, Shell
+from opsctl.shells.local import last_words
+from opsctl.shells.secrets import read_secret
+
+ANSWER_WITHIN = 10  # seconds a server may take to take a connection
+LOCK_WITHIN = 20  # seconds to wait for somebody's lock; while we wait for the one on everything, others wait for us
+IDLE_WITHIN = 60  # seconds after which the server lets a silent session of ours go, and with it every lock
+_MARK = "--8<-- opsctl --8<--"
+
+#: What a value looks like as text depends on these. Proofs are made of that text, so they must never change.
+SETTINGS = f"""
+SET NAMES utf8mb4;
+SET SESSION sql_mode = '', time_zone = '+00:00', lc_time_names = 'en_US', lock_wait_timeout = {LOCK_WITHIN},
+  wait_timeout = {IDLE_WITHIN}, net_write_timeout = 600, sql_big_selects = 1, sql_select_limit = DEFAULT;
+/*M!100100 SET SESSION max_statement_time = 0 */;
+/*!80017 SET SESSION max_execution_time = 0, information_schema_stats_expiry = 0, print_identified_with_as_hex = 1 */;
+"""
+
+
+class ServerError(ProgramFailed):
+    """The server refused a statement; ``number`` is its number for why."""
+
+    def __init__(self, message: str, *, number: int, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is: a host name or address, or the path of its socket; None is the client's own default."""
+
+    server: str | None = None
+    port: int | None = None
+    user: str | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The words that every client program takes, without secrets."""
+        words = [] if self.user is None else [f"--user={self.user}"]
+        if self.server is not None and self.server.startswith("/"):
+            return [*words, "--protocol=socket", f"--socket={self.server}"]
+        if self.server is None and self.port is None:
+            return words
+        # By the name localhost these programs would take the socket, whatever the port.
+        return [*words, "--protocol=tcp", f"--host={self.server or '127.0.0.1'}", f"--port={self.port or 3306}"]
+
+    def override(self, server: Mapping[str, str] | None) -> Address:
+        """With the keys ``server port user`` of a mapping in place of ours."""
+        if not server:
+            return self
+        port = server.get("port")
+        return Address(
+            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user)
+        )
+
+    def __str__(self) -> str:
+        place = self.server or ("the local socket" if self.port is None else "127.0.0.1")
+        return place if self.port is None or place.startswith("/") else f"{place}, port {self.port}"
+
+
+def quote_ident(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def quote_literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Door:
+    """How programs come in: the address, and the file that holds the password for as long as ``open_door`` lasts."""
+
+    shell: Shell
+    address: Address
+    file: str
+
+    def argv(self, names: tuple[str, ...], *words: str) -> list[str]:
+        """One of the server's programs, the first of ``names`` that is here, told to read no other option file."""
+        found = next((path for name in names if (path := programs.find(name))), names[0])
+        return [found, f"--defaults-file={self.file}", *self.address.options, *words]
+
+    def client(self, database: str | None, *words: str) -> list[str]:
+        """The client reading statements from standard input, which may not hold commands of the client's own."""
+        talking = [
+            "--batch",
+            "--raw",
+            "--skip-column-names",
+            "--unbuffered",
+            "--binary-mode",
+            "--skip-reconnect",
+            "--local-infile=0",
+            "--default-character-set=utf8mb4",
+            f"--connect-timeout={ANSWER_WITHIN}",
+        ]
+        where = [] if database is None else [f"--database={database}"]
+        return self.argv(("mariadb", "mysql"), *talking, *words, *where)
+
+
+@contextmanager
+def open_door(
+    shell: Shell, address: Address, password: SecretRef | None, scratch: Path | None = None
+) -> Iterator[Door]:
+    """The way in; the password lies in a private file, which the programs read in place of every other one.
+
+    An option file and not MYSQL_PWD: MySQL is giving the variable up, and whoever looks at processes finds it there.
+    """
+    with tempfile.TemporaryDirectory(prefix="opsctl-my-", dir=scratch) as folder:
+        path = os.path.join(folder, "client.cnf")
+        lines = "[client]\n"
+        if password is not None:
+            lines += f'password="{_escaped(read_secret(password, shell).reveal())}"\n'
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(lines)
+        yield Door(shell, address, path)
+
+
+def _escaped(text: str) -> str:
+    for letter, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        text = text.replace(letter, escape)
+    return text
+
+
+class Client:
+    """One client in conversation: ``ask`` sends statements and reads what they print, a JSON value a line.
+
+    It lasts for a ``with`` block, or until the first error. The settings are made once, at the start.
+    """
+
+    def __init__(self, door: Door, database: str | None) -> None:
+        self._door = door
+        self._database = database
+        self._session: Session
+        self._connection: int | None = None
+        self._current: str | None = None
+        self._settled = False
+        self._closing = threading.Lock()
+
+    def ask(self, script: str) -> list[Any]:
+        """What the statements print.
+
+        Raises Refused, Unreachable, Busy, Partial (there is no such database), ServerError, Interrupted.
+        """
+        if not self._settled:
+            self._settled = True
+            self._connection = self.ask(f"{SETTINGS}SELECT CONNECTION_ID();")[0]
+        return [json.loads(line) for line in self.plain(script)]
+
+    def plain(self, script: str) -> list[str]:
+        """What the statements print, line by line, for answers that the server gives only as text. Raises as ``ask``."""
+        try:
+            self._session.stdin.write(f"{script}\nSELECT '{_MARK}';\n".encode("utf-8", "surrogateescape"))
+            self._session.stdin.flush()
+        except OSError:
+            raise self._ended() from None
+        lines: list[bytes] = []
+        mark = _MARK.encode("ascii")
+        for line in self._session.stdout:
+            line = line.rstrip(b"\n")
+            if line == mark:
+                return [each.decode("utf-8", "backslashreplace") for each in lines]
+            if line:
+                lines.append(line)
+        raise self._ended()
+
+    def one(self, query: str) -> Any:
+        """The single JSON value of a query that has one row."""
+        found = self.ask(f"SELECT {query};")
+        return found[0] if found else None
+
+    def text(self, expression: str) -> str:
+        """The single text of an expression."""
+        return str(self.one(f"JSON_ARRAY({expression})")[0])
+
+    @property
+    def current(self) -> str:
+        """The database we are in, as the server writes its name."""
+        if self._current is None:
+            self._current = self.text("DATABASE()")
+        return self._current
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._close(0.5)
+
+    def cancel(self) -> None:
+        """End a conversation in the middle of a question, which the server would go on with otherwise.
+
+        For another thread than the one that asks, which then sees its question fail.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            run(self._door, None, f"KILL {connection};", timeout=ANSWER_WITHIN)
+        except OpsError:
+            self._close(0)
+
+    def __enter__(self) -> Client:
+        self._session = self._door.shell.open(self._door.client(self._database))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.cancel()
+        self.close()
+
+    def _close(self, timeout: float) -> Result:
+        with self._closing:
+            return self._session.close(timeout)
+
+    def _ended(self) -> OpsError:
+        """Why the client is gone."""
+        self._connection = None
+        result = self._close(10)
+        self._door.shell.check()
+        return failure(result.errors, self._door.address, self._database)
+
+
+def run(door: Door, database: str | None, script: str, *, timeout: float | None = None) -> str:
+    """Run statements once and for all; what they printed. Raises as ``Client.ask`` does."""
+    settled = f"{SETTINGS}{script}\n".encode("utf-8", "surrogateescape")
+    result = door.shell.run(door.client(database), stdin=settled, timeout=timeout, accept=None)
+    if result.code:
+        raise failure(result.errors, door.address, database)
+    return result.text
+
+
+_SERVER_SAID = re.compile(r"^ERROR (\d+) \(\w{5}\)(?: at line \d+)?: ([^\n]*)", re.MULTILINE)
+#: What the client programs call an error in other places: ``Got error: 1045: "Access …"``, ``… denied … (1142)``.
+_PROGRAM_SAID = re.compile(r"error:? (\d{4})\b|\((\d{4})\)\s*$", re.IGNORECASE)
+
+_DENIED = frozenset({1044, 1045, 1130, 1142, 1143, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862, 2026, 2054, 2059, 2061, 3118})
+_AWAY = frozenset({1040, 1053, 1129, 1152, 1203, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2055})
+
+
+def failure(errors: str, address: Address, database: str | None) -> OpsError:
+    """What the client's standard error means for us. The server's texts may be in any language, its numbers not."""
+    said = _SERVER_SAID.findall(errors)
+    if said:
+        number, message = said[-1]
+        return server_error(int(number), _harmless(message), address, database)
+    return ProgramFailed(f"the client of MariaDB failed: {last_words(errors.encode())}")
+
+
+def number_in(said: list[str]) -> int | None:
+    """The server's error number in what a program of its own said."""
+    for line in said:
+        if match := _PROGRAM_SAID.search(line):
+            return int(match[1] or match[2])
+    return None
+
+
+def server_error(number: int, message: str, address: Address, database: str | None) -> OpsError:
+    """An error that has a number."""
+    if number == 1049:
+        return Partial(f"there is no database {database} at {address}", hint="is the name right?")
+    if number in _DENIED:
+        return Refused(
+            f"MariaDB at {address} refused us: {message}",
+            hint="are user and password right, and may this user come from here and do this?",
+        )
+    if number in _AWAY:
+        return Unreachable(f"MariaDB at {address} did not answer: {message}", hint="is the server running?")
+    if number == 1205:
+        return Busy(
+            f"waited {LOCK_WITHIN} s for somebody's lock: {message}",
+            hint="SHOW FULL PROCESSLIST shows the long statement that holds it",
+        )
+    if number in (1007, 1050):
+        return SafetyRefusal(message, hint="give another name, or drop it yourself")
+    return ServerError(message, number=number)
+
+
+def _harmless(line: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in line).strip()[:500]
