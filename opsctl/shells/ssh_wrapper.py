@@ -1,0 +1,128 @@
+"""What is run on a remote host around each command, so that it begins when we say so and ends when we are gone.
+
+sshd ends nothing when a connection goes: without a terminal there is no SIGHUP, and a command that writes nothing
+runs on for ever. So a shell of one screenful stands around it, handed over as an argument; no file of ours lies on
+the host. It reads one line before it starts the command: the environment, secrets among them, which therefore stands
+in no argument list, on neither side. Beside the command it writes a NUL to standard error every second. Where that
+cannot be written any more (we closed the channel, the connection is gone, sshd was killed) it ends the whole process
+group. On our side the same NULs tell a silent command from a host that is gone.
+
+Standard input comes in frames with an end of its own. Plain, a connection that breaks looks to the command like the end
+of its input, and half a dump would be committed, half a rule set loaded. Here a command that is cut off waits for more
+until it is ended.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from opsctl.shells.interface import Word
+
+BEAT = b"\0"
+BLOCK = 1 << 16  # as much as a pipe holds
+NOT_INSTALLED = b"opsctl: not installed\n"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SUDO = ("sudo", "-n", "--")
+
+# Only what dash, bash and busybox's ash share; one line, since csh takes no newline between quotes. `read` takes no
+# byte more than its line, so that what follows it on standard input is the command's. The group holds what the command
+# started. What sudo started belongs to root, and `kill` may not: there pkill is asked, where sudoers allows it.
+_SCRIPT = " ".join(line.strip() for line in r"""
+    n=$(printf '\nx'); n=${n%x};
+    IFS= read -r e || exit 125;
+    eval "$e" || exit 125;
+    unset e n;
+    command -v "$name" >/dev/null 2>&1 || { echo 'opsctl: not installed' >&2; exit 127; };
+    read -r _ _ _ _ _ session _ </proc/$$/stat;
+    (
+        trap '' HUP INT TERM PIPE;
+        exec </dev/null >/dev/null;
+        while printf '\000' >&2; do
+            if [ "$limit" -eq 1 ]; then break; fi;
+            limit=$((limit - 1));
+            sleep 1 2>/dev/null;
+            read -r _ _ _ parent _ </proc/$$/stat || break;
+            if [ "$parent" != "$PPID" ]; then break; fi;
+        done;
+        exec 2>/dev/null;
+        kill -TERM 0;
+        if [ "$raised" ]; then sudo -n pkill -TERM -s "$session"; fi;
+        sleep 2;
+        if [ "$raised" ]; then sudo -n pkill -KILL -s "$session"; fi;
+        kill -KILL 0;
+    ) & watch=$!;
+    feed() {
+        while read -r size count; do
+            if [ "$size" = 0 ]; then return; fi;
+            dd bs="$size" count="$count" iflag=fullblock 2>/dev/null || return;
+        done;
+        sleep 2147483647;
+    };
+    run() {
+        "$@";
+        code=$?;
+        exec 2>/dev/null;
+        if [ "$ending" ]; then exit $code; fi;
+        kill -KILL $watch;
+        trap '' TERM;
+        kill -TERM 0;
+        exit $code;
+    };
+    ending=;
+    trap 'ending=1' TERM;
+    if [ "$fed" ]; then feed | run "$@"; else run "$@" </dev/null; fi;
+""".strip().splitlines())
+
+
+END = b"0\n"
+"""What says that standard input was whole."""
+
+
+def frames(data: memoryview) -> Iterator[bytes | memoryview]:
+    """A piece of standard input as the host takes it: blocks of one size and how many they are, then the rest."""
+    whole = len(data) // BLOCK
+    if whole:
+        yield b"%d %d\n" % (BLOCK, whole)
+        yield data[: whole * BLOCK]
+    if len(data) % BLOCK:
+        yield b"%d 1\n" % (len(data) % BLOCK)
+        yield data[whole * BLOCK :]
+
+
+def command(argv: Sequence[Word], *, raised: bool) -> bytes:
+    """The command line for sshd. ``raised``: through sudo, which asks for nothing."""
+    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *(SUDO if raised else ()), *argv]
+    return b"exec " + b" ".join(_quoted(word) for word in words)
+
+
+def first_line(
+    argv: Sequence[Word], env: Mapping[str, str], *, raised: bool, fed: bool, cwd: str | None,
+    limit: float | None,
+) -> bytes:
+    """The line that lets the command begin.
+
+    ``limit`` is in seconds, after which the host itself ends it. ``fed``: standard input follows, in frames.
+    """
+    settings: dict[str, Word] = {
+        "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
+        "fed": "yes" if fed else "",
+    }
+    parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
+    parts += [name.encode() + b"=" + _on_one_line(value) for name, value in settings.items()]
+    for name, value in env.items():
+        if not name.isidentifier() or not name.isascii():
+            raise ValueError(f"{name!r} is no name for an environment variable")
+        parts += [f"{name}=".encode() + _on_one_line(value), f"export {name}".encode()]
+    if cwd is not None:
+        parts.append(b"cd -- " + _on_one_line(cwd))
+    return b"; ".join(parts) + b"\n"
+
+
+def _quoted(word: Word) -> bytes:
+    return shlex.quote(word.encode("utf-8", "surrogateescape").decode("latin-1")
+                       if isinstance(word, str) else word.decode("latin-1")).encode("latin-1")
+
+
+def _on_one_line(value: Word) -> bytes:
+    return _quoted(value).replace(b"\n", b"'\"$n\"'")
