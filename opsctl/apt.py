@@ -27,6 +27,9 @@ PIN = "Package: *\nPin: release n={release}\nPin-Priority: 50\n"
 # While this is there, installing the PostgreSQL server programs makes and starts no database.
 NO_CLUSTER = "/etc/postgresql-common/createcluster.d/opsctl-programs-only.conf"
 
+# While this is there, sshd is not started, neither now nor at the next boot; who wants it removes the file.
+NO_SSHD = "/etc/ssh/sshd_not_to_be_run"
+
 INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 # A machine that was just started is often busy with its own upgrades.
 PATIENT = ("-o", "DPkg::Lock::Timeout=120")
@@ -260,6 +263,9 @@ def plan(packages: Sequence[str], facts: Facts) -> Plan:
         if programs_only:
             steps.append(Write(NO_CLUSTER, "create_main_cluster = false\n"))
             notes.append("only the programs of PostgreSQL: no database is made, no service is started")
+        if "openssh-server" in ordinary:
+            steps.append(Write(NO_SSHD, "opsctl's tests need the program, not a service on this machine\n"))
+            notes.append(f"only the program of sshd: {NO_SSHD} keeps it from being started; remove it if you want sshd")
         steps.append(Run((*INSTALL, *ordinary)))
         if programs_only:
             steps.append(Remove(NO_CLUSTER))

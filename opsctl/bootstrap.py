@@ -16,8 +16,9 @@ if sys.version_info < (3, 11):
 import argparse
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
@@ -25,8 +26,8 @@ if __name__ == "__main__":
     sys.path[0] = str(CHECKOUT)
 
 from opsctl import environments, setup_machine
-from opsctl.cli import doctor
-from opsctl.errors import OpsError
+from opsctl.cli import doctor, render
+from opsctl.errors import OpsError, UsageError
 
 RUNTIME = CHECKOUT / "configs" / "requirements.lock"
 TESTING = CHECKOUT / "configs" / "requirements-test.lock"
@@ -85,47 +86,113 @@ def demo_command(python: Path, more: Sequence[str]) -> "list[str]":
     return [str(python), "-P", "-m", "opsctl", "demo", *more]
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="bootstrap.py", description="Set opsctl up, then run it.", allow_abbrev=False
-    )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text in (
-        ("demo", "set up, then show the whole story in a throw-away lab (arguments go to `opsctl demo`)"),
-        ("test", "set up, then run the tests (arguments go to pytest)"),
-        ("setup", "only set up .venv and the outside programs"),
-        ("install", "prepare this machine: /opt/opsctl, directories, completion, timer"),
-    ):
-        command = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+INSTALL = """\
+Prepare this machine, as root: what a real one needs, and nothing is started.
+
+  /opt/opsctl/releases/    the program with an environment of its own;
+                           the release before stays
+  /usr/local/bin/opsctl    the command
+  /etc/opsctl, its keys    where the configuration goes (0750 and 0700)
+  /var/lib/opsctl          the journal and the ledgers (0700)
+  completion               for bash, zsh and fish
+  systemd                  a service and an hourly timer, not enabled;
+                           without systemd the line for cron is printed
+
+Missing programs (restic, those of PostgreSQL) come through the system's
+package manager. A second run changes nothing, a newer checkout upgrades.
+Then `opsctl init` writes a first configuration."""
+#: Each command: its line in the list, and its page where that says more.
+COMMANDS = {
+    "demo": ("set up, then show the whole story in a throw-away lab", "Its arguments go to `opsctl demo`."),
+    "test": ("set up, then run the tests", "Its arguments go to pytest."),
+    "setup": ("only set up .venv and the outside programs", ""),
+    "install": ("prepare this machine: program, directories, completion, timer", INSTALL),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage as the rest of opsctl says it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"`{self.prog} --help` says more")
+
+
+def parser() -> "tuple[Parser, dict[str, Parser]]":
+    """The whole parser, and those of the commands."""
+    top = Parser(prog="bootstrap.py", description="Set opsctl up, then run it.", allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    parsers = {}
+    for name, (line, page) in COMMANDS.items():
+        about = page if name == "install" else f"{line[0].upper()}{line[1:]}.\n{page}".strip()
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=about,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parsers[name] = command
         command.add_argument(
-            "--offline", metavar="DIR", type=Path, help="install from the wheels in DIR only"
+            "--offline", metavar="DIR", type=Path, help="install from the wheels in DIR, without a network"
         )
         if name == "test":
             command.add_argument("--full", action="store_true", help="all repetitions")
         if name == "setup":
-            command.add_argument("--for", dest="purpose", choices=("use", "demo", "test"), default="use")
+            command.add_argument(
+                "--for", dest="purpose", choices=("use", "demo", "test"), default="use",
+                help="what the outside programs are for (use)",
+            )
         if name == "install":
             command.add_argument(
-                "--root", metavar="DIR", type=Path, default=Path("/"), help="install below DIR"
+                "--root", metavar="DIR", type=Path, default=Path("/"),
+                help="install below DIR instead of /, for images; asks for no root",
             )
             command.add_argument(
-                "--prefix", metavar="DIR", default="/opt/opsctl", help="where the program goes"
+                "--prefix", metavar="DIR", default="/opt/opsctl", help="where the program goes (/opt/opsctl)"
             )
             command.add_argument(
-                "--user", metavar="NAME", help="run as this account, made if missing (default: root)"
+                "--user", metavar="NAME",
+                help="run as this account, made if missing; it may read every file and nothing else that root may "
+                "(root, or what an earlier run said)",
             )
-    return top
+    return top, parsers
+
+
+def near(word: str, known: "Iterable[str]") -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def read(argv: Sequence[str]) -> "tuple[argparse.Namespace, list[str]]":
+    """The options, and the words that go on to what is handed over to. Raises UsageError."""
+    top, parsers = parser()
+    word = argv[0] if argv else ""
+    listed = f"one of {', '.join(COMMANDS)}"
+    if not word:
+        say(top.format_help())
+        raise UsageError("which command?", hint=listed)
+    if not word.startswith("-") and word not in COMMANDS:
+        raise UsageError(f"there is no command {word!r}{near(word, COMMANDS)}", hint=listed)
+    options, more = top.parse_known_args(argv)
+    if options.command is None:
+        raise UsageError(f"there is no option {word}", hint=f"first a command: {listed}")
+    if more and options.command in ("setup", "install"):
+        known = [option for action in parsers[options.command]._actions for option in action.option_strings]
+        raise UsageError(
+            f"{options.command} takes no {more[0]}{near(more[0], known)}",
+            hint=f"`bootstrap.py {options.command} --help` says more",
+        )
+    return options, more
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code where nothing is handed over to."""
-    top = parser()
-    options, more = top.parse_known_args(argv)
-    if more and options.command in ("setup", "install"):
-        top.error(f"unknown arguments: {' '.join(more)}")
+    options, more = read(argv)
     kit = options.offline.resolve() if options.offline else None
     if kit is not None and not kit.is_dir():
-        top.error(f"{kit} is no folder")
+        raise UsageError(f"--offline {kit}: there is no such folder", hint="where are the wheels?")
     if options.command == "install":
         return _install(options, kit)
     if options.command == "setup":
@@ -172,9 +239,8 @@ if __name__ == "__main__":
         say(str(failure))
         sys.exit(20)
     except OpsError as failure:
-        say(failure.message)
-        if failure.hint:
-            say(failure.hint)
+        for line in render.error_lines(failure):
+            say(line)
         sys.exit(failure.code)
     except OSError as failure:
         say(str(failure))

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,8 @@ ANSWER_WITHIN = 20.0
 class Program:
     """One outside program: `package` is Debian's and Ubuntu's, `asks` the argv tail that prints a version.
 
-    `asked` is another program of the same package that is asked instead; `folders` a glob beside the PATH.
+    `asked` is another program of the same package that is asked instead; `folders` one, or a glob, beside the PATH. With `kind` it
+    is for sources of that kind, and wanted to `use` opsctl only where there are some; `instead` does as well.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Program:
     asks: tuple[str, ...] = ("--version",)
     asked: str | None = None
     folders: str | None = None
+    kind: str | None = None
+    instead: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ def _postgresql(name: str, purpose: str, why: str) -> Program:
     return Program(name, purpose, package, why, minimum=(13,), folders=POSTGRESQL_FOLDERS)
 
 
+def _mariadb(name: str, instead: str, why: str) -> Program:
+    return Program(name, "use", "mariadb-client", why, minimum=(8,), kind="mariadb", instead=instead)
+
+
 PROGRAMS: tuple[Program, ...] = (
     Program("restic", "use", "restic", "keeps the backups", minimum=(0, 17), asks=("version", "--json")),
     # ssh-keygen cannot say its version; ssh comes from the same package.
@@ -76,23 +83,33 @@ PROGRAMS: tuple[Program, ...] = (
     _postgresql("pg_dump", "use", "backs up PostgreSQL databases"),
     _postgresql("pg_dumpall", "use", "backs up PostgreSQL roles and grants"),
     _postgresql("pg_restore", "use", "restores PostgreSQL databases"),
+    _mariadb("mariadb", "mysql", "asks MariaDB for proofs, and restores its databases"),
+    _mariadb("mariadb-dump", "mysqldump", "backs up MariaDB databases"),
     Program("setpriv", "use", "util-linux", "starts programs as an ordinary user", minimum=(2, 33)),
     _postgresql("initdb", "demo", "makes the throw-away database"),
     _postgresql("pg_ctl", "demo", "starts and stops the throw-away database"),
     _postgresql("postgres", "demo", "is the throw-away database"),
+    # Without its service, and with no database: the package of the programs alone.
+    Program("mariadbd", "test", "mariadb-server-core", "is the throw-away database of drills and tests", (10, 4)),
     Program("restic-rest-server", "test", "restic-rest-server", "is the tests' append-only store", (0, 12)),
     Program("git", "test", "git", "tells the tests what belongs to the project"),
     Program("systemd-analyze", "test", "systemd", "checks the units of a schedule"),
     # Debian's cron cannot say its version, so the package is asked.
     Program("cron", "test", "cron", "is the tests' real cron", (3,), ("-W", "-f=${Version}", "cron"), "dpkg-query"),
+    Program("sshd", "test", "openssh-server", "is the tests' hosts", (8, 4), ("-V",), folders="/usr/sbin"),
+    Program("sudo", "test", "sudo", "runs what the tests' hosts allow", (1, 9)),
+    Program("ip", "test", "iproute2", "makes the tests' network", (4, 9), ("-V",)),
+    Program("pkill", "test", "procps", "ends what sudo started", (3,)),
     Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
 )
 
 
-def needed(purpose: str) -> tuple[Program, ...]:
-    """The programs for one of PURPOSES. ValueError for another word."""
+def needed(purpose: str, kinds: Collection[str] = ()) -> tuple[Program, ...]:
+    """The programs for one of PURPOSES and for sources of these kinds. ValueError for another word."""
     reach = PURPOSES[: PURPOSES.index(purpose) + 1]
-    return tuple(program for program in PROGRAMS if program.purpose in reach)
+    wanted = (None, *kinds)
+    return tuple(program for program in PROGRAMS
+                 if program.purpose in reach and (purpose == PURPOSES[-1] or program.kind in wanted))
 
 
 def by_name(name: str) -> Program:
@@ -102,8 +119,9 @@ def by_name(name: str) -> Program:
     raise KeyError(name)
 
 
-# OpenSSH names OpenSSL's version behind its own, and an unreleased PostgreSQL has no dot in its own.
-_SAID = (r"OpenSSH_(?:\w+_)?(\d+\.\d+)", r"\(PostgreSQL\) (\d+(?:\.\d+)*)", r"(?<![\w.])v?(\d+(?:\.\d+)+)")
+# OpenSSH names OpenSSL's version behind its own, an unreleased PostgreSQL has no dot in its own, and MariaDB's programs
+# name a version of their own that nobody else counts.
+_SAID = (r"(?:Distrib|from) (\d+\.\d+\.\d+)", r"OpenSSH_(?:\w+_)?(\d+\.\d+)", r"\(PostgreSQL\) (\d+(?:\.\d+)*)", r"(?<![\w.])v?(\d+(?:\.\d+)+)")
 
 
 def parse_version(text: str) -> Version:
@@ -135,7 +153,9 @@ def find(name: str, path: str | None = None) -> str | None:
     program = next((each for each in PROGRAMS if each.name == name), None)
     if program is None or program.folders is None:
         return found
-    root, _, rest = program.folders.partition("*")
+    root, star, rest = program.folders.partition("*")
+    if not star:
+        return shutil.which(name, path=root)
     hidden = [folder / rest.strip("/") / name for folder in Path(root).glob("*")]
     hidden.sort(key=lambda each: parse_version(f"{each.parents[1].name}.0"), reverse=True)
     return next((str(each) for each in hidden if shutil.which(str(each))), None)
@@ -163,7 +183,7 @@ def version_of(program: Program, path: str) -> Version:
 
 def look(program: Program, path: str | None = None) -> Found:
     """Look at one program as it is now, at `path` or where `find` finds it."""
-    path = path or find(program.name)
+    path = path or find(program.name) or (find(program.instead) if program.instead else None)
     if path is None:
         return Found(program, None, (), f"{program.name} is not installed ({program.why})")
     version = version_of(program, path)
@@ -183,9 +203,9 @@ def _shadows(program: Program, path: str) -> bool:
     return own is not None and version_of(program, own) >= program.minimum
 
 
-def survey(purpose: str) -> tuple[Found, ...]:
-    """Look at every program that `purpose` needs."""
-    return tuple(look(program) for program in needed(purpose))
+def survey(purpose: str, kinds: Collection[str] = ()) -> tuple[Found, ...]:
+    """Look at every program that `purpose` needs, with sources of these kinds."""
+    return tuple(look(program) for program in needed(purpose, kinds))
 
 
 def packages_for(found: Sequence[Found]) -> tuple[str, ...]:

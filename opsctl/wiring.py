@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.errors import ConfigError, Refused, SafetyRefusal
-from opsctl.model.config import Config, PathsSource, PostgresqlSource, SqliteSource
+from opsctl.model.config import CommandSource, Config, MariadbSource, PathsSource, PostgresqlSource, SqliteSource
+from opsctl.model.hosts import Host
 from opsctl.model.plan import BoundPlan
 from opsctl.model.snapshots import Progress
-from opsctl.repositories.catalogue import Catalogue
+from opsctl.repositories.catalogue import Catalogue, seal_from
 from opsctl.repositories.history import History, Ledger
 from opsctl.shells.interface import Shell
 from opsctl.shells.local import LocalShell
@@ -30,6 +31,17 @@ from opsctl.shells.local import LocalShell
 def this_machine() -> Shell:
     """Where commands run when there is no configuration to say it."""
     return LocalShell()
+
+
+def postgresql_at(
+    database: str, *, server: str | None, port: int | None, user: str | None, password_file: str | None, shell: Shell
+) -> Any:
+    """A PostgreSQL source that no configuration holds yet."""
+    from opsctl.model.secrets import SecretRef
+    from opsctl.sources.postgresql import Postgresql
+
+    password = SecretRef("the role's password", file=password_file) if password_file else None
+    return Postgresql(database, database=database, user=user, server=server, port=port, password=password, shell=shell)
 
 
 class Keys:
@@ -66,6 +78,7 @@ class Site:
         self.state = Path(config.state)
         self.notes: list[str] = []
         self._histories: dict[str, History] = {}
+        self._hosts: dict[tuple[str, str], Any] = {}
         self._guard = threading.RLock()
 
     @property
@@ -79,7 +92,7 @@ class Site:
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
-        return Catalogue(self.state / "catalogue.sqlite")
+        return Catalogue(self.state / "catalogue.sqlite", seal_from(self.keys_directory / "controller"))
 
     @functools.cached_property
     def journal(self) -> Any:
@@ -128,7 +141,8 @@ class Site:
     def said(self) -> list[str]:
         """What a person is to be told at the end: notes of our own, and what the repositories did by themselves."""
         said = [note for history in self._histories.values() for note in history.repository.notes]
-        return list(dict.fromkeys([*self.notes, *said]))
+        repairs = self.journal.repairs if "journal" in self.__dict__ else []
+        return list(dict.fromkeys([*self.notes, *repairs, *said]))
 
     def _history(self, name: str) -> History:
         from opsctl.repositories.restic import Restic
@@ -136,23 +150,62 @@ class Site:
         if name not in self.config.repositories:
             raise ConfigError(f"there is no repository {name!r} in the configuration")
         spec = self.config.repositories[name]
+        program, version = self.restic
         repository = Restic(
             name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
             shell=self.shell, cache_dir=self.state / "restic-cache", snapshot_cache=self.catalogue,
-            program=self.restic, wait=self.wait,
+            program=program, version=version, wait=self.wait,
         )
         return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
                        records=self.catalogue, signatures=self.signatures, trusted=self.trusted,
                        copied=frozenset(self.config.copied_to(name)), removable=spec.removable)
 
     @functools.cached_property
-    def restic(self) -> str:
-        """The restic program; refused by name and version where it is too old."""
+    def restic(self) -> tuple[str, tuple[int, int, int]]:
+        """The restic program and its version; refused by name and version where it is too old."""
         from opsctl.programs import require_restic
 
-        path, version = require_restic()
-        self.restic_version = ".".join(str(part) for part in version)
-        return str(path)
+        return require_restic()
+
+    @functools.cached_property
+    def _keyring(self) -> Any:
+        from opsctl.shells.ssh_connection import Keyring
+
+        return Keyring()
+
+    def target(self, name: str, spec: Host, login: str = "ssh-backup") -> Any:
+        """A host as SSH knows it; ``login`` is the name of one of our login keys."""
+        from opsctl.shells.ssh_connection import Login, Target
+
+        return Target(name=name, address=spec.address, port=spec.port, user=spec.user, host_key=spec.pinned,
+                      sudo=spec.become == "sudo", login=Login(self.keys_directory / login))
+
+    def on_host(self, name: str, login: str = "ssh-backup") -> Any:
+        """The shell of a host, on one connection per host and login key. ConfigError where there is no such host."""
+        from opsctl.shells.ssh import SshShell
+        from opsctl.shells.ssh_connection import Connection
+
+        if name not in self.config.hosts:
+            raise ConfigError(f"there is no host {name!r} in the configuration")
+        with self._guard:
+            if (name, login) not in self._hosts:
+                self._hosts[name, login] = Connection(self.target(name, self.config.hosts[name], login), self._keyring)
+            return SshShell(self._hosts[name, login])
+
+    def shown_key(self, name: str, spec: Host) -> str:
+        """The key that a host shows, ``TYPE BASE64``, whether it is pinned or not. Nothing else is sent."""
+        from opsctl.shells.ssh_connection import shown_key
+
+        return shown_key(self.target(name, spec))
+
+    def login_keys(self, make: bool) -> tuple[dict[str, str], list[Path]]:
+        """Our public login keys by name, and those that were made just now. Missing ones are left out unless ``make``."""
+        from opsctl.shells.ssh_keys import PURPOSES, make_login_keys, public_key
+
+        made = make_login_keys(self.keys_directory, self.shell) if make else []
+        there = [name for name in PURPOSES if self.keys_directory.joinpath(name).exists()
+                 or self.keys_directory.joinpath(f"{name}.pub").exists()]
+        return {name: public_key(self.keys_directory, name, self.shell) for name in there}, made
 
     def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
         """A source by its name; from its entry in a manifest where the configuration does not know it (any more)."""
@@ -175,6 +228,20 @@ class Site:
 
             return Postgresql(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
                               password=spec.password, proof=spec.proof, shell=self.shell)
+        if isinstance(spec, MariadbSource):
+            from opsctl.sources.mariadb import Mariadb
+
+            return Mariadb(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
+                           password=spec.password, proof=spec.proof, accounts=spec.accounts, shell=self.shell)
+        if isinstance(spec, CommandSource):
+            from opsctl.sources.command import Command
+            from opsctl.sources.spool import Spool
+
+            spool, least = spec.spool, spec.at_least.model_dump(exclude_none=True) if spec.at_least else None
+            return Command(name, argv=spec.argv, spool=Spool(name, spool.directory, spool.owner) if spool else None,
+                           spool_free=spool.free if spool else None, restore=spec.restore, trailer=spec.trailer,
+                           at_least=least, environment=spec.environment, password=spec.password,
+                           variable=spec.password_variable, limit=spec.limit.total_seconds(), shell=self.shell)
         assert isinstance(spec, SqliteSource)
         from opsctl.sources.sqlite import Sqlite
 
@@ -190,11 +257,20 @@ class Site:
             from opsctl.sources.postgresql import Postgresql
 
             return Postgresql(name, database=name, shell=self.shell)
+        if kind == "mariadb":
+            from opsctl.sources.mariadb import Mariadb
+
+            return Mariadb(name, database=name, shell=self.shell)
         if kind == "sqlite":
             from opsctl.sources.sqlite import Sqlite
 
             return Sqlite(name, path=entry["paths"][0], shell=self.shell)
-        raise ConfigError(f"{name} is of kind {kind!r}, which this version does not know")
+        if kind == "command":
+            from opsctl.sources.command import Command
+
+            return Command(name, argv=(), shell=self.shell)
+        raise SafetyRefusal(f"{name} is of kind {kind!r}, which this version does not know",
+                            hint="a newer opsctl may; or restore the other sources of the set: --source NAME")
 
     def home(self, backup: str) -> str:
         """The name of the repository that a backup lives in; the only repository, where no backup is configured."""
@@ -221,6 +297,7 @@ class World:
         self.plan = plan
         self.run = plan.run
         self.now = plan.now
+        self.clock = site.clock
         self.config = site.config
         self.shell = site.shell
         self.host = socket.gethostname()
@@ -274,7 +351,8 @@ class World:
         return {"seq": entry.seq, "hash": entry.hash}
 
     def versions(self) -> Mapping[str, str]:
-        return {"restic": getattr(self.site, "restic_version", "")}
+        _, version = self.site.restic
+        return {"restic": ".".join(map(str, version))}
 
     def fingerprint(self, public_key: str) -> str:
         return self.site.fingerprint(public_key)

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from opsctl import __version__, bootstrap, environments, setup_machine
+from opsctl.errors import UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements.lock", "requirements-test.lock")
@@ -222,12 +223,42 @@ def test_the_set_up_needs_only_the_standard_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["setup", "--no-such"], ["install", "extra"], [], ["demo", "--offline", "/no/such/folder"]]
+    ("argv", "message"),
+    [
+        (["setup", "--no-such"], "setup takes no --no-such"),
+        (["install", "extra"], "install takes no extra"),
+        (["install", "--pefix", "/x"], "install takes no --pefix; did you mean --prefix?"),
+        (["dmo"], "there is no command 'dmo'; did you mean demo?"),
+        (["xyzzy"], "there is no command 'xyzzy'"),
+        (["--full"], "there is no option --full"),
+        (["setup", "--for", "fun"], "argument --for: invalid choice: 'fun'"),
+        ([], "which command?"),
+        (["demo", "--offline", "/no/such/folder"], "--offline /no/such/folder: there is no such folder"),
+    ],
 )
-def test_wrong_usage_is_2(argv: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_wrong_usage_is_2(argv: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
         bootstrap.main(argv)
-    assert ended.value.code == 2
+    assert refused.value.message.startswith(message) and refused.value.hint
+    assert ("did you mean" in refused.value.message) == ("did you mean" in message)
+
+
+def test_wrong_usage_reads_like_the_rest_of_opsctl() -> None:
+    argv = [sys.executable, str(CHECKOUT / "opsctl" / "bootstrap.py"), "instal"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=plain(), check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "opsctl: there is no command 'instal'; did you mean install?",
+        "  hint: one of demo, test, setup, install",
+    ]
+
+
+@pytest.mark.parametrize("command", sorted(bootstrap.COMMANDS))
+def test_each_command_explains_every_option(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, parsers = bootstrap.parser()
+    assert all(action.help for action in parsers[command]._actions)
+    assert max(map(len, parsers[command].format_help().splitlines())) <= 80
 
 
 def test_the_tests_run_two_at_a_time_and_without_the_long_repetitions() -> None:

@@ -59,7 +59,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_only_wiring_names_concrete_drivers() -> None:
     drivers = ("opsctl.repositories.restic", "opsctl.sources.paths", "opsctl.sources.postgresql", "opsctl.sources.sqlite",
-               "opsctl.shells.local")
+               "opsctl.shells.local", "opsctl.shells.ssh")
     for path in MODULES:
         here = place(path)
         # The modules of a folder know each other; a signal and the first commands need the children of this process.

@@ -60,6 +60,10 @@ def script(path: Path, *lines: str) -> str:
         ("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", (15, 18)),
         ("postgres (PostgreSQL) 19devel", (19,)),
         ("restic-rest-server version restic-rest-server 0.13.0 compiled with go1.24.2", (0, 13, 0)),
+        ("mariadb  Ver 15.1 Distrib 10.11.19-MariaDB, for debian-linux-gnu (x86_64)", (10, 11, 19)),
+        ("mariadb-dump from 11.8.9-MariaDB, client 10.19 for debian-linux-gnu (x86_64)", (11, 8, 9)),
+        ("mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)", (10, 11, 19)),
+        ("mysqldump  Ver 8.0.46 for Linux on x86_64 (MySQL Community Server - GPL)", (8, 0, 46)),
         ("git version 2.39.5", (2, 39, 5)),
         ("setpriv from util-linux 2.38.1", (2, 38, 1)),
         ("command not found", ()),
@@ -143,14 +147,16 @@ def test_each_purpose_needs_what_the_one_before_needs() -> None:
     assert names[0] < names[1] < names[2]
     assert {"restic", "ssh-keygen", "psql", "pg_dump", "pg_dumpall", "pg_restore", "setpriv"} <= names[0]
     assert "initdb" in names[1] - names[0]
+    assert "mariadb-dump" not in names[1] and "mariadb-dump" in names[2]
+    assert "mariadb-dump" in {program.name for program in programs.needed("use", {"mariadb"})}
     assert "restic-rest-server" in names[2] - names[1]
 
 
 def test_the_server_package_brings_the_client_programs() -> None:
     nothing = [programs.Found(each, None, (), "missing") for each in programs.needed("test")]
     assert programs.packages_for(nothing) == (
-        "restic", "openssh-client", "util-linux", "postgresql", "restic-rest-server", "git", "systemd",
-        "cron", "logrotate",
+        "restic", "openssh-client", "mariadb-client", "util-linux", "postgresql", "mariadb-server-core", "restic-rest-server", "git", "systemd",
+        "cron", "openssh-server", "sudo", "iproute2", "procps", "logrotate",
     )  # fmt: skip
 
 
@@ -211,6 +217,13 @@ def test_the_postgresql_package_makes_no_database_and_leaves_no_setting_behind()
         apt.Remove(apt.NO_CLUSTER),
     )
     assert any("no database is made" in note for note in plan.notes)
+
+
+def test_the_sshd_of_the_tests_is_kept_from_being_started() -> None:
+    plan = apt.plan(["openssh-server"], apt.Facts("Debian GNU/Linux 13 (trixie)", "trixie"))
+    assert [type(step) for step in plan.steps] == [apt.Run, apt.Write, apt.Run]
+    assert isinstance(plan.steps[1], apt.Write) and plan.steps[1].path == "/etc/ssh/sshd_not_to_be_run"
+    assert any("keeps it from being started" in note for note in plan.notes)
 
 
 def test_nothing_missing_is_nothing_to_do() -> None:

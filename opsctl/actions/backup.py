@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from opsctl import __version__
 from opsctl.actions.interface import Change, Params, StateAction, World
-from opsctl.errors import DamagedData, OpsError, Partial, ProgramFailed, Refused, Unreachable
+from opsctl.errors import (
+    DamagedData,
+    Interrupted,
+    OpsError,
+    Partial,
+    ProgramFailed,
+    Refused,
+    SafetyRefusal,
+    Unreachable,
+)
 from opsctl.model.due import due
+from opsctl.model.limits import waits
 from opsctl.model.records import MANIFEST
-from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView
+from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView, taken_until
 from opsctl.model.snapshots import Snapshot
+from opsctl.model.taken_with import changed, settings
+from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
+from opsctl.repositories.patience import patiently
+from opsctl.sources.hooks import Hooks
 from opsctl.sources.interface import Captured, Context, Problem
+
+Made = TypeVar("Made")
 
 
 class BackupParams(Params):
@@ -53,7 +69,9 @@ class Backup(StateAction[BackupParams, Seen]):
       accept  names of sources that may lack something this once (a missing path, a tree that shrank)
 
     A source that fails does not stop the others, but then there is no manifest, and the set is incomplete and is not
-    counted. What was captured before a kill is used again by `opsctl resume`.
+    counted. What was captured before a kill is used again by `opsctl resume`, unless its source has other settings now (23).
+    The set is dated by the start of its run, however late that was resumed: it never looks newer than its oldest data. Hooks run before and after each source; one
+    that fails or takes too long fails its source. A repository that does not answer is tried again as `retries` says.
     """
 
     word = "backup"
@@ -66,16 +84,21 @@ class Backup(StateAction[BackupParams, Seen]):
         return params.when == "due"
 
     def observe(self, params: BackupParams, world: World) -> Seen:
+        return _patiently(lambda: self._look(params, world), params, world)
+
+    def _look(self, params: BackupParams, world: World) -> Seen:
         history = world.repository(world.home(params.backup))
         history.require_known()
         plan = world.config.backups[params.backup]
-        judgement = history.look(world.now).judgement
+        judgement = history.look(world.clock()).judgement
         this = next((view for view in judgement.of(params.backup) if view.id == params.set), None)
         present = set(this.snapshots.values()) if this else set()
         captured = {}
         for name in plan.sources:
             kept = _kept(world, params, name)
             if kept and kept["snapshot"] in present and not _open_problems(kept, name, params):
+                if this is not None and this.state != GOOD:
+                    _refuse_other_settings(params, name, kept, world)
                 captured[name] = kept
         _warn_of_clock(judgement, params.backup, world)
         return Seen(
@@ -105,7 +128,7 @@ class Backup(StateAction[BackupParams, Seen]):
         if word == "source":
             _capture(params, name, world)
         else:
-            _commit(params, world)
+            _patiently(lambda: _commit(params, world), params, world)
 
     def missing(self, params: BackupParams, seen: Seen, changes: Sequence[Change]) -> str:
         why = "; ".join(seen.this.reasons) if seen.this else "nothing of it is in the repository"
@@ -124,7 +147,8 @@ class Backup(StateAction[BackupParams, Seen]):
         }
         entries = seen.this.sources if seen.this and seen.this.record else seen.captured
         found["sources"] = {
-            name: {key: entry[key] for key in ("snapshot", "files", "bytes", "data_added_packed", "seconds")}
+            name: {**{key: entry[key] for key in ("snapshot", "files", "bytes", "data_added_packed", "seconds")},
+                   "shows": shows(entry["proof"]), **_hooks_said(seen.captured.get(name))}
             for name, entry in entries.items()
         }
         return found
@@ -133,7 +157,7 @@ class Backup(StateAction[BackupParams, Seen]):
 def _warn_of_clock(judgement: Judgement, backup: str, world: World) -> None:
     ahead = [view for view in judgement.of(backup) if view.state == FUTURE]
     if ahead:
-        world.warn(f"set {ahead[-1].id} of {backup} is dated {ahead[-1].time:%Y-%m-%d %H:%M}, in the future: was a "
+        world.warn(f"set {ahead[-1].id} of {backup} is dated {ahead[-1].time:%Y-%m-%d %H:%M %Z}, in the future: was a "
                    f"clock wrong? It is not counted")
         return
     newest = judgement.newest_good(backup)
@@ -159,13 +183,54 @@ def _open_problems(kept: Mapping[str, Any], source: str, params: BackupParams) -
     return [found for found in problems if not (found.acceptable and source in params.accept)]
 
 
+def _refuse_other_settings(params: BackupParams, name: str, kept: Mapping[str, Any], world: World) -> None:
+    others = changed(kept["settings"], settings(world.config.sources[name])) if "settings" in kept else []
+    if others:
+        raise SafetyRefusal(
+            f"{params.backup}/{name}: this run captured it before {', '.join(others)} of the source changed in the "
+            f"configuration; one set does not hold both",
+            hint=f"`opsctl backup run {params.backup}` takes a new set; with the old settings put back, "
+                 f"`opsctl resume {world.run}` goes on",
+            where=f"{params.backup}/{name}",
+        )
+
+
+def _hooks_said(kept: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the hooks of a source said, for the journal; the manifest does not hold it."""
+    return {"hooks": kept["hooks"]} if kept and kept.get("hooks") else {}
+
+
+def _patiently(work: Callable[[], Made], params: BackupParams, world: World) -> Made:
+    plan = world.config.backups.get(params.backup)  # a resume may meet another configuration, which `home` refuses
+    retries = plan.retries if plan is not None else 0
+    return patiently(work, waits(retries), shell=world.shell, say=world.warn)
+
+
 def _capture(params: BackupParams, name: str, world: World) -> None:
+    spec = world.config.sources[name]
+    hooks = Hooks(spec.before, spec.after, spec.hook_limit.total_seconds())
+    log: list[dict[str, Any]] = []
+    env = {"OPSCTL_BACKUP": params.backup, "OPSCTL_SET": params.set, "OPSCTL_SOURCE": name}
+    try:
+        kept = hooks.around(lambda: _patiently(lambda: _take(params, name, world), params, world),
+                            shell=world.shell, source=name, env=env, log=log)
+    except Interrupted:
+        if spec.after:
+            world.warn(f"{name}: the hook after it has not run; `opsctl resume {world.run}` takes it anew, hooks and all")
+        raise
+    # Last, so that a resume after a kill takes for captured only what the hook after it has followed.
+    write_whole(_keep_path(world, params, name), json.dumps({**kept, "hooks": log}).encode())
+
+
+def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
     history = world.repository(world.config.backups[params.backup].repository)
-    repository = history.repository
+    limits = world.config.backups[params.backup].limits
+    repository = history.repository.limited(limits)
     repository.unlock_stale()
-    newest = history.seen(world.now).judgement.newest_good(params.backup)
+    newest = history.seen(world.clock()).judgement.newest_good(params.backup)
     previous = newest.sources.get(name) if newest else None
     source = world.source(name)
+    taken = world.clock().isoformat(timespec="seconds")
     before = source.check(previous)
     with world.scratch() as scratch:
         captured = source.capture(Context(
@@ -177,13 +242,18 @@ def _capture(params: BackupParams, name: str, world: World) -> None:
             parent=previous["snapshot"] if previous else None,
             previous=previous,
             on_progress=world.progress,
+            limits=limits,
         ))
+    for note in captured.notes:
+        world.warn(f"{name}: {note}")
     problems = [*before, *(found for found in captured.problems if found not in before)]
-    kept = {**_plain(captured), "kind": source.kind, "problems": [asdict(found) for found in problems]}
-    write_whole(_keep_path(world, params, name), json.dumps(kept).encode())
+    kept = {**_plain(captured), "kind": source.kind, "problems": [asdict(found) for found in problems], "taken": taken,
+            "settings": settings(world.config.sources[name])}
     left = _open_problems(json.loads(json.dumps(kept)), name, params)
     if left:
+        write_whole(_keep_path(world, params, name), json.dumps(kept).encode())
         raise _error(f"{params.backup}/{name}", left)
+    return kept
 
 
 def _plain(captured: Captured) -> dict[str, Any]:
@@ -208,7 +278,7 @@ def _error(where: str, problems: Sequence[Problem]) -> OpsError:
 
 
 def _refuse_lost(params: BackupParams, name: str, kept: Mapping[str, Any], snapshot: Snapshot, world: World) -> None:
-    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems")}
+    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems", "taken", "settings", "hooks")}
     lost = world.source(name).look_again(Captured(**fields), snapshot)
     left = [found for found in lost if not (found.acceptable and name in params.accept)]
     if left:
@@ -218,7 +288,7 @@ def _refuse_lost(params: BackupParams, name: str, kept: Mapping[str, Any], snaps
 def _commit(params: BackupParams, world: World) -> None:
     plan = world.config.backups[params.backup]
     history = world.repository(plan.repository)
-    holdings = history.look(world.now)
+    holdings = history.look(world.clock())
     snapshots = {snapshot.id: snapshot for snapshot in holdings.snapshots}
     sources: dict[str, Any] = {}
     for name in plan.sources:
@@ -231,6 +301,8 @@ def _commit(params: BackupParams, world: World) -> None:
             )
         snapshot = snapshots[kept["snapshot"]]
         _refuse_lost(params, name, kept, snapshot, world)
+        for key in ("hooks", "settings"):
+            kept.pop(key, None)
         accepted = [raw["message"] for raw in kept.pop("problems")]
         sources[name] = {**kept, "tree": snapshot.tree, "accepted": accepted}
     newest = holdings.judgement.newest_good(params.backup)
@@ -248,6 +320,15 @@ def _commit(params: BackupParams, world: World) -> None:
         "journal": dict(world.journal_head()),
         "versions": {"opsctl": __version__, **world.versions()},
     }
+    _say_late(record, world)
     history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
                   filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host)
     history.repository.unlock_stale()
+
+
+def _say_late(record: Mapping[str, Any], world: World) -> None:
+    late = taken_until(record)
+    if late is not None:
+        dated, until = (moment.astimezone(world.config.organisation.tz) for moment in (world.now, late))
+        world.warn(f"set {record['set']} of {record['backup']} was captured until {until:%Y-%m-%d %H:%M %Z}, and counts as one of "
+                   f"{dated:%Y-%m-%d %H:%M %Z}, when its run began: the next one is due by that")

@@ -26,7 +26,7 @@ class CopyParams(Params):
 class There:
     """How one copy stands. ``missing``: ids of sets to copy, oldest first; ``away``: the disk is not here.
 
-    ``trouble``: why it could not be looked at.
+    ``trouble``: why it could not be looked at; ``behind``: sets are not there that are not due yet.
     """
 
     name: str
@@ -38,6 +38,7 @@ class There:
     because: str | None = None
     sets: int = 0
     trouble: str | None = None
+    behind: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Copy(StateAction[CopyParams, Seen]):
         home = world.repository(plan.repository)
         home.require_known()
         good = _good(home, params.backup, world)
-        newest = home.seen(world.now).judgement.newest_good(params.backup)
+        newest = home.seen(world.clock()).judgement.newest_good(params.backup)
         return Seen(
             home=plan.repository,
             newest=newest.id if newest else None,
@@ -116,7 +117,7 @@ class Copy(StateAction[CopyParams, Seen]):
         failed: list[OpsError] = []
         for name in wanted:
             try:
-                target.repository.copy_from(home.repository, _snapshots(views[name], home), expected=views[name].added,
+                target.repository.limited(plan.limits).copy_from(home.repository, _snapshots(views[name], home), expected=views[name].added,
                                             on_progress=world.progress)
             except DamagedData as error:
                 failed.append(error)  # one damaged set must not keep the ones after it from being copied
@@ -147,11 +148,13 @@ def _at(view: SetView) -> datetime:
 def _state(place: There) -> str:
     if place.trouble is not None:
         return "unknown"
-    return "away" if place.away else "behind" if place.missing else "current"
+    if place.away:
+        return "away"
+    return "behind" if place.missing else "resting" if place.behind else "current"
 
 
 def _good(home: History, backup: str, world: World) -> list[SetView]:
-    sets = home.seen(world.now).judgement.of(backup)
+    sets = home.seen(world.clock()).judgement.of(backup)
     return [view for view in sets if view.state == GOOD and _at(view) <= world.now]
 
 
@@ -168,7 +171,7 @@ def _there(name: str, params: CopyParams, good: Sequence[SetView], world: World)
     if history.is_away():
         return There(name, None, None, (), away=True, removable=True, because="the disk is not here")
     history.require_known()
-    judgement = history.look(world.now).judgement
+    judgement = history.look(world.clock()).judgement
     copies = [view for view in judgement.of(params.backup) if view.state == COPY]
     newest = judgement.newest_whole(params.backup)
     time = newest.time if newest else None
@@ -177,7 +180,7 @@ def _there(name: str, params: CopyParams, good: Sequence[SetView], world: World)
     wanted = [view for view in sorted(good, key=_at) if view.id not in held and (first is None or _at(view) >= first)]
     because = _due(spec.every, time, params.when, world.now)
     return There(name, newest.id if newest else None, time, tuple(view.id for view in wanted) if because else (),
-                 removable=spec.removable, because=because, sets=len(copies))
+                 removable=spec.removable, because=because, sets=len(copies), behind=bool(wanted))
 
 
 def _due(every: timedelta | None, newest: datetime | None, when: str, now: datetime) -> str | None:
@@ -202,7 +205,7 @@ def _snapshots(view: SetView, home: History) -> list[str]:
 
 
 def _look_again(target: History, backup: str, wanted: Sequence[str], world: World) -> None:
-    there = {view.id: view for view in target.look(world.now).judgement.of(backup)}
+    there = {view.id: view for view in target.look(world.clock()).judgement.of(backup)}
     errors: list[OpsError] = []
     for name in wanted:
         view = there.get(name)

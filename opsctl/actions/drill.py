@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import CheckAction, Params, World
-from opsctl.actions.restoring import find_set, refuse_small_disk
+from opsctl.actions.restoring import find_set, refuse_small_disk, refuse_unvouched
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.proofs import shows
@@ -83,6 +83,7 @@ class Drill(CheckAction[DrillParams, Seen]):
         history.repository.use_no_cache()
         chosen = _choose(params, history, world)
         view, history = find_set(world, params.backup, chosen, params.copy_in)
+        refuse_unvouched(view)
         begun = time.monotonic()
         with _place(params, view) as place:
             sources = tuple(_drill(name, view, history, place, world) for name in view.sources)
@@ -125,7 +126,7 @@ def _finding(seen: Seen, found: Drilled) -> OpsError:
 def _choose(params: DrillParams, history: History, world: World) -> str:
     if params.set not in (CHANCE, NEWEST):
         return params.set
-    judgement = history.look(world.now).judgement
+    judgement = history.look(world.clock()).judgement
     if params.set == NEWEST:
         newest = judgement.newest_whole(params.backup)
         whole = [newest] if newest else []

@@ -37,8 +37,9 @@ class Change:
 class World(Protocol):
     """What an action may touch. Made anew by wiring for each run; steps share nothing else.
 
-    ``now`` is bound once per run. ``scratch`` is an empty private directory of this step's own, removed after it.
-    ``keep`` is a private directory of this run that stays for a resume.
+    ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
+    that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
+    directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume.
     """
 
     run: str
@@ -46,6 +47,8 @@ class World(Protocol):
     config: Any
     shell: Any
     host: str
+
+    def clock(self) -> datetime: ...
 
     def repository(self, name: str) -> Any: ...
 

@@ -44,7 +44,7 @@ class Record(StateAction[RecordParams, Seen]):
         except (FileNotFoundError, ValueError):
             found = None
         history = world.repository(params.repository)
-        records = history.look(world.now).verifications
+        records = history.look(world.clock()).verifications
         return Seen(found, any(record.get("run") == world.run for record in records))
 
     def plan(self, params: RecordParams, seen: Seen) -> list[Change]:

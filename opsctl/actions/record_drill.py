@@ -45,7 +45,7 @@ class RecordDrill(StateAction[RecordDrillParams, Seen]):
         history = _history(params, world)
         found = _found(params, world)
         stored = found is not None and any(record["run"] == world.run and record["backup"] == params.backup
-                                           for record in history.look(world.now).drills)
+                                           for record in history.look(world.clock()).drills)
         return Seen(found, stored, history.name)
 
     def plan(self, params: RecordDrillParams, seen: Seen) -> list[Change]:

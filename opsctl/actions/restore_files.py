@@ -201,7 +201,9 @@ def _in_view(path: str, target: Path, world: World) -> bool:
     """Whether what stands at the target is the very file that this run staged and renamed."""
     try:
         noted = (world.keep("restore") / f"{_key(path)}.inode").read_text()
-        return _inode(target) == noted and not os.path.lexists(str(staging(target, world.run)) + path)
+        staged = Path(str(staging(target, world.run)) + path)
+        # Where a file got its place by a second name, a kill can leave both.
+        return _inode(target) == noted and (not os.path.lexists(staged) or _inode(staged) == noted)
     except OSError:
         return False
 

@@ -20,15 +20,19 @@ from opsctl.actions.restoring import (
     plain,
     refuse_own_places,
     refuse_small_disk,
+    refuse_unvouched,
     remove,
     settle,
     show,
     staging,
 )
-from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
+from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
-from opsctl.sources.interface import Database, Difference
+from opsctl.sources.interface import BroughtBack, Database, Difference
+
+#: What agrees where a dump was restored and not loaded.
+NOT_LOADED = "the size and the end of its dump; it was not loaded, so no table was compared"
 
 
 class RestoreSetParams(Params):
@@ -80,11 +84,15 @@ class RestoreSetParams(Params):
 
 @dataclass(frozen=True)
 class Loaded:
-    """How one database stands: under its final name, under the name it is loaded under, and whether ours is proven."""
+    """How one database stands: under its final name, under the name it is loaded under, and whether ours is proven.
+
+    ``program``: a program of the user's own makes it, under its final name, and we see no more than its exit code.
+    """
 
     final: bool
     staged: bool
     proven: bool
+    program: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,8 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
       set        the id of the set
       into       the folder to make; it must not exist, or be empty
       sources    only these sources of the set (all, where left out)
-      databases  {source: name}: load this source into a new database of that name
+      databases  {source: name}: load this source into a new database of that name; a source of kind `command` is fed to
+                 its `restore:` program, which finds the name as `${target}`
       server, port, user  where the databases are loaded, if not where they came from
       copy_in    the repository that holds a copy to restore from, instead of the backup's own
 
@@ -132,6 +141,8 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         for name in (*names, *params.databases):
             if name not in view.sources:
                 raise UsageError(f"set {params.set} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
+        if params.databases:
+            refuse_unvouched(view)
         target, place = Path(params.into), staging(Path(params.into), world.run)
         shown = _is_ours(target, world.run)
         proven = frozenset(name for name in names if shown or _stands(view.sources[name], name, place, world))
@@ -151,7 +162,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             shown=shown,
             databases=databases,
             differences={name: _note(world, name).get("differences", []) for name in names},
-            shows={name: shows(view.sources[name]["proof"]) for name in names},
+            shows={name: _equal(name, view.sources[name], params, world) for name in names},
             signer=view.signer,
         )
 
@@ -162,11 +173,13 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         for source in params.databases:
             if not seen.databases[source].proven:
                 after = tuple({f"files:{source}"} & restored)
-                changes.append(Change(f"load:{source}", f"load {source} into a new database and prove it, table by table",
-                                      after))
+                text = (f"feed {source} to its restore program for {params.databases[source]}, and prove what it is fed"
+                        if seen.databases[source].program
+                        else f"load {source} into a new database and prove it, table by table")
+                changes.append(Change(f"load:{source}", text, after))
         before = tuple(change.key for change in changes)
         for source, name in params.databases.items():
-            if not seen.databases[source].final:
+            if not seen.databases[source].final and not seen.databases[source].program:
                 changes.append(Change(f"name:{source}", f"name the database {name}", before))
         if not seen.shown:
             changes.append(Change("show", f"bring it into view as {params.into}", before))
@@ -179,6 +192,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
         if word == "files":
             _restore(view.sources[name], name, place, history, world)
         elif word == "load":
+            refuse_unvouched(view)
             _load(view.sources[name], name, place, params, world)
         elif word == "name":
             database = _as_database(world, name, view.sources[name])
@@ -189,7 +203,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             record = {"set": params.set, "backup": params.backup, "run": world.run, "time": world.now.isoformat(),
                       "signed_by": view.signer, "set_time": view.record["time"],
                       "sources": {source: {"kind": view.sources[source]["kind"],
-                                           "equal": shows(view.sources[source]["proof"])}
+                                           "equal": _equal(source, view.sources[source], params, world)}
                                   for source in params.names(view.sources)},
                       "databases": dict(params.databases)}
             write_whole(place / RECORD, json.dumps(record, indent=1).encode() + b"\n")
@@ -202,9 +216,17 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             "sources": {name: {"kind": seen.kinds[name], "proven": name in seen.proven,
                                "shows": seen.shows[name],
                                "differences": list(seen.differences.get(name, ()))} for name in seen.sources},
-            "databases": {params.databases[source]: {"source": source, "in_view": found.final, "proven": found.proven}
+            "databases": {params.databases[source]: {"source": source, "in_view": found.final, "proven": found.proven,
+                                                     "program": found.program}
                           for source, found in seen.databases.items()},
         }
+
+
+def _equal(name: str, entry: Mapping[str, Any], params: RestoreSetParams, world: World) -> str:
+    """In words, what was compared: of a dump that nobody loaded, no table."""
+    if name not in params.databases and isinstance(world.source(name, entry), Database):
+        return NOT_LOADED
+    return shows(entry["proof"])
 
 
 def _is_ours(target: Path, run: str) -> bool:
@@ -248,6 +270,12 @@ def _as_database(world: World, name: str, entry: Mapping[str, Any]) -> Database:
 
 def _database(world: World, source: str, name: str, entry: Mapping[str, Any], params: RestoreSetParams) -> Loaded:
     server = params.place
+    if _program(world, source, entry) is not None:
+        note = _note(world, f"{source}.database")
+        if note.get("begun") and not note.get("ended"):
+            raise SafetyRefusal(f"the restore program of {source} was cut off at its work, and nobody knows what {name} holds",
+                                hint=f"look at {name} and remove it; then restore anew, with another --into and name")
+        return Loaded(final=bool(note.get("proven")), staged=False, proven=bool(note.get("proven")), program=True)
     database = _as_database(world, source, entry)
     note = _note(world, f"{source}.database")
     final = database.exists(name, server=server)
@@ -272,8 +300,39 @@ def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, wor
     _refuse_differences(name, differences, f"what was restored lies in {target}")
 
 
+def _program(world: World, name: str, entry: Mapping[str, Any]) -> BroughtBack | None:
+    """The source where a program of the user's own brings it back; UsageError where that is not configured."""
+    source = world.source(name, entry)
+    if not isinstance(source, BroughtBack):
+        return None
+    if not source.brings_back:
+        raise UsageError(f"{name} has no program that brings it back",
+                         hint="add restore: to the source, or leave --database out: its dump is restored as files")
+    return source
+
+
+def _bring_back(source: BroughtBack, entry: Mapping[str, Any], name: str, folder: Path, target: str, world: World) -> None:
+    note = f"{name}.database"
+    _write_note(world, note, {"begun": True})
+    try:
+        differences = source.bring_back(entry, folder / name, target)
+    except Interrupted:
+        raise
+    except OpsError as error:
+        _write_note(world, note, {"begun": True, "ended": True, "error": error.message})
+        raise
+    _write_note(world, note, {"begun": True, "ended": True, "proven": not differences,
+                              "differences": [str(found) for found in differences]})
+    _refuse_differences(name, differences, f"what was restored lies in {folder / name}")
+
+
 def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetParams, world: World) -> None:
     server = params.place
+    program = _program(world, name, entry)
+    if program is not None:
+        folder = Path(params.into) if _is_ours(Path(params.into), world.run) else place
+        _bring_back(program, entry, name, folder, params.databases[name], world)
+        return
     database = _as_database(world, name, entry)
     staged = _staged_name(name, params.databases[name], world.run)
     if database.exists(staged, server=server):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -10,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from opsctl.actions.interface import World
+from opsctl.actions.into_view import move, move_over_empty
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
-from opsctl.model.sets import WHOLE, SetView
+from opsctl.model.sets import FOREIGN, UNVOUCHED, WHOLE, SetView
 from opsctl.repositories.history import History
 
 #: The file that tells what a restored folder is, and of which run.
@@ -25,7 +28,7 @@ def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[Se
     DamagedData where the repository itself says something else of it than our cache.
     """
     history = world.repository(copy or world.home(backup))
-    judgement = history.look(world.now).judgement
+    judgement = history.look(world.clock()).judgement
     view = next((found for found in judgement.of(backup) if found.id == set_id), None)
     if view is None:
         raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
@@ -38,6 +41,22 @@ def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[Se
     if view.state not in WHOLE:
         world.warn(f"set {set_id} is {view.state}: {'; '.join(view.reasons)}")
     return view, history
+
+
+def refuse_unvouched(view: SetView) -> None:
+    """SafetyRefusal for data that nobody here vouched for and that would be loaded: a dump is a program.
+
+    Its statements have all the rights of the role that loads it, and a superuser's can run programs on the server.
+    """
+    if view.state not in UNVOUCHED:
+        return
+    alone = "restore it without --database: its files land where they can be looked at, and nothing of them is run"
+    raise SafetyRefusal(
+        f"set {view.id} is {view.state} ({'; '.join(view.reasons)}), and a dump that nobody vouched for is not loaded: "
+        "it can do whatever the role may that loads it",
+        hint=f"if you know this key: --trust {view.signer}; otherwise {alone}" if view.state == FOREIGN else alone,
+        where=f"{view.backup}/{view.id}",
+    )
 
 
 def staging(target: Path, run: str) -> Path:
@@ -132,17 +151,22 @@ def _occupied(place: Path) -> int:
 def show(staged: Path, target: Path, *, aside: Path | None = None) -> None:
     """Bring a proven thing into view by one rename; what is in the way goes ``aside`` first, where that is allowed.
 
-    An empty directory may be in the way. SafetyRefusal for anything else.
+    An empty directory may be in the way. SafetyRefusal for anything else, also for what appears at the last moment.
     """
-    if os.path.lexists(target):
-        if aside is not None:
-            os.rename(target, aside)
-        elif target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
-            target.rmdir()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if aside is not None and os.path.lexists(target):
+            move(target, aside)
+        if stat.S_ISDIR(os.lstat(staged).st_mode):
+            move_over_empty(staged, target)
         else:
-            raise SafetyRefusal(f"{target} came into being while the restore ran", hint="move it away, then resume")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(staged, target)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.rmdir(target)
+            move(staged, target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        raise SafetyRefusal(f"{target} came into being while the restore ran", hint="move it away, then resume") from error
     handle = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

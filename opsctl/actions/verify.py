@@ -13,6 +13,7 @@ from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
 from opsctl.model.sets import WHOLE, Judgement
 from opsctl.model.snapshots import Finding
+from opsctl.proofs.content import is_content
 from opsctl.repositories.history import write_whole
 
 #: How many files of one finding are named; the number of the rest is said.
@@ -36,6 +37,7 @@ class Seen:
     read: tuple[int, ...]
     total: int
     wholly_good: tuple[str, ...]
+    only_bytes: tuple[str, ...] = ()
 
 
 class Verify(CheckAction[VerifyParams, Seen]):
@@ -56,7 +58,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
     def observe(self, params: VerifyParams, world: World) -> Seen:
         history = world.repository(params.repository)
         history.repository.unlock_stale()
-        holdings = history.look(world.now)
+        holdings = history.look(world.clock())
         judgement = holdings.judgement
         findings = [*judgement.findings, *holdings.junk]
         read, total = _shares(params, holdings, world)
@@ -70,6 +72,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
             read=read,
             total=total,
             wholly_good=tuple(view.id for view in judgement.sets if view.state in WHOLE),
+            only_bytes=_only_bytes(judgement),
         )
         _keep(params, seen, world)
         return seen
@@ -91,6 +94,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
         return {
             "repository": params.repository, "level": params.level, "sets": dict(seen.sets),
             "shares": [f"{share}/{seen.total}" for share in seen.read], "findings": len(seen.findings),
+            "only_bytes": list(seen.only_bytes),
         }
 
 
@@ -118,6 +122,12 @@ def _count(judgement: Judgement) -> dict[str, int]:
     for view in judgement.sets:
         found[view.state] = found.get(view.state, 0) + 1
     return found
+
+
+def _only_bytes(judgement: Judgement) -> tuple[str, ...]:
+    """``backup/source`` of what a restore proves by bytes alone."""
+    return tuple(sorted({f"{view.backup}/{name}" for view in judgement.sets if view.state in WHOLE
+                         for name, entry in view.sources.items() if is_content(entry.get("proof", {}))}))
 
 
 def _by_set(findings: Sequence[Finding], judgement: Judgement) -> list[Finding]:

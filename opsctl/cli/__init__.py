@@ -5,6 +5,8 @@ Standard library only at the top, since bootstrap.py imports from this package b
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -23,6 +25,7 @@ from opsctl.cli.session import Session, someone_is_there
 from opsctl.errors import Interrupted, OpsError, UsageError
 
 INTERRUPTED = (130, 143)
+_GARBAGE = 200_000  # objects; at Python's own 700 a short command is searched for garbage hundreds of times
 #: The commands that a timer calls, and whose troubles people are told of.
 TOLD = frozenset({"backup run", "backup copy", "verify", "status"})
 
@@ -49,16 +52,36 @@ class _Call:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; nothing is raised, everything is printed.
 
-    ``argv`` None is the program itself: the words come from ``sys.argv``, and after an interruption the
-    process ends without waiting for threads that still hang in a call.
+    ``argv`` None is the program itself: the words come from ``sys.argv``, and the process ends here, after an
+    interruption without waiting for threads that still hang in a call.
     """
+    if argv is None:
+        gc.set_threshold(_GARBAGE)
     words = list(sys.argv[1:] if argv is None else argv)
     if completion.asked():
         return completion.answer(words)
     code = _main(words)
-    if argv is None and code in INTERRUPTED and any(_hangs(thread) for thread in threading.enumerate()):
-        os._exit(code)
+    if argv is None:
+        _end(code)
     return code
+
+
+def _end(code: int) -> None:
+    """End this process without taking every object apart, which takes as long as loading a configuration.
+
+    Returns where the interpreter has to do it: threads have to be waited for, or the output cannot be written.
+    """
+    if any(_hangs(thread) for thread in threading.enumerate()):
+        if code in INTERRUPTED:
+            os._exit(code)
+        return
+    atexit._run_exitfuncs()
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed from the start
+            stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 def _hangs(thread: threading.Thread) -> bool:

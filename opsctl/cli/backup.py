@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import copies, places
+from opsctl.cli.compare import compare
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.schedule import schedule
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, worst
 
 if TYPE_CHECKING:
+    from opsctl.cli.work import Given
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
     from opsctl.model.sets import SetView
     from opsctl.wiring import Site
 
 app = typer.Typer(help="Make repositories, take sets, copy and look at them.", no_args_is_help=True)
-app.command("copy")(copies.copy)
-app.command("schedule")(schedule)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="names of backups; all if none is given")]
 
@@ -48,7 +48,9 @@ def init(
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for one in tally.results:
-            if one.result:
+            if one.result and one.result["id"] is None:
+                out.line(Mark(f"{one.item}: not made", Tone.BAD))
+            elif one.result:
                 made = any(change.startswith("create ") for change in one.changes)
                 how = "made" if made else "was there, now pinned" if one.changes else "was there"
                 out.line(f"{one.item}: {str(one.result['id'])[:8]} at {one.result['place']} ({how})")
@@ -87,9 +89,10 @@ def run(
         "--accept", metavar="SOURCE", help="take this source as it is this once, though it lacks something")] = None,
     wait: places.Wait = None,
 ) -> Report:
-    """Take a set of each backup: every source, its proof, and last the signed manifest.
+    """Take a set of each backup: every source, proven and signed.
 
-    Then it is copied to the backup's other repositories, if it has any. A set without its manifest is incomplete and is never counted. Exit 3: some source is missing something.
+    The signed manifest comes last: a set without one is incomplete and is never counted. Then the set is copied to the
+    backup's other repositories, if it has any. Exit 3: some source is missing something.
     """
     from opsctl.cli.ticks import ticking
     from opsctl.cli.work import carry_out, open_site
@@ -141,7 +144,7 @@ def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
             out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}", Tone.GOOD))
             for name, entry in found["sources"].items():
                 out.line(f"  {name}: {entry['files']} files, {format_size(entry['bytes'])}, "
-                         f"{format_size(entry['data_added_packed'])} added, {entry['seconds']:.1f} s")
+                         f"{format_size(entry['data_added_packed'])} added, {entry['seconds']:.1f} s{only_bytes(entry)}")
         elif one.outcome == "ok":
             newest = found.get("newest_time")
             age = f"; the newest set is {words(plan.now - parse_time(newest))} old" if newest else ""
@@ -152,6 +155,13 @@ def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
             kept = ", ".join(found.get("sources", ())) if found else ""
             out.line(Mark(f"{one.item}: no whole set this time{f'; in the repository: {kept}' if kept else ''}", Tone.BAD))
     copies.write_copies(out, tally, plan)
+
+
+def only_bytes(entry: Mapping[str, Any]) -> str:
+    """What is said of a source whose rows no restore can prove."""
+    from opsctl.proofs.content import WORDS
+
+    return f"; {WORDS}" if WORDS in entry.get("shows", "") else ""
 
 
 def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
@@ -178,17 +188,14 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
 
 
 @app.command("list")
+@places.from_anywhere
 def list_(
     context: typer.Context,
     names: Names = None,
-    repository: places.RepositoryUrl = None,
-    password_file: places.PasswordFile = None,
-    user: places.RestUser = None,
-    secret_file: places.SecretFile = None,
-    cacert: places.CaCert = None,
-    trust: places.Trust = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
-    """The sets that stand in the repositories, with what is wrong with each.
+    """The sets in the repositories, with what is wrong with each.
 
     Works from any machine: with --repository and --password-file no configuration is needed.
     """
@@ -196,7 +203,7 @@ def list_(
     from opsctl.model.quantities import format_size
 
     session = of(context)
-    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust, given=given)
     found, warnings, errors = _sets(site, names)
 
     def text(out: Out) -> None:
@@ -206,11 +213,12 @@ def list_(
              Column("remark", flexible=True)),
             [(view.backup, view.id, local_time(site, view.time), Mark(view.state, tone.get(view.state, Tone.BAD)),
               format_size(view.bytes) if view.record else "", format_size(view.added) if view.record else "",
-              "; ".join(view.reasons)) for view in found],
+              "; ".join([*view.reasons, *([f"captured until {local_time(site, view.taken_until)}"] if view.taken_until else [])]))
+             for view in found],
             empty="no sets",
         ))
 
-    if names and not session.dry_run and not repository:
+    if names and not session.dry_run and given is None:
         remember(site, [name for name in names if name in site.config.backups])
     return Report(result={"sets": [places.describe(view) for view in found]}, text=text,
                   warnings=[*warnings, *site.said], errors=errors)
@@ -222,14 +230,11 @@ def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[
     warnings: list[str] = []
     errors: list[OpsError] = []
     for home in homes:
-        history = site.history(home)
         try:
-            holdings = history.look(site.clock())
+            holdings = places.look(site, home)
         except OpsError as error:
-            if error.details.get("kind") == "not-made" and site.config.directory is None:
-                errors.append(SafetyRefusal(f"there is no repository at {history.repository.url}",
-                                            hint="is the address right, and is everything mounted?"))
-            elif error.details.get("kind") in ("not-made", "away") and not names:
+            error.where = error.where or home
+            if error.details.get("kind") in ("not-made", "away") and not names:
                 warnings.append(f"{error.message}: {error.hint}")
             else:
                 errors.append(error)
@@ -240,15 +245,12 @@ def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[
 
 
 @app.command("show")
+@places.from_anywhere
 def show(
     context: typer.Context,
     set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of a set")],
-    repository: places.RepositoryUrl = None,
-    password_file: places.PasswordFile = None,
-    user: places.RestUser = None,
-    secret_file: places.SecretFile = None,
-    cacert: places.CaCert = None,
-    trust: places.Trust = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
     """One set: its sources, proofs, times, and who signed it."""
     from opsctl.cli.work import local_time, open_site
@@ -256,11 +258,13 @@ def show(
     from opsctl.proofs import shows
 
     session = of(context)
-    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust, given=given)
     sets, warnings, errors = _sets(site, None)
     found = [view for view in sets if view.id == set_id]
+    if not found and not errors:
+        raise SafetyRefusal(f"there is no set {set_id}", hint="opsctl backup list")
     if not found:
-        raise SafetyRefusal(f"there is no set {set_id}", hint="opsctl backup list") if not errors else errors[0]
+        warnings.append(f"there is no set {set_id} in the repositories that answered")
 
     def text(out: Out) -> None:
         for view in found:
@@ -280,7 +284,9 @@ def show(
                            for message in entry.get("accepted", ())])
 
     described = [{**places.describe(view), "record": dict(view.record)} for view in found]
-    return Report(result={"sets": described}, text=text, warnings=[*warnings, *site.said])
+    # The set was asked for, and who could not be asked may hold a copy of it that is not shown.
+    code = worst([*([0] if found else []), *(error.code for error in errors)])
+    return Report(result={"sets": described}, text=text, exit_code=code, errors=errors, warnings=[*warnings, *site.said])
 
 
 def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
@@ -296,5 +302,9 @@ def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
             raise UsageError(f"there is no {what} {name!r}{meant(name, known)}", hint=f"there are: {', '.join(known)}")
     return list(dict.fromkeys(names))
 
+
+app.command("copy")(copies.copy)
+app.command("compare")(compare)
+app.command("schedule")(schedule)
 
 __all__ = ["app", "known", "remember"]

@@ -69,6 +69,9 @@ def write_copies(out: Out, tally: Tally, plan: BoundPlan) -> None:
                 out.line(Mark(f"{one.item}: {name} holds {found['sets']} sets, the newest {found['newest']}", Tone.GOOD))
             elif found["state"] == "away":
                 out.line(Mark(f"{one.item}: {name} is away", Tone.QUIET))
+            elif found["state"] == "resting":
+                out.line(Mark(f"{one.item}: {name} is copied to as often as its own `every` says; "
+                              f"`opsctl backup copy --to {name}` does it now", Tone.QUIET))
             elif found["state"] == "unknown":
                 out.line(Mark(f"{one.item}: {name} was not reached", Tone.BAD))
             else:
@@ -151,7 +154,7 @@ class Copies:
         """Why the copy could outlive an attacker who owns this machine, by the configuration; None where it could not."""
         spec = self.site.config.repositories[name]
         if spec.removable:
-            return "while its disk is unplugged"
+            return "while its disk lies unplugged"
         if spec.append_only:
             return "its store refuses deletion (append_only)"
         return None

@@ -44,10 +44,11 @@ class Seen:
 
 
 def observe(purpose: str, config: Any = None) -> Seen:
-    """Look at this machine. `config` is the loaded configuration, or None; only its `state` is read."""
+    """Look at this machine. `config` is the loaded configuration, or None; its `state` and `sources` are read."""
+    kinds = {source.kind for source in getattr(config, "sources", {}).values()}
     state = getattr(config, "state", None)
     return Seen(
-        programs=programs.survey(purpose),
+        programs=programs.survey(purpose, kinds),
         python=tuple(sys.version_info[:3]),
         root=os.geteuid() == 0,
         state=None if state is None else str(state),

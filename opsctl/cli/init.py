@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import pwd
-import re
 import secrets
 import shlex
 import shutil
@@ -15,45 +12,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from opsctl.cli.init_database import Look, Trouble
+from opsctl.cli.init_questions import PASSWORD, Ask, Hidden, InitAnswers, Questions, Say
+from opsctl.cli.init_text import FILE, NONE, check, text_of
 from opsctl.engine.configuration import OWN, SYSTEM, config_files, load_config
-from opsctl.engine.load import load_document, resolve, validate
-from opsctl.errors import Busy, ConfigError, ProgramFailed, SafetyRefusal, UsageError
+from opsctl.errors import Busy, ProgramFailed, SafetyRefusal, UsageError
 from opsctl.shells.interface import Shell
-
-NONE = "none"
-FILE = "opsctl.yaml"
-_TRIES = 5
-
-
-class Ask(Protocol):
-    """Asks a person for a word (``cli.session.Session.ask``); raises Waiting where nobody is there."""
-
-    def __call__(self, question: str, default: str | None = None, *, option: str | None = None) -> str: ...
-
-
-@dataclass(frozen=True)
-class InitAnswers:
-    """What was already said by options; None is asked for. ``none`` says that there is no such thing.
-
-    The last ones are never asked for: they have a default that fits most.
-    """
-
-    organisation: str | None = None
-    timezone: str | None = None
-    repository: str | None = None
-    repository_user: str | None = None
-    repository_secret_file: str | None = None
-    database: str | None = None
-    server: str | None = None
-    user: str | None = None
-    database_password_file: str | None = None
-    folder: str | None = None
-    port: int | None = None
-    cacert: str | None = None
-    password_file: str | None = None
-    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,24 +47,28 @@ def init_directory(explicit: str | os.PathLike[str] | None, environ: Mapping[str
 
 
 def init(
-    answers: InitAnswers, *, directory: Path, ask: Ask, shell: Shell, environ: Mapping[str, str], euid: int
+    answers: InitAnswers, *, directory: Path, ask: Ask, say: Say, hidden: Hidden, shell: Shell,
+    environ: Mapping[str, str], euid: int, look: Look | None = None,
 ) -> InitResult:
     """Ask what was not said, then write configuration, repository password and signing key, or nothing.
 
-    Keys that are already there stay as they are. Raises SafetyRefusal (there is a configuration already),
+    Keys that are already there stay as they are. ``look`` tries the database; what it finds wrong is said and
+    noted and keeps nothing from being written, since the server may just be down. Raises SafetyRefusal (there is a configuration already),
     UsageError (an answer that cannot be), ProgramFailed (no key could be made, no space), Busy, and what
     ``ask`` raises.
     """
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; a configuration is a directory")
     _refuse_existing(directory)
-    said = _Questions(answers, ask, directory, environ, euid).all()
-    text = _text(said)
-    _check(text, directory)
+    said = Questions(answers, ask, directory, environ, euid, say=say, hidden=hidden, look=look).all()
+    text = text_of(said)
+    check(text, directory)
     with _Placing(directory, euid) as placing:
         _refuse_existing(directory)
         if not said["password_file_given"]:
             placing.put("keys/repository-password", f"{secrets.token_urlsafe(32)}\n".encode(), 0o600)
+        if said.get("database_password"):
+            placing.put(PASSWORD, f"{said['database_password']}\n".encode(), 0o600)
         _make_key(placing, shell)
         # Last: a configuration that is there has all that it names.
         placing.put(FILE, text.encode(), 0o644)
@@ -120,7 +90,7 @@ def init(
             f"(in {password}) and the fingerprint of the signing key ({fingerprint}).",
             "Without the password nothing can ever be restored; with both, everything can, from any machine.",
         ),
-        notes=(*_absent(said), *config.warnings),
+        notes=(*_absent(said, directory), *_unreached(said["trouble"]), *config.warnings),
     )
 
 
@@ -134,202 +104,18 @@ def _refuse_existing(directory: Path) -> None:
         )
 
 
-class _Questions:
-    def __init__(
-        self, answers: InitAnswers, ask: Ask, directory: Path, environ: Mapping[str, str], euid: int
-    ) -> None:
-        self.answers = answers
-        self.ask = ask
-        self.directory = directory
-        self.environ = environ
-        self.euid = euid
-
-    def all(self) -> dict[str, Any]:
-        said: dict[str, Any] = {}
-        root = self.euid == 0
-        home = Path(self.environ.get("HOME") or "/")
-        said["organisation"] = self.one("organisation", "Name of the organisation", None)
-        said["timezone"] = self.one("timezone", "Time zone", local_timezone(self.environ))
-        store = "/srv/backups/opsctl" if root else str(home / "opsctl-backups")
-        said["repository"] = self.one(
-            "repository",
-            "Where backups are kept: a path, best on another disk, or rest:https://host:port/name",
-            store,
-        )
-        if said["repository"].startswith("rest:"):
-            said["repository_user"] = self.one("repository_user", "User at the REST server", NONE)
-            if said["repository_user"] != NONE:
-                said["repository_secret_file"] = self.one(
-                    "repository_secret_file", "File with that user's password", None
-                )
-        said["database"] = self.one("database", "PostgreSQL database to back up", NONE)
-        if said["database"] != NONE:
-            said["server"] = self.one("server", "Its server (none: the socket of this machine)", NONE)
-            said["user"] = self.one("user", "Role to connect as", _role(self.euid))
-            said["database_password_file"] = self.one(
-                "database_password_file", "File with that role's password", NONE
-            )
-        nothing_yet = said["database"] == NONE
-        said["folder"] = self.one("folder", "Folder to back up", None if nothing_yet else NONE)
-        if nothing_yet and said["folder"] == NONE:
-            raise UsageError("there is nothing to back up", hint="give --database or --folder")
-        state = "/var/lib/opsctl" if root else str(_state_home(self.environ, home) / "opsctl")
-        said["state"] = self.fitting("state", self.answers.state or state)
-        for name in ("cacert", "password_file", "port"):
-            given = getattr(self.answers, name)
-            said[name] = NONE if given is None else self.fitting(name, str(given))
-        said["password_file_given"] = said["password_file"] != NONE
-        if not said["password_file_given"]:
-            said["password_file"] = "keys/repository-password"
-        return said
-
-    def one(self, name: str, question: str, default: str | None) -> str:
-        """The answer from its option, or by asking until it can be."""
-        option = f"--{name.replace('_', '-')}"
-        given = getattr(self.answers, name)
-        if given is not None:
-            return self.fitting(name, str(given))
-        problem = ""
-        for _ in range(_TRIES):
-            try:
-                return self.fitting(name, self.ask(problem + question, default, option=option))
-            except UsageError as error:
-                problem = f"{error.message}. "
-        raise UsageError(f"{problem}Asked {_TRIES} times", hint=f"answer it with {option}")
-
-    def fitting(self, name: str, value: str) -> str:
-        """The answer as it goes into the file; UsageError where the configuration would not take it."""
-        value = value.strip()
-        option = f"--{name.replace('_', '-')}"
-        if name in _PATHS or (name == "repository" and not re.match(r"[a-z][a-z0-9+-]*:", value)):
-            home = self.environ.get("HOME") or "~"
-            value = home + value[1:] if value.startswith("~/") else value
-            value = value if value == NONE else os.path.abspath(value)
-        trial = {**_TRIAL, "folder": "/", name: value}
-        if name in ("repository_user", "repository_secret_file", "cacert"):
-            trial = {
-                "repository_user": "a",
-                "repository_secret_file": "/a",
-                **trial,
-                "repository": "rest:https://a/",
-            }
-            trial[name] = value
-        try:
-            _load(_text(trial), self.directory)
-        except ConfigError as error:
-            # What follows ``file:line: path: `` is the sentence.
-            message = error.problems[0].split(": ", 2)[-1] if error.problems else error.message
-            raise UsageError(f"{option}: {message}") from error
-        return value
+def _unreached(trouble: Trouble | None) -> list[str]:
+    if trouble is None:
+        return []
+    hint = f"; {trouble.hint}" if trouble.hint else ""
+    return [f"the database cannot be backed up yet: {trouble.message}{hint}"]
 
 
-_PATHS = ("folder", "repository_secret_file", "database_password_file", "cacert", "password_file", "state")
-_TRIAL = {
-    "organisation": "a",
-    "timezone": "UTC",
-    "state": "/a",
-    "repository": "/a",
-    "password_file": "/a",
-    "database": "a",
-    "folder": NONE,
-}
-
-
-def local_timezone(environ: Mapping[str, str], root: Path = Path("/")) -> str:
-    """The name of this machine's time zone, ``UTC`` where it does not say."""
-    if re.fullmatch(r"[A-Za-z]+(/[A-Za-z0-9_+-]+)+", environ.get("TZ", "")):
-        return environ["TZ"]
-    try:
-        return (root / "etc/timezone").read_text().strip() or "UTC"
-    except OSError:
-        pass
-    try:
-        target = os.readlink(root / "etc/localtime")
-    except OSError:
-        return "UTC"
-    return target.partition("zoneinfo/")[2] or "UTC"
-
-
-def _role(euid: int) -> str:
-    try:
-        return pwd.getpwuid(euid).pw_name if euid else "postgres"
-    except KeyError:
-        return "postgres"
-
-
-def _state_home(environ: Mapping[str, str], home: Path) -> Path:
-    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state")
-
-
-def _text(said: Mapping[str, Any]) -> str:
-    """The ten lines."""
-
-    def entry(**keys: Any) -> str:
-        given = {key: value for key, value in keys.items() if value not in (None, NONE)}
-        return "{" + ", ".join(f"{key}: {_scalar(value)}" for key, value in given.items()) + "}"
-
-    sources = {}
-    if said["database"] != NONE:
-        sources["portal-db"] = entry(
-            kind="postgresql",
-            database=said["database"],
-            server=said.get("server"),
-            port=int(said["port"]) if said.get("port", NONE).isdecimal() else said.get("port"),
-            user=said.get("user"),
-            password_file=said.get("database_password_file"),
-        )
-    if said["folder"] != NONE:
-        sources["uploads"] = f"{{kind: paths, paths: [{_scalar(said['folder'])}]}}"
-    main = entry(
-        url=said["repository"],
-        user=said.get("repository_user"),
-        secret_file=said.get("repository_secret_file"),
-        cacert=said.get("cacert"),
-        password_file=said["password_file"],
-    )
-    return "\n".join(
-        [
-            "# What is backed up, where to, how often. configs/README.md explains every key.",
-            f"organisation: {entry(name=said['organisation'], timezone=said['timezone'])}",
-            f"state: {_scalar(said['state'])}",
-            "repositories:",
-            f"  main: {main}",
-            "sources:",
-            *(f"  {name}: {source}" for name, source in sources.items()),
-            "backups:",
-            f"  portal: {{sources: [{', '.join(sources)}], repository: main, every: 3d}}",
-            "",
-        ]
-    )
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, int):
-        return str(value)
-    plain = re.fullmatch(
-        r"[A-Za-z/][A-Za-z0-9_./@-]*( [A-Za-z0-9_./@-]+)*|rest:https?://[A-Za-z0-9_./:@-]+", value
-    )
-    return value if plain and resolve(value) == value else json.dumps(value, ensure_ascii=False)
-
-
-def _load(text: str, directory: Path) -> Any:
-    from opsctl.model.config import Config
-
-    return validate(Config, [load_document(text, FILE)], context={"directory": str(directory)})
-
-
-def _check(text: str, directory: Path) -> None:
-    try:
-        _load(text, directory)
-    except ConfigError as error:
-        raise UsageError(f"these answers do not make a configuration: {error.problems[0]}") from error
-
-
-def _absent(said: Mapping[str, Any]) -> list[str]:
+def _absent(said: Mapping[str, Any], directory: Path) -> list[str]:
     found = []
     for name in ("folder", "database_password_file", "repository_secret_file", "cacert"):
         path = said.get(name) or NONE
-        if path != NONE and not os.path.exists(path):
+        if path != NONE and not os.path.exists(directory / path):
             found.append(f"{path} is not there yet")
     if said["password_file_given"] and not os.path.exists(said["password_file"]):
         found.append(f"{said['password_file']} is not there yet: put the repository's password into it")

@@ -57,7 +57,7 @@ def show(
     def text(out: Out) -> None:
         out.table(Table(
             (Column("seq", right=True), "time", "run", "type", Column("what", flexible=True)),
-            [(str(entry.seq), f"{entry.time.astimezone(zone):%Y-%m-%d %H:%M:%S}", entry.run or "", entry.type,
+            [(str(entry.seq), f"{entry.time.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}", entry.run or "", entry.type,
               _short(entry.data)) for entry in newest],
             empty="no lines",
         ))
@@ -70,11 +70,11 @@ def verify(
     context: typer.Context,
     offline: Annotated[bool, typer.Option("--offline", help="ask no repository what it vouches for")] = False,
 ) -> Report:
-    """Hold every line against its hash and its neighbours, and say who vouches for them.
+    """Say whether the journal is whole, and who vouches for it.
 
-    The signed manifests in the repositories name lines of this journal: up to the newest of these, a change
-    cannot hide, even from someone who owns this machine. Anything wrong is named with its file and line;
-    exit code 22.
+    Every line is held against its hash and its neighbours. The signed manifests in the repositories name lines
+    of this journal: up to the newest of these, a change cannot hide, even from someone who owns this machine.
+    Anything wrong is named with its file and line; exit code 22.
     """
     from opsctl.cli.work import open_site
     from opsctl.engine import journal_verify
@@ -103,9 +103,10 @@ def go_on(
     context: typer.Context,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why; it stands in the journal")],
 ) -> Report:
-    """Go on after damage at the end of the journal, which otherwise holds every run up.
+    """Go on after damage at the end of the journal.
 
-    All files stay as they are and a new one is begun; the damage stays a finding of `journal verify` for ever.
+    It holds every run up otherwise. All files stay as they are and a new one is begun; the damage stays a
+    finding of `journal verify` for ever.
     """
     from opsctl.cli.work import open_site
     from opsctl.engine import journal_verify

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -22,6 +22,8 @@ PROGRAM = "opsctl"
 UsageProblem: Any = typer.BadParameter.__mro__[1]
 """typer's own class of usage errors, whose name is private or another package's, depending on its version."""
 
+_SUMMARY = 64
+"""Characters that the first sentence of a command may have: a list at 80 columns shows so many."""
 _SETTINGS = {"help_option_names": ["--help", "-h"]}
 _ABOUT = "Backups every three days that are whole and proven to restore, and the way back from them."
 _CODES = (
@@ -51,6 +53,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("start", "doctor", "start:doctor", "look for what is missing here; --fix brings it"),
     Entry("start", "demo", "start:demo", "the whole story in a throw-away portal, in minutes"),
     Entry("start", "explain", "start:explain", "the page of an action, or exit-codes"),
+    Entry("start", "hosts", "hosts:app", "list, check, prepare, add, import: other machines"),
     Entry("every day", "status", "status:status", "what is backed up, what is overdue or unverified"),
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
@@ -70,7 +73,14 @@ class Command(TyperCommand):
     """One command: its help ends with the options that work everywhere, and completion knows them."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        return coerce_cheaply(super().get_params(ctx))
+        return _without_types(coerce_cheaply(super().get_params(ctx)))
+
+    def get_short_help_str(self, limit: int = _SUMMARY) -> str:
+        # Whole also where there is less room: a list wraps it, and a shell's completion shows what fits.
+        return super().get_short_help_str(max(limit, _SUMMARY))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _format_epilog(self.epilog, formatter)
@@ -79,12 +89,42 @@ class Command(TyperCommand):
         return [*super().shell_complete(ctx, incomplete), *_complete_everywhere(ctx, incomplete)]
 
 
-class Group(TyperGroup):
-    """A group of commands, likewise."""
+class Names(TyperGroup):
+    """A level of commands that are made when they are called: typer takes more than a millisecond for each."""
+
+    def make(self, name: str) -> Any:
+        """The command of one of the names that ``list_commands`` gives."""
+        raise KeyError(name)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return coerce_cheaply(super().get_params(ctx))
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands and cmd_name in self.list_commands(ctx):
+            self.commands[cmd_name] = self.make(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = self.list_commands(ctx)
+        if not ctx.resilient_parsing and args[0] not in known:
+            near = " or ".join(f"'{name}'" for name in get_close_matches(args[0], known))
+            ctx.fail(f"There is no command '{args[0]}'{f'; did you mean {near}?' if near else '.'}")
+        return super().resolve_command(ctx, args)
+
+
+class Group(Names):
+    """A group of commands, helped like one. ``members`` holds what typer was told of each, by name."""
+
+    members: Mapping[str, Any] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.members)
+
+    def make(self, name: str) -> Any:
+        alone = _bare()
+        alone.registered_commands.append(self.members[name])
+        return get_command(alone)
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         _format_epilog(self.epilog, formatter)
 
@@ -92,30 +132,16 @@ class Group(TyperGroup):
         return [*super().shell_complete(ctx, incomplete), *_complete_everywhere(ctx, incomplete)]
 
 
-class Root(TyperGroup):
+class Root(Names):
     """The first level: names and one-line helps are in the table, a module is imported when it is called."""
 
     entries: tuple[Entry, ...] = COMMANDS
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        return coerce_cheaply(super().get_params(ctx))
-
     def list_commands(self, ctx: Any) -> list[str]:
         return [entry.name for entry in self.entries]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in self.commands:
-            entry = next((entry for entry in self.entries if entry.name == cmd_name), None)
-            if entry is None:
-                return None
-            self.commands[cmd_name] = load(entry)
-        return self.commands[cmd_name]
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if not ctx.resilient_parsing and args[0] not in self.list_commands(ctx):
-            near = " or ".join(f"'{name}'" for name in get_close_matches(args[0], self.list_commands(ctx)))
-            ctx.fail(f"There is no command '{args[0]}'{f'; did you mean {near}?' if near else '.'}")
-        return super().resolve_command(ctx, args)
+    def make(self, name: str) -> Any:
+        return load(next(entry for entry in self.entries if entry.name == name))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # main() hoists before it parses, since errors must know of --json; completion comes here directly.
@@ -153,16 +179,22 @@ def load(entry: Entry) -> Any:
     module, _, attribute = entry.where.partition(":")
     found = getattr(import_module(module if "." in module else f"{__package__}.{module}"), attribute)
     if isinstance(found, typer.Typer):
-        for info in found.registered_commands:
-            info.cls = Command
-        found.info.cls = Group
-        found.info.name = entry.name
-        found.info.context_settings = _SETTINGS
-        found.rich_markup_mode = None
-        return get_group(found)
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        members = {info.name or info.callback.__name__: info for info in found.registered_commands if info.callback}
+        for name, info in members.items():
+            info.name, info.cls = name, Command
+        bare = _bare()
+        bare.info, bare.info.name, bare.info.cls = found.info, entry.name, Group
+        bare.info.context_settings = _SETTINGS
+        group: Any = get_group(bare)
+        group.members = members
+        return group
+    alone = _bare()
     alone.command(entry.name, cls=Command, context_settings=_SETTINGS)(found)
     return get_command(alone)
+
+
+def _bare() -> typer.Typer:
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def walk(root: Any, words: Sequence[str]) -> tuple[list[str], Any, list[str]]:
@@ -231,6 +263,18 @@ def _take_options(
     if show_completion is not None:
         return completion.show(show_completion)
     return completion.install(install_completion or "")
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    """Let arguments be shown by their names alone; some versions of typer put a Python type behind them."""
+    for param in params:
+        if param.param_type_name == "argument":
+            param.display_type_rich = _no_type
+    return params
+
+
+def _no_type(ctx: Any) -> None:
+    return None
 
 
 def _format_epilog(own: str | None, formatter: Any) -> None:

@@ -27,7 +27,8 @@ Sample = tuple[str, Mapping[str, str], float]
 
 
 def nagios_report(
-    found: Found, errors: Sequence[OpsError], *, plans: Plans, now: datetime, late_copies: Sequence[OpsError] = ()
+    found: Found, errors: Sequence[OpsError], *, plans: Plans, now: datetime, late_copies: Sequence[OpsError] = (),
+    failed: str | None = None,
 ) -> Report:
     """One line with performance data, and the exit codes 0 to 3 (OK, WARNING, CRITICAL, UNKNOWN)."""
     late = [(name, verdict) for name, _, verdict in found if verdict.late]
@@ -42,6 +43,8 @@ def nagios_report(
         code, word, rest = 3, "UNKNOWN", "no backup is configured"
     elif any(verdict.word == "due" for _, _, verdict in found):
         code, word, rest = 1, "WARNING", "a backup is due"
+    elif failed:
+        code, word, rest = 1, "WARNING", failed
     else:
         code, word, rest = 0, "OK", f"{len(found)} backups"
     # Behind a | a monitor reads numbers.

@@ -168,7 +168,10 @@ def _write(record: Path, kept: Mapping[str, Any]) -> None:
 
 def _from_broken(session: Session) -> Notify | None:
     """The settings out of a configuration that does not load, if they at least are as they should be."""
-    found = _raw(session).get("notify")
+    try:
+        found = _raw(session).get("notify")
+    except OpsError:  # there is none at all, or one that others may write to: nobody that it names is to be told
+        return None
     return None if found is None else _validated(found, session)
 
 

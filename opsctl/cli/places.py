@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import contextlib
+import functools
+import inspect
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from opsctl.errors import SafetyRefusal
 
 if TYPE_CHECKING:
+    from opsctl.cli.report import Report
     from opsctl.cli.work import Given
     from opsctl.model.sets import Judgement, SetView
+    from opsctl.repositories.history import Holdings
     from opsctl.wiring import Site
 
 RepositoryUrl = Annotated[str | None, typer.Option(
     "--repository", metavar="URL", help="without a configuration: the repository, a path or rest:https://…")]
 PasswordFile = Annotated[str | None, typer.Option(
     "--password-file", metavar="FILE", help="without a configuration: file with the repository's password")]
-RestUser = Annotated[str | None, typer.Option("--user", help="without a configuration: user at the REST server")]
+RestUser = Annotated[str | None, typer.Option("--user", metavar="NAME", help="without a configuration: user at the REST server")]
 SecretFile = Annotated[str | None, typer.Option(
     "--secret-file", metavar="FILE", help="without a configuration: file with that user's password")]
 CaCert = Annotated[str | None, typer.Option(
@@ -38,6 +45,71 @@ def given(url: str | None, password_file: str | None, user: str | None, secret_f
     from opsctl.cli.work import Given
 
     return Given(url, password_file, user, secret_file, cacert) if url else None
+
+
+#: The options that name a repository without a configuration, by the names under which a command has them.
+_GIVEN: dict[str, Any] = {
+    "repository": RepositoryUrl, "password_file": PasswordFile, "user": RestUser, "secret_file": SecretFile,
+    "cacert": CaCert, "trust": Trust,
+}
+
+
+def from_anywhere(command: Callable[..., Report]) -> Callable[..., Report]:
+    """A command that works on a machine without a configuration: its options, handed on as ``given`` and ``trust``."""
+
+    @functools.wraps(command)
+    def called(*words: Any, **options: Any) -> Report:
+        url, password_file, user, secret_file, cacert, trust = (options.pop(name, None) for name in _GIVEN)
+        return command(*words, given=given(url, password_file, user, secret_file, cacert), trust=trust or (), **options)
+
+    # typer makes its options of the signature, and takes no annotation in it that is still text.
+    own = inspect.signature(command)
+    called.__annotations__ = {name: kind for name, kind in command.__annotations__.items() if name not in ("given", "trust")}
+    hints = get_type_hints(called, include_extras=True)
+    kept = [one.replace(annotation=hints[one.name]) for one in own.parameters.values() if one.name in hints]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+            for name, option in _GIVEN.items()]
+    called.__annotations__ |= _GIVEN
+    called.__signature__ = own.replace(parameters=[*kept, *more])  # type: ignore[attr-defined]
+    return called
+
+
+def require_repository(said: str, place: Path, names: Callable[[], Collection[str]]) -> None:
+    """SafetyRefusal where a folder given with --repository is none; one that lost some of its parts is one, and damaged.
+
+    ``names``: the repositories of the configuration, whose name somebody may have meant.
+    """
+    from opsctl.model.fields import meant
+
+    if _holds_repository(place):
+        return
+    known = names()
+    if said in known:
+        raise SafetyRefusal(f"--repository {said}: there is no repository at {place}",
+                            hint=f"{said} is a repository of the configuration, which is used without --repository and "
+                                 "--password-file; --from NAME takes a copy")
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = [one.name for one in place.parent.iterdir() if _holds_repository(one)]
+    near = meant(place.name, beside) or meant(said, known)
+    raise SafetyRefusal(f"--repository {said}: there is no repository at {place}{near}",
+                        hint="is the path right, and is everything mounted?")
+
+
+def _holds_repository(place: Path) -> bool:
+    return any(os.path.lexists(place / part) for part in ("config", "keys", "snapshots", "data"))
+
+
+def look(site: Site, repository: str) -> Holdings:
+    """What stands in a repository now. SafetyRefusal where there is none, and no configuration that could make one."""
+    history = site.history(repository)
+    try:
+        return history.look(site.clock())
+    except SafetyRefusal as error:
+        if error.details.get("kind") != "not-made" or site.config.directory is not None:
+            raise
+        raise SafetyRefusal(f"there is no repository at {history.repository.url}",
+                            hint="is the address right, and is everything mounted?") from error
 
 
 def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) -> SetView:
@@ -70,6 +142,7 @@ def describe(view: SetView) -> dict[str, Any]:
     """A set for ``--json``."""
     return {
         "set": view.id, "backup": view.backup, "state": view.state, "time": view.time,
+        "taken_until": view.taken_until,
         "reasons": list(view.reasons), "manifest": view.manifest, "signer": view.signer, "bytes": view.bytes,
         "added": view.added, "snapshots": dict(view.snapshots),
         "host": view.record.get("host"), "run": view.record.get("run"),

@@ -27,7 +27,10 @@ def _config(session: Session) -> Any:
 
 @app.command("list")
 def list_(context: typer.Context) -> Report:
-    """Every playbook by name: the packaged ones, and the site's own beside the configuration."""
+    """Every playbook by name: the packaged ones and the site's own.
+
+    The site's own lie in `playbooks` beside the configuration.
+    """
     from opsctl.engine.playbooks import paths, read
 
     found: list[tuple[str, str, str, str | None]] = []
@@ -47,7 +50,7 @@ def list_(context: typer.Context) -> Report:
 
 
 @app.command("show")
-def show(context: typer.Context, name: Annotated[str, typer.Argument(metavar="PLAYBOOK")]) -> Report:
+def show(context: typer.Context, name: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="name of a playbook, or its file")]) -> Report:
     """One playbook: its inputs, and its steps in order."""
     from opsctl.engine.playbooks import find
 
@@ -71,7 +74,7 @@ def check(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="PLAYBOOK", help="names or files; all if none is given")] = None,
 ) -> Report:
-    """Read playbooks strictly and say every mistake in each, with file and line (exit 10)."""
+    """Say every mistake in playbooks, with file and line (exit 10)."""
     from opsctl.engine.playbooks import check as checked
 
     found = list(checked(_config(of(context)), tuple(names or ())))

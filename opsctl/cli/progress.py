@@ -57,7 +57,8 @@ def words(event: Progress) -> str:
     if event.bytes_done or event.bytes_total is not None:
         parts.append(_of(format_size(event.bytes_done), event.bytes_total and format_size(event.bytes_total)))
     if event.files_done or event.files_total is not None:
-        parts.append(_of(str(event.files_done), event.files_total and str(event.files_total)) + " files")
+        word = "file" if (event.files_total or event.files_done) == 1 else "files"
+        parts.append(f"{_of(str(event.files_done), event.files_total and str(event.files_total))} {word}")
     if event.seconds_left is not None:
         parts.append(f"{rough_duration(timedelta(seconds=max(0.0, event.seconds_left)))} left")
     return ", ".join(parts)

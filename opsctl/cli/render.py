@@ -145,7 +145,7 @@ def question(prompt: str) -> str | None:
 
 def on_terminal(stream: IO[str], environ: Mapping[str, str]) -> bool:
     """Whether a stream is a terminal that knows more than plain text."""
-    return stream.isatty() and environ.get("TERM", "") not in ("", "dumb")
+    return stream is not None and stream.isatty() and environ.get("TERM", "") not in ("", "dumb")
 
 
 def make_out(stream: IO[str], environ: Mapping[str, str]) -> Out:

@@ -14,6 +14,7 @@ from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from opsctl.cli.work import Given
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
     from opsctl.model.sets import SetView
@@ -25,26 +26,26 @@ Into = Annotated[str, typer.Option("--into", metavar="DIR", help="where it lands
 
 
 @app.command("files")
+@places.from_anywhere
 def files(
     context: typer.Context,
-    backup: Annotated[str, typer.Argument(help="name of the backup")],
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up")],
     into: Into,
     set_id: places.SetId = None,
     copy_in: places.From = None,
     replace: Annotated[bool, typer.Option("--replace", help="keep what is in the way as NAME.before-RUN")] = False,
-    repository: places.RepositoryUrl = None,
-    password_file: places.PasswordFile = None,
-    user: places.RestUser = None,
-    secret_file: places.SecretFile = None,
-    cacert: places.CaCert = None,
-    trust: places.Trust = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
-    """Restore files or folders, each under its own name in DIR; never over what is there."""
+    """Restore files or folders into DIR, never over what is there.
+
+    Each lands under its own name.
+    """
     from opsctl.cli.work import carry_out, open_site
 
     session = of(context)
-    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust, given=given)
     view = _set(site, backup, set_id, copy_in)
     for path in paths:
         if not path.startswith("/"):
@@ -68,9 +69,10 @@ def files(
 
 
 @app.command("set")
+@places.from_anywhere
 def set_(
     context: typer.Context,
-    backup: Annotated[str, typer.Argument(help="name of the backup")],
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
     into: Into,
     set_id: places.SetId = None,
     copy_in: places.From = None,
@@ -79,23 +81,21 @@ def set_(
     source: Annotated[list[str] | None, typer.Option("--source", metavar="SOURCE", help="only this source")] = None,
     server: Annotated[str | None, typer.Option(
         "--server", metavar="ADDRESS", help="server for the databases, if not the one they came from (address or socket folder)")] = None,
-    port: Annotated[str | None, typer.Option("--port", help="its port")] = None,
-    role: Annotated[str | None, typer.Option("--role", help="role to load the databases as")] = None,
-    repository: places.RepositoryUrl = None,
-    password_file: places.PasswordFile = None,
-    user: places.RestUser = None,
-    secret_file: places.SecretFile = None,
-    cacert: places.CaCert = None,
-    trust: places.Trust = None,
+    port: Annotated[str | None, typer.Option("--port", metavar="PORT", help="its port")] = None,
+    role: Annotated[str | None, typer.Option("--role", metavar="ROLE", help="role to load the databases as")] = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
-    """Restore a whole set into a new folder, prove it, and only then bring it into view.
+    """Restore a whole set into a new folder, and prove it.
+
+    Only what is proven comes into view.
 
     On a machine that has nothing: --repository URL --password-file FILE --trust FINGERPRINT.
     """
     from opsctl.cli.work import carry_out, open_site
 
     session = of(context)
-    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust, given=given)
     view = _set(site, backup, set_id, copy_in)
     names = _sources(view, source or (), database or ())
     target = os.path.abspath(into)
@@ -135,8 +135,10 @@ def _set(site: Site, backup: str, set_id: str | None, copy_in: str | None) -> Se
     if copy_in is not None and copy_in not in site.config.repositories:
         raise UsageError(f"--from {copy_in}: there is no such repository{meant(copy_in, site.config.repositories)}",
                          hint=f"there are: {', '.join(site.config.repositories)}")
-    history = site.history(copy_in or site.home(backup))
-    return places.choose(site, history.look(site.clock()).judgement, backup, set_id)
+    if copy_in is None and site.config.backups and backup not in site.config.backups:
+        raise UsageError(f"there is no backup {backup!r}{meant(backup, site.config.backups)}",
+                         hint=f"there are: {', '.join(site.config.backups)}")
+    return places.choose(site, places.look(site, copy_in or site.home(backup)).judgement, backup, set_id)
 
 
 def _announce(session: Session, site: Site, view: SetView, landings: Sequence[str]) -> None:
@@ -158,16 +160,25 @@ def _announce(session: Session, site: Site, view: SetView, landings: Sequence[st
 
 
 def _write_restored(out: Out, found: Any) -> None:
+    from opsctl.actions.restore_set import NOT_LOADED
+
     if not found:
         return
     for name, source in found["sources"].items():
-        if source["proven"]:
+        if source["proven"] and source["shows"] == NOT_LOADED:
+            out.line(Mark(f"{name}: restored; compared: {source['shows']} (--database {name}=NAME does both)", Tone.WARN))
+        elif source["proven"]:
             out.line(Mark(f"{name}: as it was backed up; shown by {source['shows']}", Tone.GOOD))
+            if source["kind"] == "command" and name not in [one["source"] for one in found["databases"].values()]:
+                out.line(f"  it lies as a dump in {found['into'] or found['staged']}/{name}; no program has loaded it")
         for text in source["differences"][:20]:
             out.line(Mark(f"{name}: {text}", Tone.BAD))
     for name, database in found["databases"].items():
         if database["in_view"]:
             shown = found["sources"][database["source"]]["shows"]
+            if database["program"]:
+                out.line(Mark(f"{name}: its restore program took what was backed up and ended well; shown by {shown}", Tone.GOOD))
+                continue
             out.line(Mark(f"database {name}: as it was backed up; shown by {shown}", Tone.GOOD))
     if found["into"]:
         out.line(f"in view: {found['into']}")

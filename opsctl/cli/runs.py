@@ -55,7 +55,7 @@ def _inputs(pairs: Sequence[str]) -> dict[str, Any]:
 
 def runs(
     context: typer.Context,
-    limit: Annotated[int, typer.Option("--limit", help="how many, newest first; 0 for all")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="how many, newest first; 0 for all")] = 20,
 ) -> Report:
     """The runs there were, newest first, and how they stand."""
     from itertools import islice
@@ -127,6 +127,7 @@ def resume(
     run: Run,
     repeat: Annotated[list[str] | None, typer.Option(
         "--repeat", metavar="STEP", help="do this event again although nobody knows whether it happened")] = None,
+    wait: places.Wait = None,
     repository: places.RepositoryUrl = None,
     password_file: places.PasswordFile = None,
     user: places.RestUser = None,
@@ -142,7 +143,8 @@ def resume(
     from opsctl.wiring import load_plan
 
     session = of(context)
-    site = open_site(session, trust=trust or (), given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust or (), wait=wait,
+                     given=places.given(repository, password_file, user, secret_file, cacert))
     bound = load_plan(site, run)
     if bound.config_digest and bound.config_digest != site.config.digest:
         site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")
@@ -167,10 +169,10 @@ def _step(bound: Any, step: str) -> Any:
 def done(
     context: typer.Context,
     run: Run,
-    step: Annotated[str, typer.Argument(help="id of the step")],
+    step: Annotated[str, typer.Argument(metavar="STEP", help="id of the step")],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="who says so: a name under `people`")],
-    note: Annotated[str, typer.Option("--note", help="what was done")] = "",
-    key: Annotated[Path | None, typer.Option("--key", help="your SSH private key, or the .pub of one that your agent holds")] = None,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="what was done")] = "",
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="your SSH private key, or the .pub of one that your agent holds")] = None,
 ) -> Report:
     """Say, signed with your SSH key, that a step which a person does is done."""
     from opsctl.cli.work import open_site

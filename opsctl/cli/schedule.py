@@ -32,9 +32,10 @@ def schedule(
     into: Annotated[str | None, typer.Option(
         "--into", metavar="DIR", help="install below DIR instead of / and start nothing; for images and tests")] = None,
 ) -> Report:
-    """Show or install what asks every hour which backups are due, and reads a share of the data back every night.
+    """Show or install what asks every hour which backups are due.
 
-    The repository says what is due, so a machine that was off catches up. The minute comes from the host's name.
+    It also reads a share of the data back every night. The repository says what is due, so a machine that was off
+    catches up. The minute comes from the host's name.
     """
     from opsctl.actions.schedule import wanted
     from opsctl.cli.work import carry_out, open_site

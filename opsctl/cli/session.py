@@ -94,6 +94,22 @@ class Session:
             if answer is not None:
                 return answer
 
+    def hidden(self, question: str) -> str:
+        """Ask for a word that the terminal does not show; an empty one is asked for again. Raises Waiting as ``ask``."""
+        import getpass
+
+        self._someone_must_be_there(question, "ask again at a terminal")
+        self.hooks.asking = True
+        try:
+            while True:
+                answer = getpass.getpass(f"{question}: ")
+                if answer:
+                    return answer
+        except EOFError as error:
+            raise Waiting(f"no answer: {question}", hint="the terminal was closed instead of an answer") from error
+        finally:
+            self.hooks.asking = False
+
     def _someone_must_be_there(self, question: str, hint: str) -> None:
         if not self.interactive:
             raise Waiting(f"nobody can be asked here: {question}", hint=hint)

@@ -12,36 +12,41 @@ from opsctl.cli import render
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.safe_text import shown
 from opsctl.cli.session import of
-from opsctl.errors import ConfigError, UsageError
+from opsctl.errors import ConfigError, OpsError, UsageError
 
 
 def init(
     context: typer.Context,
-    organisation: Annotated[str | None, typer.Option(help="name of the organisation")] = None,
-    timezone: Annotated[str | None, typer.Option(help="such as Asia/Kolkata")] = None,
-    repository: Annotated[str | None, typer.Option(help="where backups are kept: a path, or rest:https://…")] = None,
-    repository_user: Annotated[str | None, typer.Option(help="user at the REST server")] = None,
-    repository_secret_file: Annotated[str | None, typer.Option(metavar="FILE", help="that user's password")] = None,
+    organisation: Annotated[str | None, typer.Option(metavar="NAME", help="name of the organisation")] = None,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="such as Asia/Kolkata")] = None,
+    repository: Annotated[str | None, typer.Option(metavar="URL", help="where backups are kept: a path, or rest:https://…")] = None,
+    repository_user: Annotated[str | None, typer.Option(metavar="NAME", help="user at the REST server")] = None,
+    repository_secret_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="file that holds that user's password (mode 0600)")] = None,
     cacert: Annotated[str | None, typer.Option(metavar="FILE", help="certificate of the REST server")] = None,
     password_file: Annotated[str | None, typer.Option(
-        metavar="FILE", help="password of the repository; a random one is made otherwise")] = None,
-    database: Annotated[str | None, typer.Option(help="PostgreSQL database to back up, or none")] = None,
-    server: Annotated[str | None, typer.Option(help="its server: address or socket folder, or none")] = None,
-    port: Annotated[int | None, typer.Option(help="its port")] = None,
-    user: Annotated[str | None, typer.Option(help="role to connect as")] = None,
-    database_password_file: Annotated[str | None, typer.Option(metavar="FILE", help="that role's password, or none")] = None,
-    folder: Annotated[str | None, typer.Option(help="folder to back up, or none")] = None,
+        metavar="FILE", help="file that holds the repository's password; a random one is made otherwise")] = None,
+    database: Annotated[str | None, typer.Option(metavar="NAME", help="PostgreSQL database to back up, or none")] = None,
+    server: Annotated[str | None, typer.Option(metavar="ADDRESS", help="its server: address or socket folder, or none")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="its port")] = None,
+    user: Annotated[str | None, typer.Option(metavar="ROLE", help="role to connect as")] = None,
+    database_password_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="file that holds that role's password (mode 0600), or none")] = None,
+    folder: Annotated[str | None, typer.Option(metavar="DIR", help="folder to back up, or none")] = None,
     state: Annotated[str | None, typer.Option(metavar="DIR", help="where the journal and the ledgers are kept")] = None,
 ) -> Report:
     """Write a first configuration by asking a few questions; every answer can be given as an option.
 
+    The database is tried at once, and what is missing is said. A relative path is taken from the folder that one is in.
     Nothing that is there is overwritten.
     """
     from opsctl.cli import init as first
+    from opsctl.cli.init_database import looker
+    from opsctl.cli.init_questions import InitAnswers
     from opsctl.shells.local import LocalShell
 
     session = of(context)
-    answers = first.InitAnswers(
+    answers = InitAnswers(
         organisation=organisation, timezone=timezone, repository=repository, repository_user=repository_user,
         repository_secret_file=repository_secret_file, cacert=cacert, password_file=password_file, database=database,
         server=server, port=port, user=user, database_password_file=database_password_file, folder=folder, state=state,
@@ -49,8 +54,14 @@ def init(
     directory = first.init_directory(session.config, session.environ, os.geteuid())
     if session.dry_run:
         return Report(result={"directory": directory}, text=lambda out: out.line(f"would write {directory}/opsctl.yaml"))
-    made = first.init(answers, directory=directory, ask=session.ask, shell=LocalShell(), environ=session.environ,
-                      euid=os.geteuid())
+
+    def say(line: str) -> None:
+        if session.interactive or not (session.json or session.quiet):
+            render.complain(shown(f"  {line}"))
+
+    shell = LocalShell()
+    made = first.init(answers, directory=directory, ask=session.ask, say=say, hidden=session.hidden, shell=shell,
+                      environ=session.environ, euid=os.geteuid(), look=looker(shell))
 
     def text(out: Out) -> None:
         for file in made.files:
@@ -80,12 +91,16 @@ def doctor(
     session = of(context)
     if purpose not in programs.PURPOSES:
         raise UsageError(f"--for {purpose}: not a purpose", hint=f"one of {', '.join(programs.PURPOSES)}")
-    warnings = []
+    broken: list[OpsError] = []
+    warnings: list[str] = []
     try:
         config = load(session)
     except ConfigError as error:
         config = None
-        warnings.append(error.message)
+        if error.problems:
+            broken.append(error)
+        else:
+            warnings.append(error.message)  # a machine without one yet
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -104,15 +119,15 @@ def doctor(
             for one in checks]))
 
     return Report(result={"checks": [{"name": one.name, "ok": one.ok, "detail": one.detail, "hint": one.hint}
-                                     for one in checks], "said": said}, text=text, exit_code=exit_code(checks),
-                  warnings=warnings)
+                                     for one in checks], "said": said}, text=text,
+                  exit_code=broken[0].code if broken else exit_code(checks), errors=broken, warnings=warnings)
 
 
 def demo(
     context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab for playing")] = False,
     directory: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="where to build it; a new temporary folder otherwise")] = None,
-    scale: Annotated[float, typer.Option("--scale", help="1 is the full volume; smaller is quicker")] = 1.0,
+    scale: Annotated[float, typer.Option("--scale", metavar="FACTOR", help="1 is the full volume; smaller is quicker")] = 1.0,
 ) -> Report:
     """The whole story in a throw-away portal: backups, a damaged copy, a lost controller, and everything back.
 

@@ -63,8 +63,9 @@ def status(
         except OpsError as error:
             errors.append(error)
             code = code or error.code
+    failed = _last_attempt(site)
     if nagios:
-        return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies)
+        return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies, failed=failed)
 
     def text(out: Out) -> None:
         _write(out, site, found, copies)
@@ -72,8 +73,21 @@ def status(
     result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
                           for name, standing, verdict in found}}
     shown = problems if session.json else problems[:5]
-    return Report(result=result, text=text, errors=[*errors, *shown],
-                  exit_code=code, warnings=[*site.said, *site.config.warnings])
+    return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,
+                  warnings=[*([failed] if failed else ()), *site.said, *site.config.warnings])
+
+
+def _last_attempt(site: Site) -> str | None:
+    """That the last call of a timer failed: until something is late, nothing else here would show it."""
+    from opsctl.cli import ticks
+    from opsctl.cli.work import local_time
+    from opsctl.model.snapshots import parse_time
+
+    stamp = ticks.read(site.state)
+    if not stamp.exit_code or stamp.began is None:
+        return None
+    return (f"the last `backup run --due`, {local_time(site, parse_time(stamp.began))}, ended with {stamp.exit_code}; "
+            f"`opsctl runs` says which run")
 
 
 def late(site: Site) -> list[Overdue]:
@@ -119,6 +133,8 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
     ))
     for name, standing, _ in found:
         out.lines(copies[name].lines())
+        if dumps := _only_bytes(site, name):
+            out.line(Mark(f"{name}: {', '.join(dumps)}: bytes proven, rows not", Tone.QUIET))
         if standing is not None and standing.drills:
             out.line(Mark(_drills(site, name, standing.drills), Tone.QUIET if standing.drills[-1]["ok"] else Tone.BAD))
     checked = [standing.checked for _, standing, _ in found if standing]
@@ -138,9 +154,15 @@ def _drills(site: Site, name: str, drills: Sequence[Mapping[str, Any]]) -> str:
             + (f"; time to restore and prove: {times}" if len(drills) > 1 else f" in {last['seconds']:.0f} s"))
 
 
+def _only_bytes(site: Site, name: str) -> list[str]:
+    """The sources of a backup whose dumps nobody can look into."""
+    return [source for source in site.config.backups[name].sources if site.config.sources[source].kind == "command"]
+
+
 def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict) -> dict[str, Any]:
     from opsctl.repositories.standing import as_dict
 
     return {"state": verdict.word, "because": verdict.because, "late": verdict.late,
             "every_seconds": int(site.config.backups[name].every.total_seconds()),
+            "only_bytes": _only_bytes(site, name),
             **(as_dict(standing) if standing else {"newest": None, "newest_time": None})}

@@ -131,6 +131,10 @@ def _repositories(names: Sequence[str] | None, config: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _things(count: int) -> str:
+    return f"{count} thing{'' if count == 1 else 's'}"
+
+
 def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     for one in tally.results:
         if one.step != "verify" or not one.result:
@@ -141,7 +145,9 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
         if one.outcome == "ok":
             out.line(Mark(f"{one.item}: nothing wrong (sets: {sets}{read})", Tone.GOOD))
         else:
-            out.line(Mark(f"{one.item}: {found['findings']} found damaged (sets: {sets}{read})", Tone.BAD))
+            out.line(Mark(f"{one.item}: {_things(found['findings'])} found damaged (sets: {sets}{read})", Tone.BAD))
+        if found["only_bytes"]:
+            out.line(Mark(f"    {', '.join(found['only_bytes'])}: bytes proven, rows not", Tone.QUIET))
         for error in one.errors:
             files = error.details.get("files") or ()
             for path in files[:10]:

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session
 from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
@@ -103,6 +105,8 @@ def _given_config(given: Given, session: Session) -> Any:
     if given.password_file is None:
         raise SafetyRefusal("the repository's password is needed", hint="--password-file FILE")
     url = given.url if given.url.startswith("rest:") else str(Path(given.url).absolute())
+    if not url.startswith("rest:"):
+        places.require_repository(given.url, Path(url), lambda: _configured(session))
     name = f"given-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     spec: dict[str, Any] = {"url": url, "password_file": str(Path(given.password_file).absolute())}
     for key in ("user", "secret_file", "cacert"):
@@ -115,6 +119,14 @@ def _given_config(given: Given, session: Session) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         raise SafetyRefusal(f"--repository: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _configured(session: Session) -> Sequence[str]:
+    """The names of the repositories of this machine's configuration, if it has one that can be read."""
+    try:
+        return list(load(session).repositories)
+    except OpsError:
+        return ()
 
 
 def _write_bug(site: Site, summary: str, trace: str) -> str | None:
@@ -168,7 +180,7 @@ def go(
     from opsctl.engine.runs import Runs
     from opsctl.wiring import World
 
-    with working(session) as stopped, display(session) as tell, _place(session) as place:
+    with working(session) as stopped, display(session) as tell, _place(session, site, plan) as place:
         world = World(site, plan, on_progress=tell, directory=place)
         if before is not None:
             before(plan, world)
@@ -176,7 +188,7 @@ def go(
         said = _Teller(session, tell)
         runs = Runs(site.state, site.journal, site.locks, wait=site.wait)
         if session.dry_run:
-            tally = runs.dry(plan, world, executor, action, said)
+            tally = runs.dry(plan, world, executor, action, said, resume=resume, repeat=repeat)
         else:
             session.hooks.run = plan.run
             patient = session.interactive and not session.json
@@ -186,7 +198,9 @@ def go(
                 tally = runs.start(plan, world, executor, action, said, patient=patient)
     found: dict[str, Any] = dict(result(tally)) if result else {"steps": [_step(one) for one in tally.results]}
     found["outcomes"] = tally.outcomes
-    errors = [*tally.errors, *(Waiting(one.because, where=one.step) for one in tally.waiting)]
+    # Two steps that met the same trouble say it once.
+    once = {(error.code, error.message, error.where): error for error in tally.errors}
+    errors = [*once.values(), *(Waiting(one.because, where=one.step) for one in tally.waiting)]
 
     def write(out: Out) -> None:
         if session.dry_run:
@@ -201,12 +215,14 @@ def go(
 
 
 @contextlib.contextmanager
-def _place(session: Session) -> Iterator[Path | None]:
-    """Where a dry run keeps what it has to keep: somewhere that is gone afterwards."""
+def _place(session: Session, site: Site, plan: BoundPlan) -> Iterator[Path | None]:
+    """Where a dry run keeps what it has to keep, beside what its run has kept so far: gone afterwards."""
     if not session.dry_run:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="opsctl-dry-run-") as made:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copytree(site.state / "runs" / plan.run / "kept", Path(made) / "kept")
         yield Path(made)
 
 
@@ -245,7 +261,12 @@ def write_steps(out: Out, results: Sequence[StepResult]) -> None:
 
 
 def _write_planned(out: Out, tally: Tally) -> None:
+    from opsctl.engine.executors.interface import DONE_BEFORE
+
     planned = [change for one in tally.results for change in one.changes]
+    before = [f"{one.step} {one.item}" if one.item else one.step for one in tally.results if one.because == DONE_BEFORE]
+    if before:
+        out.line(f"done before: {', '.join(before)}")
     if not planned and not tally.errors:
         out.line("nothing would be done")
     for change in planned:
@@ -260,10 +281,13 @@ def days(span: timedelta) -> str:
 
 
 def local_time(site: Site, moment: datetime | None) -> str:
-    """A moment in the organisation's time zone, to the minute."""
+    """A moment in the organisation's time zone, to the minute and with the zone's name: ``2026-11-25 08:05 IST``."""
     if moment is None:
         return "never"
-    return f"{moment.astimezone(site.config.organisation.tz):%Y-%m-%d %H:%M}"
+    try:
+        return f"{moment.astimezone(site.config.organisation.tz):%Y-%m-%d %H:%M %Z}"
+    except OverflowError:  # somebody dated a snapshot at the end of time
+        return f"{moment:%Y-%m-%d %H:%M %Z}"
 
 
 __all__ = ["Given", "carry_out", "clock", "days", "go", "load", "local_time", "open_site", "write_steps"]

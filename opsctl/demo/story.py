@@ -30,18 +30,18 @@ NIGHTS = tuple(datetime(2026, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18
 LOSS = datetime(2026, 12, 21, 9, 15, tzinfo=IST)
 
 _CONFIGURATION = """\
-# DRILL: a throw-away portal. Twelve lines are all that it takes.
+# DRILL: a throw-away portal. These nine lines are all that it takes.
 organisation: {{name: "DRILL Urban Development Department", timezone: Asia/Kolkata, languages: [en, hi]}}
 state: {state}
 repositories:
   main: {{url: {store}, password_file: {password}}}
-  copy: {{url: {copy}, password_file: {password}}}
-sources:
+{copy}sources:
   portal-db: {{kind: postgresql, database: enagar, server: {socket}, port: {port}, user: {role}}}
   uploads:   {{kind: paths, paths: [{uploads}], at_least: {{files: 1}}}}
 backups:
   portal: {{sources: [portal-db, uploads], repository: main, every: 3d}}
 """
+_COPY = "  copy: {{url: {copy}, password_file: {password}}}\n"
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Lab:
     root: Path
     out: Out | None
     facts: dict[str, Any] = field(default_factory=dict)
+    parts: int = 0  # tables as a proof counts them
     began: float = field(default_factory=time.monotonic)
 
     def say(self, text: str, tone: Tone | None = None) -> None:
@@ -77,15 +78,18 @@ class Lab:
             env.pop("OPSCTL_CONFIG", None)
         done = subprocess.run([sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
+        said = [line for line in done.stderr.splitlines() if "OPSCTL_CLOCK" not in line]
+        first_wrong = next((at for at, line in enumerate(said) if line.startswith("opsctl: ")), len(said))
+        for line in said[:first_wrong]:  # what is said while it works comes before the result
+            self.say(f"  {line}", Tone.QUIET)
         lines = done.stdout.splitlines()
         for line in lines[:show]:
             self.say(f"  {line}")
         if len(lines) > show:
             self.say(f"  … {len(lines) - show} more lines", Tone.QUIET)
         # What went wrong and what to do about it is never cut.
-        for line in done.stderr.splitlines():
-            if "OPSCTL_CLOCK" not in line:
-                self.say(f"  {line}")
+        for line in said[first_wrong:]:
+            self.say(f"  {line}")
         if done.returncode not in expect:
             raise ProgramFailed(f"the demo's `opsctl {words[0]}` ended with {done.returncode}: {done.stderr.strip()[-500:]}",
                                 hint=f"the lab is in {self.root}")
@@ -132,6 +136,7 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
     totals = portal.totals(server)
     lab.facts |= {"rows": totals["rows"], "tables": len(totals["tables"]), "files": len(files)}
     lab.say(f"  {totals['rows']:,} rows in {len(totals['tables'])} tables, {len(files)} scans, {megabytes} MiB")
+    lab.parts = portal.parts(server)
 
     lab.chapter("Ten lines of configuration, a repository, and a set every three nights")
     config = _configure(lab, server)
@@ -146,8 +151,10 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
 
     lab.chapter("One byte of one pack goes bad in a copy; verification names what is lost")
     shutil.copytree(root / "store", root / "copy", dirs_exist_ok=True)
+    lab.say("  The repository is copied by hand, as to another disk; in the configuration the copy is called `copy`.")
+    _write_configuration(lab, server, with_copy=True)
     pack = _damage(root / "copy")
-    lab.say(f"  (one byte flipped in {pack.relative_to(root)})")
+    lab.say(f"  One byte of it flips, in {pack.relative_to(root)}.")
     lab.opsctl("backup", "init", "copy", at=LOSS, config=config, show=1)
     done = lab.opsctl("verify", "copy", "--level", "data", "--share", "all", at=LOSS, config=config, expect=(22,))
     lab.facts["verify_exit"] = done.returncode
@@ -187,13 +194,18 @@ def _configure(lab: Lab, server: Postgres) -> Path:
     (keys / "repository-password").chmod(0o600)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "DRILL", "-f", str(keys / "controller")],
                    check=True, stdin=subprocess.DEVNULL)
-    text = _CONFIGURATION.format(
-        state=lab.root / "state", store=lab.root / "store", copy=lab.root / "copy",
-        password=keys / "repository-password", socket=server.socket, port=server.port, role=server.superuser,
-        uploads=lab.root / "uploads",
-    )
-    (config / "opsctl.yaml").write_text(text)
+    _write_configuration(lab, server)
     return config
+
+
+def _write_configuration(lab: Lab, server: Postgres, *, with_copy: bool = False) -> None:
+    password = lab.root / "etc" / "keys" / "repository-password"
+    text = _CONFIGURATION.format(
+        state=lab.root / "state", store=lab.root / "store", password=password, socket=server.socket, port=server.port,
+        role=server.superuser, uploads=lab.root / "uploads",
+        copy=_COPY.format(copy=lab.root / "copy", password=password) if with_copy else "",
+    )
+    (lab.root / "etc" / "opsctl.yaml").write_text(text)
 
 
 def _fingerprint(config: Path) -> str:
@@ -230,7 +242,8 @@ def _compare(lab: Lab, *, totals_of: Mapping[str, Any], restored: Mapping[str, A
         raise DamagedData("the restored scans are not the ones that were backed up")
     record = json.loads((lab.root / "restored" / "RESTORED.json").read_text())
     lab.facts |= {"tables_equal": len(rows), "files_equal": len(after), "set": record["set"]}
-    lab.say(f"  {len(rows)} tables equal, money received {restored['paid']} as before, {len(after)} scans equal to the byte",
+    lab.say(f"  {len(rows)} tables equal (the proof counts {lab.parts}: it takes each part of billing.payments by itself)")
+    lab.say(f"  money received {restored['paid']} as before, {len(after)} scans equal to the byte",
             Tone.GOOD)
 
 

@@ -98,16 +98,17 @@ def load_config(directory: str | os.PathLike[str], *, euid: int | None = None) -
     return config
 
 
-def read_documents(files: Sequence[Path], euid: int) -> list[Document]:
+def read_documents(files: Sequence[Path], euid: int, *, code: Path | None = None) -> list[Document]:
     """Read files that decide what is run (configuration, playbooks).
 
     Raises ConfigError where euid is root and others may write to one. A file that cannot be read becomes a
-    document with that problem.
+    document with that problem. ``code``: the program's own code, where the files came with it. Whoever can write that
+    can do what they like already, so the same people may write to the files; never everybody.
     """
     documents: list[Document] = []
     unsafe: list[str] = []
     for file in files:
-        content, refused, trouble = _content(file, euid)
+        content, refused, trouble = _content(file, euid, code)
         if refused:
             unsafe.append(refused)
         elif trouble:
@@ -133,7 +134,14 @@ def writable_by_others(path: Path, status: os.stat_result, euid: int) -> str | N
     return None
 
 
-def _content(file: Path, euid: int) -> tuple[bytes, str | None, str | None]:
+def _as_the_code(status: os.stat_result, code: Path) -> bool:
+    """Whether nobody can write to a file but those who can write to the program's code."""
+    own = os.stat(code)
+    by_group = not status.st_mode & 0o020 or (own.st_mode & 0o020 and status.st_gid == own.st_gid)
+    return status.st_uid in (0, own.st_uid) and bool(by_group) and not status.st_mode & 0o002
+
+
+def _content(file: Path, euid: int, code: Path | None) -> tuple[bytes, str | None, str | None]:
     """(content, why it is refused, why it cannot be read). What is checked is what was opened."""
     try:
         # Without O_NONBLOCK a pipe of that name would hold us up for ever.
@@ -143,7 +151,7 @@ def _content(file: Path, euid: int) -> tuple[bytes, str | None, str | None]:
     try:
         status = os.fstat(handle)
         refused = writable_by_others(file, status, euid)
-        if refused:
+        if refused and not (code is not None and _as_the_code(status, code)):
             return b"", refused, None
         if not stat.S_ISREG(status.st_mode):
             return b"", None, "is not a file"

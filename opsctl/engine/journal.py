@@ -73,6 +73,8 @@ class Journal:
         self._leading = False
         self._known: Head | None = None
         self._at_exit = False
+        #: What this process repaired at the journal's end, in words; each is also a line of the journal.
+        self.repairs: list[str] = []
 
     def __enter__(self) -> Journal:
         return self
@@ -258,6 +260,7 @@ class Journal:
             head, notices = find_end(self.directory, self._known)
             said = [self._pending("journal.repaired", notice) for notice in notices]
             self._write(head, said + lines)
+            self.repairs += map(_in_words, notices)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -344,6 +347,13 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _in_words(notice: Mapping[str, Any]) -> str:
+    if notice["what"] == "HEAD":
+        return f"the journal's HEAD was made anew from its lines ({notice['why']})"
+    return (f"the journal's last line was cut short by a crash; what there was of it lies in {', '.join(notice['kept'])}, "
+            f"and the journal goes on after the line before")
 
 
 def _again(error: OpsError) -> OpsError:

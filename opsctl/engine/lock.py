@@ -37,9 +37,9 @@ class Holder:
     purpose: str
 
     def sentence(self, now: datetime) -> str:
-        """``pid 4711 (asha) has been at work since 02:30 for run R: purpose``, in this machine's own time."""
+        """``pid 4711 (asha) has been at work since 02:30 IST for run R: purpose``, in this machine's own time."""
         since, today = self.since.astimezone(), now.astimezone().date()
-        shown = since.strftime("%H:%M" if since.date() == today else "%Y-%m-%d %H:%M")
+        shown = since.strftime("%H:%M %Z" if since.date() == today else "%Y-%m-%d %H:%M %Z")
         what = ": ".join(part for part in (f"run {self.run}" if self.run else "", self.purpose) if part)
         return f"pid {self.pid} ({self.user}) has been at work since {shown} for {what}"
 
@@ -90,8 +90,8 @@ class Locks:
         """Hold the lock ``name``, which is also what the message begins with (``backup portal``).
 
         It is free again when the block ends or the process does, however that happens; started programs do
-        not inherit it. Not reentrant. Raises Busy (after ``wait`` seconds; ``details["holder"]``),
-        SafetyRefusal (the directory could be another user's), ProgramFailed (it cannot be used).
+        not inherit it. Its file is gone after the block; the directory stays. Not reentrant. Raises Busy
+        (after ``wait`` seconds; ``details["holder"]``), SafetyRefusal (the directory could be another user's), ProgramFailed (it cannot be used).
         """
         with self._explained():
             self._prepare()
@@ -104,7 +104,16 @@ class Locks:
         finally:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
+                self._clear(descriptor, self._path(name))
             os.close(descriptor)
+
+    def _clear(self, descriptor: int, path: Path) -> None:
+        """Take our lock's file away while we still hold it, so that whoever waits for it makes a new one.
+
+        The directory stays: in /tmp anybody could lay one of its name there, and our locks would be refused.
+        """
+        if _same(descriptor, path):
+            path.unlink()
 
     def holder(self, name: str) -> Holder | None:
         """Who holds the lock; None where nobody does. Does not wait, and holds nobody up."""

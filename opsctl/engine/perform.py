@@ -168,12 +168,12 @@ class Performer:
         return StepResult(step.id, item.item, Outcome.OK, "nothing found", result=result)
 
     def _gate(self, action: GateAction, params: Params, step: BoundStep, item: BoundItem) -> StepResult:
-        if self.dry_run:
-            return StepResult(step.id, item.item, Outcome.PLANNED, "would wait for a person",
-                              changes=(f"wait: {step.title}",))
         seen = action.observe(params, self.world)
         waits_for = action.waits_for(params, seen)
         result = action.result(params, seen)
+        if self.dry_run and waits_for:
+            return StepResult(step.id, item.item, Outcome.PLANNED, "would wait for a person",
+                              changes=(f"wait: {step.title}",), result=result)
         if waits_for:
             return StepResult(step.id, item.item, Outcome.WAITING, waits_for, codes=(4,), result=result)
         return StepResult(step.id, item.item, Outcome.OK, "said and signed", result=result)
@@ -181,13 +181,15 @@ class Performer:
     def _event(
         self, action: EventAction, params: Params, step: BoundStep, item: BoundItem, unknown: bool
     ) -> StepResult:
-        if self.dry_run:
-            return StepResult(step.id, item.item, Outcome.PLANNED, "would happen once",
-                              changes=(f"once: {step.title}",))
         if unknown and step.on_unknown != "repeat":
             because = (f"it was begun and nobody wrote down how it ended; `opsctl done {self.world.run} {step.id}` "
                        f"if it did happen, `opsctl resume {self.world.run} --repeat {step.id}` to do it again")
+            if self.dry_run:
+                return StepResult(step.id, item.item, Outcome.PLANNED, because, changes=(f"ask about {step.title}: {because}",))
             return StepResult(step.id, item.item, Outcome.UNKNOWN, because, codes=(4,))
+        if self.dry_run:
+            return StepResult(step.id, item.item, Outcome.PLANNED, "would happen once",
+                              changes=(f"once: {step.title}",))
         self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params)})
         result = action.happen(params, self.world)
         return StepResult(step.id, item.item, Outcome.CHANGED, "happened", result=result)

@@ -41,8 +41,12 @@ def find(name: str, config: Any) -> Playbook:
 
 
 def read(path: Path) -> Playbook:
-    """Read one file strictly. ConfigError with every mistake; as root also where others may write to it."""
-    return validate(Playbook, read_documents([path], os.geteuid()), what=f"playbook {path.name}")
+    """Read one file strictly. ConfigError with every mistake; as root also where others may write to it.
+
+    A packaged one belongs to the program: it is trusted as the program's code is.
+    """
+    code = Path(__file__) if path.parent == packaged() else None
+    return validate(Playbook, read_documents([path], os.geteuid(), code=code), what=f"playbook {path.name}")
 
 
 def check(config: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path, ConfigError | None]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import DONE, Kind, Outcome, StepResult
+from opsctl.actions.person import weigh
 from opsctl.engine.executors.interface import Before, Executor, Key
 from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
 from opsctl.errors import OpsError, worst
@@ -62,15 +63,18 @@ class Runs:
         self.locks = locks
         self.wait = wait
 
-    def dry(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult) -> Tally:
-        """Say what would be done; nothing is written, not even to the journal."""
+    def dry(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
+            *, resume: bool = False, repeat: Collection[str] = ()) -> Tally:
+        """Say what would be done, of a run that is taken up again what is left; nothing is written, also no journal."""
         tally = Tally()
+        found = self.before(plan, registry, world, repeat) if resume else Before()
+        before = Before(dict.fromkeys(found.done, Outcome.OK), found.unknown)
 
         def took(step: BoundStep, result: StepResult) -> None:
             tally.add(step, result)
             on_result(step, result)
 
-        executor.execute(plan, Performer(world, _Nowhere(), registry, _no_lock, dry_run=True), before=Before(),
+        executor.execute(plan, Performer(world, _Nowhere(), registry, _no_lock, dry_run=True), before=before,
                          on_result=took)
         return tally
 
@@ -85,16 +89,19 @@ class Runs:
 
     def resume(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
                *, repeat: Collection[str] = (), patient: bool = False) -> Tally:
-        """Go on with a run: what the journal calls done is not done again, about the rest the world is asked."""
+        """Go on with a run: what the journal calls done is not done again, about the rest the world is asked.
+
+        Raises Busy (somebody else is at work on it), Refused (12: somebody is said to have said what nobody signed).
+        """
         return self._go(plan, world, executor, registry, on_result, None, patient, repeat)
 
     def _go(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
             before: Before | None, patient: bool, repeat: Collection[str] = ()) -> Tally:
         tally = Tally()
         many = sum(len(step.items) for step in plan.steps) > 1000
-        with self.locks.hold(f"run-{plan.run}", run=plan.run, purpose=f"run of {plan.playbook}"):
+        with self.locks.hold(f"run-{plan.run}", run=plan.run, purpose=f"run of {plan.playbook}", wait=self.wait):
             if before is None:
-                before = self.before(plan, registry, repeat)
+                before = self.before(plan, registry, world, repeat)
                 self.journal.append("run.resumed", {"done": len(before.done), "unknown": len(before.unknown)},
                                     run=plan.run)
                 # What it came to is open again, also where this is killed.
@@ -122,28 +129,39 @@ class Runs:
         write_whole(self.directory / plan.run / "result.json", json.dumps(summary, indent=1).encode() + b"\n")
         shutil.rmtree(self.directory / plan.run / "scratch", ignore_errors=True)
 
-    def before(self, plan: BoundPlan, registry: Registry, repeat: Collection[str] = ()) -> Before:
-        """What the journal says of a run: the keys that are done, and the events that were begun and not ended."""
+    def before(self, plan: BoundPlan, registry: Registry, world: Any, repeat: Collection[str] = ()) -> Before:
+        """What the journal says of a run: the keys that are done, and the events that were begun and not ended.
+
+        Of an event whose end is unknown a person may have said that it happened. That counts by its signature; Refused
+        where it was not signed by whom it names, and nobody else has said so either.
+        """
         done: dict[Key, str] = {}
-        begun: set[Key] = set()
+        begun: dict[Key, list[Mapping[str, Any]]] = {}
         for entry in self.journal.read(run=plan.run):
             if entry.type == "step.begin":
-                begun.add((entry.data["step"], entry.data["item"]))
+                begun[(entry.data["step"], entry.data["item"])] = []
             elif entry.type == "step.end":
                 key = (entry.data["step"], entry.data["item"])
-                begun.discard(key)
+                # Of what ended unknown nobody knows any more than before, however often it is asked.
+                if entry.data["outcome"] != Outcome.UNKNOWN:
+                    begun.pop(key, None)
                 if entry.data["outcome"] in DONE:
                     done[key] = entry.data["outcome"]
                 else:
                     done.pop(key, None)
             elif entry.type == "person.done":
-                said = entry.data["statement"]
-                for item in plan.step(said["step"]).items:
-                    if (said["step"], item.item) in begun:
-                        begun.discard((said["step"], item.item))
-                        done[(said["step"], item.item)] = Outcome.CHANGED
+                for key, records in begun.items():
+                    if key[0] == entry.data["step"]:
+                        records.append(entry.data)
         events = {step.id for step in plan.steps if registry(step.uses).kind is Kind.EVENT}
-        unknown = {key for key in begun if key[0] in events and key[0] not in repeat}
+        unknown = set()
+        for key, records in begun.items():
+            if key[0] not in events or key[0] in repeat:
+                continue
+            if weigh(records, world, step=key[0]).counts():
+                done[key] = Outcome.CHANGED
+            else:
+                unknown.add(key)
         again = _looked_at_again(plan, registry, done)
         return Before({key: word for key, word in done.items() if key[0] not in again}, unknown)
 

@@ -11,12 +11,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Discriminator, Field, PrivateAttr, Strict, Tag
 
+from opsctl.model.config_command import CommandSource
+from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_sense import sense
+from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
 from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeZone
 from opsctl.model.fields import (
-    NOT_A_VALUE,
-    WAYS,
     Argument,
     Command,
     Count,
@@ -33,20 +34,10 @@ from opsctl.model.fields import (
     SomeNames,
     SomePaths,
     Variable,
-    either,
 )
+from opsctl.model.hosts import Host, Zone
+from opsctl.model.limits import IONice, Limits
 from opsctl.model.secrets import SecretRef
-
-
-def _secret_keys(*prefixes: str) -> dict[str, str]:
-    return {prefix: f"{NOT_A_VALUE} {either(f'{prefix}_{way}' for way in WAYS)}" for prefix in prefixes}
-
-
-def _ref(part: Part, prefix: str, label: str) -> SecretRef | None:
-    file, command, env = (getattr(part, f"{prefix}_{way}") for way in WAYS)
-    if file is None and command is None and env is None:
-        return None
-    return SecretRef(label=label, file=file, command=command, env=env)
 
 
 class Organisation(Part):
@@ -99,7 +90,7 @@ class Repository(Part):
     """A place where backups are kept, encrypted. The key of the entry is its name."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **_secret_keys("password", "secret"),
+        **secret_keys("password", "secret"),
         "object_lock": f"object_lock {LATER}",
         "access_key_file": f"access_key_file {LATER}",
     }
@@ -161,14 +152,14 @@ class Repository(Part):
     @property
     def password(self) -> SecretRef:
         """Where the password of the repository is found."""
-        found = _ref(self, "password", f"password of repository {self._name}")
+        found = secret_ref(self, "password", f"password of repository {self._name}")
         assert found is not None, "a configuration that loaded has exactly one password_…"
         return found
 
     @property
     def secret(self) -> SecretRef | None:
         """Where the password of ``user`` at the REST server is found."""
-        return _ref(self, "secret", f"password of user {self.user} at repository {self._name}")
+        return secret_ref(self, "secret", f"password of user {self.user} at repository {self._name}")
 
 
 class AtLeast(Part):
@@ -178,20 +169,7 @@ class AtLeast(Part):
     bytes: Size | None = Field(default=None, description="Size of all files together.")
 
 
-class _Source(Part):
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        "host": "sources on other hosts are not supported by this version of opsctl",
-        "run": "sources on other hosts are not supported by this version of opsctl",
-    }
-
-    _name: str = PrivateAttr("")
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-
-class PathsSource(_Source):
+class PathsSource(SourcePart):
     """Files and folders of this machine."""
 
     kind: Literal["paths"] = Field(description="What sort of source this is.")
@@ -211,10 +189,10 @@ class PathsSource(_Source):
     )
 
 
-class PostgresqlSource(_Source):
+class PostgresqlSource(SourcePart):
     """One PostgreSQL database, with the roles and grants that it needs."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {**_Source.elsewhere, **_secret_keys("password")}
+    elsewhere: ClassVar[Mapping[str, str]] = {**SourcePart.elsewhere, **secret_keys("password")}
 
     kind: Literal["postgresql"] = Field(description="What sort of source this is.")
     database: Argument = Field(description="Name of the database.")
@@ -226,7 +204,9 @@ class PostgresqlSource(_Source):
         default=5432, description="Port of the server."
     )
     user: Argument | None = Field(
-        default=None, description="Role to connect as; by default the name of the system user."
+        default=None,
+        description="Role to connect as; by default the name of the system user. It needs `pg_read_all_data`, and "
+        "`BYPASSRLS` where tables have row-level security, which `pg_dump` refuses to dump in part.",
     )
     password_file: FilePath | None = Field(default=None, description="File with the password of the role.")
     password_command: Command | None = Field(
@@ -243,10 +223,10 @@ class PostgresqlSource(_Source):
     @property
     def password(self) -> SecretRef | None:
         """Where the password of ``user`` is found; None where the server asks for none."""
-        return _ref(self, "password", f"password of source {self._name}")
+        return secret_ref(self, "password", f"password of source {self._name}")
 
 
-class SqliteSource(_Source):
+class SqliteSource(SourcePart):
     """One SQLite database file of this machine."""
 
     kind: Literal["sqlite"] = Field(description="What sort of source this is.")
@@ -264,13 +244,15 @@ def _kind(value: Any) -> str | None:
     return None
 
 
-Source = PathsSource | PostgresqlSource | SqliteSource
+Source = PathsSource | PostgresqlSource | MariadbSource | SqliteSource | CommandSource
 
 _AnySource = Annotated[
     Union[  # noqa: UP007  (X | Y does not take Annotated members before 3.13's typing)
         Annotated[PathsSource, Tag("‹paths›")],
         Annotated[PostgresqlSource, Tag("‹postgresql›")],
+        Annotated[MariadbSource, Tag("‹mariadb›")],
         Annotated[SqliteSource, Tag("‹sqlite›")],
+        Annotated[CommandSource, Tag("‹command›")],
     ],
     Discriminator(_kind),
 ]
@@ -305,12 +287,31 @@ class Backup(Part):
         default=timedelta(days=3), description="A new set is due this long after the last good one."
     )
     verify: Verify = Field(default_factory=Verify, description="How long the backup may go unverified.")
+    bandwidth: Annotated[Size, Field(ge=1024)] | None = Field(
+        default=None, description="Most that is sent to the repository in a second (`10MiB`); at least `1KiB`."
+    )
+    nice: Annotated[int, Field(ge=0, le=19), Shown("number")] | None = Field(
+        default=None, description="How far the work stands back for other programs' processor time, 0 to 19."
+    )
+    ionice: IONice | None = Field(
+        default=None, description="How far it stands back for others' disk: only an `idle` one, or the last in the row."
+    )
+    retries: Annotated[int, Field(ge=0, le=10), Shown("number")] = Field(
+        default=0,
+        description="How often a repository that does not answer is tried again, after 10 s, 30 s, 90 s and then "
+        "every 300 s. Without it the next hourly `--due` does.",
+    )
 
     _name: str = PrivateAttr("")
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def limits(self) -> Limits:
+        """How much of the machine and of the line it may take."""
+        return Limits(self.bandwidth, self.nice, self.ionice)
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,7 @@ class Config(Part):
     """The whole configuration."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        key: f"{key} {LATER}" for key in ("zones", "hosts", "services")
+        key: f"{key} {LATER}" for key in ("services",)
     }
 
     organisation: Organisation = Field(
@@ -339,6 +340,8 @@ class Config(Part):
     )
     engine: Engine = Field(default_factory=Engine, description="Where runs are kept.")
     people: dict[Name, Person] = Field(default_factory=dict, description="People, by short name.")
+    zones: dict[Name, Zone] = Field(default_factory=dict, description="What is cut off together, by name.")
+    hosts: dict[Name, Host] = Field(default_factory=dict, description="Machines reached over SSH, by name.")
     repositories: dict[Name, Repository] = Field(
         default_factory=dict, description="Places for backups, by name."
     )
@@ -351,7 +354,7 @@ class Config(Part):
     _origin: Origin = PrivateAttr(Origin())
 
     def model_post_init(self, context: Any, /) -> None:
-        for part in (self.repositories, self.sources, self.backups):
+        for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 entry._name = name
 

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from opsctl.model import config
+from opsctl.model import config, config_examples, hosts
+from opsctl.model.config_command import CommandAtLeast, Spool
+from opsctl.model.config_source import SourcePart
 from opsctl.model.fields import Part, Shown
 from opsctl.model.quantities import format_duration
 
@@ -85,15 +87,22 @@ def _sections() -> Iterator[str]:
     yield _section("`organisation`", config.Organisation)
     yield _section("`engine`", config.Engine)
     yield _section("`people.NAME`", config.Person)
+    yield _section("`zones.NAME`", hosts.Zone)
+    yield _section("`hosts.NAME`", hosts.Host)
     yield _section("`repositories.NAME`", config.Repository)
     yield _section("`repositories.NAME.maintenance`", config.Maintenance)
-    for source in (config.PathsSource, config.PostgresqlSource, config.SqliteSource):
+    for source in (config.PathsSource, config.PostgresqlSource, config.MariadbSource, config.SqliteSource, config.CommandSource):
         kind = get_args(source.model_fields["kind"].annotation)[0]
         yield _section(f"`sources.NAME` with `kind: {kind}`", source)
         if source is config.PathsSource:
             yield _section("`sources.NAME.at_least`", config.AtLeast)
+        if source is config.CommandSource:
+            yield _section("`sources.NAME.spool`", Spool)
+            yield _section("`sources.NAME.at_least` with `kind: command`", CommandAtLeast)
+    yield _section("`sources.NAME` of every kind: hooks", SourcePart) + "\n" + config_examples.HOOKS
     yield _section("`backups.NAME`", config.Backup)
     yield _section("`backups.NAME.verify`", config.Verify)
+    yield config_examples.COMMANDS
 
 
 def _section(title: str, model: type[Part]) -> str:
@@ -105,6 +114,7 @@ def _table(model: type[Part]) -> str:
         f"| `{field.alias or name}` | {type_name(field.annotation, field.metadata)} | {_default(field)} | "
         f"{field.description} |"
         for name, field in model.model_fields.items()
+        if model is SourcePart or name not in SourcePart.model_fields
     ]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_notify import notify_mistakes
+from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
+from opsctl.model.hosts import host_doubts, host_mistakes, unknown_host
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
@@ -20,6 +23,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _source_mistakes(data)
     yield from _backup_mistakes(data)
     yield from _people_mistakes(data)
+    yield from host_mistakes(data)
     yield from notify_mistakes(data)
 
 
@@ -50,9 +54,14 @@ def _repository_mistakes(data: Any) -> Iterator[Mistake]:
 
 def _source_mistakes(data: Any) -> Iterator[Mistake]:
     for name, entry in entries(data, "sources"):
-        passwords = _given(entry, "password") if entry.get("kind") == "postgresql" else []
+        if unknown := unknown_host(data, entry.get("host")):
+            yield ("sources", name, "host"), unknown
+        passwords = _given(entry, "password") if entry.get("kind") in ("postgresql", "mariadb", "command") else []
         if len(passwords) > 1:
             yield ("sources", name, passwords[1]), f"only one of {either(passwords)} can be given"
+        yield from hook_mistakes(name, entry)
+        if entry.get("kind") == "command":
+            yield from command_mistakes(name, entry)
 
 
 def _backup_mistakes(data: Any) -> Iterator[Mistake]:
@@ -131,5 +140,6 @@ def doubts(config: Config) -> Iterator[str]:
                         f"backup {name} stores into {shown(repository.url, 200)}, which is inside its own "
                         f"source {source.name} ({shown(path, 200)}): each set would hold the sets before it"
                     )
+    yield from host_doubts(config)
     if not config.backups:
         yield "there is no backup in the configuration"

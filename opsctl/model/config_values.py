@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from opsctl.model.fields import Line, Shown, absolute
+from opsctl.model.fields import Line, Shown, absolute, either
 
 LATER = "is not supported by this version of opsctl"
 _LATER_STORES = ("s3", "sftp", "b2", "azure", "gs", "swift", "rclone")
@@ -29,7 +29,11 @@ def _timezone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("must be a time zone such as Asia/Kolkata or UTC") from error
+        from opsctl.model.timezones import near_zones
+
+        near = near_zones(value)
+        meant = f"; did you mean {either(near)}?" if near else ""
+        raise ValueError(f"must be a time zone such as Asia/Kolkata or UTC{meant}") from error
     return value
 
 

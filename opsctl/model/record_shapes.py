@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Any
 
@@ -13,6 +14,12 @@ from opsctl.model.snapshots import parse_time
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _OBJECT = re.compile(r"[0-9a-f]{64}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_ABSENT = object()
+#: Ours are eight deep; what is deeper ends somewhere in a function that calls itself.
+_DEEPEST = 20
+#: Moments between these can be shown in every time zone.
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 Check = Callable[[Any], bool]
 
@@ -22,20 +29,43 @@ def mistake(record: Mapping[str, Any]) -> str | None:
 
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
-    fields = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL}.get(record.get("format", ""))
-    return "of no format of ours" if fields is None else _first(record, fields)
+    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL}
+    fields = next((fields for format_, fields in known.items() if format_ == record.get("format")), None)
+    if fields is None:
+        return "of no format of ours"
+    return "it is nested too deep" if _is_deep(record) else _first(record, fields)
+
+
+def _is_deep(record: Mapping[str, Any]) -> bool:
+    level: list[Any] = [record]
+    for _ in range(_DEEPEST):
+        level = [inner for value in level for inner in (value.values() if isinstance(value, Mapping) else value)
+                 if isinstance(inner, Mapping | list)]
+        if not level:
+            return False
+    return True
 
 
 def _first(value: Mapping[str, Any], fields: Mapping[str, Check], where: str = "") -> str | None:
     for name, right in fields.items():
-        if not right(value.get(name)):
+        if not right(value.get(name, _ABSENT)):
             return f"{where}{name} is missing or is no {name} of ours"
     for name, entry in value["sources"].items() if fields is _MANIFEST else ():
         if not _matches(_NAME)(name) or not isinstance(entry, Mapping):
             return f"{name!r} is no source of ours"
-        if found := _first(entry, _SOURCE, f"{name}: "):
+        if found := _first(entry, _SOURCE, f"{name}: ") or _proof_mistake(name, entry):
             return found
     return None
+
+
+def _proof_mistake(name: str, entry: Mapping[str, Any]) -> str | None:
+    """A proof is held against what its kind of source compares; of kinds that we do not know we compare nothing."""
+    proof = entry["proof"]
+    wanted = _PROOF_OF.get(entry["kind"])
+    if wanted is not None and proof["kind"] != wanted:
+        return f"{name}: its proof is of no kind that belongs to {entry['kind']}"
+    fields = {**_PROOFS.get(proof["kind"], {}), **_FACTS.get(entry["kind"], {})}
+    return _first(proof, fields, f"{name}: proof: ")
 
 
 def _matches(pattern: re.Pattern[str]) -> Check:
@@ -56,14 +86,43 @@ def _count(value: Any) -> bool:
 
 def _moment(value: Any) -> bool:
     try:
-        parse_time(value)
-    except (ValueError, AttributeError):
+        return _FIRST <= parse_time(value) < _LAST
+    except (ValueError, AttributeError, TypeError, OverflowError):
         return False
-    return True
 
 
 def _path(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/") and normpath(value) == value and "\0" not in value
+    return _plain(value) and value.startswith("/") and normpath(value) == value
+
+
+def _plain(value: Any) -> bool:
+    """Text that a program or a server can be given."""
+    return isinstance(value, str) and "\0" not in value
+
+
+def _optional(right: Check) -> Check:
+    """Absent, or right; null is neither."""
+    return lambda value: value is _ABSENT or right(value)
+
+
+def _mapped(right: Check) -> Check:
+    return lambda value: isinstance(value, Mapping) and all(right(one) for one in value.values())
+
+
+def _rows(value: Any) -> bool:
+    return isinstance(value, Mapping) and _count(value.get("rows"))
+
+
+def _sequence(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(_matches(_INTEGER)(value[key]) for key in ("last", "step") if key in value)
+
+
+def _file(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and _count(value[0]) and _text(value[1])
+
+
+def _anchor(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping) and _count(value.get("seq")) and _text(value.get("hash")))
 
 
 def _listed(right: Check) -> Check:
@@ -71,14 +130,12 @@ def _listed(right: Check) -> Check:
 
 
 def _previous(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and _matches(_SET)(value.get("set")) and _matches(_OBJECT)(
+    return value in (None, _ABSENT) or (isinstance(value, Mapping) and _matches(_SET)(value.get("set")) and _matches(_OBJECT)(
         value.get("manifest")))
 
 
 def _proof(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not _text(value.get("kind")) or not _text(value.get("algorithm")):
-        return False
-    return value["kind"] != "rows" or (_text(value.get("level")) and isinstance(value.get("tables", {}), Mapping))
+    return isinstance(value, Mapping) and _text(value.get("kind")) and _text(value.get("algorithm"))
 
 
 def _finding(value: Any) -> bool:
@@ -87,11 +144,31 @@ def _finding(value: Any) -> bool:
 
 _SOURCE: Mapping[str, Check] = {
     "kind": _matches(_NAME), "snapshot": _matches(_OBJECT), "tree": _matches(_OBJECT), "files": _count, "bytes": _count,
-    "data_added_packed": _count, "seconds": _number, "paths": _listed(_path), "proof": _proof, "accepted": _listed(_text),
+    "data_added_packed": _count, "seconds": _number, "paths": lambda value: _listed(_path)(value) and bool(value),
+    "proof": _proof, "accepted": _listed(_text), "taken": _optional(_moment),
+}
+#: Which proof a kind of source has, what is used of each kind of proof, and what more a kind of source takes out of it.
+_PROOF_OF = {"paths": "files", "postgresql": "rows", "mariadb": "rows", "sqlite": "rows", "command": "content"}
+_PROOFS: Mapping[str, Mapping[str, Check]] = {
+    "files": {"files": _count, "bytes": _count},
+    "rows": {
+        "level": lambda value: value in ("full", "counts", "off"), "tables": _optional(_mapped(_rows)),
+        "large_objects": _optional(lambda value: isinstance(value, Mapping)), "sequences": _optional(_mapped(_sequence)),
+        "objects": _optional(_mapped(_text)),
+    },
+    "content": {"files": _count, "bytes": _count, "sha256": _matches(_OBJECT), "listed": _optional(_mapped(_file))},
+}
+_FACTS: Mapping[str, Mapping[str, Check]] = {
+    "postgresql": {"server_version": _count, "encoding": _plain, "collate": _plain, "ctype": _plain,
+                   **{name: _optional(_plain) for name in ("locale_provider", "locale", "icu_rules")}},
+    "mariadb": {"server": lambda value: value in ("mariadb", "mysql"), "server_version": _count, "encoding": _plain,
+                "collate": _plain, "database": _plain},
+    "sqlite": {"sha256": _matches(_OBJECT)},
 }
 _MANIFEST: Mapping[str, Check] = {
     "backup": _matches(_NAME), "set": _matches(_SET), "time": _moment, "repository": _text,
-    "sources": lambda value: isinstance(value, Mapping), "previous": _previous,
+    "sources": lambda value: isinstance(value, Mapping), "previous": _previous, "journal": _optional(_anchor),
+    "every_seconds": _optional(_count),
 }
 _VERIFICATION: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "level": _text, "shares": _listed(_count), "total": _count,

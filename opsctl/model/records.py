@@ -34,7 +34,7 @@ def open_envelope(content: bytes) -> tuple[dict[str, Any], str]:
     if not isinstance(found, dict) or set(found) != {"record", "signature"}:
         raise ValueError("not a signed record")
     record, signature = found["record"], found["signature"]
-    if not isinstance(record, dict) or not isinstance(signature, str) or record.get("format") not in NAMESPACES:
+    if not isinstance(record, dict) or not isinstance(signature, str) or record.get("format") not in [*NAMESPACES]:
         raise ValueError("a record of a format that this version does not know")
     return record, signature
 

@@ -21,6 +21,9 @@ GOOD, COPY, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
 #: States in which everything that was signed is there: a set in its own repository, and its copy in another one.
 WHOLE = frozenset({GOOD, COPY})
 
+#: States in which somebody else may have chosen what is in the set: nobody here vouched for the key, or a snapshot was rewritten.
+UNVOUCHED = frozenset({FOREIGN, ALTERED})
+
 #: How far ahead of our clock a set may be dated before it is not believed: clocks of two controllers differ.
 SKEW = timedelta(hours=1)
 
@@ -51,12 +54,29 @@ class SetView:
                 for name, entry in entries.items()}
 
     @property
+    def taken_until(self) -> datetime | None:
+        return taken_until(self.record)
+
+    @property
     def bytes(self) -> int:
         return sum(entry.get("bytes", 0) for entry in self.sources.values())
 
     @property
     def added(self) -> int:
         return sum(entry.get("data_added_packed", 0) for entry in self.sources.values())
+
+
+def taken_until(record: Mapping[str, Any]) -> datetime | None:
+    """When a manifest's last source was captured, where that is much later than the set's time; else None.
+
+    A run that was resumed does that. The set keeps the time of its run, so it never looks newer than its oldest data.
+    Much is a day, or the backup's ``every`` where that is less.
+    """
+    taken = [parse_time(entry["taken"]) for entry in record.get("sources", {}).values() if entry.get("taken")]
+    if not taken:
+        return None
+    late = (max(taken) - parse_time(record["time"])).total_seconds()
+    return max(taken) if late > min(86400, record.get("every_seconds") or 86400) else None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class BackupSummary:
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One entry of ``restic ls``. Names that are not UTF-8 arrive with U+FFFD; ``path`` is never shown raw."""
 
     path: str

@@ -12,4 +12,10 @@ def shows(proof: Mapping[str, Any]) -> str:
         from opsctl.proofs.rows import what_it_shows
 
         return what_it_shows(proof)
+    if proof.get("kind") == "content":
+        from opsctl.proofs import content
+
+        return content.what_it_shows(proof)
+    if proof.get("kind") != "files":
+        return f"a proof of kind {proof.get('kind')}, which this version does not know"
     return f"{proof.get('files', 0):,} files, {proof.get('bytes', 0):,} bytes, and restic's verification of each"

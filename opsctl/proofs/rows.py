@@ -121,4 +121,5 @@ def _words(name: str, before: list[str], now: list[str]) -> Iterable[Difference]
 
 
 def _major(proof: Mapping[str, Any]) -> int:
-    return int(proof.get("server_version", 0)) // 10000
+    found = proof.get("server_version")
+    return found // 10000 if isinstance(found, int) else 0

@@ -7,20 +7,33 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from opsctl.model.records import Record
 
 _SCHEMA = """
-create table if not exists snapshots (repository text, id text, json text, primary key (repository, id)) without rowid;
-create table if not exists records (repository text, id text, json text, signer text, primary key (repository, id))
+create table if not exists snapshots (repository text, id text, json text, seal text, primary key (repository, id))
   without rowid;
-create table if not exists standing (backup text primary key, json text) without rowid;
+create table if not exists records (repository text, id text, json text, signer text, seal text,
+  primary key (repository, id)) without rowid;
+create table if not exists standing (backup text primary key, json text, seal text) without rowid;
 """
+
+#: What stands in every seal; another one makes all that was kept before unknown.
+_EDITION = "opsctl-catalogue/1"
 
 #: What SQLite says of a file that another version made, that is damaged, or that is no database.
 _UNUSABLE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def seal_from(key: Path) -> bytes | None:
+    """What seals a catalogue: a secret made from the controller's private key file; None where that cannot be read."""
+    try:
+        return blake2b(key.read_bytes(), digest_size=32, person=b"catalogue").digest()
+    except OSError:
+        return None
 
 
 class Catalogue:
@@ -28,10 +41,15 @@ class Catalogue:
 
     Snapshots and records are named by the hash of their content, so what is here can be missing but never out of date.
     A file that cannot be used (damaged, read-only, full disk) costs time, never a result: then memory serves.
+
+    Whoever can write into the state directory but has not the key that ``seal`` was made from can change nothing in here
+    unnoticed: each row carries a keyed hash, and one whose hash is wrong is unknown, and asked for again. Without ``seal``
+    every row is believed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: bytes | None = None) -> None:
         self.path = path
+        self._seal = seal
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._snapshots: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -42,8 +60,10 @@ class Catalogue:
         """Restic's JSON objects by snapshot id."""
         with self._guard:
             if repository_id not in self._snapshots:
-                rows = self._rows("select id, json from snapshots where repository = ?", repository_id)
-                self._snapshots[repository_id] = {found: value for found, raw in rows if (value := _object(raw))}
+                rows = self._rows("select id, json, seal from snapshots where repository = ?", repository_id)
+                self._snapshots[repository_id] = {
+                    found: value for found, raw, seal in rows
+                    if seal == self._sealed(seal, "snapshots", repository_id, found, raw) and (value := _object(raw))}
             return dict(self._snapshots[repository_id])
 
     def put_snapshots(self, repository_id: str, found: Mapping[str, Mapping[str, Any]]) -> None:
@@ -51,16 +71,16 @@ class Catalogue:
         with self._guard:
             self.get_snapshots(repository_id)
             self._snapshots[repository_id].update(found)
-            self._write("insert or replace into snapshots values (?, ?, ?)",
-                        [(repository_id, key, json.dumps(raw)) for key, raw in found.items()])
+            self._write("snapshots", [(repository_id, key, json.dumps(raw)) for key, raw in found.items()])
 
     def get_records(self, repository_id: str) -> Mapping[str, Record]:
         """Records whose signature was checked, by snapshot id."""
         with self._guard:
             if repository_id not in self._records:
-                rows = self._rows("select id, json, signer from records where repository = ?", repository_id)
-                self._records[repository_id] = {found: Record(found, value, signer)
-                                                for found, raw, signer in rows if (value := _object(raw))}
+                rows = self._rows("select id, json, signer, seal from records where repository = ?", repository_id)
+                self._records[repository_id] = {
+                    found: Record(found, value, signer) for found, raw, signer, seal in rows
+                    if seal == self._sealed(seal, "records", repository_id, found, raw, signer) and (value := _object(raw))}
             return dict(self._records[repository_id])
 
     def put_records(self, repository_id: str, found: Iterable[Record]) -> None:
@@ -69,21 +89,28 @@ class Catalogue:
             kept = [record for record in found if record.signer]
             self.get_records(repository_id)
             self._records[repository_id].update({record.snapshot: record for record in kept})
-            self._write("insert or replace into records values (?, ?, ?, ?)",
-                        [(repository_id, record.snapshot, json.dumps(dict(record.record)), record.signer)
-                         for record in kept])
+            self._write("records", [(repository_id, record.snapshot, json.dumps(dict(record.record)), record.signer)
+                                    for record in kept])
 
     def standing(self) -> dict[str, dict[str, Any]]:
         """What the last look at each backup's repository showed, by backup."""
         with self._guard:
-            rows = self._rows("select backup, json from standing")
-            return {**{name: value for name, raw in rows if (value := _object(raw))}, **self._standing}
+            rows = self._rows("select backup, json, seal from standing")
+            known = {name: value for name, raw, seal in rows
+                     if seal == self._sealed(seal, "standing", name, raw) and (value := _object(raw))}
+            return {**known, **self._standing}
 
     def put_standing(self, backup: str, found: Mapping[str, Any]) -> None:
         """Remember how a backup stands."""
         with self._guard:
             self._standing[backup] = dict(found)
-            self._write("insert or replace into standing values (?, ?)", [(backup, json.dumps(dict(found)))])
+            self._write("standing", [(backup, json.dumps(dict(found)))])
+
+    def _sealed(self, given: Any, *values: Any) -> Any:
+        """The seal of a row of these values; where we have none, the one that is there."""
+        if self._seal is None:
+            return given
+        return blake2b(repr((_EDITION, *values)).encode("utf-8", "replace"), key=self._seal, digest_size=16).hexdigest()
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         try:
@@ -93,12 +120,14 @@ class Catalogue:
             self._give_up(error)
             return []
 
-    def _write(self, query: str, rows: list[tuple[Any, ...]]) -> None:
+    def _write(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
             return
+        marks = ", ".join("?" * (len(rows[0]) + 1))
         try:
             with self._open() as connection, connection:
-                connection.executemany(query, rows)
+                connection.executemany(f"insert or replace into {table} values ({marks})",
+                                       [(*row, self._sealed("", table, *row)) for row in rows])
         except (sqlite3.Error, OSError) as error:
             self._give_up(error)
 

@@ -368,7 +368,7 @@ class History:
             return Record(snapshot_id, problem=f"its record cannot be used: {wrong}")
         try:
             signer = self.signatures.check(canonical(record), signature, NAMESPACES[record["format"]])
-        except (OpsError, ValueError) as error:
+        except (OpsError, ValueError, RecursionError) as error:
             return Record(snapshot_id, record, problem=f"its signature does not hold: {error}")
         return Record(snapshot_id, record, signer=signer)
 

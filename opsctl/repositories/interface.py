@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from opsctl.model.limits import Limits
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot
 from opsctl.shells.interface import Word
 
@@ -55,6 +56,10 @@ class Repository(ABC):
     name: str
     url: str
     notes: list[str]
+
+    @abstractmethod
+    def limited(self, limits: Limits) -> Repository:
+        """The same repository for work that takes no more than this of the machine and of its line."""
 
     @abstractmethod
     def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -10,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unreachable
+from opsctl.model.limits import Limits
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot
 from opsctl.repositories import (
     restic_copy,
-    restic_damage,
     restic_failures,
     restic_locks,
     restic_output,
@@ -26,7 +27,6 @@ from opsctl.repositories.restic_backup import Backup
 from opsctl.repositories.restic_failures import NO_LIMIT, Place
 from opsctl.repositories.restic_program import Program
 from opsctl.repositories.store import LocalStore, Store, public_url, store_for
-from opsctl.repositories.view import view
 from opsctl.shells.interface import Result, Shell, Word
 
 _TIME_LIMIT = 120.0
@@ -38,7 +38,8 @@ class Restic(Repository):
     ``environment`` holds what a storage needs (``AWS_ACCESS_KEY_ID``, …). ``wait`` is the seconds to wait
     for somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no
     cache. A repository in a local directory never gets one: it would hide damage and save nothing.
-    ``calls`` counts the restic calls that open the repository.
+    ``version`` is the program's, where it is known and new enough; otherwise the program is asked before the first
+    call. ``calls`` counts the restic calls that open the repository.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Restic(Repository):
         cache_dir: Path | None,
         snapshot_cache: SnapshotCache | None = None,
         program: str = "restic",
+        version: tuple[int, ...] | None = None,
         wait: float = 0,
         time_limit: float = _TIME_LIMIT,
         environment: Mapping[str, str] | None = None,
@@ -64,6 +66,7 @@ class Restic(Repository):
         self.program = Program(
             shell,
             program,
+            version,
             url,
             password=password,
             rest_user=rest_user,
@@ -98,6 +101,14 @@ class Restic(Repository):
         if self.store is None:
             return False
         return self.store.config() is None and self.store.is_empty()
+
+    def limited(self, limits: Limits) -> Restic:
+        if limits == Limits():
+            return self
+        found, found.program = copy.copy(self), copy.copy(self.program)
+        found.program.prefix = limits.prefix
+        found.program.options = (*self.program.options, *limits.options)
+        return found
 
     # Which repository this is
 
@@ -284,6 +295,8 @@ class Restic(Repository):
     def check(
         self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None
     ) -> list[Finding]:
+        from opsctl.repositories import restic_damage  # much to load, and most commands find no damage
+
         return restic_damage.check(self, share, on_progress)
 
     def locks(self) -> list[LockInfo]:
@@ -319,6 +332,8 @@ class Restic(Repository):
         if sure:
             self.make_sure()
         if hidden and self.store is not None:
+            from opsctl.repositories.view import view  # an HTTP server, which a sound repository does not need
+
             with view(self.store, hidden) as url:
                 words = [*words, *(() if "--no-lock" in words else ("--no-lock",))]
                 return self._run(doing, words, {"RESTIC_REPOSITORY": url}, timeout, on_line)
@@ -356,6 +371,8 @@ class Restic(Repository):
         """The error to raise for a call that ended badly; damage is looked up by name."""
         error = restic_failures.failure(doing, result, self.place)
         if error.details.get("kind") == "structure" and self.store is not None:
+            from opsctl.repositories import restic_damage
+
             found = self.planted_locks() or restic_damage.bad_indexes(self)
             if found:
                 return restic_failures.damage(found, self.place)

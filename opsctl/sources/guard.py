@@ -10,6 +10,8 @@ the command exits 0, so exit 0 is what this program is careful about. Options:
 --prefix FILE     goes out before the dump; may be given again
 --consent FIFO    wait, after the dump, for a ``1`` in it; a ``0`` at any time ends the dump. See ``Consent``
 --sha256          hash what goes out
+--limit SECONDS   longest that the dump may take
+--name NAME       what the dump is called in messages, where that is not the first word of ARGV
 --file FILE       in place of ``-- ARGV…``: the bytes of this file
 
 ``errors`` is the end of the dump's standard error. Exit: 64 wrong use, 65 the dump failed, 66 it wrote too
@@ -58,6 +60,8 @@ class Options:
         self.prefixes: list[str] = []
         self.consent = ""
         self.sha256 = False
+        self.limit = 0.0
+        self.name = ""
         self.file = ""
         self.argv: list[str] = []
         words = list(words)
@@ -82,6 +86,10 @@ class Options:
                 self.prefixes.append(value)
             elif word == "--consent":
                 self.consent = value
+            elif word == "--limit":
+                self.limit = float(value)
+            elif word == "--name":
+                self.name = value
             elif word == "--file":
                 self.file = value
             else:
@@ -91,7 +99,7 @@ class Options:
 
     @property
     def what(self) -> str:
-        return os.path.basename(self.argv[0] if self.argv else self.file)
+        return self.name or os.path.basename(self.argv[0] if self.argv else self.file)
 
 
 class Consent:
@@ -276,6 +284,8 @@ def main(words: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, lambda *_: _late(options))
+    signal.setitimer(signal.ITIMER_REAL, options.limit)  # 0: never
     output: Output | None = None
     dump: Dump | None = None
     code, message = 0, ""
@@ -293,12 +303,13 @@ def main(words: list[str]) -> int:
             dump.pour(output, consent)
             _judge_exit(options.what, dump.wait())
         _judge_content(options, output.bytes - before, output.tail)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         consent.wait()
     except Failure as failure:
         code, message = failure.code, failure.message
     except OSError as error:
         code, message = UNREADABLE, f"{options.what}: {error.strerror}"
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     if dump is not None:
         dump.end()
@@ -340,6 +351,10 @@ def _judge_content(options: Options, count: int, tail: bytes) -> None:
 
 def _stop(number: int, _: object) -> None:
     raise Failure(STOPPED, f"told to stop by {signal.Signals(number).name}")
+
+
+def _late(options: Options) -> None:
+    raise Failure(FAILED, f"{options.what} did not finish within {options.limit:g} seconds")
 
 
 def _die_with_parent(number: int) -> None:

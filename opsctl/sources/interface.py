@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from opsctl.errors import ProgramFailed
+from opsctl.model.limits import Limits
 from opsctl.model.snapshots import Snapshot
 from opsctl.repositories.interface import OnProgress, Repository
 
@@ -38,7 +39,8 @@ class Problem:
 class Captured:
     """One source in the repository, with the proof that a restore is compared with. All of it JSON-able.
 
-    ``proof`` always has ``kind`` (``files``, ``rows``) and ``algorithm``; its other keys belong to the kind.
+    ``proof`` always has ``kind`` (``files``, ``rows``, ``content``) and ``algorithm``; its other keys belong to the kind.
+    ``notes`` is what a person should know of a capture that lacks nothing.
     """
 
     snapshot: str
@@ -52,6 +54,7 @@ class Captured:
     excluded: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Context:
-    """What a capture gets from its run. ``scratch`` is private, empty, and removed afterwards."""
+    """What a capture gets from its run. ``scratch`` is private, empty, and removed afterwards.
+
+    ``limits`` is for programs that the source runs itself; ``repository`` keeps to it already.
+    """
 
     repository: Repository
     tags: tuple[str, ...]
@@ -78,6 +84,7 @@ class Context:
     parent: str | None = None
     previous: Mapping[str, Any] | None = None
     on_progress: OnProgress | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 class Source(ABC):
@@ -162,6 +169,22 @@ class Database(Source):
     @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         """Drop what a restore left unfinished; SafetyRefusal for a name without ``_opsctl_``."""
+
+
+class BroughtBack(Source):
+    """A source that a program of the user's own brings back, into a place that nothing here can look into."""
+
+    @property
+    @abstractmethod
+    def brings_back(self) -> bool:
+        """Whether there is such a program."""
+
+    @abstractmethod
+    def bring_back(self, entry: Mapping[str, Any], place: Path, target: str) -> list[Difference]:
+        """Feed the files restored below ``place`` to the program, which makes ``target`` of them.
+
+        Compares what it was fed with the entry. ProgramFailed where it says no; then nobody knows what is there.
+        """
 
 
 def shrunken(previous: Mapping[str, Any] | None, files: int, bytes_: int) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,15 @@ class Postgresql(Database):
             return [Problem(error.code, error.message, hint=error.hint)]
         return []
 
+    def databases(self) -> list[str]:
+        """The databases of the server that take connections, by name. Raises as ``Psql.ask``."""
+        query = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
+        with (
+            credentials(self.shell, self.password) as environment,
+            Psql(self.shell, self.address, "postgres", environment) as psql,
+        ):
+            return [str(name) for name in psql.ask(query)]
+
     def capture(self, context: Context) -> Captured:
         with self._session(context.scratch) as (psql, environment):
             program, program_version = self._ready(psql)
@@ -111,7 +121,8 @@ class Postgresql(Database):
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         dump = self._dump(entry, place)
-        if not dump.is_file():
+        # A link would be followed out of the restored folder, into a file of this machine.
+        if not dump.is_file() or os.path.realpath(dump) != os.path.join(os.path.realpath(place), dump.relative_to(place)):
             return [Difference(dump.name, "the dump", "missing")]
         found = list(difference(f"{dump.name}, bytes", entry["bytes"], dump.stat().st_size))
         try:
@@ -123,7 +134,7 @@ class Postgresql(Database):
     def load(
         self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
     ) -> None:
-        with credentials(self.shell, self.password) as environment:
+        with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.load(
                 self.shell, self.address.override(server), environment, dump, entry["proof"], database
             )
@@ -135,7 +146,7 @@ class Postgresql(Database):
         if not rows.is_proof(expected):
             return []
         with (
-            credentials(self.shell, self.password) as environment,
+            credentials(self.shell, self._password_for(server)) as environment,
             Psql(self.shell, self.address.override(server), database, environment) as psql,
         ):
             postgresql_proof.begin(psql)
@@ -152,16 +163,21 @@ class Postgresql(Database):
             yield {"server": str(server.socket), "port": str(server.port), "user": server.superuser}
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
-        with credentials(self.shell, self.password) as environment:
+        with credentials(self.shell, self._password_for(server)) as environment:
             return postgresql_load.exists(self.shell, self.address.override(server), environment, database)
 
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None:
-        with credentials(self.shell, self.password) as environment:
+        with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.rename(self.shell, self.address.override(server), environment, old, new)
 
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
-        with credentials(self.shell, self.password) as environment:
+        with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.drop(self.shell, self.address.override(server), environment, database)
+
+    def _password_for(self, server: Mapping[str, str] | None) -> SecretRef | None:
+        """Our role's password is no other role's: that one comes from where libpq looks (``~/.pgpass``)."""
+        role = (server or {}).get("user", self.address.user)
+        return self.password if role == self.address.user else None
 
     def _dump(self, entry: Mapping[str, Any], place: Path) -> Path:
         paths = entry.get("paths") or (f"/{self.filename}",)

@@ -8,6 +8,7 @@ from typing import Any
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
 from opsctl.shells.interface import Shell
+from opsctl.sources import postgresql_feed
 from opsctl.sources.postgresql_session import (
     Address,
     ServerError,
@@ -41,8 +42,8 @@ def load(
     """Make ``database`` like the recorded one and load the dump; leaves no half-loaded database.
 
     Raises ProgramFailed (server older than the recorded one, locale it lacks, statement it refused),
-    SafetyRefusal (the name is taken), DamagedData (the dump lacks its end), Refused (role may not create
-    databases), Unreachable.
+    SafetyRefusal (the name is taken, the dump holds a command for psql itself), DamagedData (the dump lacks its
+    end), Refused (role may not create databases), Unreachable.
     """
     check_name(database)
     check_whole(dump)
@@ -60,9 +61,10 @@ def load(
 def _fill(shell: Shell, address: Address, environment: Environment, dump: Path, database: str) -> None:
     # Until the last statement nothing has to be on disk: a load that was cut off is thrown away.
     hurried = {**environment, "PGOPTIONS": "-c synchronous_commit=off"}
-    result = shell.run(
-        [*argv(address, database), "-f", str(dump)], env=hurried, accept=None, on_line=lambda _: None
-    )
+    try:
+        result = postgresql_feed.feed(shell, argv(address, database), hurried, dump)
+    except OSError as error:
+        raise ProgramFailed(f"{dump}: {error.strerror}") from error
     if result.code:
         raise _load_failure(result.errors, address, database)
     run(
@@ -75,6 +77,18 @@ def _fill(shell: Shell, address: Address, environment: Environment, dump: Path, 
 
 
 def _load_failure(errors: str, address: Address, database: str) -> OpsError:
+    if forbidden := postgresql_feed.FORBIDDEN.search(errors):
+        return SafetyRefusal(
+            f"the dump holds a command for psql itself in line {int(forbidden[1]) - 1}, which could run programs here; "
+            "it was not run",
+            hint="pg_dump writes none: find out who did, and look at the dump before anything else is done with it",
+        )
+    if postgresql_feed.TOO_OLD in errors:
+        return ProgramFailed(
+            "psql is too old to be kept from running programs that a dump may name (CVE-2025-8714)",
+            hint="install psql 13.22, 14.19, 15.14, 16.10, 17.6 or newer; a dump that you trust can be restored "
+            "without --database and loaded by `psql -f`",
+        )
     first = next((line for line in errors.splitlines() if "ERROR:" in line or "FATAL:" in line), None)
     if first is None:
         return failure(errors, address, database)

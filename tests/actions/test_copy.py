@@ -171,7 +171,8 @@ def test_the_disk_gets_a_copy_as_often_as_its_own_every(machine: Machine) -> Non
     for day in DAYS[1:4]:
         machine.at(day)
         change(machine, day)
-        machine("backup", "run", "--due", expect=0)
+        said = machine("backup", "run", "--due", expect=0)
+        assert ("backup copy --to offline" in said.out) is (day != DAYS[3])
         held.append(len(ids(machine, "disk/opsctl")))
     assert held == [1, 1, 4]
 

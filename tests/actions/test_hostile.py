@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opsctl.actions import into_view, restoring
 from opsctl.actions.restoring import make_staging
 from opsctl.errors import SafetyRefusal
-from opsctl.model.records import MANIFEST, NAMESPACES, VERIFICATION, canonical, envelope
-from opsctl.shells.local import LocalShell
-from opsctl.shells.signing import Signer
+from opsctl.model.records import MANIFEST, VERIFICATION
 from opsctl.sources.postgresql_server import Postgres
+from tests.actions.planting import make_key, newest, plant
 from tests.machine import Machine, tree
 
 
@@ -32,30 +30,9 @@ def kept(machine: Machine) -> Machine:
     return machine
 
 
-def plant(machine: Machine, record: Mapping[str, Any], key: Path | None = None, *, mark: str = "manifest") -> None:
-    """Store a record as somebody who knows the password would; signed where there is a key."""
-    content = json.dumps({"record": record, "signature": "none"}).encode()
-    if key is not None:
-        signature = Signer(key, LocalShell()).sign(canonical(record), NAMESPACES[record["format"]])
-        content = envelope(record, signature)
-    with tempfile.TemporaryDirectory() as place:
-        file = Path(place) / "record.json"
-        file.write_bytes(content)
-        machine.restic("backup", "--tag", f"opsctl,{mark}", str(file))
-
-
-def newest(machine: Machine) -> dict[str, Any]:
-    """The record of the newest set."""
-    sets = machine.json("backup", "list", expect=0).result["sets"]
-    return dict(machine.json("backup", "show", sets[-1]["set"], expect=0).result["sets"][0]["record"])
-
-
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
-    """A key that nobody vouched for."""
-    key = tmp_path / "stranger"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, stdin=subprocess.DEVNULL)
-    return key
+    return make_key(tmp_path / "stranger")
 
 
 @pytest.mark.parametrize("name", ["../../victim", "/VICTIM"])
@@ -116,21 +93,53 @@ def test_junk_from_a_stranger_does_not_stop_the_rotating_share(kept: Machine) ->
         assert found == [share]
 
 
-def test_nothing_is_restored_by_the_word_of_the_catalogue(kept: Machine, tmp_path: Path) -> None:
-    old = newest(kept)
+def lie(machine: Machine, where: Path) -> None:
+    """Have a catalogue say that the newest of two sets is what the first one was."""
+    old, new = (dict(machine.json("backup", "show", one["set"], expect=0).result["sets"][0]["record"])
+                for one in machine.json("backup", "list", expect=0).result["sets"])
+    with closing(sqlite3.connect(where / "catalogue.sqlite")) as catalogue, catalogue:
+        told = json.dumps({**new, "sources": old["sources"]})
+        assert catalogue.execute("update records set json = ? where json like ?",
+                                 (told, f'%"set": "{new["set"]}"%')).rowcount == 1
+
+
+@pytest.fixture
+def twice(kept: Machine) -> Machine:
+    """A machine with two sets."""
     (kept.data / "top.txt").write_text("new\n")
     kept.at("2026-12-15T02:30:00+05:30")
     kept("backup", "run", expect=0)
-    new = newest(kept)
-    with closing(sqlite3.connect(kept.state / "catalogue.sqlite")) as catalogue, catalogue:
-        lie = json.dumps({**new, "sources": old["sources"]})
-        assert catalogue.execute("update records set json = ? where json like ?",
-                                 (lie, f'%"set": "{new["set"]}"%')).rowcount == 1
-    said = kept.json("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=22)
+    return kept
+
+
+def test_a_catalogue_that_somebody_changed_is_not_believed(twice: Machine, tmp_path: Path) -> None:
+    lie(twice, twice.state)
+    twice("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
+    assert Path(f"{tmp_path}/back/files{twice.data}/top.txt").read_text() == "new\n"
+    twice.at("2026-12-19T02:30:00+05:30")
+    twice("status", expect=5)
+    with closing(sqlite3.connect(twice.state / "catalogue.sqlite")) as catalogue, catalogue:
+        catalogue.execute("update standing set json = replace(json, '2026-12-15T', '2026-12-18T')")
+        assert "2026-12-18T" in catalogue.execute("select json from standing").fetchone()[0]
+    assert "2026-12-18T" not in json.dumps(twice.json("status", expect=5).result)
+    twice("status", "--refresh", expect=5)
+    found = twice.json("status", expect=5).result["backups"]["portal"]
+    assert found["newest_time"].startswith("2026-12-15T")
+
+
+def test_nothing_is_restored_by_the_word_of_a_catalogue_without_a_key(twice: Machine, tmp_path: Path) -> None:
+    signer = twice.json("backup", "list", expect=0).result["sets"][0]["signer"]
+    bare = Machine(tmp_path / "bare")
+    bare.environ |= {"XDG_STATE_HOME": str(tmp_path / "home"), "OPSCTL_CLOCK": twice.environ["OPSCTL_CLOCK"]}
+    where = ["--repository", str(twice.store), "--password-file", str(twice.etc / "keys" / "repository-password"),
+             "--trust", signer]
+    bare("backup", "list", *where, expect=0)
+    lie(twice, tmp_path / "home" / "opsctl")
+    said = bare.json("restore", "set", "portal", *where, "--into", str(tmp_path / "back"), expect=22)
     assert "catalogue.sqlite" in said.errors[0]["hint"]
-    (kept.state / "catalogue.sqlite").unlink()
-    kept("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
-    assert Path(f"{tmp_path}/back/files{kept.data}/top.txt").read_text() == "new\n"
+    (tmp_path / "home" / "opsctl" / "catalogue.sqlite").unlink()
+    bare("restore", "set", "portal", *where, "--into", str(tmp_path / "back"), expect=0)
+    assert Path(f"{tmp_path}/back/files{twice.data}/top.txt").read_text() == "new\n"
 
 
 def test_a_catalogue_that_has_decayed_is_read_anew(kept: Machine) -> None:
@@ -148,14 +157,13 @@ def test_what_went_aside_stays_when_a_killed_restore_is_resumed(
 ) -> None:
     target = tmp_path / "top.txt"
     target.write_text("first\n")
-    real = os.rename
 
-    def rename(old: Any, new: Any) -> None:
-        real(old, new)
-        if os.fspath(old) == str(target):
+    def die(old: Path, new: Path) -> None:
+        into_view.move(old, new)
+        if old == target:
             raise OSError(5, "the machine died here")
 
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(restoring, "move", die)
     words = ["restore", "files", "portal", f"{kept.data}/top.txt", "--into", str(tmp_path), "--replace"]
     run = kept.json(*words, expect=20).document["run"]
     monkeypatch.undo()
@@ -223,7 +231,29 @@ def test_a_restore_on_a_machine_that_has_nothing_is_resumed(
 def test_a_repository_that_is_not_there_is_no_empty_one(kept: Machine, tmp_path: Path) -> None:
     password = str(kept.etc / "keys" / "repository-password")
     said = kept.json("backup", "list", "--repository", str(tmp_path / "mistyped"), "--password-file", password, expect=23)
-    assert "mistyped" in said.errors[0]["message"]
+    assert "mistyped" in said.errors[0]["message"] and "backup init" not in said.err + json.dumps(said.errors)
+    for words in (["restore", "set", "portal", "--into", str(tmp_path / "x")], ["backup", "list"]):
+        beside = kept.json(*words, "--repository", str(kept.root / "stroe"), "--password-file", password, expect=23)
+        assert f"did you mean {kept.store.name}?" in beside.errors[0]["message"]
+        named = kept.json(*words, "--repository", "main", "--password-file", password, expect=23)
+        assert "main is a repository of the configuration" in named.errors[0]["hint"]
+        near = kept.json(*words, "--repository", "mian", "--password-file", password, expect=23)
+        assert near.errors[0]["message"].endswith("did you mean main?")
+
+
+def test_a_set_is_shown_with_who_could_not_be_asked(kept: Machine) -> None:
+    password = kept.etc / "keys" / "repository-password"
+    kept.configure(repositories=f"  silent: {{url: rest:http://127.0.0.1:1/x, password_file: {password}}}")
+    own = kept.json("backup", "list", "portal", expect=0).result["sets"][0]["set"]
+    shown = kept.json("backup", "show", own, expect=3)
+    assert [one["set"] for one in shown.result["sets"]] == [own]
+    assert [(one["code"], one["where"]) for one in shown.errors] == [(13, "silent")]
+    said = kept("backup", "show", own, expect=3)
+    assert own in said.out and "127.0.0.1" in said.err
+    unknown = kept.json("backup", "show", "20260101-0000-aaaa", expect=13)
+    assert unknown.result == {"sets": []} and "in the repositories that answered" in " ".join(unknown.document["warnings"])
+    kept.configure()
+    assert "there is no set" in kept.json("backup", "show", "20260101-0000-aaaa", expect=23).errors[0]["message"]
 
 
 def test_what_is_no_fingerprint_is_not_trusted(kept: Machine) -> None:

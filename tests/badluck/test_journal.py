@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine
+from tests.badluck.faults import FaultyRestic, all_gone, lines
+from tests.badluck.faults import ended as end_of
+from tests.badluck.scene import equal, furnish, nothing_left, set_of, snapshots
+from tests.machine import PACKAGE, Machine
 
 Change = Callable[[list[bytes]], list[bytes]]
 
@@ -97,3 +100,57 @@ def test_promise_6_verify_says_what_vouches_for_each_part(kept: Machine) -> None
     found = kept.json("journal", "verify", expect=0).result
     assert 1 <= found["vouched_to"] < found["last_seq"]
     assert "main" in str(found["vouched_by"])
+
+
+# A last line that was cut off
+
+_MID_APPEND = """
+import os, signal
+write = os.write
+def write_half(descriptor, content):
+    if b'"type":"TYPE"' in bytes(content):
+        written = write(descriptor, bytes(content)[:len(content) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(descriptor, content)
+os.write = write_half
+"""
+
+
+@pytest.mark.parametrize("type", ["change.begin", "change.done", "step.end"])
+def test_promise_7_killed_in_the_middle_of_a_line(
+    machine: Machine, restic: FaultyRestic, tmp_path: Path, type: str
+) -> None:
+    furnish(machine)
+    (tmp_path / "fault").mkdir()
+    (tmp_path / "fault" / "sitecustomize.py").write_text(_MID_APPEND.replace("TYPE", type))
+    process = machine.start("backup", "run", env={**restic.env, "PYTHONPATH": f"{tmp_path / 'fault'}:{PACKAGE}"})
+    assert end_of(process).code == -9
+    all_gone(machine, restic)
+    path = segment(machine)
+    whole, torn = path.read_bytes().rsplit(b"\n", 1)
+    assert torn and whole, "half of a line lies at the end"
+    run = str(lines(machine)[-1]["run"])
+    assert machine.json("runs", expect=0).result["runs"][0]["state"] == "interrupted"
+    machine("show", run, expect=0)
+    machine("journal", "verify", expect=0)
+
+    said = machine("resume", run, expect=0)
+    assert "the journal's last line was cut short by a crash" in said.err
+    assert "cut short" not in machine("resume", run, expect=0).err
+    repaired = machine.json("journal", "show", "--limit", "0", expect=0).result["lines"]
+    (line,) = [line for line in repaired if line["type"] == "journal.repaired"]
+    assert line["data"]["what"] == "torn line" and path.read_bytes().startswith(whole + b"\n")
+    (kept,) = line["data"]["kept"]
+    assert (path.parent / kept).read_bytes() == torn
+    machine("journal", "verify", expect=0)
+    assert len(snapshots(machine, set_of(run), "manifest")) == 1
+    machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
+    equal(machine, tmp_path / "back")
+    nothing_left(machine)
+
+
+def test_promise_6_a_last_line_cut_short_that_was_once_whole_is_damage(kept: Machine) -> None:
+    path = segment(kept)
+    path.write_bytes(path.read_bytes()[:-20])
+    kept("journal", "verify", expect=22)
+    kept("backup", "run", expect=22)

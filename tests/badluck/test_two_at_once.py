@@ -19,11 +19,11 @@ def manifests(machine: Machine) -> int:
 
 
 @contextmanager
-def at_work(machine: Machine, restic: FaultyRestic, *words: str) -> Iterator[subprocess.Popen[str]]:
+def at_work(machine: Machine, restic: FaultyRestic, *words: str, source: str = "files") -> Iterator[subprocess.Popen[str]]:
     """A process of opsctl whose restic stands still in the middle of its work; it goes on after the block."""
     restic.brake(1024)  # slow enough to be caught
     process = machine.start("--json", *words, env=restic.env)
-    child = restic.pid("source=files")
+    child = restic.pid(f"source={source}")
     os.kill(child, signal.SIGSTOP)
     restic.release()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from tests.bench.measure import PACKAGE, Cost, opsctl, run
 from tests.machine import Machine
 
-# bash knows the time and what its children used without starting anything; 2 ms a call, which count as ours.
+# bash knows the time and what its children used without starting anything.
 _NOTING = """#!/bin/bash
 for word; do case $word in -*) ;; *) break;; esac; done
 begun=$EPOCHREALTIME
@@ -21,6 +22,7 @@ code=$?
 {{ echo "$begun $EPOCHREALTIME $word"; times; }} > "{notes}/$begun.$$"
 exit $code
 """
+_FREE = Cost(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,28 @@ class Notes:
     """restic with a note of each call, on the PATH of whoever gets ``path``."""
 
     def __init__(self, folder: Path) -> None:
-        restic = shutil.which("restic")
         self.folder = folder / "calls"
         self.folder.mkdir(parents=True)
         programs = folder / "programs"
         programs.mkdir()
-        script = programs / "restic"
-        script.write_text(_NOTING.format(restic=restic, notes=self.folder))
-        script.chmod(0o755)
+        self._script(programs / "restic", shutil.which("restic"))
         self.path = f"{programs}:{os.environ['PATH']}"
+        self._nothing = self._script(folder / "nothing", shutil.which("true"))
+
+    def _script(self, script: Path, program: str | None) -> Path:
+        script.write_text(_NOTING.format(restic=program, notes=self.folder))
+        script.chmod(0o755)
+        return script
+
+    def noting(self) -> Cost:
+        """What taking a note of one call costs itself: a program that does nothing, with a note and without."""
+        walls, cpus = [], []
+        for _ in range(15):
+            alone, noted = run(["true"]), run([str(self._nothing), "nothing"])
+            (call,) = self.take()
+            walls.append(noted.wall - (call.ended - call.begun) - alone.wall)
+            cpus.append(noted.cpu - call.cpu - alone.cpu)
+        return Cost(max(0.0, statistics.median(walls)), max(0.0, statistics.median(cpus)))
 
     def take(self) -> list[Call]:
         """The calls since the last look, in order."""
@@ -120,18 +135,18 @@ class Notes:
         return found
 
 
-def own_wall(cost: Cost, calls: list[Call]) -> float:
-    """The wall time during which no restic call was under way."""
+def own_wall(cost: Cost, calls: list[Call], noting: Cost = _FREE) -> float:
+    """The wall time during which no restic call was under way, without what the notes of them cost."""
     busy, until = 0.0, 0.0
     for call in sorted(calls, key=lambda each: each.begun):
         busy += max(0.0, call.ended - max(call.begun, until))
         until = max(until, call.ended)
-    return cost.wall - busy
+    return cost.wall - busy - noting.wall * len(calls)
 
 
-def own_cpu(cost: Cost, calls: list[Call]) -> float:
-    """The processor time of everything but restic."""
-    return max(0.0, cost.cpu - sum(call.cpu for call in calls))
+def own_cpu(cost: Cost, calls: list[Call], noting: Cost = _FREE) -> float:
+    """The processor time of everything but restic, without what the notes of its calls cost."""
+    return max(0.0, cost.cpu - sum(call.cpu + noting.cpu for call in calls))
 
 
 def _duration(text: str) -> float:

@@ -43,6 +43,7 @@ def _fill(machine: Machine, folders: int) -> int:
 
 def _measure(bench: Bench, machine: Machine, name: str, sources: int) -> list[Row]:
     notes = Notes(machine.root)
+    noting = notes.noting()
     env = environment(machine, PATH=notes.path)
     beside: list[int] = []
     walls: list[float] = []
@@ -53,8 +54,8 @@ def _measure(bench: Bench, machine: Machine, name: str, sources: int) -> list[Ro
         calls = notes.take()
         commands = Counter(call.command for call in calls)
         beside.append(len(calls) - sources)
-        walls.append(own_wall(took, calls))
-        cpus.append(own_cpu(took, calls))
+        walls.append(own_wall(took, calls, noting))
+        cpus.append(own_cpu(took, calls, noting))
     own = statistics.median(walls)
     listed = ", ".join(f"{number} {command}" for command, number in commands.most_common())
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import statistics
 
-from tests.bench.bench import Bench, Notes, call, environment, large_file, own_cpu, own_wall, raw_restic
+from tests.bench.bench import Bench, Notes, call, environment, large_file, own_cpu, raw_restic
 from tests.bench.measure import Cost, cpu, run, turns, wall
 from tests.bench.table import Row, compare, limit, seconds
 
@@ -16,14 +16,14 @@ def rows(bench: Bench) -> list[Row]:
     large_file(machine.data / "large", bench.size(1 << 30, 1 << 22))
     notes, store = Notes(place), place / "raw"
     env, raw_env = environment(machine, PATH=notes.path), raw_restic(machine, store)
-    own: list[tuple[float, float]] = []
+    noting = notes.noting()
+    own: list[float] = []
 
     def ours() -> Cost:
         bench.again(machine)
         notes.take()
         took = call(machine, "backup", "run", "portal", env=env)
-        calls = notes.take()
-        own.append((own_wall(took, calls), own_cpu(took, calls)))
+        own.append(own_cpu(took, notes.take(), noting))
         return took
 
     def raw() -> Cost:
@@ -33,7 +33,7 @@ def rows(bench: Bench) -> list[Row]:
         return run(["restic", "backup", str(machine.data)], env=raw_env, out=place / "said")
 
     took = turns(bench.rounds(3), ours=ours, raw=raw)
-    spent = statistics.median(used for _, used in own)
+    spent = statistics.median(own)
     share = spent / cpu(took["ours"])
     what = f"backup run, first time, {'1 GiB' if not bench.quick else '4 MiB'}"
     return [

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from opsctl.demo.portal import body_code
-from opsctl.repositories.catalogue import Catalogue
+from opsctl.repositories.catalogue import Catalogue, seal_from
 from opsctl.repositories.standing import Standing, as_dict
 from tests.bench.bench import Bench, call, environment
 from tests.bench.measure import Failed, cpu, turns, wall
@@ -59,7 +59,7 @@ def _configure(machine: Machine, bodies: int, shared: bool) -> None:
 
 def _fill(machine: Machine, bodies: int, shared: bool) -> None:
     now = datetime.now(UTC)
-    catalogue = Catalogue(machine.state / "catalogue.sqlite")
+    catalogue = Catalogue(machine.state / "catalogue.sqlite", seal_from(machine.etc / "keys" / "controller"))
     for number in range(bodies):
         name = body_code(number + 1).lower()
         newest = now - timedelta(minutes=number)

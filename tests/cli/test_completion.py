@@ -50,7 +50,7 @@ def offered(shell: str, line: str) -> set[str]:
         ("opsctl ba", {"backup"}),
         ("opsctl re", {"restore", "resume"}),
         ("opsctl backup r", {"run"}),
-        ("opsctl backup ", {"init", "run", "copy", "schedule", "list", "show"}),
+        ("opsctl playbooks ", {"list", "show", "check"}),
         ("opsctl --json backup r", {"run"}),
         ("opsctl --config /x --yes backup r", {"run"}),
         ("opsctl backup --json r", {"run"}),

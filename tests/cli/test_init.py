@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 import subprocess
@@ -15,7 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opsctl.cli.init import NONE, InitAnswers, InitResult, init, init_directory, local_timezone
+from opsctl.cli.init import InitResult, init, init_directory
+from opsctl.cli.init_questions import InitAnswers, local_timezone
+from opsctl.cli.init_text import NONE
 from opsctl.engine.configuration import load_config
 from opsctl.errors import Busy, ProgramFailed, SafetyRefusal, UsageError, Waiting
 from opsctl.model.config import PathsSource, PostgresqlSource
@@ -39,6 +42,7 @@ class Person:
     def __init__(self, answers: Mapping[str, list[str]] | None = None) -> None:
         self.answers = {option: list(words) for option, words in (answers or {}).items()}
         self.asked: list[tuple[str, str]] = []
+        self.told: list[str] = []
 
     def __call__(self, question: str, default: str | None = None, *, option: str | None = None) -> str:
         assert option is not None
@@ -50,14 +54,21 @@ class Person:
             raise Waiting(question)
         return default
 
+    def hidden(self, question: str) -> str:
+        self.asked.append(("hidden", question))
+        return self.answers["hidden"].pop(0)
+
 
 def run(
     directory: Path, answers: InitAnswers = SAID, person: Person | None = None, **environ: str
 ) -> InitResult:
+    person = person or Person()
     return init(
         answers,
         directory=directory,
-        ask=person or Person(),
+        ask=person,
+        say=person.told.append,
+        hidden=person.hidden,
         shell=LocalShell(),
         environ={"HOME": "/home/asha", **environ},
         euid=os.geteuid(),
@@ -188,16 +199,63 @@ def test_a_database_or_a_folder_is_enough(tmp_path: Path, database: str, folder:
 
 
 def test_a_wrong_answer_is_asked_again_saying_why(tmp_path: Path) -> None:
-    person = Person({"--timezone": ["Calcutta", "Asia/Kolkata"]})
+    person = Person({"--timezone": ["Asia/Calcuta", "Asia/Kolkata"]})
     run(tmp_path, replace(SAID, timezone=None), person)
-    assert [option for option, _ in person.asked] == ["--timezone", "--timezone"]
-    assert "must be a time zone such as Asia/Kolkata" in person.asked[1][1]
+    assert person.asked == [("--timezone", "Time zone")] * 2
+    assert person.told[-1] == (
+        "not taken: must be a time zone such as Asia/Kolkata or UTC; did you mean Asia/Kolkata?"
+    )
     assert load_config(tmp_path).organisation.timezone == "Asia/Kolkata"
+
+
+def test_a_relative_path_is_taken_from_the_working_directory_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    person = Person({"--repository": ["store/main"]})
+    run(tmp_path / "etc", replace(SAID, repository=None, folder="../up"), person)
+    config = load_config(tmp_path / "etc")
+    assert config.repositories["main"].url == str(tmp_path / "store/main")
+    assert config.sources["uploads"].paths == (str(tmp_path.parent / "up"),)  # type: ignore[union-attr]
+    assert [line for line in person.told if "from this folder" in line] == [
+        f"store/main: from this folder, so {tmp_path / 'store/main'}",
+        f"../up: from this folder, so {tmp_path.parent / 'up'}",
+    ]
+
+
+def test_the_role_that_is_proposed_says_why(tmp_path: Path) -> None:
+    person, own = Person(), pwd.getpwuid(os.geteuid()).pw_name
+    run(tmp_path / "remote", replace(SAID, user=None), person)
+    assert "backup: a role of its own that may only read; the README says how to make it" in person.told
+    run(tmp_path / "here", replace(SAID, user=None, server=NONE), person)
+    users = [load_config(tmp_path / name).sources["portal-db"].user for name in ("remote", "here")]  # type: ignore[union-attr]
+    assert users == ["backup", own if os.geteuid() else "backup"]
+
+
+def test_a_typed_password_lands_in_a_private_file_and_nowhere_else(tmp_path: Path) -> None:
+    person = Person({"--database-password-file": ["type"], "hidden": ["geheim 1"]})
+    result = run(tmp_path, replace(SAID, database_password_file=None), person)
+    file = tmp_path / "keys" / "portal-db-password"
+    assert (file.read_text(), mode(file)) == ("geheim 1\n", 0o600)
+    source = load_config(tmp_path).sources["portal-db"]
+    assert source.password_file == str(file)  # type: ignore[union-attr]
+    rest = {name: text for name, text in everything(tmp_path).items() if name != "keys/portal-db-password"}
+    assert b"geheim" not in b"".join(rest.values()) and "geheim" not in f"{result} {person.told} {person.asked}"
+
+
+def test_a_password_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir(mode=0o700)
+    (tmp_path / "keys" / "portal-db-password").write_text("mine\n")
+    person = Person({"--database-password-file": ["type"]})
+    run(tmp_path, replace(SAID, database_password_file=None), person)
+    assert everything(tmp_path)["keys/portal-db-password"] == b"mine\n"
+    assert not [option for option, _ in person.asked if option == "hidden"]
+    assert any("is taken as it is" in line for line in person.told)
 
 
 def test_asking_ends(tmp_path: Path) -> None:
     person = Person({"--timezone": ["Calcutta"] * 100})
-    with pytest.raises(UsageError, match="Asked 5 times"):
+    with pytest.raises(UsageError, match="asked 5 times"):
         run(tmp_path / "x", replace(SAID, timezone=None), person)
     assert not (tmp_path / "x").exists()
 
@@ -218,6 +276,7 @@ def test_asking_ends(tmp_path: Path) -> None:
         ({"database": NONE, "folder": NONE}, "there is nothing to back up"),
         ({"organisation": "a\x1b[2Jb"}, "--organisation: the text holds the character U+001B"),
         ({"folder": "/srv/a\nb"}, "--folder: must be one line of text"),
+        ({"repository": ""}, "--repository: is empty"),
     ],
 )
 def test_a_wrong_option_is_wrong_usage_and_nothing_is_written(
@@ -337,13 +396,17 @@ def test_the_time_zone_of_the_machine_is_the_default(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(st.text(min_size=1, max_size=30))
 def test_any_name_is_written_as_it_was_said_or_refused(name: str) -> None:
-    from opsctl.cli.init import _TRIAL, _Questions, _text
+    from opsctl.cli.init_questions import Questions
+    from opsctl.cli.init_text import TRIAL, text_of
     from opsctl.engine.load import load_document
 
-    questions = _Questions(SAID, Person(), Path("/etc/opsctl"), {}, 0)
+    person = Person()
+    questions = Questions(
+        SAID, person, Path("/etc/opsctl"), {}, 0, say=person.told.append, hidden=person.hidden
+    )
     try:
         said = questions.fitting("organisation", name)
     except UsageError:
         return
-    data = load_document(_text({**_TRIAL, "organisation": said}), "x").data
+    data = load_document(text_of({**TRIAL, "organisation": said}), "x").data
     assert data["organisation"]["name"] == name.strip()

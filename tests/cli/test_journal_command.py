@@ -56,8 +56,8 @@ class TestShow:
     def test_for_people(self, site: Machine) -> None:
         said = site("journal", "show", "--limit", "1", expect=0)
         assert said.out.splitlines() == [
-            "seq  time                 run  type        what",
-            "  6  2026-12-01 17:00:00  R1   step.begin  n 5, name x\\x1b\\n",
+            "seq  time                     run  type        what",
+            "  6  2026-12-01 17:00:00 IST  R1   step.begin  n 5, name x\\x1b\\n",
         ]
 
     def test_a_long_line_is_cut_for_people_only(self, site: Machine) -> None:

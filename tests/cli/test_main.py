@@ -42,8 +42,9 @@ class TestHelp:
             found = lazy.load(entry)
             assert found.name == entry.name
             assert found.help, entry.name
-            for name, command in getattr(found, "commands", {}).items():
-                assert isinstance(command, lazy.Command) and command.help, (entry.name, name)
+            for name in found.list_commands(None) if isinstance(found, lazy.Group) else ():
+                command = found.get_command(None, name)
+                assert isinstance(command, lazy.Command) and command.name == name and command.help, (entry.name, name)
 
     def test_as_a_document(self, document: Any) -> None:
         assert "Usage: opsctl sample" in document("sample", "--help", "--json")["result"]["text"]
@@ -63,7 +64,7 @@ class TestWrongUsage:
         ("words", "command", "message"),
         [
             (("smple",), "", "There is no command 'smple'; did you mean 'sample'?"),
-            (("sample", "gven"), "sample", "No such command 'gven'"),
+            (("sample", "gven"), "sample", "There is no command 'gven'; did you mean 'given'?"),
             (("sample", "given", "--bogus"), "sample given", "no such option"),
             (("sample", "raise"), "sample raise", "missing argument 'what'"),
             (("sample", "given", "--level", "x"), "sample given", "'x' is not one of 'quick', 'data'"),

@@ -250,3 +250,14 @@ def test_doctor_says_that_nothing_asks(machine: Machine) -> None:
     assert not check["ok"] and "opsctl backup schedule --write" in check["hint"]
     machine.configure(f"state: {machine.state}\n")
     assert not [one for one in machine.json("doctor").result["checks"] if one["name"] == "schedule"]
+
+
+def test_a_failed_attempt_shows_before_anything_is_late(machine: Machine) -> None:
+    (machine.data / "bill").write_text("12.50")
+    machine("backup", "run", "--due", expect=0)
+    assert "ended with" not in machine("status", expect=0).err
+    machine.at("2026-12-15T02:30:00+05:30")
+    machine.store.rename(machine.root / "taken")
+    machine("backup", "run", "--due", expect=22)
+    assert "ended with 22" in machine("status", expect=0).err
+    assert machine("status", "--nagios", expect=1).out.startswith("OPSCTL WARNING")

@@ -64,7 +64,7 @@ def test_the_message_names_pid_person_time_and_run(locks: Locks) -> None:
     with another(locks) as child, pytest.raises(Busy) as raised, \
             locks.hold("backup portal", run=None, purpose="backup run"):
         pass
-    assert re.fullmatch(rf"backup portal: pid {child.pid} \(\S+\) has been at work since [\d: -]+ "
+    assert re.fullmatch(rf"backup portal: pid {child.pid} \(\S+\) has been at work since [\d: -]+ \S+ "
                         r"for run 20261124-0230-portal-7f3a: backup run", raised.value.message)
     told = raised.value.details["holder"]
     assert (told["pid"], told["host"], told["purpose"]) == (child.pid, os.uname().nodename, "backup run")
@@ -74,10 +74,10 @@ def test_the_message_names_pid_person_time_and_run(locks: Locks) -> None:
 def test_the_time_is_shown_with_its_day_where_it_is_another_one() -> None:
     holder = Holder(4711, "db-1", "asha", NOW, "r", "")
     local = NOW.astimezone()
-    assert holder.sentence(NOW) == f"pid 4711 (asha) has been at work since {local:%H:%M} for run r"
+    assert holder.sentence(NOW) == f"pid 4711 (asha) has been at work since {local:%H:%M %Z} for run r"
     assert holder.sentence(NOW + timedelta(days=2)) == (
-        f"pid 4711 (asha) has been at work since {local:%Y-%m-%d %H:%M} for run r")
-    assert holder.sentence(NOW - timedelta(days=30)).endswith(f"{local:%Y-%m-%d %H:%M} for run r")
+        f"pid 4711 (asha) has been at work since {local:%Y-%m-%d %H:%M %Z} for run r")
+    assert holder.sentence(NOW - timedelta(days=30)).endswith(f"{local:%Y-%m-%d %H:%M %Z} for run r")
 
 
 def test_the_holder_is_seen_without_taking_and_gone_afterwards(locks: Locks) -> None:
@@ -89,6 +89,18 @@ def test_the_holder_is_seen_without_taking_and_gone_afterwards(locks: Locks) -> 
     assert locks.holder("backup portal") is None
     with locks.hold("backup portal", run="r2", purpose="p"):
         pass
+
+
+def test_the_directory_is_empty_when_the_last_lock_is_gone(locks: Locks) -> None:
+    with hold(locks, "a"):
+        with hold(locks, "b"):
+            assert len(list(locks.directory.iterdir())) == 2
+        assert [path.name for path in locks.directory.iterdir()] == [file_name("a")]
+    assert list(locks.directory.iterdir()) == []
+    assert locks.holder("a") is None
+    with hold(locks, "a"):
+        pass
+    assert list(locks.directory.iterdir()) == []
 
 
 def test_two_threads_exclude_each_other_too(locks: Locks) -> None:

@@ -238,7 +238,7 @@ TWENTY_CONFIGURATION = [
     ("port: 5433", "port: 054", "sources.licence-db.port: must be a whole number"),
     ("paths: [/srv/portal/uploads]", "paths: &x /srv", "sources.uploads.paths: anchors (&name) are not used here"),
     ("bytes: 1GiB", "bytes: 1GB", "sources.uploads.at_least.bytes: must be a size"),
-    ("kind: sqlite", "kind: sqllite", "sources.register.kind: must be paths, postgresql or sqlite; did you mean sqlite?"),
+    ("kind: sqlite", "kind: sqllite", "sources.register.kind: must be paths, postgresql, mariadb, sqlite or command; did you mean sqlite?"),
     ("licence-db, uploads]", "licence-db, upload]", "backups.portal.sources[2]: there is no source upload; did you mean uploads?"),
     ("every: 1d", "every: 1day", "backups.office.every: must be a duration"),
 ]  # fmt: skip

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsctl.engine.journal import Journal
+from opsctl.model.statements import NAMESPACE, signed_bytes
+from opsctl.shells.local import LocalShell
+from opsctl.shells.signing import Signer
+from tests.badluck.faults import LIMIT, FaultyRestic, all_gone, lines, until
 from tests.machine import Machine
 
 PLAYBOOK = """
@@ -102,3 +109,81 @@ def test_an_event_that_fails_says_why_and_is_done_again_on_resume(site: Machine)
     failed = site.json("run", "try", expect=20)
     flag.touch()
     site("resume", failed.document["run"], expect=0)
+
+
+# What a person is said to have said
+
+
+def forge(site: Machine, run: str, data: dict[str, Any]) -> None:
+    """A line in the journal as whoever may write there could make it: in order, with hashes that are right."""
+    with Journal(site.state / "journal", lambda: datetime.now(UTC)) as journal:
+        journal.append("person.done", data, run=run)
+
+
+def signed(site: Machine, run: str, step: str, by: str) -> dict[str, Any]:
+    """What `done` would write down, without writing it."""
+    said = site.json("--dry-run", "done", run, step, "--by", by, "--key", str(site.root / by), expect=0).result
+    return {"step": step, "item": None, "statement": said["statement"], "signature": said["signature"]}
+
+
+def edited(data: dict[str, Any], **more: str) -> dict[str, Any]:
+    return {**data, "statement": {**data["statement"], **more}}
+
+
+def test_a_record_that_nobody_signed_opens_no_gate(site: Machine) -> None:
+    run = site.json("run", "move", "--set", "backup=portal", expect=4).document["run"]
+    true = signed(site, run, "stop", "asha")
+    others = Signer(site.root / "imran", LocalShell()).sign(signed_bytes(true["statement"]), NAMESPACE)
+    for forged, why in ((edited(true, note="and deleted"), "does not hold"), (edited(true, by="nobody"), "nobody of that name"),
+                        (edited(signed(site, run, "stop", "imran"), by="asha"), "does not hold"),
+                        ({**true, "signature": others}, "which is not their key"),
+                        ({**true, "signature": "none"}, "it is not in OpenSSH's format")):
+        forge(site, run, forged)
+        refused = site.json("resume", run, expect=12).errors[0]
+        assert why in refused["message"] and f"opsctl done {run} stop" in refused["hint"]
+    assert diary(site) == ["once"]
+    site("done", run, "stop", "--by", "asha", "--key", str(site.root / "asha"), expect=0)
+    assert site.json("--dry-run", "resume", run, expect=0).result["steps"][2]["outcome"] == "ok"
+    site("resume", run, expect=0)
+    assert diary(site) == ["once", "moved"]
+
+
+@pytest.fixture
+def unknown(site: Machine, tmp_path: Path) -> str:
+    """The run of an event that was begun, and nobody wrote down how it ended."""
+    (site.etc / "playbooks" / "ring.yaml").write_text(
+        "name: ring\ntitle: ring\nsteps:\n"
+        f"  - {{id: ring, uses: command, with: {{argv: [sh, -c, 'echo rung >> {site.root}/diary; exec sleep 600']}}}}\n"
+        f"  - {{id: next, uses: command, with: {{argv: [sh, -c, 'echo next >> {site.root}/diary']}}}}\n")
+    restic = FaultyRestic(tmp_path / "faulty")
+    restic.install()
+    with site.start("run", "ring") as process:
+        try:
+            until(lambda: diary(site), "the event")
+        finally:
+            process.kill()
+        process.communicate(timeout=LIMIT)
+    all_gone(site, restic)
+    return str(lines(site)[-1]["run"])
+
+
+def test_an_event_of_unknown_end_stays_so_until_a_person_says_something(site: Machine, unknown: str) -> None:
+    for _ in range(2):
+        asked = site.json("resume", unknown, expect=4)
+        assert "nobody wrote down how it ended" in asked.errors[0]["message"]
+        assert diary(site) == ["rung"], "it is not done again by asking twice"
+    assert "would ask about ring" in site("--dry-run", "resume", unknown, expect=0).out
+    true = signed(site, unknown, "ring", "imran")
+    for forged in (edited(true, note="twice"), edited(true, by="nobody"), edited(true, by="asha")):
+        forge(site, unknown, forged)
+        assert "was signed by nobody who may" in site.json("resume", unknown, expect=12).errors[0]["message"]
+    assert diary(site) == ["rung"]
+    site("done", unknown, "ring", "--by", "imran", "--key", str(site.root / "imran"), expect=0)
+    site("resume", unknown, expect=0)
+    assert diary(site) == ["rung", "next"]
+
+
+def test_what_was_signed_for_another_step_says_nothing_of_an_event(site: Machine, unknown: str) -> None:
+    forge(site, unknown, {**signed(site, unknown, "next", "imran"), "step": "ring"})
+    site("resume", unknown, expect=4)
+    assert diary(site) == ["rung"]

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opsctl.model.record_shapes import mistake
-from opsctl.model.records import MANIFEST, VERIFICATION
+from opsctl.model.records import MANIFEST, VERIFICATION, Record
+from opsctl.model.sets import judge
+from opsctl.model.snapshots import Snapshot, parse_time
+from opsctl.proofs import content, files, rows, shows
 
 ID = "0" * 64
 SOURCE = {"kind": "paths", "snapshot": ID, "tree": ID, "files": 1, "bytes": 2, "data_added_packed": 3, "seconds": 0.5,
-          "paths": ["/srv/portal"], "proof": {"kind": "files", "algorithm": "a"}, "accepted": []}
+          "paths": ["/srv/portal"], "proof": {"kind": "files", "algorithm": "a", "files": 1, "bytes": 2}, "accepted": []}
 RECORD: dict[str, Any] = {
     "format": MANIFEST, "backup": "portal", "set": "20261212-0230-7f3a", "time": "2026-12-12T02:30:00+05:30",
     "repository": ID, "sources": {"files": SOURCE}, "previous": {"set": "20261209-0230-7f3a", "manifest": ID},
@@ -61,6 +64,60 @@ def test_what_we_would_never_write_is_named(change: Callable[[dict[str, Any]], A
 
 ANY = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner) | (
     st.dictionaries(st.text(), inner)), max_leaves=5)
+
+
+PROVEN: dict[str, dict[str, Any]] = {
+    "paths": SOURCE["proof"],
+    "postgresql": {"kind": "rows", "algorithm": "a", "level": "full", "server_version": 150018, "encoding": "UTF8",
+                   "collate": "C", "ctype": "C", "locale_provider": "c", "locale": "C", "icu_rules": "",
+                   "tables": {"public.a": {"rows": 1, "sum": "2"}}, "large_objects": {"rows": 0, "bytes": "0", "sum": "0"},
+                   "sequences": {"public.s": {"last": "5", "step": "1", "cycles": True}},
+                   "objects": {"table public.a": "owner=x columns=1 #ab"}},
+    "sqlite": {"kind": "rows", "algorithm": "a", "level": "counts", "sha256": ID, "integrity": "ok", "bytes": 2,
+               "tables": {"a": {"rows": 1}}, "objects": {"table a": "#ab"}},
+    "command": {"kind": "content", "algorithm": "sha256", "files": 1, "bytes": 2, "sha256": ID, "listed": {"a": [2, ID]}},
+}
+
+
+@pytest.mark.parametrize("kind", PROVEN)
+def test_proofs_that_we_write_are_right(kind: str) -> None:
+    assert mistake({**RECORD, "sources": {"db": {**SOURCE, "kind": kind, "proof": PROVEN[kind]}}}) is None
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Everything inside, as (what holds it, its key)."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    return [place for key in keys for place in ((value, key), *_places(value[key]))]
+
+
+@given(st.sampled_from(sorted(PROVEN)), st.data())
+def test_a_proof_that_passes_can_be_used(kind: str, data: st.DataObject) -> None:
+    """Whatever is put wherever into a manifest: it is refused, or nothing that reads it stumbles."""
+    record = copy.deepcopy({**RECORD, "sources": {"db": {**SOURCE, "kind": kind, "proof": PROVEN[kind]}}})
+    for _ in range(data.draw(st.integers(1, 2))):
+        holder, key = data.draw(st.sampled_from(_places(record)[1:]))
+        if data.draw(st.booleans()) and isinstance(holder, dict):
+            del holder[key]
+        else:
+            holder[key] = data.draw(ANY)
+    if mistake(record) is not None:
+        return
+    snapshot = Snapshot(ID, None, ID, parse_time("2026-12-12T00:00:00Z"), "h", (), ("opsctl", "manifest"))
+    judgement = judge(repository_id=ID, snapshots=[snapshot], records={ID: Record(ID, record, signer="SHA256:x")},
+                      trusted=(), ledger=(), now=parse_time("2026-12-12T00:00:00Z"))
+    view = judgement.sets[0]
+    assert view.bytes + view.added >= 0
+    for entry in view.sources.values():
+        proof = entry["proof"]
+        assert shows(proof) and entry["paths"][0]
+        if proof["kind"] == "rows":
+            assert not [*rows.compare(proof, proof)] or proof != proof
+            rows.compare(proof, PROVEN["postgresql"])
+            rows.compare({**proof, "algorithm": "a"}, PROVEN["postgresql"])
+        elif proof["kind"] == "files" and entry["kind"] == "paths":
+            files.compare(proof, files.Count(1, 2))
+        elif proof["kind"] == "content":
+            content.compare(proof, PROVEN["command"])
 
 
 @given(st.sampled_from([RECORD, VERIFIED]), st.data())

@@ -18,8 +18,9 @@ import pytest
 
 from opsctl.errors import DamagedData, Refused, Unreachable
 from opsctl.model.secrets import SecretRef
+from opsctl.repositories.rest_store import RestStore
 from opsctl.repositories.restic import Restic
-from opsctl.repositories.store import RestStore, store_for
+from opsctl.repositories.store import store_for
 from tests.lab.restserver import RestServer
 from tests.repositories.conftest import PASSWORD, Template, make_restic
 

@@ -16,7 +16,10 @@ from opsctl.model.secrets import SecretRef
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
 from opsctl.sources.interface import Captured, Context
+from opsctl.sources.mariadb_server import Mariadb
+from opsctl.sources.mariadb_session import quote_ident
 from opsctl.sources.postgresql_server import Postgres
+from tests.lab.quick_key import make_quick
 
 MakeContext = Callable[..., Context]
 
@@ -39,6 +42,7 @@ def empty_repository(tmp_path_factory: pytest.TempPathFactory, password_file: Pa
     """Made once: making a repository takes seconds."""
     place = tmp_path_factory.mktemp("template") / "repository"
     open_repository(place, password_file).create()
+    make_quick(place, "for tests only")
     return place
 
 
@@ -142,3 +146,27 @@ def database(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str
     postgres.psql(f"""CREATE DATABASE "{name}" TEMPLATE template0 ENCODING 'UTF8';""")
     yield name
     postgres.psql(drop)
+
+
+@pytest.fixture(scope="session")
+def mariadb(server_place: Path) -> Iterator[Mariadb]:
+    """The MariaDB server that is backed up."""
+    with Mariadb(server_place / "mariadb", tcp=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bare_mariadb(server_place: Path, mariadb: Mariadb) -> Iterator[Mariadb]:
+    """Another server, which knows nothing of the first."""
+    with Mariadb(server_place / "bare-mariadb") as server:
+        yield server
+
+
+@pytest.fixture
+def schema(mariadb: Mariadb, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An empty database of the test's own on the MariaDB server."""
+    name = f"t {request.node.name}"[:40].strip()
+    quoted = quote_ident(name)
+    mariadb.sql(f"DROP DATABASE IF EXISTS {quoted}; CREATE DATABASE {quoted} CHARACTER SET utf8mb4;")
+    yield name
+    mariadb.sql(f"DROP DATABASE IF EXISTS {quoted};")

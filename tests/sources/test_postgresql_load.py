@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from opsctl.errors import (
 )
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
-from opsctl.sources import postgresql_load, postgresql_session
+from opsctl.sources import postgresql_feed, postgresql_load, postgresql_session
 from opsctl.sources.postgresql_server import Postgres
 from tests.sources.conftest import MakeContext, entry, restored
 from tests.sources.databases import source_of, where
@@ -213,6 +215,98 @@ def test_a_load_that_fails_leaves_no_database(
     with pytest.raises(ProgramFailed, match=r"could not be loaded into l_opsctl_2: .*no_such_function"):
         source.load(dump, entry(captured), "l_opsctl_2")
     assert not source.exists("l_opsctl_2")
+
+
+def test_names_and_rows_that_look_like_commands_come_back_and_are_none(
+    context: MakeContext, postgres: Postgres, bare: Postgres, database: str, repository: Restic, tmp_path: Path
+) -> None:
+    harm = tmp_path / "harm"
+    odd = f'"a\n\\! touch {harm}\n\\restrict x\n$opsctl$"'
+    postgres.psql(
+        f"CREATE ROLE {odd}; CREATE TABLE {odd} (a text); ALTER TABLE {odd} OWNER TO {odd};"
+        f"COMMENT ON TABLE {odd} IS E'\n\\\\! touch {harm}\n';"
+        f"INSERT INTO {odd} VALUES (E'\rrestrict abc'), (E'\\\\.'), (E'\r! touch {harm}')",
+        database,
+    )
+    try:
+        source = source_of(postgres, database)
+        captured = source.capture(context())
+        dump = restored(repository, captured, tmp_path / "back") / "db.sql"
+        assert b"\n\\restrict " in dump.read_bytes() and str(harm).encode() in dump.read_bytes()
+        source.load(dump, entry(captured), "o_opsctl_1", server=where(bare))
+        assert source.prove(entry(captured), "o_opsctl_1", server=where(bare)) == []
+        assert not harm.exists()
+        source.drop("o_opsctl_1", server=where(bare))
+        bare.psql(f"DROP ROLE {odd}")
+    finally:
+        postgres.psql(f"DROP TABLE {odd}", database)
+        postgres.psql(f"DROP ROLE {odd}")
+
+
+COMMANDS = {
+    "a program": "\\! touch {harm}",
+    "after a statement": "SELECT 1; \\! touch {harm}",
+    "copy": "\\copy pg_class TO PROGRAM 'cat > {harm}'",
+    "output": "\\o {harm}\nSELECT 1;",
+    "a pipe": "SELECT 1 \\g | cat > {harm}",
+    "a guess": "\\unrestrict guessed\n\\! touch {harm}",
+    "a second lock": "\\restrict other\n\\unrestrict other\n\\! touch {harm}",
+    "another file": "\\i {harm}.sql",
+    "in a name that an old pg_dump wrote out": "-- Name: x\n\\! touch {harm}",
+    "quotes of another setting": "SET standard_conforming_strings = off;\nSELECT '\\'';\n\\! touch {harm}\n--'",
+}
+
+
+def test_no_command_of_psql_in_a_dump_is_run(
+    context: MakeContext, postgres: Postgres, bare: Postgres, database: str, repository: Restic, tmp_path: Path
+) -> None:
+    captured = (source := source_of(postgres, database)).capture(context())
+    dump = restored(repository, captured, tmp_path / "back") / "db.sql"
+    whole, harm = dump.read_bytes(), tmp_path / "harm"
+    harm.with_suffix(".sql").write_text(f"\\! touch {harm}\n")
+    end = whole.index(b"\n\\unrestrict ")
+    for words in COMMANDS.values():
+        command = words.format(harm=harm).encode()
+        places = [whole.replace(b"\nSET lock_timeout", b"\n" + command + b"\nSET lock_timeout")]
+        if words == COMMANDS["a program"]:  # before pg_dump's own two lines, after them, and with none of them
+            places += [command + b"\n" + whole, whole + command + b"\n", whole[:end] + b"\n" + command + b"\n"]
+        for place in places:
+            dump.write_bytes(place)
+            with pytest.raises(SafetyRefusal, match="a command for psql itself in line"):
+                source.load(dump, entry(captured), "c_opsctl_1", server=where(bare))
+            assert not harm.exists() and not source.exists("c_opsctl_1", server=where(bare)), words
+    dump.write_bytes(whole)
+    source.load(dump, entry(captured), "c_opsctl_1", server=where(bare))
+    source.drop("c_opsctl_1", server=where(bare))
+
+
+def test_a_link_in_the_place_of_a_dump_is_no_dump(postgres: Postgres, database: str, tmp_path: Path) -> None:
+    source, place = source_of(postgres, database), tmp_path / "place"
+    (place / "below").mkdir(parents=True)
+    (tmp_path / "secret.sql").write_text(f"secret\n{postgresql_load.TRAILER}\n")
+    (place / "db.sql").symlink_to(tmp_path / "secret.sql")
+    (place / "aside").symlink_to(tmp_path)
+    for path in ("/db.sql", "/aside/secret.sql", "/below"):
+        found = source.restored_files({"bytes": 0, "paths": [path]}, place)
+        assert [(one.expected, one.found) for one in found] == [("the dump", "missing")]
+    with pytest.raises(OSError, match="symbolic links"):
+        postgresql_feed.feed(LocalShell(), ["psql"], {}, place / "db.sql")
+
+
+def test_a_psql_that_cannot_be_kept_from_running_programs_loads_nothing(
+    context: MakeContext, postgres: Postgres, database: str, repository: Restic, tmp_path: Path,
+    as_path: Callable[[str, str], Path],
+) -> None:
+    source = source_of(postgres, database)
+    captured = source.capture(context())
+    dump = restored(repository, captured, tmp_path / "back") / "db.sql"
+    # An old psql, as far as this matters: it does not know the command that it is sent.
+    real = shutil.which("psql")
+    as_path("psql", f"#!/bin/sh\nsed -u 's/^.restrict /\\\\restrictt /' | exec {real} \"$@\"\n")
+    with pytest.raises(ProgramFailed, match="too old") as caught:
+        source.load(dump, entry(captured), "p_opsctl_1")
+    assert "15.14" in str(caught.value.hint)
+    assert not source.exists("p_opsctl_1")
 
 
 def test_renaming_ends_connections_and_takes_no_name_twice(postgres: Postgres, database: str) -> None:

@@ -11,6 +11,9 @@ from opsctl.model.plan import BoundPlan, BoundStep
 
 Key = tuple[str, str | None]
 
+#: Why a step that an earlier attempt has done is not done again.
+DONE_BEFORE = "done before"
+
 
 @dataclass(frozen=True)
 class Before:

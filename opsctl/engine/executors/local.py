@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from opsctl.actions.interface import DONE, Outcome, StepResult
-from opsctl.engine.executors.interface import Before, Executor
+from opsctl.engine.executors.interface import DONE_BEFORE, Before, Executor
 from opsctl.errors import Interrupted
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
 
@@ -124,7 +124,7 @@ class _Run:
             item = todo.popleft()
             known = self.before.done.get((step.id, item.item))
             if known is not None:
-                self._took(step, item, StepResult(step.id, item.item, known, "done before"), ready, start=False)
+                self._took(step, item, StepResult(step.id, item.item, known, DONE_BEFORE), ready, start=False)
                 continue
             self._submit(step, item)
             under_way += 1
