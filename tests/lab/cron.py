@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.lab.namespaces import propagation
 
 # cron has no option for its folders, so it gets a mount namespace in which they are others. The tree is what
 # `backup schedule --into` made. /run is empty there: no pid file of the machine's own cron, no lock of anybody.
@@ -29,16 +30,9 @@ exec "$@"
 ENVIRONMENT = {"HOME": "/root", "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
 
 
-@functools.cache
-def _propagation() -> str:
-    """``private``; in a chroot, whose root is no mount point and cannot be made private, what its maker chose."""
-    tried = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"], capture_output=True, check=False)
-    return "unchanged" if tried.returncode else "private"
-
-
 def _argv(root: Path, argv: Sequence[str]) -> list[str]:
     # The whole namespace dies with its first process, that one with unshare, and unshare with the test.
-    own = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", _propagation()]
+    own = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", propagation()]
     return ["setpriv", "--pdeathsig", "KILL", "unshare", *own, "sh", "-c", _VIEW, "view", str(root), *argv]
 
 

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from opsctl.programs import find
 from opsctl.shells.ssh_connection import Limits, Login, Target
+from tests.lab.namespaces import propagation
 
 LIMIT = 30.0  # seconds until a condition must hold
 USER, UID = "ops", 2412
@@ -215,7 +216,7 @@ class Lab:
     def _namespaces(self) -> None:
         (self.place / "init").write_text(_INIT)
         argv = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--net", "--pid", "--fork",
-                "--kill-child", "--mount-proc", "--propagation", "private", "sh", str(self.place / "init"),
+                "--kill-child", "--mount-proc", "--propagation", propagation(), "sh", str(self.place / "init"),
                 str(self.place)]
         with (self.place / "init.log").open("wb") as log:
             self._init = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
