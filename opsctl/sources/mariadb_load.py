@@ -108,17 +108,20 @@ def at_home(lines: Iterable[bytes], old: str, new: str) -> Iterator[bytes]:
     """A dump's lines without the name of the database it came from, where mariadb-dump leaves it in.
 
     ``CREATE TRIGGER old.t … ON old.x`` is dumped as somebody once wrote it, and would go into the old database; the
-    default value of a column that comes from a sequence names it with its database.
+    default value of a column that comes from a sequence names it with its database. Programs stand between two lines of
+    DELIMITER: what is written inside of them is somebody's own text, whatever it looks like.
     """
     default = b"nextval(" + quote_ident(old).encode() + b"."
-    trigger = b""
+    trigger, before, program = b"", b"", False
     for line in lines:
-        if trigger or line.startswith(b"/*!50003 CREATE*/ /*!50017 DEFINER="):
+        begins, before = before == b"DELIMITER ;;\n", line
+        program = line == b"DELIMITER ;;\n" or (program and line != b"DELIMITER ;\n")
+        if trigger or (begins and line.startswith(b"/*!50003 CREATE*/ /*!50017 DEFINER=")):
             trigger += line
             if line.endswith(b";;\n"):
                 yield _without_database(trigger)
                 trigger = b""
-        elif line.startswith(b"  `") and default in line:
+        elif not program and line.startswith(b"  `") and default in line:
             yield line.replace(default, b"nextval(" + quote_ident(new).encode() + b".")
         else:
             yield line

@@ -86,6 +86,8 @@ def objects(client: Client, *, mariadb: bool) -> dict[str, str]:
     parts: dict[str, dict[str, list[list[Any]]]] = {}
     for query in (*_PARTS, *((_CHECKS,) if mariadb else ())):
         for table, sort, *detail in client.ask(query):
+            if sort == "columns":
+                detail[2] = _unqualified(detail[2], here)
             parts.setdefault(table, {}).setdefault(sort, []).append(detail)
     found = {}
     for name, kind, engine, collation, options, comment in client.ask(_TABLES):
@@ -93,14 +95,16 @@ def objects(client: Client, *, mariadb: bool) -> dict[str, str]:
         if kind == "VIEW":
             continue
         words = [f"engine={engine}", *(f"{sort}={len({each[0] for each in own.get(sort, [])})}" for sort in _COUNTED)]
-        found[f"{_KINDS.get(kind, 'table')} {name}"] = _shape(words, [collation, options, comment, own], here)
+        found[f"{_KINDS.get(kind, 'table')} {name}"] = _shape(words, [collation, options, comment, own])
     arguments: dict[tuple[str, str], list[list[Any]]] = {}
     for kind, name, *detail in client.ask(_ARGUMENTS):
         arguments.setdefault((kind, name), []).append(detail)
     for kind, name, *detail in client.ask(_OTHERS):
         own = parts.get(name, {}) if kind == "view" else {}
         words = [f"columns={len(own['columns'])}"] if own else []
-        found[f"{kind} {name}"] = _shape(words, [detail, own, _sorted(arguments.get((kind, name), []))], here)
+        if kind == "view":
+            detail[0] = _unqualified(detail[0], here)
+        found[f"{kind} {name}"] = _shape(words, [detail, own, _sorted(arguments.get((kind, name), []))])
     return found
 
 
@@ -109,11 +113,14 @@ def shaped(shapes: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     return {name: f"{summary} #{_digest(detail)}" for name, (summary, detail) in shapes.items()}
 
 
-def _shape(words: list[str], detail: list[Any], here: str) -> str:
+def _unqualified(text: str | None, here: str) -> str | None:
+    """The server names what views and defaults refer to with its database; what people wrote stays as they wrote it."""
+    return text if text is None else text.replace(f"{here}.", "")
+
+
+def _shape(words: list[str], detail: list[Any]) -> str:
     flat = [{sort: _sorted(rows) for sort, rows in each.items()} if isinstance(each, dict) else each for each in detail]
-    # Views and defaults name what they refer to with its database.
-    text = repr(flat).replace(f"{here}.", "")
-    return f"{' '.join(words)} #{_digest(text)}".strip()
+    return f"{' '.join(words)} #{_digest(repr(flat))}".strip()
 
 
 def _sorted(rows: list[list[Any]]) -> list[list[Any]]:

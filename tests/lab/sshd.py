@@ -165,7 +165,8 @@ class Lab:
     def inside(self, argv: Sequence[str]) -> list[str]:
         """``argv`` as it is run in the lab, as root."""
         assert self._init is not None
-        return ["nsenter", "-t", str(self._one), "-m", "-n", "-p", "--wd=/", "--", *argv]
+        # --root: where the tests run in a chroot, the namespace's own root is another one.
+        return ["nsenter", "-t", str(self._one), "-m", "-n", "-p", "--root", "--wdns=/", "--", *argv]
 
     def run(self, *argv: str) -> str:
         done = subprocess.run(self.inside(argv), capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)

@@ -281,8 +281,8 @@ def test_names_and_rows_that_look_like_commands_come_back_and_are_none(
     harm = Path(tempfile.mkdtemp(prefix="h")) / "x"  # a name of a table has at most 64 characters
     odd = f"`a\n\\! touch {harm}\n-- x``;'\"`"
     text = f"'x\n\\\\! touch {harm}\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ ;;\n  `c` nextval(`{schema}`.`s`)'"
-    mariadb.sql(f"SET sql_mode = ''; CREATE TABLE {odd} (a TEXT); INSERT INTO {odd} VALUES ({text});"
-                f"CREATE VIEW v AS SELECT * FROM {odd}; CREATE PROCEDURE p() COMMENT 'as it was' SELECT 'x';", schema)
+    mariadb.sql(f"SET sql_mode = ''; CREATE TABLE {odd} (a TEXT) COMMENT={text}; INSERT INTO {odd} VALUES ({text});"
+                f"CREATE VIEW v AS SELECT * FROM {odd}; CREATE PROCEDURE p() COMMENT {text} SELECT {text};", schema)
     source = source_of(mariadb, schema)
     captured = source.capture(context())
     dump = restored(repository, captured, tmp_path / "back") / "db.sql"
@@ -326,13 +326,21 @@ def test_a_link_in_the_place_of_a_dump_is_no_dump(mariadb: Mariadb, tmp_path: Pa
     ],
 )
 def test_a_trigger_goes_into_the_database_that_is_loaded(written: str, loaded: str) -> None:
-    head, tail = "/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 ", " SET @a = 'a.x';\n*/;;\n"
+    head, tail = "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 ", " SET @a = 'a.x';\n*/;;\n"
     lines = (head + written + tail).encode().splitlines(keepends=True)
     assert b"".join(mariadb_load.at_home(lines, "a", "b")) == (head + loaded + tail).encode()
 
 
+def test_what_a_program_says_itself_is_left_alone() -> None:
+    own = (b"DELIMITER ;;\nCREATE PROCEDURE p()\nSELECT '\n/*!50003 CREATE*/ /*!50017 DEFINER=`x`@`%`*/ /*!50003 TRIGGER a.t BEFORE"
+           b" INSERT ON a.x FOR EACH ROW\n  `c` nextval(`a`.`s`)' ;;\nDELIMITER ;\n")
+    table = b"CREATE TABLE `t` (\n  `c` int DEFAULT nextval(`a`.`s`)\n);\n"
+    assert b"".join(mariadb_load.at_home((own + table).splitlines(keepends=True), "a", "b")) == (
+        own + table.replace(b"`a`.`s`", b"`b`.`s`"))
+
+
 def test_a_trigger_that_cannot_be_read_is_not_loaded() -> None:
-    line = b"/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER /* in */ a.t BEFORE INSERT ON a.x FOR EACH ROW\n*/;;\n"
+    line = b"DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER /* in */ a.t BEFORE INSERT ON a.x FOR EACH ROW\n*/;;\n"
     with pytest.raises(ProgramFailed, match="which database it goes into"):
         list(mariadb_load.at_home(line.splitlines(keepends=True), "a", "b"))
 
