@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from opsctl.errors import DamagedData, OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
-from opsctl.sources import mariadb_accounts
+from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
+from opsctl.sources import dumps, mariadb_accounts
 from opsctl.sources.mariadb_proof import number, shown
 from opsctl.sources.mariadb_session import Client, Door, ServerError, failure, quote_ident, quote_literal, run
 
@@ -165,16 +165,8 @@ def check_name(database: str) -> None:
 
 
 def check_whole(dump: Path) -> None:
-    """A dump without its end would load as far as it goes."""
-    try:
-        with open(dump, "rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 1024))
-            end = file.read()
-    except OSError as error:
-        raise ProgramFailed(f"{dump}: {error.strerror}") from error
-    if mariadb_accounts.TRAILER.encode() not in end:
-        raise DamagedData(f"{dump} lacks its end: {mariadb_accounts.TRAILER!r} is not in its last KiB", hint="restore it anew")
+    """A dump without its trailer would load as far as it goes."""
+    dumps.check_whole(dump, mariadb_accounts.TRAILER)
 
 
 def there(door: Door, database: str) -> bool:

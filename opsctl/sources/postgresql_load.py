@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from opsctl.errors import DamagedData, OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
+from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, UsageError
 from opsctl.shells.interface import Shell
-from opsctl.sources import postgresql_feed
+from opsctl.sources import dumps, postgresql_feed
 from opsctl.sources.postgresql_session import (
     Address,
     ServerError,
@@ -165,15 +165,7 @@ def check_name(database: str) -> None:
 
 def check_whole(dump: Path) -> None:
     """A dump without its trailer would load as far as it goes."""
-    try:
-        with open(dump, "rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 1024))
-            end = file.read()
-    except OSError as error:
-        raise ProgramFailed(f"{dump}: {error.strerror}") from error
-    if TRAILER.encode() not in end:
-        raise DamagedData(f"{dump} lacks its end: {TRAILER!r} is not in its last KiB", hint="restore it anew")
+    dumps.check_whole(dump, TRAILER)
 
 
 def exists(shell: Shell, address: Address, environment: Environment, database: str) -> bool:

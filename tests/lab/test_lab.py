@@ -25,7 +25,8 @@ from opsctl.demo import portal
 from opsctl.demo.scans import add_scans, make_scans
 from opsctl.errors import ProgramFailed
 from opsctl.shells.tether import server_account
-from opsctl.sources.postgresql_server import SUN_PATH_LIMIT, Postgres, program_directory
+from opsctl.sources.postgresql_server import Postgres, program_directory
+from opsctl.sources.throwaway import SUN_PATH_LIMIT
 from tests.lab.restserver import RestServer
 
 PROJECT = Path(__file__).parents[2]
