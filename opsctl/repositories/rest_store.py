@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import secrets
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
-from opsctl.repositories.store import KINDS, TIME_LIMIT, Store
+from opsctl.repositories.refusal import Attempt
+from opsctl.repositories.store import KINDS, SMALL_KINDS, TIME_LIMIT, Store
 
 _REST_V2 = "application/vnd.x.restic.rest.v2"
 
@@ -64,6 +66,43 @@ class RestStore(Store):
         for name in self.list("keys"):
             self._ask("DELETE", f"keys/{urllib.parse.quote(name, safe='')}")
 
+    def prove_refusal(self) -> Sequence[Attempt]:
+        """Delete what does not exist; store the smallest index, which can be made anew, over itself."""
+        tried = [self._try_delete(kind) for kind in ("data", *SMALL_KINDS)]
+        indexes = self.list("index")
+        if not indexes:
+            return [*tried, Attempt("overwrite", None, f"{self.url} holds no index yet that could be stored over itself")]
+        name = min(indexes, key=lambda each: (indexes[each], each))
+        content = self.read("index", name)
+        if content is None:
+            return [*tried, Attempt("overwrite", None, f"{self.url} lists index/{name} and does not have it")]
+        return [*tried, self._try_overwrite(f"index/{urllib.parse.quote(name, safe='')}", content)]
+
+    def _try_delete(self, kind: str) -> Attempt:
+        code = self._answer("DELETE", f"{kind}/{secrets.token_hex(32)}")
+        what = f"to delete an object of {kind}/ (one that does not exist)"
+        if code in (403, 405):
+            return Attempt("delete", True, f"{self.url} refuses {what}")
+        return Attempt("delete", False, f"{self.url} would not refuse {what}: it answered with HTTP {code}")
+
+    def _try_overwrite(self, path: str, content: bytes) -> Attempt:
+        code = self._answer("POST", path, content)
+        what = f"to store {path} anew (with the content that it has)"
+        if code in (403, 405):
+            return Attempt("overwrite", True, f"{self.url} refuses {what}")
+        return Attempt("overwrite", False, f"{self.url} did not refuse {what}: it answered with HTTP {code}")
+
+    def _answer(self, method: str, path: str, content: bytes | None = None) -> int:
+        """The status of one request. Refused where it is the login that is not accepted."""
+        try:
+            self._ask(method, path, content=content)
+        except OpsError as error:
+            code = getattr(error.__cause__, "code", None)
+            if isinstance(code, int) and code != 401:
+                return code
+            raise
+        return 200
+
     @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
         """As restic does it: never through a proxy to this machine itself."""
@@ -76,18 +115,25 @@ class RestStore(Store):
             handlers.append(urllib.request.ProxyHandler({}))
         return urllib.request.build_opener(*handlers)
 
-    def _ask(self, method: str, path: str, accept: str = "*/*", span: str | None = None) -> bytes | None:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        accept: str = "*/*",
+        span: str | None = None,
+        content: bytes | None = None,
+    ) -> bytes | None:
         """One request; None for 404."""
         headers = {"Accept": accept, **({"Range": span} if span else {})}
-        request = urllib.request.Request(f"{self.url}/{path}", method=method, headers=headers)
+        request = urllib.request.Request(f"{self.url}/{path}", data=content, method=method, headers=headers)
         if self._user is not None:
             word = self._secret() if self._secret else ""
             login = base64.b64encode(f"{self._user}:{word}".encode()).decode("ascii")
             request.add_unredirected_header("Authorization", f"Basic {login}")
         try:
             with self._opener.open(request, timeout=self._time_limit) as answer:
-                content: bytes = answer.read()
-                return content
+                body: bytes = answer.read()
+                return body
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == 404:

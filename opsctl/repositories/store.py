@@ -12,11 +12,12 @@ import re
 import shutil
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from opsctl.errors import ProgramFailed, Refused
+from opsctl.repositories.refusal import Attempt
 
 KINDS = ("data", "index", "keys", "locks", "snapshots")
 SMALL_KINDS = ("snapshots", "keys", "index")  # everything but the packs
@@ -61,6 +62,13 @@ class Store(ABC):
     def remove_keys(self) -> None:
         """Remove every key, also one that restic was still writing."""
 
+    @abstractmethod
+    def prove_refusal(self) -> Sequence[Attempt]:
+        """Try with the everyday credentials what an attacker who stole them would, and leave nothing changed.
+
+        What can be tried without harm differs from store to store; each attempt says what it was.
+        """
+
     def free(self) -> int | None:
         """Free bytes for an ordinary user; None where that cannot be known."""
         return None
@@ -103,6 +111,9 @@ class LocalStore(Store):
         for entry in _scan(self.root / "keys"):
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
+
+    def prove_refusal(self) -> Sequence[Attempt]:
+        return [Attempt("delete", False, f"{self.root} is a folder of this machine: whoever owns it can delete there")]
 
     def free(self) -> int | None:
         try:
