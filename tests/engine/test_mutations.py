@@ -235,7 +235,7 @@ TWENTY_CONFIGURATION = [
     ("[pass, show, opsctl/office]", "pass show", "repositories.office.password_command: must be a list"),
     ("    database: enagar", "    databse: enagar", "sources.portal-db.databse: unknown key; did you mean database?"),
     ("proof: full", "proof: fuller", "sources.portal-db.proof: must be full, counts or off; did you mean full?"),
-    ("port: 5433", "port: 054", "sources.licence-db.port: must be a whole number"),
+    ("port: 3307", "port: 054", "sources.licence-db.port: must be a whole number"),
     ("paths: [/srv/portal/uploads]", "paths: &x /srv", "sources.uploads.paths: anchors (&name) are not used here"),
     ("bytes: 1GiB", "bytes: 1GB", "sources.uploads.at_least.bytes: must be a size"),
     ("kind: sqlite", "kind: sqllite", "sources.register.kind: must be paths, postgresql, mariadb, sqlite or command; did you mean sqlite?"),

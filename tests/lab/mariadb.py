@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from opsctl.shells.local import LocalShell
 from opsctl.sources.mariadb import Mariadb as Source
 from opsctl.sources.mariadb_server import Mariadb
+from tests.machine import Machine
 
 RICH = r"""
 CREATE DATABASE rich CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci;
@@ -137,3 +142,43 @@ class Writer(threading.Thread):
         self.server.sql("INSERT INTO stop VALUES (1)", self.database)
         self.join(30)
         assert not self.is_alive()
+
+
+@contextmanager
+def licences() -> Iterator[Mariadb]:
+    """A production server: `licence` with bills that a writer changes, and an account that clerks use."""
+    with tempfile.TemporaryDirectory(prefix="opsctl-my-") as directory:
+        Path(directory).chmod(0o711)
+        with Mariadb(Path(directory) / "server", tcp=True) as server:
+            server.sql("CREATE DATABASE licence CHARACTER SET utf8mb4; CREATE USER clerk@localhost;"
+                       "GRANT SELECT, UPDATE ON licence.* TO clerk@localhost;"
+                       "CREATE USER backup@'%' IDENTIFIED BY 'right';"
+                       "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON licence.* TO backup@'%';"
+                       "GRANT RELOAD ON *.* TO backup@'%'; GRANT SELECT ON mysql.* TO backup@'%';")
+            Writer(server, "licence").prepare()
+            server.sql("CREATE VIEW dear AS SELECT id, paid FROM bills WHERE paid > 39000;", "licence")
+            yield server
+
+
+def configure(machine: Machine, server: Mariadb, keys: str = "user: root") -> None:
+    machine.configure(sources=f"  licence-db: {{kind: mariadb, database: licence, server: {server.socket}, {keys}}}",
+                      backup_sources="[files, licence-db]")
+    (machine.data / "scan").write_text("a scan\n" * 100)
+
+
+def content(server: Mariadb, database: str) -> dict[str, tuple[int, int, str]]:
+    """Rows, their ids' sum and the server's own checksum of every table: nothing of opsctl's proof is in it."""
+    found = {}
+    for table in server.sql(f"SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = '{database}'"
+                            " AND TABLE_TYPE = 'BASE TABLE'").split():
+        count = server.sql(f"SELECT COUNT(*) FROM `{table}`", database)
+        column = {"bills": "id", "totals": "number"}.get(table, "0")
+        total = server.sql(f"SELECT COALESCE(SUM({column}), 0) FROM `{table}`", database)
+        checksum = server.sql(f"CHECKSUM TABLE `{table}` EXTENDED", database).split("\t")[1]
+        found[table] = (int(count), int(total), checksum)
+    return found
+
+
+def sessions(server: Mariadb) -> str:
+    """Who else is connected."""
+    return server.sql("SELECT ID FROM information_schema.PROCESSLIST WHERE USER <> 'system user' AND ID <> CONNECTION_ID()")
