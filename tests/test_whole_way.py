@@ -60,7 +60,7 @@ def test_from_init_to_a_restored_database(server: Postgres, tmp_path: Path) -> N
     run.communicate(timeout=30)
     stopped = machine.json("runs", expect=0).result["runs"][0]
     assert stopped["state"] == "interrupted"
-    machine("resume", stopped["run"], expect=0)
+    assert "is whole and signed" in machine("resume", stopped["run"], expect=0).out
     assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good"]
     machine("status", expect=0)
 

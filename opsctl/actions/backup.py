@@ -130,6 +130,9 @@ class Backup(StateAction[BackupParams, Seen]):
         else:
             _patiently(lambda: _commit(params, world), params, world)
 
+    def asked(self, params: BackupParams, seen: Seen) -> int:
+        return len(seen.sources) + 1  # and the manifest
+
     def missing(self, params: BackupParams, seen: Seen, changes: Sequence[Change]) -> str:
         why = "; ".join(seen.this.reasons) if seen.this else "nothing of it is in the repository"
         return f"set {params.set} of {params.backup} is not whole: {why}"

@@ -16,7 +16,7 @@ from pydantic import Field
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.actions.restoring import find_set, refuse_small_disk
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
-from opsctl.model.quantities import format_size
+from opsctl.model.quantities import counted, format_size
 from opsctl.model.snapshots import Node, parse_time
 from opsctl.proofs.content import of_file
 
@@ -97,7 +97,7 @@ class Compare(CheckAction[CompareParams, Seen]):
     def findings(self, params: CompareParams, seen: Seen) -> Sequence[OpsError]:
         return [
             DamagedData(
-                f"{found.source}: {len(found.different)} of {found.files} files have the size and time of set {seen.set} and "
+                f"{found.source}: {len(found.different)} of {counted(found.files, 'file')}: the size and time of set {seen.set}, and "
                 f"other content: {', '.join(found.different[:3])}{', …' if len(found.different) > 3 else ''}",
                 hint=f"a failing disk, or someone who hides a change: compare with `opsctl restore files {params.backup} PATH`",
                 where=f"{params.backup}/{found.source}",
@@ -203,4 +203,4 @@ def describe(found: Mapping[str, Any]) -> str:
     rest = f" ({', '.join(left)}: left out)" if left else ""
     if not found["files"]:
         return f"nothing could be compared{rest}"
-    return f"{found['files']} files, {format_size(found['bytes'])}, compared{rest}"
+    return f"{counted(found['files'], 'file')}, {format_size(found['bytes'])}, compared{rest}"

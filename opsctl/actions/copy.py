@@ -10,6 +10,7 @@ from typing import Any, Literal
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.model.due import due
+from opsctl.model.quantities import counted
 from opsctl.model.sets import COPY, GOOD, SetView
 from opsctl.repositories.history import History
 
@@ -102,7 +103,7 @@ class Copy(StateAction[CopyParams, Seen]):
             elif place.away and not (place.removable and params.when == "due"):
                 changes.append(Change(place.name, f"copy {params.backup} to {place.name}, where nothing is now"))
             elif place.missing and not place.away:
-                sets = place.missing[0] if len(place.missing) == 1 else f"{len(place.missing)} sets"
+                sets = place.missing[0] if len(place.missing) == 1 else counted(len(place.missing), 'set')
                 changes.append(Change(place.name, f"copy {sets} of {params.backup} from {seen.home} to {place.name}"))
         return changes
 
@@ -125,6 +126,9 @@ class Copy(StateAction[CopyParams, Seen]):
             raise failed[0]
         _look_again(target, params.backup, wanted, world)
         target.repository.unlock_stale()
+
+    def asked(self, params: CopyParams, seen: Seen) -> int:
+        return len(seen.places)
 
     def missing(self, params: CopyParams, seen: Seen, changes: Sequence[Change]) -> str:
         return f"{params.backup}: not in {', '.join(change.key for change in changes)} yet"

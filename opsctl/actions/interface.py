@@ -127,6 +127,10 @@ class StateAction(Action[P, S]):
         """Whether somebody else holding the lock means that there is nothing to do here."""
         return False
 
+    def asked(self, params: P, seen: S) -> int:
+        """How many things were asked for, where those that need no change count as well for the exit code. Pure."""
+        return 0
+
     def missing(self, params: P, seen: S, changes: Sequence[Change]) -> str:
         """The sentence for NotConverged: what the second look still found missing."""
         return "still missing after the work: " + "; ".join(change.text for change in changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +28,8 @@ from opsctl.actions.restoring import (
     show,
     staging,
 )
-from opsctl.errors import DamagedData, SafetyRefusal, UsageError
+from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
+from opsctl.model.quantities import counted
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole
 
@@ -126,15 +128,15 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         target = Path(item.target)
         place = staging(target, world.run)
         make_staging(place, anew=True)
-        history.repository.restore(item.snapshot, place, include=(item.path,), on_progress=world.progress)
         staged = Path(str(place) + item.path)
-        counted = count(staged)
-        if (counted.files, counted.bytes) != (item.files, item.bytes):
-            raise DamagedData(
-                f"{item.path} holds {item.files} files with {item.bytes} bytes in the set; "
-                f"{counted.files} with {counted.bytes} came back",
-                hint=f"what came back lies in {place}; try an older set", where=item.path,
-            )
+        try:
+            history.repository.restore(item.snapshot, place, include=(item.path,), on_progress=world.progress)
+            _refuse_less(item, staged)
+        except Interrupted:
+            raise
+        except OpsError as error:
+            _leave(place, staged, error)
+            raise
         settle(world, place)
         write_whole(world.keep("restore") / f"{_key(change.key)}.inode", _inode(staged).encode())
         mode = _let_go(staged, place)
@@ -149,6 +151,29 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
             "paths": [{"path": item.path, "source": item.source, "files": item.files, "bytes": item.bytes,
                        "target": item.target, "in_view": item.in_view} for item in seen.items],
         }
+
+
+def _refuse_less(item: Item, staged: Path) -> None:
+    back = count(staged)
+    if (back.files, back.bytes) != (item.files, item.bytes):
+        raise DamagedData(
+            f"{item.path} holds {counted(item.files, 'file')} with {counted(item.bytes, 'byte')} in the set; "
+            f"{counted(back.files, 'file')} with {counted(back.bytes, 'byte')} came back",
+            hint="try an older set", where=item.path,
+        )
+
+
+def _leave(place: Path, staged: Path, error: OpsError) -> None:
+    """After a failure: what came back stays where it is, and the error says where; nothing stays where nothing came back.
+
+    Of damaged data the rest may be all that there is, but a program that was stopped by a full disk leaves only rubble.
+    """
+    if isinstance(error, DamagedData) and os.path.lexists(staged) and count(staged).files:
+        left = f"what came back, unproven, lies in {staged}; remove {place} when you have looked"
+        error.hint = f"{error.hint}; {left}" if error.hint else left
+        return
+    with contextlib.suppress(OSError):
+        remove(place)
 
 
 def _key(path: str) -> str:

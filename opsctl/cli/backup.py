@@ -119,7 +119,7 @@ def run(
     with ticking(site, session, due) as tick:
         if not session.dry_run:
             refuse_unsigned(site)
-        report = carry_out(session, site, "backup", inputs, subject=subject, text=_write_run, result=result)
+        report = carry_out(session, site, "backup", inputs, subject=subject, text=write_run, result=result)
         if not session.dry_run:
             remember(site, chosen)
         found = report.result.get("backups", {}) if isinstance(report.result, Mapping) else {}
@@ -131,9 +131,10 @@ def run(
     return report
 
 
-def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
+def write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """A line for each backup, one for each of its sources, and its copies."""
     from opsctl.model.due import words
-    from opsctl.model.quantities import format_size
+    from opsctl.model.quantities import counted, format_size
     from opsctl.model.snapshots import parse_time
 
     for one in tally.results:
@@ -143,7 +144,7 @@ def _write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
         if one.outcome == "changed":
             out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}", Tone.GOOD))
             for name, entry in found["sources"].items():
-                out.line(f"  {name}: {entry['files']} files, {format_size(entry['bytes'])}, "
+                out.line(f"  {name}: {counted(entry['files'], 'file')}, {format_size(entry['bytes'])}, "
                          f"{format_size(entry['data_added_packed'])} added, {entry['seconds']:.1f} s{only_bytes(entry)}")
         elif one.outcome == "ok":
             newest = found.get("newest_time")

@@ -11,6 +11,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
@@ -66,7 +67,7 @@ def write_copies(out: Out, tally: Tally, plan: BoundPlan) -> None:
             out.line(Mark(f"{one.item}: not copied: {one.because}", tone))
         for name, found in one.result.get("copies", {}).items():
             if found["state"] == "current":
-                out.line(Mark(f"{one.item}: {name} holds {found['sets']} sets, the newest {found['newest']}", Tone.GOOD))
+                out.line(Mark(f"{one.item}: {name} holds {counted(found['sets'], 'set')}, the newest {found['newest']}", Tone.GOOD))
             elif found["state"] == "away":
                 out.line(Mark(f"{one.item}: {name} is away", Tone.QUIET))
             elif found["state"] == "resting":
@@ -143,7 +144,7 @@ class Copies:
         for name, standing in self._standings():
             newest = parse_time(standing.newest_time) if standing and standing.newest_time else None
             late = self._late(name, standing)
-            stands = f"{_whole(standing)} sets, the newest {local_time(self.site, newest)}" if newest else "no set yet"
+            stands = f"{counted(_whole(standing), 'set')}, the newest {local_time(self.site, newest)}" if newest else "no set yet"
             survives = self.survives(name)
             outlives = f"; survives a stolen controller: {survives}" if survives else "; a stolen controller can delete it"
             lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{outlives}",
@@ -175,7 +176,7 @@ class Copies:
         if standing is None or standing.newest_time is None:
             return "never copied"
         if standing.damage:
-            return f"the last verification found {standing.damage} damages"
+            return f"the last verification found {counted(standing.damage, 'damage')}"
         plan, spec = self.site.config.backups[self.backup], self.site.config.repositories[name]
         return overdue(parse_time(standing.newest_time), spec.every or plan.every, self.site.clock())
 

@@ -14,6 +14,7 @@ import typer
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session, of
 from opsctl.errors import ConfigError, OpsError, Refused, SafetyRefusal, UsageError, Waiting, worst
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.engine.hosts_check import Checked
@@ -82,7 +83,7 @@ def _write_checks(out: Out, found: Sequence[Checked]) -> None:
         [[one.host if number == 0 else "", each.name, marks[each.ok], each.seen]
          for one in found for number, each in enumerate(one.checks)]))
     good = sum(one.ok for one in found)
-    out.line(Mark(f"{good} of {len(found)} hosts are as they have to be", Tone.GOOD if good == len(found) else Tone.BAD))
+    out.line(Mark(f"in order: {good} of {counted(len(found), 'host')}", Tone.GOOD if good == len(found) else Tone.BAD))
 
 
 @app.command("prepare")
@@ -237,7 +238,7 @@ def import_hosts(
     problems = [f"{file}:{row.line}: host {row.name} is pinned with another key already" for row in rows
                 if (known := site.config.hosts.get(row.name)) is not None and known.pinned not in (None, hosts[row.name].pinned)]
     if problems:
-        raise Refused(f"{len(problems)} of {len(rows)} hosts have another key than the pinned one",
+        raise Refused(f"{len(problems)} of {counted(len(rows), 'host')}: another key than the pinned one",
                       details={"problems": problems}, where=str(file), hint=problems[0])
     prints = {name: site.fingerprint(host.pinned) for name, host in hosts.items() if host.pinned}
     return _take_in(site, session, hosts, prints)
@@ -264,7 +265,7 @@ def _with_keys(site: Site, rows: Sequence[Row]) -> dict[str, Host]:
     failed = [each for each in found if isinstance(each, OpsError)]
     if failed:
         first = failed[0]
-        raise type(first)(f"{len(failed)} of {len(rows)} keys could not be compared, so no host was taken in: {first.message}",
+        raise type(first)(f"{len(failed)} of {counted(len(rows), 'key')} could not be compared, so no host was taken in: {first.message}",
                           hint=first.hint, details={"hosts": [error.as_dict() for error in failed]}, where=first.where)
     return {row.name: host for row, host in zip(rows, found, strict=True) if not isinstance(host, OpsError)}
 

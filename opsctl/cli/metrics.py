@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.report import Report
 from opsctl.errors import OpsError
 from opsctl.model.due import due, grace, overdue
+from opsctl.model.quantities import counted
 from opsctl.model.snapshots import parse_time
 from opsctl.repositories.standing import unverified
 
@@ -34,7 +35,7 @@ def nagios_report(
     late = [(name, verdict) for name, _, verdict in found if verdict.late]
     if late:
         code, word = 2, "CRITICAL"
-        rest = f"{len(late)} of {len(found)} backups: " + "; ".join(f"{name} {v.word}" for name, v in late[:5])
+        rest = f"{len(late)} of {counted(len(found), 'backup')}: " + "; ".join(f"{name} {v.word}" for name, v in late[:5])
     elif late_copies:
         code, word, rest = 2, "CRITICAL", "; ".join(error.message for error in late_copies[:5])
     elif errors:
@@ -46,7 +47,7 @@ def nagios_report(
     elif failed:
         code, word, rest = 1, "WARNING", failed
     else:
-        code, word, rest = 0, "OK", f"{len(found)} backups"
+        code, word, rest = 0, "OK", counted(len(found), 'backup')
     # Behind a | a monitor reads numbers.
     line = " ".join(f"OPSCTL {word} - {rest}".replace("|", "/").split())
     numbers = list(_performance(found, plans, now))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from opsctl.errors import SafetyRefusal
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.cli.report import Report
@@ -127,8 +128,8 @@ def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) ->
         others = sorted({view.backup for view in judgement.sets})
         raise SafetyRefusal(f"there is no set of {backup}",
                             hint=f"there are sets of {', '.join(others)}" if others else "the repository holds no set")
-    raise SafetyRefusal(f"none of the {len(found)} sets of {backup} can be taken without asking: "
-                        f"the last one is {found[-1].state} ({'; '.join(found[-1].reasons)})", hint=_advice(found))
+    raise SafetyRefusal(f"no set of {backup} can be taken without asking: of {counted(len(found), 'set')} the last "
+                        f"is {found[-1].state} ({'; '.join(found[-1].reasons)})", hint=_advice(found))
 
 
 def _advice(found: Sequence[SetView]) -> str:

@@ -12,6 +12,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.cli.work import Given
@@ -59,13 +60,15 @@ def files(
     inputs = {"backup": backup, "set": view.id, "paths": paths, "into": target,
               "replace": "yes" if replace else "no", "copy_in": copy_in or ""}
 
-    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
-        for one in tally.results:
-            for found in one.result.get("paths", ()):
-                if found["in_view"]:
-                    out.line(Mark(f"{found['target']}: {found['files']} files, verified", Tone.GOOD))
+    return carry_out(session, site, "restore-files", inputs, subject=backup, text=write_files)
 
-    return carry_out(session, site, "restore-files", inputs, subject=backup, text=text)
+
+def write_files(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """A line for each path that is in view."""
+    for one in tally.results:
+        for found in one.result.get("paths", ()):
+            if found["in_view"]:
+                out.line(Mark(f"{found['target']}: {counted(found['files'], 'file')}, verified", Tone.GOOD))
 
 
 @app.command("set")
@@ -106,11 +109,13 @@ def set_(
               "databases": list(database or ()), "server": server or "", "port": port or "", "user": role or "",
               "copy_in": copy_in or ""}
 
-    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
-        for one in tally.results:
-            _write_restored(out, one.result)
+    return carry_out(session, site, "restore-set", inputs, subject=backup, text=write_set)
 
-    return carry_out(session, site, "restore-set", inputs, subject=backup, text=text)
+
+def write_set(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """How each source and database came back, and where they are."""
+    for one in tally.results:
+        _write_restored(out, one.result)
 
 
 def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> list[str]:

@@ -66,7 +66,7 @@ def verify(
         repositories = [name for name in repositories if name not in away]
     subject = repositories[0] if len(repositories) == 1 else "verify"
     inputs = {"repositories": repositories, "level": level.value, "shares": share}
-    report = carry_out(session, site, "verify", inputs, subject=subject, text=_write)
+    report = carry_out(session, site, "verify", inputs, subject=subject, text=write)
     if not session.dry_run:
         remember(site, [name for name, plan in site.config.backups.items() if plan.repository in repositories])
     return report
@@ -86,13 +86,14 @@ def _drill(
     inputs = {"backups": backups, "set": set_id or "chance", "copy_in": copy_in or "",
               "scratch": os.path.abspath(scratch) if scratch else ""}
     report = carry_out(session, site, "drill", inputs, subject=backups[0] if len(backups) == 1 else "drill",
-                       text=_write_drill)
+                       text=write_drill)
     if not session.dry_run:
         remember(site, backups)
     return report
 
 
-def _write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
+def write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """A line for each drilled set, and one for each of its sources."""
     from opsctl.model.quantities import format_size
 
     for one in tally.results:
@@ -135,7 +136,8 @@ def _things(count: int) -> str:
     return f"{count} thing{'' if count == 1 else 's'}"
 
 
-def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
+def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """A line for each repository, and the files that damage reaches."""
     for one in tally.results:
         if one.step != "verify" or not one.result:
             continue
@@ -154,4 +156,4 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
                 out.line(f"    {path}")
             if len(files) > 10:
                 more = len(files) - 10 + error.details.get("more_files", 0)
-                out.line(f"    … and {more} more files (--json lists them)")
+                out.line(f"    … and {more} more (--json lists them)")

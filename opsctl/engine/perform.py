@@ -109,6 +109,7 @@ class Performer:
         # Not flushed by itself: the first change.begin follows and brings it to the disk, before anything happens.
         self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params), "changes": texts},
                    durable=False)
+        as_wanted = [0] * (action.asked(params, seen) - len(changes))
         errors, codes = self._apply(action, params, step, item, changes)
         try:
             seen = action.observe(params, self.world)
@@ -121,13 +122,13 @@ class Performer:
         left = action.plan(params, seen)
         result = action.result(params, seen)
         if not left:
-            because = "; ".join(error.message for error in errors) or "done and seen"
+            because = "; ".join(error.message for error in errors) or "done, and a second look found it so"
             return StepResult(step.id, item.item, Outcome.CHANGED, because, changes=texts, result=result)
         if not errors:
             errors = [NotConverged(action.missing(params, seen, left), where=item.item)]
             codes = [NotConverged.code]
         return StepResult(step.id, item.item, Outcome.FAILED, "; ".join(error.message for error in errors),
-                          codes=tuple(codes), errors=tuple(errors), changes=texts, result=result)
+                          codes=(*as_wanted, *codes), errors=tuple(errors), changes=texts, result=result)
 
     def _apply(
         self, action: StateAction, params: Params, step: BoundStep, item: BoundItem, changes: Sequence[Change]

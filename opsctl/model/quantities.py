@@ -70,3 +70,8 @@ def format_size(count: int) -> str:
         power += 1
     text = f"{value / 1024**power:.1f}".removesuffix(".0")
     return f"{sign}{text}{units[power]}"
+
+
+def counted(number: int, what: str, many: str | None = None) -> str:
+    """A number with its word: ``1 set``, ``1,200 files``; ``many`` where the plural is not the word with an s."""
+    return f"{number:,} {what if number == 1 else many or f'{what}s'}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from opsctl.model.quantities import counted
+
 
 def shows(proof: Mapping[str, Any]) -> str:
     """In words, how much is proven where a restore agrees with this proof."""
@@ -18,4 +20,4 @@ def shows(proof: Mapping[str, Any]) -> str:
         return content.what_it_shows(proof)
     if proof.get("kind") != "files":
         return f"a proof of kind {proof.get('kind')}, which this version does not know"
-    return f"{proof.get('files', 0):,} files, {proof.get('bytes', 0):,} bytes, and restic's verification of each"
+    return f"{counted(proof.get('files', 0), 'file')}, {counted(proof.get('bytes', 0), 'byte')}, and restic's verification of each"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
+from opsctl.model.quantities import counted
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
     DRILL,
@@ -260,8 +261,7 @@ class History:
                                 hint=f"opsctl backup init {self.name}", where=self.name)
 
     def _held(self) -> str:
-        sets = len((self.ledger.load() or {}).get("sets", []))
-        return f"; it held {sets} set{'' if sets == 1 else 's'}"
+        return f"; it held {counted(len((self.ledger.load() or {}).get('sets', [])), 'set')}"
 
     def _with_sets(self, error: DamagedData) -> DamagedData:
         if error.details.get("kind") not in ("config-missing", "repository-replaced"):
@@ -282,7 +282,7 @@ class History:
         ids = {snapshot.id for snapshot in snapshots}
         if ledger and not any(entry["manifest"] in ids for entry in ledger):
             raise DamagedData(
-                f"repository {self.name} held {len(ledger)} sets and none of them is there any more",
+                f"every set of repository {self.name} is gone: it held {counted(len(ledger), 'set')}",
                 hint="do not write to it; find out who deleted them. Until someone prunes, `restic recover` brings them back",
                 where=self.name, details={"sets": len(ledger)},
             )

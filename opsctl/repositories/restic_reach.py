@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from opsctl.model.quantities import counted
 from opsctl.model.snapshots import Finding, Snapshot
 from opsctl.repositories import restic_output
 from opsctl.repositories.restic_failures import Caller
@@ -31,7 +32,7 @@ class Reached:
         if not self.snapshots:
             return replace(finding, message=f"{finding.message}; no snapshot needs it")
         files, sets = tuple(sorted(self.files)), tuple(sorted(self.snapshots))
-        message = f"{finding.message}: {_count(len(files), 'path')} in {_count(len(sets), 'snapshot')}"
+        message = f"{finding.message}: {counted(len(files), 'path')} in {counted(len(sets), 'snapshot')}"
         return replace(finding, message=message, files=files, sets=sets)
 
     def joined(self, other: Reached) -> Reached:
@@ -108,7 +109,3 @@ class Reach:
 
 def _matches(result: Result) -> list[Mapping[str, object]]:
     return [each for each in restic_output.objects(result.stdout) if "snapshot" in each]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

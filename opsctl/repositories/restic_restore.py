@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed
+from opsctl.model.quantities import counted
 from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.interface import OnProgress
 from opsctl.repositories.restic_failures import NO_LIMIT, Caller
@@ -84,12 +85,12 @@ def _failure(
     files = sorted(errors)
     if all(restic_output.is_about_target(message) for message in errors.values()):
         return ProgramFailed(
-            f"{len(files)} files could not be written into {target}: {files[0]}: {errors[files[0]]}",
+            f"{counted(len(files), 'file')} could not be written into {target}: {files[0]}: {errors[files[0]]}",
             details={"files": files},
         )
     more = ", …" if len(files) > 3 else ""
     return DamagedData(
-        f"{len(files)} files of snapshot {snapshot_id[:8]} could not be restored from {caller.place}:"
+        f"{counted(len(files), 'file')} of snapshot {snapshot_id[:8]} could not be restored from {caller.place}:"
         f" {', '.join(files[:3])}{more}",
         details={"files": files, "snapshot": snapshot_id},
         hint="run opsctl verify: it names what is damaged; another copy may still have them",

@@ -9,6 +9,7 @@ from typing import Any
 
 from opsctl.model import shares
 from opsctl.model.due import due, overdue, words
+from opsctl.model.quantities import counted
 from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
 from opsctl.model.snapshots import parse_time
 from opsctl.repositories.history import Holdings
@@ -115,7 +116,7 @@ def verdict(
     if newest is None:
         return Verdict("never", "no good set in the repository", True)
     if found.damage:
-        return Verdict("damaged", f"the last verification found {found.damage} damages", True)
+        return Verdict("damaged", f"the last verification found {counted(found.damage, 'damage')}", True)
     if late:
         more = f"; set {found.unfinished} did not finish" if found.unfinished else ""
         return Verdict("overdue", late + more, True)

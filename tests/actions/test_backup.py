@@ -30,6 +30,7 @@ def test_a_second_run_of_the_same_plan_has_nothing_to_do(machine: Machine) -> No
     before = machine.snapshots()
     again = machine.json("resume", run, expect=0)
     assert [step["outcome"] for step in again.result["steps"]] == ["changed"]
+    assert machine("resume", run, expect=0).out == "done before: backup portal\nnothing was left to do\n"
     assert machine.snapshots() == before
 
 

@@ -154,6 +154,8 @@ def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machin
     assert "the disk of offline is not here" in listed.err
     asked = machine.json("backup", "copy", "portal", "--to", "offline", expect=13)
     assert "the disk of offline is not here" in asked.errors[0]["message"]
+    both = machine.json("backup", "copy", "portal", expect=3)
+    assert [error["code"] for error in both.errors] == [13], "the other copy is as it was asked for"
     machine.at(DAYS[4])
     change(machine, "third")
     assert stand(machine, "backup", "run", "--due") == {"second": "current", "offline": "away"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.actions.test_verify import flip
 from tests.machine import Machine, tree
 
 
@@ -43,6 +44,17 @@ def test_what_is_there_is_never_covered_unless_told(kept: Machine, tmp_path: Pat
     done = kept.json("restore", "files", "portal", f"{kept.data}/top.txt", "--into", str(tmp_path), "--replace", expect=0)
     assert (tmp_path / "top.txt").read_text() == "top\n"
     assert (tmp_path / f"top.txt.before-{done.document['run']}").read_text() == "mine\n"
+
+
+def test_what_comes_back_of_damaged_data_stays_and_is_named(machine: Machine, tmp_path: Path) -> None:
+    for number in range(3):
+        (machine.data / f"scan {number}").write_bytes(os.urandom(9_000_000))
+    machine("backup", "run", expect=0)
+    flip(machine)
+    said = machine.json("restore", "files", "portal", str(machine.data), "--into", str(tmp_path / "into"), expect=22)
+    place = said.errors[0]["hint"].split("unproven, lies in ")[1].split(";")[0]
+    assert tree(Path(place)) and tree(Path(place)) != tree(machine.data), "what there is of it, and nobody calls it proven"
+    assert not (tmp_path / "into" / machine.data.name).exists()
 
 
 def test_a_path_that_no_set_holds_is_said_and_nothing_is_left(kept: Machine, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class TestCheck:
         said = machine.json("hosts", "check", expect=0)
         assert checks(said, "h0") == dict.fromkeys(("answers", "host key", "login", "sudo", "restic", "clock"), True)
         assert abs(said.result["hosts"]["h0"]["clock_offset_seconds"]) < 5
-        assert "1 of 1 hosts are as they have to be" in machine("hosts", "check", "h0", expect=0).out
+        assert "in order: 1 of 1 host" in machine("hosts", "check", "h0", expect=0).out
         assert lab.files() == before
 
     def test_one_failure_gives_its_own_code_and_several_give_3(self, machine: Machine, lab: Lab) -> None:

@@ -126,7 +126,7 @@ def test_signs_in_labels_are_escaped() -> None:
 
 def test_nagios_gets_one_line_with_numbers(machine: Machine) -> None:
     (machine.data / "file.txt").write_text("content\n" * 100)
-    assert machine("status", "--nagios", expect=2).out == "OPSCTL CRITICAL - 1 of 1 backups: portal never\n"
+    assert machine("status", "--nagios", expect=2).out == "OPSCTL CRITICAL - 1 of 1 backup: portal never\n"
     machine("backup", "run", expect=0)
     for moment, code, word in (("2026-12-13T02:30:00+05:30", 0, "OK"), ("2026-12-15T03:30:00+05:30", 1, "WARNING"),
                                ("2026-12-16T03:30:00+05:30", 2, "CRITICAL")):

@@ -10,7 +10,7 @@ import pytest
 
 from opsctl.actions.interface import Change, CheckAction, EventAction, GateAction, Outcome, Params, StateAction
 from opsctl.engine.perform import Performer
-from opsctl.errors import Busy, DamagedData, Interrupted, OpsError, ProgramFailed, Unreachable
+from opsctl.errors import Busy, DamagedData, Interrupted, OpsError, ProgramFailed, Unreachable, worst
 from opsctl.model.plan import BoundItem, BoundStep
 
 
@@ -151,6 +151,19 @@ def test_a_failed_change_stops_only_what_is_built_on_it() -> None:
     assert world.done == ["look", "put a", "put b", "look"]
     assert result.codes == (20, 0)
     assert world.shelf == ["b"]
+
+
+def test_what_needed_no_change_counts_for_the_exit_code_where_it_was_asked_for() -> None:
+    class Asked(Put):
+        def asked(self, params: Wanted, seen: frozenset[str]) -> int:
+            return len(params.words)
+
+    world = World(breaks={"b": Unreachable("no")})
+    world.shelf.append("a")
+    performer = Performer(world, Notes(), lambda word: Asked(), free)  # type: ignore[arg-type]
+    step = BoundStep("s", "put", "s", (), ())
+    assert worst(performer(step, BoundItem(None, {"words": ("a", "b")})).codes) == 3
+    assert worst(performer(step, BoundItem(None, {"words": ("b",)})).codes) == 13
 
 
 def test_a_failure_that_left_the_world_as_wanted_is_no_failure() -> None:
