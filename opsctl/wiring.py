@@ -24,6 +24,7 @@ from opsctl.model.plan import BoundPlan
 from opsctl.model.snapshots import Progress
 from opsctl.repositories.catalogue import Catalogue, seal_from
 from opsctl.repositories.history import History, Ledger
+from opsctl.repositories.private import private_folder
 from opsctl.shells.interface import Shell
 from opsctl.shells.local import LocalShell
 
@@ -320,7 +321,7 @@ class World:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         place = self.directory / "scratch"
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(place)
         made = Path(tempfile.mkdtemp(dir=place))
         try:
             yield made
@@ -329,7 +330,7 @@ class World:
 
     def keep(self, *parts: str) -> Path:
         place = self.directory.joinpath("kept", *parts)
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(place)
         return place
 
     def progress(self, event: Progress) -> None:

@@ -364,7 +364,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do() -> None:
     checks = {check.name: check for check in doctor.judge(seen)}
     assert [name for name, check in checks.items() if not check.ok] == ["python", "restic", "state"]
     assert all(check.hint for check in checks.values())
-    assert checks["user"].ok and "owners" in checks["user"].hint
+    assert checks["user"].state == "warning" and "owners" in checks["user"].detail
     assert doctor.exit_code(list(checks.values())) == 3
 
 

@@ -22,14 +22,34 @@ LEAST_FREE = 1 << 30
 Say = Callable[[str], None]
 
 
+OK, WARNING, WRONG, UNCHECKED = "ok", "warning", "wrong", "not checked"
+
+
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: `detail` says what was seen, `hint` what to do (where `ok`, a remark)."""
+    """One thing looked at: `state` is one of the four words, `detail` says what was seen, `hint` what to do.
+
+    A warning is what somebody may have meant so; only what is wrong makes `doctor` end with 3.
+    """
 
     name: str
-    ok: bool
+    state: str
     detail: str
     hint: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong here, as far as it was looked at."""
+        return self.state != WRONG
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"name": self.name, "state": self.state, "ok": self.ok, "detail": self.detail, "hint": self.hint}
+
+
+def right(name: str, ok: bool, detail: str, hint: str = "") -> Check:
+    """A check that knows only right and wrong."""
+    return Check(name, OK if ok else WRONG, detail, hint)
 
 
 @dataclass(frozen=True)
@@ -60,23 +80,23 @@ def judge(seen: Seen) -> list[Check]:
     """The checks, in the order in which they are shown."""
     recent = seen.python >= OLDEST_PYTHON
     hint = "" if recent else f"opsctl needs Python {programs.show(OLDEST_PYTHON)} or newer"
-    checks = [Check("python", recent, programs.show(seen.python), hint)]
+    checks = [right("python", recent, programs.show(seen.python), hint)]
     for found in seen.programs:
         detail = found.problem or f"{programs.show(found.version)} ({found.path})"
-        checks.append(Check(found.program.name, found.ok, detail, programs.advice(found)))
+        checks.append(right(found.program.name, found.ok, detail, programs.advice(found)))
     if seen.state is not None and seen.free is None:
         hint = "does it exist, and may you enter it?"
-        checks.append(Check("state", False, f"{seen.state} cannot be looked at", hint))
+        checks.append(Check("state", WRONG, f"{seen.state} cannot be looked at", hint))
     elif seen.state is not None and seen.free is not None:
         enough = seen.free >= LEAST_FREE
         detail = f"{seen.free / (1 << 30):.1f} GiB free in {seen.state}"
         hint = "" if enough else "free some space: at least 1 GiB is wanted"
-        checks.append(Check("state", enough, detail, hint))
+        checks.append(right("state", enough, detail, hint))
     if seen.root:
-        checks.append(Check("user", True, "root"))
+        checks.append(Check("user", OK, "root"))
     else:
-        hint = "only as root do restored files get their owners back"
-        checks.append(Check("user", True, "an ordinary user", hint))
+        hint = "restore as root where it counts who owns a file"
+        checks.append(Check("user", WARNING, "an ordinary user: the owners of restored files would be lost", hint))
     return checks
 
 

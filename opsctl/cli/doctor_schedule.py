@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.cli import ticks
-from opsctl.cli.doctor import Check
+from opsctl.cli.doctor import OK, WARNING, WRONG, Check
 from opsctl.model.due import words
 from opsctl.model.schedule import SYSTEM_CONFIG
 
@@ -61,24 +61,27 @@ def judge(seen: Seen) -> Check:
         asleep = next(iter(seen.entries), None)
         if asleep is not None:
             hint = f"systemctl enable --now {Path(asleep.place).stem}.timer, or `opsctl backup schedule --write`"
-            return Check("schedule", False, f"{asleep.place} is there and its timer is not enabled", hint)
+            return Check("schedule", WRONG, f"{asleep.place} is there and its timer is not enabled", hint)
         if last is not None and seen.now - last <= PATIENCE:
-            return Check("schedule", True, f"asked {_ago(seen, last)}, by something that is not known here")
-        return Check("schedule", False, "nothing asks every hour what is due",
+            return Check(
+                "schedule", WARNING,
+                f"no timer or cron line of this machine asks; something that is not known here did, {_ago(seen, last)}",
+                "was it a person, or a scheduler of your own? `opsctl backup schedule --write` installs a timer or a line for cron")
+        return Check("schedule", WRONG, "nothing asks every hour what is due",
                      "`opsctl backup schedule --write` installs a timer or a line for cron")
     place = awake[0].place
     if seen.at_work:
-        return Check("schedule", True, f"{place}: at work since {seen.stamp.fired}")
+        return Check("schedule", OK, f"{place}: at work since {seen.stamp.fired}")
     # What was installed, or a machine that was started, a moment ago gets its hour first.
     since = max((moment for moment in (last, awake[0].since, seen.booted) if moment is not None and moment <= seen.now),
                 default=None)
     if since is None or seen.now - since > PATIENCE:
         when = f"has not fired since {last:%Y-%m-%d %H:%M} UTC" if last is not None else "has never fired"
-        return Check("schedule", False, f"{place} {when}", _why(place))
+        return Check("schedule", WRONG, f"{place} {when}", _why(place))
     if last is None or last < since:
-        return Check("schedule", True, f"{place}: fires within the hour")
+        return Check("schedule", OK, f"{place}: fires within the hour")
     ended = "" if seen.stamp.exit_code is None else f", ended with {seen.stamp.exit_code}"
-    return Check("schedule", True, f"{place}: asked {_ago(seen, last)}{ended}")
+    return Check("schedule", OK, f"{place}: asked {_ago(seen, last)}{ended}")
 
 
 def _ago(seen: Seen, last: datetime) -> str:

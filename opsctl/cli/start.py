@@ -11,7 +11,7 @@ import typer
 from opsctl.cli import render
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.safe_text import shown
-from opsctl.cli.session import of
+from opsctl.cli.session import Session, of
 from opsctl.errors import ConfigError, OpsError, UsageError
 
 
@@ -80,23 +80,29 @@ def init(
 def doctor(
     context: typer.Context,
     fix: Annotated[bool, typer.Option("--fix", help="install what is missing (as root); otherwise say the line that does")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="ask nothing beyond this machine")] = False,
     purpose: Annotated[str, typer.Option("--for", metavar="PURPOSE", help="use, demo or test")] = "use",
 ) -> Report:
-    """Look for what is missing on this machine; exit 3 when something is."""
+    """Look for what is missing or wrong on this machine; exit 3 when something is.
+
+    Programs, keys, secrets, the clock, space, every repository, source and host, the schedule, notices, and what is
+    overdue. What is called append-only is proven by trying. Without --fix it changes nothing.
+    """
     from opsctl import programs
-    from opsctl.cli import doctor_schedule
-    from opsctl.cli.doctor import exit_code, run_doctor
-    from opsctl.cli.work import clock, load
+    from opsctl.cli import doctor as first
+    from opsctl.cli.signals import working
+    from opsctl.cli.work import open_site
 
     session = of(context)
     if purpose not in programs.PURPOSES:
         raise UsageError(f"--for {purpose}: not a purpose", hint=f"one of {', '.join(programs.PURPOSES)}")
     broken: list[OpsError] = []
     warnings: list[str] = []
+    site = None
     try:
-        config = load(session)
+        site = open_site(session)
+        warnings += [*site.said, *site.config.warnings]
     except ConfigError as error:
-        config = None
         if error.problems:
             broken.append(error)
         else:
@@ -109,18 +115,32 @@ def doctor(
         if not session.json:
             render.complain(shown(line))
 
-    checks = run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=say, config=config)
-    asked = doctor_schedule.check(config, clock(session)(), session.environ)
-    checks += [asked] if asked else []
+    checks = first.run_doctor(fix=fix and not session.dry_run, purpose=purpose, say=say, config=site and site.config)
+    with working(session):
+        checks += _examined(session, site, broken, offline)
+    tones = {first.OK: Tone.GOOD, first.WARNING: Tone.WARN, first.WRONG: Tone.BAD, first.UNCHECKED: Tone.QUIET}
 
     def text(out: Out) -> None:
         out.table(Table(("check", "", Column("seen", flexible=True), Column("hint", flexible=True)), [
-            (one.name, Mark("ok", Tone.GOOD) if one.ok else Mark("wrong", Tone.BAD), one.detail, one.hint)
-            for one in checks]))
+            (one.name, Mark(one.state, tones[one.state]), one.detail, one.hint) for one in checks]))
+        counted = {state: sum(one.state == state for one in checks) for state in tones}
+        out.line(Mark(", ".join(f"{number} {state}" for state, number in counted.items() if number),
+                      Tone.BAD if counted[first.WRONG] else Tone.GOOD))
 
-    return Report(result={"checks": [{"name": one.name, "ok": one.ok, "detail": one.detail, "hint": one.hint}
-                                     for one in checks], "said": said}, text=text,
-                  exit_code=broken[0].code if broken else exit_code(checks), errors=broken, warnings=warnings)
+    return Report(result={"checks": [one.as_dict() for one in checks], "said": said}, text=text,
+                  exit_code=broken[0].code if broken else first.exit_code(checks), errors=broken, warnings=warnings)
+
+
+def _examined(session: Session, site: Any, broken: list[OpsError], offline: bool) -> list[Any]:
+    """What the configuration allows to look at, or what can be looked at where there is none that can be read."""
+    from opsctl.cli import doctor_examine
+    from opsctl.engine.configuration import find_config_dir
+    from opsctl.wiring import this_machine
+
+    if site is not None:
+        return doctor_examine.examine(site, session.environ, offline=offline)
+    directory = find_config_dir(session.config, session.environ, os.geteuid()) if broken else None
+    return doctor_examine.without_configuration(directory, this_machine())
 
 
 def demo(

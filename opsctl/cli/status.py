@@ -49,7 +49,7 @@ def status(
         from opsctl.cli.backup import remember
 
         errors = remember(site, list(site.config.backups))
-    found = _stand(site)
+    found = stand(site)
     late = [(name, verdict) for name, _, verdict in found if verdict.late]
     plans = site.config.backups
     copies = _copies(site)
@@ -92,11 +92,11 @@ def _last_attempt(site: Site) -> str | None:
 
 def late(site: Site) -> list[Overdue]:
     """Everything that makes ``status`` exit 5, as last seen."""
-    backups = [Overdue(f"{name}: {verdict.because}", where=name) for name, _, verdict in _stand(site) if verdict.late]
+    backups = [Overdue(f"{name}: {verdict.because}", where=name) for name, _, verdict in stand(site) if verdict.late]
     return [*backups, *(error for one in _copies(site).values() for error in one.late())]
 
 
-def _stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
+def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     from opsctl.repositories.standing import from_dict, verdict
 
     kept = site.catalogue.standing()

@@ -16,7 +16,7 @@ from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_sense import sense
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
-from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeZone
+from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeServer, TimeZone
 from opsctl.model.fields import (
     Argument,
     Command,
@@ -49,6 +49,11 @@ class Organisation(Part):
     )
     languages: Annotated[tuple[Literal["en", "hi"], ...], Strict(False), Field(min_length=1)] = Field(
         default=("en",), description="Languages of pages and reports, the first one preferred."
+    )
+    ntp: Annotated[tuple[TimeServer, ...], Strict(False)] = Field(
+        default=(),
+        description="Time servers that `opsctl doctor` asks how far this machine's clock is off. CERT-In's directions of "
+        "28 April 2022 name those of NIC and NPL: `[samay1.nic.in, samay2.nic.in, time.nplindia.org]`.",
     )
 
     @property

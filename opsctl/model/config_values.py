@@ -90,6 +90,13 @@ def _phone(value: str) -> str:
     return value
 
 
+def _time_server(value: str) -> str:
+    found = re.fullmatch(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?|[0-9A-Fa-f:.]+", value)
+    if found is None or not 0 < int(found[1] or 1) <= 65535:
+        raise ValueError("must be a name or address such as samay1.nic.in; a port behind it only where it is not 123")
+    return value
+
+
 def _mounted(value: Any, info: ValidationInfo) -> bool | str:
     if isinstance(value, bool):
         return value
@@ -103,4 +110,5 @@ Store = Annotated[Line, AfterValidator(_store), Shown("path or address")]
 PublicKey = Annotated[str, AfterValidator(_public_key), Shown("SSH public key")]
 Email = Annotated[str, AfterValidator(_email), Shown("e-mail address")]
 Phone = Annotated[str, AfterValidator(_phone), Shown("telephone number")]
+TimeServer = Annotated[str, AfterValidator(_time_server), Shown("address")]
 Mounted = Annotated[bool | str, BeforeValidator(_mounted), Shown("path or true")]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.model.records import Record
+from opsctl.repositories.private import private_folder
 
 _SCHEMA = """
 create table if not exists snapshots (repository text, id text, json text, seal text, primary key (repository, id))
@@ -113,6 +114,8 @@ class Catalogue:
         return blake2b(repr((_EDITION, *values)).encode("utf-8", "replace"), key=self._seal, digest_size=16).hexdigest()
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        if self._connection is None and not self.path.exists():
+            return []  # reading makes no file
         try:
             with self._open() as connection:
                 return connection.execute(query, values).fetchall()
@@ -134,7 +137,7 @@ class Catalogue:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         if self._connection is None:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.path.parent)
             fresh = not self.path.exists()
             self._connection = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
             if fresh:

@@ -31,6 +31,7 @@ from opsctl.model.records import (
 from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.repositories.interface import Identity, Repository
+from opsctl.repositories.private import private_folder
 
 #: The tag that marks a snapshot as a record, by the record's format.
 RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill"}
@@ -88,7 +89,7 @@ class Ledger:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from changing the ledger between ``load`` and ``save``."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         with open(self.path.with_suffix(".lock"), "w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -100,7 +101,7 @@ class Ledger:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a private file whole or not at all, and durably. ProgramFailed where the system says no."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as out:

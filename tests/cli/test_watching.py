@@ -188,9 +188,14 @@ def seen(last: datetime | None, *, since: datetime | None = NOW - timedelta(days
                 at_work, booted)
 
 
+def test_doctor_does_not_take_an_unknown_asker_for_a_schedule() -> None:
+    check = judge(seen(NOW - HOUR, there=False))
+    assert check.state == "warning" and "something that is not known here did, 60 min ago" in check.detail
+    assert "a person" in check.hint and "backup schedule --write" in check.hint
+
+
 @pytest.mark.parametrize(("found", "ok", "words"), [
     (seen(None, there=False), False, "nothing asks every hour"),
-    (seen(NOW - HOUR, there=False), True, "by something that is not known here"),
     (seen(NOW - 5 * HOUR, there=False), False, "nothing asks every hour"),
     (seen(NOW - HOUR, enabled=False), False, "its timer is not enabled"),
     (seen(NOW - HOUR), True, "asked 60 min ago, ended with 0"),

@@ -1,0 +1,83 @@
+"""Does every repository answer, is it the one that was pinned, and does its store refuse what it is said to refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli import doctor_space
+from opsctl.cli.doctor import OK, UNCHECKED, WARNING, WRONG, Check
+from opsctl.errors import DamagedData, OpsError
+
+if TYPE_CHECKING:
+    from opsctl.repositories.history import History
+    from opsctl.repositories.interface import Identity
+    from opsctl.wiring import Site
+
+
+def check(site: Site, name: str, newest: int, *, offline: bool) -> list[Check]:
+    """The rows of one repository. Nothing is written: no cache, no lock, no ledger."""
+    spec, row = site.config.repositories[name], f"repository {name}"
+    if offline and not spec.local:
+        return [Check(row, UNCHECKED, "--offline: nothing beyond this machine is asked")]
+    history = site.history(name)
+    history.repository.use_no_cache()
+    if history.is_away():
+        return [Check(row, UNCHECKED, f"its disk is away: nothing is at {spec.url}")]
+    known = history.ledger.load()
+    try:
+        # With what was pinned, so that a repository that is gone or another one is called so.
+        history.pinned()
+        found = history.repository.identity()
+    except DamagedData as error:
+        if known is None and error.details.get("kind") == "config-missing":
+            return [Check(row, WARNING, f"there is no repository at {spec.url} yet", f"`opsctl backup init {name}` makes it")]
+        raise
+    promise, broken = _promise(history, name, spec) if spec.append_only else ("", [])
+    room = doctor_space.repository(name, spec, newest)
+    return [*(broken or [_known(name, found, known, promise)]), *_other_chunks(site, name, found), *([room] if room else [])]
+
+
+def _known(name: str, found: Identity, known: dict[str, Any] | None, promise: str) -> Check:
+    row = f"repository {name}"
+    if known is None:
+        return Check(row, WARNING, f"its password opens it (id {found.id[:12]}), and this machine does not know it yet{promise}",
+                     f"`opsctl backup init {name}` pins the one that is there; it makes one only where there is none")
+    if known["id"] != found.id:
+        return Check(row, WRONG, f"it is another one: {found.id[:12]} instead of {known['id'][:12]}",
+                     "write nothing to it; find out who put it there")
+    return Check(row, OK, f"its password opens it, id {found.id[:12]} as pinned{promise}")
+
+
+def _promise(history: History, name: str, spec: Any) -> tuple[str, list[Check]]:
+    """What was tried against a store that is called append_only: words on what held, and what it did not refuse."""
+    store = getattr(history.repository, "store", None)
+    if store is None:
+        return "; whether it refuses deletion cannot be tried here", []
+    tried = store.prove_refusal()
+    open_doors = [one for one in tried if one.refused is False]
+    if open_doors:
+        hint = ("start rest-server with --append-only" if not spec.local else "use a store that refuses: rest-server --append-only")
+        more = f" (and {len(open_doors) - 1} more)" if len(open_doors) > 1 else ""
+        return "", [Check(f"repository {name}", WRONG, f"it is called append_only, and {open_doors[0].message}{more}",
+                          f"{hint}; until then whoever has this machine can delete what is in there")]
+    held = list(dict.fromkeys(_WORDS[one.what] for one in tried if one.refused))
+    untried = [one.message for one in tried if one.refused is None]
+    return f"; refuses {' and '.join(held)}, as tried{''.join(f'; {one}' for one in untried)}", []
+
+
+_WORDS = {"delete": "deletion", "overwrite": "overwriting", "shorten": "a shorter retention"}
+
+
+def _other_chunks(site: Site, name: str, found: Identity) -> Iterator[Check]:
+    """Copies between repositories that cut data up differently save nothing, and are refused."""
+    for backup in site.config.copied_to(name):
+        home = site.config.backups[backup].repository
+        try:
+            known = site.history(home).ledger.load()
+        except OpsError:
+            continue
+        if known is not None and known["chunker"] != found.chunker:
+            yield Check(f"repository {name}", WRONG, f"it cuts data up otherwise than {home}, whose sets are copied to it",
+                        f"make it anew, empty, by `opsctl backup init {name}`: it takes over the parameters of {home}")
+            return

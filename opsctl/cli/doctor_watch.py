@@ -1,0 +1,79 @@
+"""Would anybody know: notices, the dead man's switch, and what is overdue, unverified or undrilled as last seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli.doctor import OK, WARNING, WRONG, Check
+from opsctl.model.sets import SKEW
+from opsctl.model.snapshots import parse_time
+
+if TYPE_CHECKING:
+    from opsctl.wiring import Site
+
+_DO = {
+    "overdue": "`opsctl backup run NAME` says what keeps it; `opsctl runs` shows the last ones",
+    "damaged": "`opsctl verify NAME` names what is damaged and what it reaches",
+    "unverified": "`opsctl verify NAME --level data` reads a share of it back; a schedule does so every night",
+    "undrilled": "opsctl verify NAME --level drill",
+}
+
+
+def notices(config: Any) -> list[Check]:
+    """Whether somebody is told, and whether somebody notices when nothing is told any more. Nothing is sent."""
+    notify = config.notify
+    if not config.backups:
+        return []
+    if notify is None or not (notify.urls or notify.secret):
+        told = Check("notices", WARNING, "nobody is told when a backup fails or is late",
+                     "notify: {urls: […]}; configs/README.md says what it takes")
+    else:
+        told = Check("notices", OK, f"told of {', '.join(notify.on)}")
+    if notify is None or not (notify.dead_man or notify.dead_man_file):
+        pulse = Check("dead man", WARNING, "nobody notices when this machine itself falls silent",
+                      "notify: {dead_man: https://…}: an address that is called while all is well")
+    else:
+        pulse = Check("dead man", OK, "called after each `backup run --due` that went well")
+    return [told, pulse]
+
+
+def backups(site: Site) -> list[Check]:
+    """How each backup and its copies stand, as last seen, and whether drills are asked for. No repository is asked."""
+    from opsctl.cli import status
+
+    found, undrilled = [], []
+    now = site.clock()
+    for name, standing, verdict in status.stand(site):
+        newest = standing.newest_time if standing else None
+        if newest is not None and parse_time(newest) - now > SKEW:
+            found.append(Check(f"backup {name}", WRONG, f"its newest set is dated {newest}, which is still to come",
+                               "is this clock right? or who dated it?"))
+        elif verdict.word == "never":
+            found.append(Check(f"backup {name}", WARNING, verdict.because, f"opsctl backup run {name}"))
+        elif verdict.late:
+            found.append(Check(f"backup {name}", WRONG, f"{verdict.word}: {verdict.because}",
+                               _DO.get(verdict.word, "opsctl status").replace("NAME", name)))
+        else:
+            found.append(Check(f"backup {name}", OK, f"the newest good set is {verdict.because}" if verdict.word == "ok" else verdict.because))
+        if site.config.backups[name].verify.drill is None and not (standing and standing.drills):
+            undrilled.append(name)
+    return [*found, *_copies(site), *_drills(undrilled)]
+
+
+def _copies(site: Site) -> Iterator[Check]:
+    from opsctl.cli.copies import Copies
+
+    kept = site.catalogue.standing()
+    for name in site.config.backups:
+        for error in Copies(site, name, kept).late():
+            place = (error.where or "").rpartition("/")[2]
+            never = "never copied" in error.message
+            yield Check(f"copy of {name}", WARNING if never else WRONG, error.message,
+                        f"opsctl backup copy {name} --to {place}")
+
+
+def _drills(undrilled: list[str]) -> Iterator[Check]:
+    if undrilled:
+        yield Check("drills", WARNING, f"no restore of {', '.join(undrilled)} was ever drilled, and none is asked for",
+                    f"`opsctl verify {undrilled[0]} --level drill` does one; verify: {{drill: 30d}} asks for them")
