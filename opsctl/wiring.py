@@ -228,12 +228,13 @@ class Site:
             from opsctl.sources.postgresql import Postgresql
 
             return Postgresql(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
-                              password=spec.password, proof=spec.proof, shell=self.shell)
+                              password=spec.password, proof=spec.proof, shell=self.shell, there=self._there(spec))
         if isinstance(spec, MariadbSource):
             from opsctl.sources.mariadb import Mariadb
 
             return Mariadb(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
-                           password=spec.password, proof=spec.proof, accounts=spec.accounts, shell=self.shell)
+                           password=spec.password, proof=spec.proof, accounts=spec.accounts, shell=self.shell,
+                           there=self._there(spec, as_root=spec.password is None and spec.user == "root"))
         if isinstance(spec, CommandSource):
             from opsctl.sources.command import Command
             from opsctl.sources.spool import Spool
@@ -242,11 +243,24 @@ class Site:
             return Command(name, argv=spec.argv, spool=Spool(name, spool.directory, spool.owner) if spool else None,
                            spool_free=spool.free if spool else None, restore=spec.restore, trailer=spec.trailer,
                            at_least=least, environment=spec.environment, password=spec.password,
-                           variable=spec.password_variable, limit=spec.limit.total_seconds(), shell=self.shell)
+                           variable=spec.password_variable, limit=spec.limit.total_seconds(), shell=self.shell,
+                           there=self._there(spec))
         assert isinstance(spec, SqliteSource)
+        if spec.host is not None:
+            from opsctl.sources.sqlite_remote import RemoteSqlite
+
+            there = self._there(spec, as_root=True)
+            return RemoteSqlite(name, path=spec.path, proof=spec.proof, shell=self.shell, there=there)
         from opsctl.sources.sqlite import Sqlite
 
         return Sqlite(name, path=spec.path, proof=spec.proof, shell=self.shell)
+
+    def _there(self, spec: Any, as_root: bool = False) -> Any:
+        """The shell of the machine that a source is on, None for this one. Root there where that helps and is allowed."""
+        if spec.host is None:
+            return None
+        shell = self.on_host(spec.host)
+        return shell if as_root else shell.plain()
 
     def _remembered(self, name: str, entry: Mapping[str, Any]) -> Any:
         kind = entry["kind"]

@@ -197,7 +197,7 @@ class PathsSource(SourcePart):
 class PostgresqlSource(SourcePart):
     """One PostgreSQL database, with the roles and grants that it needs."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {**SourcePart.elsewhere, **secret_keys("password")}
+    elsewhere: ClassVar[Mapping[str, str]] = secret_keys("password")
 
     kind: Literal["postgresql"] = Field(description="What sort of source this is.")
     database: Argument = Field(description="Name of the database.")

@@ -71,7 +71,6 @@ class CommandSource(SourcePart):
     dump are proven, its rows are not."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **SourcePart.elsewhere,
         **secret_keys("password"),
         "command": "the dump program is given as argv: [program, word, …]",
         "proof": "of a command the bytes are always proven, and rows never",

@@ -99,7 +99,7 @@ def _sections() -> Iterator[str]:
         if source is config.CommandSource:
             yield _section("`sources.NAME.spool`", Spool)
             yield _section("`sources.NAME.at_least` with `kind: command`", CommandAtLeast)
-    yield _section("`sources.NAME` of every kind: hooks", SourcePart) + "\n" + config_examples.HOOKS
+    yield _section("`sources.NAME` of every kind: host and hooks", SourcePart) + "\n" + config_examples.HOOKS
     yield _section("`backups.NAME`", config.Backup)
     yield _section("`backups.NAME.verify`", config.Verify)
     yield config_examples.COMMANDS

@@ -16,7 +16,6 @@ class MariadbSource(SourcePart):
     """One MariaDB or MySQL database, with the users and grants that belong to it."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **SourcePart.elsewhere,
         **secret_keys("password"),
         "socket": "give the path of the socket as server",
     }

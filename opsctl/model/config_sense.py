@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_notify import notify_mistakes
+from opsctl.model.config_remote import remote_mistakes
 from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
-from opsctl.model.hosts import host_doubts, host_mistakes, unknown_host
+from opsctl.model.hosts import host_doubts, host_mistakes
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
@@ -24,6 +25,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _backup_mistakes(data)
     yield from _people_mistakes(data)
     yield from host_mistakes(data)
+    yield from remote_mistakes(data)
     yield from notify_mistakes(data)
 
 
@@ -54,8 +56,6 @@ def _repository_mistakes(data: Any) -> Iterator[Mistake]:
 
 def _source_mistakes(data: Any) -> Iterator[Mistake]:
     for name, entry in entries(data, "sources"):
-        if unknown := unknown_host(data, entry.get("host")):
-            yield ("sources", name, "host"), unknown
         passwords = _given(entry, "password") if entry.get("kind") in ("postgresql", "mariadb", "command") else []
         if len(passwords) > 1:
             yield ("sources", name, passwords[1]), f"only one of {either(passwords)} can be given"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from opsctl.model.fields import NOT_A_VALUE, WAYS, Command, Duration, Mistake, Part, either, meant, shown
+from opsctl.model.fields import NOT_A_VALUE, WAYS, Command, Duration, Mistake, Name, Part, either, meant, shown
 from opsctl.model.secrets import SecretRef
 
 _PLACE = re.compile(r"\$\{([^}]*)\}")
@@ -31,11 +31,15 @@ def secret_ref(part: Part, prefix: str, label: str) -> SecretRef | None:
 class SourcePart(Part):
     """What the sources of all kinds have in common. The key of the entry is its name."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        "host": "sources on other hosts are not supported by this version of opsctl",
-        "run": "sources on other hosts are not supported by this version of opsctl",
-    }
-
+    host: Name | None = Field(
+        default=None,
+        description="Name of the host that it is on, reached over SSH; by default it is on this machine.",
+    )
+    run: Literal["controller", "host"] | None = Field(
+        default=None,
+        description="Where restic runs, for a source with `host`. `controller`, the default of a database: it is dumped on "
+        "its host, and the dump streams through SSH to restic on this machine.",
+    )
     before: Command | None = Field(
         default=None,
         description="Hook: a command, as a list of words, that is run before the source is looked at. Where it "

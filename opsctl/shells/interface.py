@@ -50,9 +50,21 @@ class Session(ABC):
 
 
 class Shell(ABC):
-    """Where commands run. ``argv`` only, never a command string."""
+    """Where commands run. ``argv`` only, never a command string. ``here``: on this machine."""
 
     name: str
+    here: bool = True
+
+    def find(self, *names: str) -> str:
+        """How the first of these programs that is there is called; the first of them where none is."""
+        return names[0]
+
+    def streamed(self, argv: Sequence[Word], env: Mapping[str, str]) -> tuple[list[Word], dict[str, str]]:
+        """A command of this machine, and its environment, that writes what ``argv`` writes, and ends as it ends.
+
+        For programs that start commands themselves, as restic does.
+        """
+        return list(argv), dict(env)
 
     @abstractmethod
     def run(

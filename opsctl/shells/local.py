@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
+from opsctl import programs
 from opsctl.errors import Interrupted, ProgramFailed, Unreachable
 from opsctl.shells import watchdog
 from opsctl.shells.interface import Result, Session, Shell, Word
@@ -78,6 +79,9 @@ class LocalShell(Shell):
     """This machine."""
 
     name = "local"
+
+    def find(self, *names: str) -> str:
+        return next((path for name in names if (path := programs.find(name))), names[0])
 
     def run(
         self,

@@ -29,6 +29,7 @@ _MOST_ERRORS = 1 << 20  # what is kept of standard error: its end
 _CHUNK = 1 << 16
 _SMALL = 1 << 14
 _TURN = 0.2  # seconds after which the stop, the time limit and the signs of life are looked at
+_LOOK = 30.0  # seconds for a look at which programs there are
 _REST = 10.0  # seconds for output that is still on its way when the command has ended
 _SUDO_SAYS_NO = (b"a password is required", b"is not allowed to", b"not in the sudoers", b"may not run sudo",
                  b"must have a tty", b"a terminal is required")
@@ -37,9 +38,12 @@ _SUDO_SAYS_NO = (b"a password is required", b"is not allowed to", b"not in the s
 class SshShell(Shell):
     """A host. With ``sudo`` each command runs as root there, where its sudoers allows exactly that command."""
 
+    here = False
+
     def __init__(self, connection: Connection, *, sudo: bool | None = None) -> None:
         self.connection = connection
         self.sudo = connection.target.sudo if sudo is None else sudo
+        self._found: dict[tuple[str, ...], str] = {}
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -52,6 +56,18 @@ class SshShell(Shell):
     def plain(self) -> SshShell:
         """The same host without sudo, on the same connection."""
         return SshShell(self.connection, sudo=False)
+
+    def find(self, *names: str) -> str:
+        if len(names) > 1 and names not in self._found:
+            look = ["sh", "-c", 'for n; do command -v "$n" >/dev/null && exec echo "$n"; done', "sh", *names]
+            self._found[names] = self.plain().run(look, accept=None, timeout=_LOOK).text.strip() or names[0]
+        return self._found.get(names, names[0])
+
+    def streamed(self, argv: Sequence[Word], env: Mapping[str, str]) -> tuple[list[Word], dict[str, str]]:
+        from opsctl.shells.ssh_relay import relayed
+
+        words, environment = relayed(self.target, argv, env=env, sudo=self.sudo)
+        return list(words), environment
 
     def run(
         self,
@@ -88,10 +104,8 @@ class SshShell(Shell):
             running.close()
         errors = running.errors()
         self.refuse_what_sudo_refused(argv, code, errors)
+        self.refuse_missing(argv, code, errors)
         result = Result(tuple(argv), code, output, errors, time.monotonic() - begun)
-        if code == 127 and errors.endswith(NOT_INSTALLED):
-            raise ProgramFailed(f"{program(argv)} is not installed on {self.target.place}", where=self.name,
-                                hint=f"install {program(argv)} there", details={"exit_code": code})
         if accept is not None and code not in accept:
             raise ProgramFailed(
                 f"{program(argv)} on {self.name} {how_it_ended(code)}: {last_words(errors, output)}",
@@ -117,6 +131,12 @@ class SshShell(Shell):
             hint=f"`opsctl hosts prepare {self.name}` prints the sudoers file; the line is: "
                  f"{user} ALL=(root) NOPASSWD: /usr/bin/{program(argv)}",
         )
+
+    def refuse_missing(self, argv: Sequence[Word], code: int, errors: bytes) -> None:
+        """Raises ProgramFailed where there is no such program."""
+        if code == 127 and errors.endswith(NOT_INSTALLED):
+            raise ProgramFailed(f"{program(argv)} is not installed on {self.target.place}", where=self.name,
+                                hint=f"install {program(argv)} there", details={"exit_code": code})
 
 
 class _Running:
@@ -380,7 +400,9 @@ class SshSession(Session):
         self._errors.start()
 
     def close(self, timeout: float = 10) -> Result:
-        """As ``Session.close`` promises. Raises Unreachable where the connection was lost: nobody knows how it ended."""
+        """As ``Session.close`` promises. Raises Unreachable where the connection was lost (nobody knows how it ended),
+        Refused where sudo said no, ProgramFailed where there is no such program.
+        """
         if self._result is None:
             running, rest = self._running, bytearray()
             deadline = time.monotonic() + timeout
@@ -397,6 +419,7 @@ class SshSession(Session):
                 running.close()
                 self._errors.join(_TURN)
             self._shell.refuse_what_sudo_refused(self._argv, code, running.errors())
+            self._shell.refuse_missing(self._argv, code, running.errors())
             seconds = time.monotonic() - self._begun
             self._result = Result(self._argv, code, bytes(rest), running.errors(), seconds)
         return self._result

@@ -17,12 +17,11 @@ from pathlib import Path
 from opsctl.errors import Interrupted, OpsError, ProgramFailed, Refused
 from opsctl.shells import local
 from opsctl.shells.interface import Word
+from opsctl.shells.relay_codes import REFUSED, UNREACHABLE
 from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_connection import Connection, Keyring, Limits, Login, Target
 
 VARIABLE = "OPSCTL_RELAY"
-REFUSED, UNREACHABLE = 112, 113
-"""Exit codes of the relay itself, which no dump program has: 12 and 13 of opsctl, and a hundred."""
 
 
 def relayed(

@@ -16,7 +16,7 @@ from opsctl.errors import OpsError, ProgramFailed, UsageError
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import BackupSummary, Progress
 from opsctl.proofs import content
-from opsctl.shells.interface import Shell
+from opsctl.shells.interface import Shell, Word
 from opsctl.shells.secrets import read_secret
 from opsctl.sources import guarded, outside
 from opsctl.sources.interface import BroughtBack, Captured, Context, Difference, Problem, difference, shrunken
@@ -30,6 +30,7 @@ _GIVE = f'export "$1=${_SECRET}"; unset {_SECRET}; shift; exec "$@"'
 class Command(BroughtBack):
     """``argv`` writes its dump to standard output, or with ``spool`` into the folder that ``${spool}`` stands for.
 
+    ``there``: the machine that ``argv`` runs on, where that is not this one; ``restore`` runs here.
     ``restore`` brings it back as ``${target}``, from standard input or from ``${spool}``. ``variable`` is the
     environment variable in which both find ``password``. ``limit`` (seconds) is the longest that either may take.
     """
@@ -51,6 +52,7 @@ class Command(BroughtBack):
         variable: str | None = None,
         limit: float = 86_400,
         shell: Shell,
+        there: Shell | None = None,
     ) -> None:
         self.name = name
         self.argv = tuple(argv)
@@ -64,6 +66,7 @@ class Command(BroughtBack):
         self.variable = variable
         self.limit = limit
         self.shell = shell
+        self.there = there or shell
 
     @property
     def filename(self) -> str:
@@ -75,7 +78,7 @@ class Command(BroughtBack):
 
     def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
         try:
-            self._require_program(self.argv)
+            self._require_program(self.argv, self.there)
             if self.spool is not None:
                 self.spool.check(self._needed(previous))
         except OpsError as error:
@@ -85,7 +88,7 @@ class Command(BroughtBack):
         return []
 
     def capture(self, context: Context) -> Captured:
-        self._require_program(self.argv)
+        self._require_program(self.argv, self.there)
         secret = self._secret()
         try:
             return self._stream(context, secret) if self.spool is None else self._spooled(self.spool, context, secret)
@@ -107,7 +110,7 @@ class Command(BroughtBack):
         if self.restore is None:
             raise UsageError(f"{self.name} has no program that brings it back",
                              hint="add restore: to the source, or leave --database out: the dump lands as files")
-        self._require_program(self.restore)
+        self._require_program(self.restore, self.shell)
         secret, expected, root = self._secret(), entry["proof"], self._root(entry, place)
         what = f"the restore program of {self.name} ({os.path.basename(self.restore[0])})"
         if not _is_folder(expected):
@@ -129,11 +132,7 @@ class Command(BroughtBack):
         return differences
 
     def _stream(self, context: Context, secret: str) -> Captured:
-        words = [*self.argv]
-        if self.environment:
-            words = ["env", *(f"{name}={value}" for name, value in self.environment.items()), *words]
-        if self.variable:
-            words = ["/bin/sh", "-c", _GIVE, "sh", self.variable, *words]
+        words, env = self._streamed(secret)
         options = ["--sha256", "--name", os.path.basename(self.argv[0]), "--limit", f"{self.limit:g}"]
         if self.trailer is not None:
             options += ["--trailer", self.trailer]
@@ -144,15 +143,27 @@ class Command(BroughtBack):
             ["--", *words],
             filename=self.filename,
             options=options,
-            env={_SECRET: secret} if self.variable else None,
+            env=env,
             prove=lambda: None,
             cancel=lambda: None,
+            there=self.there,
         )
         written = int(dumped.report["bytes"])
         if dumped.summary.bytes != written:
             raise ProgramFailed(f"the dump has {written:,} bytes and restic saved {dumped.summary.bytes:,}")
         proof = content.of_stream(written, str(dumped.report["sha256"]))
         return self._captured(dumped.snapshot, proof, dumped.summary, f"/{self.filename}", dumped.summary.seconds, context)
+
+    def _streamed(self, secret: str) -> tuple[Sequence[Word], Mapping[str, str]]:
+        """The command that restic starts, and its environment."""
+        if not self.there.here:
+            return self.there.streamed(self.argv, self._env(secret))
+        words = [*self.argv]
+        if self.environment:
+            words = ["env", *(f"{name}={value}" for name, value in self.environment.items()), *words]
+        if self.variable:
+            words = ["/bin/sh", "-c", _GIVE, "sh", self.variable, *words]
+        return words, {_SECRET: secret} if self.variable else {}
 
     def _spooled(self, spool: Spool, context: Context, secret: str) -> Captured:
         begun = time.monotonic()
@@ -229,11 +240,12 @@ class Command(BroughtBack):
     def _root(self, entry: Mapping[str, Any], place: Path) -> Path:
         return place / str(entry["paths"][0]).lstrip("/")
 
-    def _require_program(self, argv: Sequence[str]) -> None:
+    def _require_program(self, argv: Sequence[str], shell: Shell) -> None:
         """ProgramFailed where the program is not there, which would otherwise show in the middle of the work."""
-        found = self.shell.run(["/bin/sh", "-c", 'command -v "$1"', "sh", argv[0]], env=self.environment, accept=None, timeout=20)
+        found = shell.run(["/bin/sh", "-c", 'command -v "$1"', "sh", argv[0]], env=self.environment, accept=None, timeout=20)
         if found.code:
-            raise ProgramFailed(f"{argv[0]} is not installed, or may not be run",
+            where = "" if shell.here else f" on {shell.name}"
+            raise ProgramFailed(f"{argv[0]} is not installed{where}, or may not be run",
                                 hint="name it with its whole path, or set PATH in environment")
 
 

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from opsctl.errors import OpsError, ProgramFailed
 from opsctl.model.snapshots import BackupSummary
+from opsctl.shells.interface import Shell, Word
+from opsctl.shells.relay_codes import RELAYS_OWN
 from opsctl.sources import guard
 from opsctl.sources.interface import Context
 
@@ -33,20 +35,22 @@ class Dumped(Generic[Proven]):
 
 def store(
     context: Context,
-    what: Sequence[str],
+    what: Sequence[Word],
     *,
     filename: str,
     prove: Callable[[], Proven],
     cancel: Callable[[], None],
     options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    there: Shell | None = None,
 ) -> Dumped[Proven]:
     """Back up the output of a command (``["--", *argv]``) or a file (``["--file", path]``) as ``filename``.
 
     ``prove`` runs at the same time in a thread. The dump is not kept before it has succeeded, and is ended at
     once when it fails; whatever it raises is raised here. Where the dump fails ``cancel`` is called, which
     has to end ``prove`` early. Raises ProgramFailed where the dump died, wrote nothing, or lacks its end;
-    then there is no snapshot.
+    then there is no snapshot. ``there``: the machine that the command is relayed to (``Shell.streamed``); Unreachable
+    and Refused where that is the trouble.
     """
     report_file = context.scratch / f"{filename}.report"
     consent = context.scratch / f"{filename}.consent"
@@ -54,7 +58,7 @@ def store(
     # Opened for both, so that neither side waits for the other to come, and it never looks closed while we
     # live.
     words = os.open(consent, os.O_RDWR | os.O_CLOEXEC)
-    argv = [
+    argv: list[Word] = [
         sys.executable,
         "-I",
         "-S",
@@ -94,7 +98,7 @@ def store(
                     proof.result()  # raises why
                 cancel()
                 if isinstance(error, OpsError):
-                    raise _failure(error, report) from error
+                    raise _failure(error, report, there) from error
                 raise
             return Dumped(summary, _kept(summary), _read(report_file), proof.result())
     finally:
@@ -117,11 +121,14 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _failure(error: OpsError, report: Mapping[str, Any]) -> OpsError:
+def _failure(error: OpsError, report: Mapping[str, Any], there: Shell | None) -> OpsError:
     """The guard knows better than restic what was wrong with a dump; other trouble is the repository's."""
     if not isinstance(error, ProgramFailed) or report.get("code") not in _BAD_DUMP:
         return error
     said = [line for line in str(report.get("errors", "")).splitlines() if line.strip()]
+    if there is not None and not there.here and report.get("exit_code") in RELAYS_OWN:
+        told, _, hint = (_harmless(said[-1]) if said else f"{there.name} is not there").partition("; ")
+        return RELAYS_OWN[report["exit_code"]](told, hint=hint or None, where=there.name)
     message = str(report["message"]) + (f": {_harmless(said[0])}" if said else "")
     return ProgramFailed(
         message,

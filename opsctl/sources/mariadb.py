@@ -42,7 +42,9 @@ class Mariadb(Database):
     """``database`` on ``server`` (address or path of the socket, None: the client's default), read as ``user``.
 
     ``proof``: ``full`` (rows and checksums), ``counts`` (rows), ``off`` (the restored copy is not compared).
-    ``accounts``: whether users and grants of the database are in the dump.
+    ``accounts``: whether users and grants of the database are in the dump. ``there``: the machine whose programs dump
+    and prove it, where that is not this one. A restore is loaded from here, into this machine's own server where no other
+    is named.
     """
 
     kind: ClassVar[str] = "mariadb"
@@ -59,10 +61,12 @@ class Mariadb(Database):
         proof: str = "full",
         accounts: bool = True,
         shell: Shell,
+        there: Shell | None = None,
     ) -> None:
         self.name = name
         self.database = database
-        self.address = Address(server, port, user)
+        self.address = Address(server, port, user, there.name if there else None)
+        self.there = there or shell
         self.password = password
         self.level = proof
         self.accounts = accounts
@@ -74,7 +78,7 @@ class Mariadb(Database):
 
     def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
         try:
-            with open_door(self.shell, self.address, self.password) as door, Client(door, self.database) as client:
+            with open_door(self.there, self.address, self.password) as door, Client(door, self.database) as client:
                 self._ready(door, client)
         except OpsError as error:
             if error.code in (130, 143):
@@ -83,7 +87,7 @@ class Mariadb(Database):
         return []
 
     def capture(self, context: Context) -> Captured:
-        with open_door(self.shell, self.address, self.password, context.scratch) as door:
+        with open_door(self.there, self.address, self.password, context.scratch) as door:
             with Client(door, self.database) as client:
                 captured = self._capture(context, door, client)
         return captured
@@ -97,6 +101,7 @@ class Mariadb(Database):
         suffix = context.scratch / f"{self.filename}.suffix"
         suffix.write_text(mariadb_accounts.render(accounts), encoding="utf-8", errors="surrogateescape")
         argv = door.argv(_DUMP, *_options(mariadb, before.tables), "--", self.database)
+        words, env = self.there.streamed(argv, door.env)
         with _Window(context.scratch, self.shell, self._held(before.tables)) as window:
 
             def prove() -> dict[str, Any]:
@@ -114,8 +119,10 @@ class Mariadb(Database):
             try:
                 dumped = guarded.store(
                     context,
-                    ["--", *window.argv(_TRAILER, suffix), *argv],
+                    ["--", *window.argv(_TRAILER, suffix), *words],
                     filename=self.filename,
+                    env=env,
+                    there=self.there,
                     options=["--trailer", mariadb_accounts.TRAILER, "--name", Path(argv[0]).name],
                     prove=prove,
                     cancel=cancel,
@@ -203,10 +210,11 @@ class Mariadb(Database):
 
     @contextmanager
     def _door(self, server: Mapping[str, str] | None) -> Iterator[Door]:
-        # Our user's password is no other user's.
+        # Our user's password is no other user's, and what is seen from another machine means nothing on this one.
+        here = self.there.here
         user = (server or {}).get("user", self.address.user)
-        password = self.password if user == self.address.user else None
-        with open_door(self.shell, self.address.override(server), password) as door:
+        password = self.password if here and user == self.address.user else None
+        with open_door(self.shell, (self.address if here else Address()).override(server), password) as door:
             yield door
 
     def _ready(self, door: Door, client: Client) -> tuple[dict[str, Any], str]:
@@ -218,7 +226,7 @@ class Mariadb(Database):
                 f"the server is {make} {mariadb_proof.shown(found['server_version'])}, older than "
                 f"{mariadb_proof.shown(_OLDEST[make])}, the oldest that opsctl knows"
             )
-        version = _dump_version(door, self.shell, make)
+        version = _dump_version(door, make)
         locked = self.level != rows.OFF or bool(self._held(mariadb_proof.tables(client)))
         mariadb_access.check(client, lock=locked, accounts=self.accounts, mariadb=make == "mariadb")
         return found, version
@@ -390,13 +398,14 @@ def _options(mariadb: bool, tables: list[Table]) -> list[str]:
     return words
 
 
-def _dump_version(door: Door, shell: Shell, make: str) -> str:
+def _dump_version(door: Door, make: str) -> str:
     """The version of the dump program, which has to be of the server's make: each writes what only its own reads."""
-    argv = door.argv(_DUMP)
+    argv, shell = door.argv(_DUMP), door.shell
     try:
         said = shell.run([argv[0], "--version"], timeout=20).text
     except ProgramFailed as error:
-        raise ProgramFailed("mariadb-dump is not installed", hint="opsctl doctor --fix installs it") from error
+        where, hint = ("", "opsctl doctor --fix installs it") if shell.here else (f" on {shell.name}", "install mariadb-client there")
+        raise ProgramFailed(f"mariadb-dump is not installed{where}", hint=hint) from error
     program = "mariadb" if "mariadb" in said.lower() else "mysql"
     if program != make:
         raise ProgramFailed(f"the server is {make} and {argv[0]} is {program}'s",

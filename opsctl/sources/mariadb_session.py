@@ -8,16 +8,15 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opsctl import programs
 from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
 from opsctl.shells.interface import Result, Session, Shell
-from opsctl.shells.local import last_words
+from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
 
 ANSWER_WITHIN = 10  # seconds a server may take to take a connection
@@ -45,11 +44,15 @@ class ServerError(ProgramFailed):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is: a host name or address, or the path of its socket; None is the client's own default."""
+    """Where a server is: a host name or address, or the path of its socket; None is the client's own default.
+
+    ``host`` is the name of the machine that it is seen from, None for this one.
+    """
 
     server: str | None = None
     port: int | None = None
     user: str | None = None
+    host: str | None = None
 
     @property
     def options(self) -> list[str]:
@@ -68,12 +71,13 @@ class Address:
             return self
         port = server.get("port")
         return Address(
-            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user)
+            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host
         )
 
     def __str__(self) -> str:
-        place = self.server or ("the local socket" if self.port is None else "127.0.0.1")
-        return place if self.port is None or place.startswith("/") else f"{place}, port {self.port}"
+        where = self.server or ("the local socket" if self.port is None else "127.0.0.1")
+        place = where + (f" of {self.host}" if self.host else "")
+        return place if self.port is None or where.startswith("/") else f"{place}, port {self.port}"
 
 
 def quote_ident(name: str) -> str:
@@ -86,16 +90,20 @@ def quote_literal(text: str) -> str:
 
 @dataclass(frozen=True)
 class Door:
-    """How programs come in: the address, and the file that holds the password for as long as ``open_door`` lasts."""
+    """How programs come in: the address, and the file that holds the password for as long as ``open_door`` lasts.
+
+    On another machine there is no file (None), and the password is in ``env``.
+    """
 
     shell: Shell
     address: Address
-    file: str
+    file: str | None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def argv(self, names: tuple[str, ...], *words: str) -> list[str]:
-        """One of the server's programs, the first of ``names`` that is here, told to read no other option file."""
-        found = next((path for name in names if (path := programs.find(name))), names[0])
-        return [found, f"--defaults-file={self.file}", *self.address.options, *words]
+        """One of the server's programs, the first of ``names`` that is there, told to read no other option file."""
+        options = "--no-defaults" if self.file is None else f"--defaults-file={self.file}"
+        return [self.shell.find(*names), options, *self.address.options, *words]
 
     def client(self, database: str | None, *words: str) -> list[str]:
         """The client reading statements from standard input, which may not hold commands of the client's own."""
@@ -120,8 +128,12 @@ def open_door(
 ) -> Iterator[Door]:
     """The way in; the password lies in a private file, which the programs read in place of every other one.
 
-    An option file and not MYSQL_PWD: MySQL is giving the variable up, and whoever looks at processes finds it there.
+    An option file and not MYSQL_PWD: MySQL is giving the variable up, and whoever looks at processes finds it there. On
+    another machine, where nothing of ours lies on disk, it is that variable, which only its own user and root can see.
     """
+    if not shell.here:
+        yield Door(shell, address, None, {"MYSQL_PWD": read_secret(password, LocalShell()).reveal()} if password else {})
+        return
     with tempfile.TemporaryDirectory(prefix="opsctl-my-", dir=scratch) as folder:
         path = os.path.join(folder, "client.cnf")
         lines = "[client]\n"
@@ -211,16 +223,20 @@ class Client:
         try:
             run(self._door, None, f"KILL {connection};", timeout=ANSWER_WITHIN)
         except OpsError:
-            self._close(0)
+            with suppress(OpsError):
+                self._close(0)
 
     def __enter__(self) -> Client:
-        self._session = self._door.shell.open(self._door.client(self._database))
+        self._session = self._door.shell.open(self._door.client(self._database), env=self._door.env)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.cancel()
-        self.close()
+        if kind is None:
+            self.close()
+            return
+        self.cancel()
+        with suppress(OpsError):  # the failure that is on its way is the one to hear of
+            self.close()
 
     def _close(self, timeout: float) -> Result:
         with self._closing:
@@ -237,7 +253,7 @@ class Client:
 def run(door: Door, database: str | None, script: str, *, timeout: float | None = None) -> str:
     """Run statements once and for all; what they printed. Raises as ``Client.ask`` does."""
     settled = f"{SETTINGS}{script}\n".encode("utf-8", "surrogateescape")
-    result = door.shell.run(door.client(database), stdin=settled, timeout=timeout, accept=None)
+    result = door.shell.run(door.client(database), stdin=settled, env=door.env, timeout=timeout, accept=None)
     if result.code:
         raise failure(result.errors, door.address, database)
     return result.text

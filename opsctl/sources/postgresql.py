@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from opsctl import programs
 from opsctl.errors import OpsError, ProgramFailed
 from opsctl.model.secrets import SecretRef
 from opsctl.proofs import rows
@@ -25,6 +24,8 @@ class Postgresql(Database):
     """``database`` on ``server`` (address or folder of the socket, None: libpq's default), read as ``user``.
 
     ``proof``: ``full`` (rows and checksums), ``counts`` (rows), ``off`` (the restored copy is not compared).
+    ``there``: the machine whose programs dump and prove it, where that is not this one. A restore is loaded from here,
+    into this machine's own server where no other is named.
     """
 
     kind: ClassVar[str] = "postgresql"
@@ -40,13 +41,15 @@ class Postgresql(Database):
         password: SecretRef | None = None,
         proof: str = "full",
         shell: Shell,
+        there: Shell | None = None,
     ) -> None:
         self.name = name
         self.database = database
-        self.address = Address(server, port, user)
+        self.address = Address(server, port, user, there.name if there else None)
         self.password = password
         self.level = proof
         self.shell = shell
+        self.there = there or shell
 
     @property
     def filename(self) -> str:
@@ -66,8 +69,8 @@ class Postgresql(Database):
         """The databases of the server that take connections, by name. Raises as ``Psql.ask``."""
         query = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname;"
         with (
-            credentials(self.shell, self.password) as environment,
-            Psql(self.shell, self.address, "postgres", environment) as psql,
+            credentials(self.there, self.password) as environment,
+            Psql(self.there, self.address, "postgres", environment) as psql,
         ):
             return [str(name) for name in psql.ask(query)]
 
@@ -90,12 +93,14 @@ class Postgresql(Database):
                 f"--lock-wait-timeout={LOCK_WITHIN * 1000}",
                 f"--dbname={self.address.conninfo(self.database)}",
             ]
+            words, env = self.there.streamed(argv, _without_encoding(environment))
             dumped = guarded.store(
                 context,
-                ["--prefix", str(header), "--", *argv],
+                ["--prefix", str(header), "--", *words],
                 filename=self.filename,
-                options=["--trailer", postgresql_load.TRAILER],
-                env=_without_encoding(environment),
+                options=["--trailer", postgresql_load.TRAILER, "--name", "pg_dump"],
+                env=env,
+                there=self.there,
                 prove=lambda: postgresql_proof.rows(psql, self.level),
                 cancel=psql.cancel,
             )
@@ -135,9 +140,7 @@ class Postgresql(Database):
         self, dump: Path, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
     ) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
-            postgresql_load.load(
-                self.shell, self.address.override(server), environment, dump, entry["proof"], database
-            )
+            postgresql_load.load(self.shell, self._at(server), environment, dump, entry["proof"], database)
 
     def prove(
         self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None
@@ -147,7 +150,7 @@ class Postgresql(Database):
             return []
         with (
             credentials(self.shell, self._password_for(server)) as environment,
-            Psql(self.shell, self.address.override(server), database, environment) as psql,
+            Psql(self.shell, self._at(server), database, environment) as psql,
         ):
             postgresql_proof.begin(psql)
             known, standing = postgresql_proof.facts(psql), postgresql_proof.sequences(psql)
@@ -164,18 +167,24 @@ class Postgresql(Database):
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self._password_for(server)) as environment:
-            return postgresql_load.exists(self.shell, self.address.override(server), environment, database)
+            return postgresql_load.exists(self.shell, self._at(server), environment, database)
 
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
-            postgresql_load.rename(self.shell, self.address.override(server), environment, old, new)
+            postgresql_load.rename(self.shell, self._at(server), environment, old, new)
 
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
-            postgresql_load.drop(self.shell, self.address.override(server), environment, database)
+            postgresql_load.drop(self.shell, self._at(server), environment, database)
+
+    def _at(self, server: Mapping[str, str] | None) -> Address:
+        """Where a restore goes: what the source says is seen from its own machine, and means nothing on another."""
+        return (self.address if self.there.here else Address()).override(server)
 
     def _password_for(self, server: Mapping[str, str] | None) -> SecretRef | None:
         """Our role's password is no other role's: that one comes from where libpq looks (``~/.pgpass``)."""
+        if not self.there.here:
+            return None
         role = (server or {}).get("user", self.address.user)
         return self.password if role == self.address.user else None
 
@@ -186,8 +195,8 @@ class Postgresql(Database):
     @contextmanager
     def _session(self, scratch: Path | None = None) -> Iterator[tuple[Psql, dict[str, str]]]:
         with (
-            credentials(self.shell, self.password, scratch) as environment,
-            Psql(self.shell, self.address, self.database, environment) as psql,
+            credentials(self.there, self.password, scratch) as environment,
+            Psql(self.there, self.address, self.database, environment) as psql,
         ):
             yield psql, environment
 
@@ -211,7 +220,7 @@ class Postgresql(Database):
         major = server // 10000
         newest: tuple[str, str] | None = None
         for candidate in (
-            programs.find("pg_dump") or "pg_dump",
+            self.there.find("pg_dump"),
             f"/usr/lib/postgresql/{major}/bin/pg_dump",
             f"/usr/pgsql-{major}/bin/pg_dump",
         ):
@@ -222,18 +231,20 @@ class Postgresql(Database):
                 return candidate, found
             newest = max(newest or (candidate, found), (candidate, found), key=lambda each: _major(each[1]))
         shown = postgresql_load.shown(server)
+        where = "" if self.there.here else f" on {self.there.name}"
         if newest is None:
-            raise ProgramFailed("pg_dump is not installed", hint="opsctl doctor --fix installs it")
+            hint = f"install postgresql-client-{major}{where}" if where else "opsctl doctor --fix installs it"
+            raise ProgramFailed(f"pg_dump is not installed{where}", hint=hint)
         if _major(newest[1]) < major:
             raise ProgramFailed(
-                f"pg_dump is {newest[1]} and the server is PostgreSQL {shown}; it takes {major} or newer",
-                hint=f"install postgresql-client-{major}",
+                f"pg_dump{where} is {newest[1]} and the server is PostgreSQL {shown}; it takes {major} or newer",
+                hint=f"install postgresql-client-{major}{where}",
             )
         return newest
 
     def _version(self, program: str) -> str | None:
         try:
-            result = self.shell.run([program, "--version"], timeout=20, accept=None)
+            result = self.there.run([program, "--version"], timeout=20, accept=None)
         except ProgramFailed:
             return None
         match = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)*)", result.text)

@@ -62,7 +62,7 @@ def _fill(shell: Shell, address: Address, environment: Environment, dump: Path, 
     # Until the last statement nothing has to be on disk: a load that was cut off is thrown away.
     hurried = {**environment, "PGOPTIONS": "-c synchronous_commit=off"}
     try:
-        result = postgresql_feed.feed(shell, argv(address, database), hurried, dump)
+        result = postgresql_feed.feed(shell, argv(shell, address, database), hurried, dump)
     except OSError as error:
         raise ProgramFailed(f"{dump}: {error.strerror}") from error
     if result.code:

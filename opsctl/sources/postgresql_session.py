@@ -8,16 +8,15 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opsctl import programs
 from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
 from opsctl.shells.interface import Result, Session, Shell
-from opsctl.shells.local import last_words
+from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
 
 ANSWER_WITHIN = 10  # seconds a server may take to take a connection
@@ -62,11 +61,15 @@ class ServerError(ProgramFailed):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server is: an address or the folder of its socket, port, role; None is libpq's own default."""
+    """Where a server is: an address or the folder of its socket, port, role; None is libpq's own default.
+
+    ``host`` is the name of the machine that it is seen from, None for this one.
+    """
 
     server: str | None = None
     port: int | None = None
     user: str | None = None
+    host: str | None = None
 
     def conninfo(self, database: str) -> str:
         """A connection string without secrets, safe for any name."""
@@ -90,11 +93,12 @@ class Address:
             return self
         port = server.get("port")
         return Address(
-            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user)
+            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host
         )
 
     def __str__(self) -> str:
         place = self.server or "the local socket"
+        place += f" of {self.host}" if self.host else ""
         return place if self.port is None else f"{place}, port {self.port}"
 
 
@@ -115,12 +119,19 @@ def quote_literal(text: str) -> str:
 def credentials(
     shell: Shell, password: SecretRef | None, scratch: Path | None = None
 ) -> Iterator[dict[str, str]]:
-    """The environment for libpq's programs; the password lies in a private file for as long as this lasts."""
+    """The environment for libpq's programs; the password lies in a private file for as long as this lasts.
+
+    On another machine nothing of ours lies on disk: there it is in their environment, which only they and root can see.
+    """
     environment = {"PGCLIENTENCODING": "UTF8"}
     if password is None:
         yield environment
         return
-    secret = read_secret(password, shell).reveal().replace("\\", "\\\\").replace(":", "\\:")
+    known = read_secret(password, LocalShell()).reveal()
+    if not shell.here:
+        yield {**environment, "PGPASSWORD": known}
+        return
+    secret = known.replace("\\", "\\\\").replace(":", "\\:")
     with tempfile.TemporaryDirectory(prefix="opsctl-pg-", dir=scratch) as folder:
         path = os.path.join(folder, "pgpass")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -196,16 +207,20 @@ class Psql:
                 timeout=ANSWER_WITHIN,
             )
         except OpsError:
-            self._close(0)
+            with suppress(OpsError):
+                self._close(0)
 
     def __enter__(self) -> Psql:
-        self._session = self._shell.open(argv(self._address, self._database), env=self._environment)
+        self._session = self._shell.open(argv(self._shell, self._address, self._database), env=self._environment)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self.cancel()
-        self.close()
+        if kind is None:
+            self.close()
+            return
+        self.cancel()
+        with suppress(OpsError):  # the failure that is on its way is the one to hear of
+            self.close()
 
     def _close(self, timeout: float) -> Result:
         with self._closing:
@@ -219,10 +234,10 @@ class Psql:
         return failure(result.errors, self._address, self._database)
 
 
-def argv(address: Address, database: str) -> list[str]:
+def argv(shell: Shell, address: Address, database: str) -> list[str]:
     """psql reading statements from standard input; no start-up file, no question for a password."""
     return [
-        programs.find("psql") or "psql",
+        shell.find("psql"),
         "-X",
         "-q",
         "-A",
@@ -246,7 +261,7 @@ def run(
 ) -> str:
     """Run statements once and for all; what they printed. Raises as ``Psql.ask`` does."""
     result = shell.run(
-        argv(address, database),
+        argv(shell, address, database),
         stdin=f"\\set VERBOSITY verbose\n{script}\n".encode(),
         env=environment,
         timeout=timeout,

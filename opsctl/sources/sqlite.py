@@ -48,8 +48,7 @@ class Sqlite(Source):
         return f"{self.name}.sqlite"
 
     def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
-        lacking = self._lacking()
-        if lacking:
+        if lacking := self._lacking():
             return [lacking]
         try:
             with _opened(self.path) as source:
@@ -60,13 +59,8 @@ class Sqlite(Source):
 
     def capture(self, context: Context) -> Captured:
         begun = time.monotonic()
-        lacking = self._lacking()
-        if lacking:
-            raise Partial(lacking.message, hint=lacking.hint, details={"paths": list(lacking.paths)})
         copy = context.scratch / self.filename
-        with _opened(self.path) as source:
-            _require_space(context.scratch, _size(source))
-            copy_database(source, copy, shell=self.shell, what=self.name, on_progress=context.on_progress)
+        version = self.make_copy(copy, context)
         cancelled = threading.Event()
         dumped = guarded.store(
             context,
@@ -89,9 +83,19 @@ class Sqlite(Source):
             data_added_packed=dumped.summary.data_added_packed,
             seconds=round(time.monotonic() - begun, 3),
             paths=(f"/{self.filename}",),
-            versions={"sqlite": sqlite3.sqlite_version},
+            versions={"sqlite": version},
             problems=tuple(shrunken(context.previous, 1, written)),
         )
+
+    def make_copy(self, copy: Path, context: Context) -> str:
+        """Make the new file ``copy``; the version of SQLite that made it. Raises Partial, Busy, ProgramFailed."""
+        lacking = self._lacking()
+        if lacking:
+            raise Partial(lacking.message, hint=lacking.hint, details={"paths": list(lacking.paths)})
+        with _opened(self.path) as source:
+            require_space(context.scratch, _size(source))
+            copy_database(source, copy, shell=self.shell, what=self.name, on_progress=context.on_progress)
+        return sqlite3.sqlite_version
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         paths = entry.get("paths") or (f"/{self.filename}",)
@@ -258,7 +262,7 @@ def _size(source: sqlite3.Connection) -> int:
     return int(pages) * int(size)
 
 
-def _require_space(directory: Path, needed: int) -> None:
+def require_space(directory: Path, needed: int) -> None:
     place = os.statvfs(directory)
     free = place.f_bavail * place.f_frsize
     if free < needed + _SPARE:
