@@ -150,7 +150,7 @@ def test_somebodys_lock_is_waited_for_and_then_named(
         postgresql_session, "SETTINGS", postgresql_session.SETTINGS.replace("'60s'", "'50ms'")
     )
     source = source_of(postgres, database)
-    holder = LocalShell().open(postgresql_session.argv(source.address, database))
+    holder = LocalShell().open(postgresql_session.argv(LocalShell(), source.address, database))
     try:
         holder.stdin.write(b"BEGIN; LOCK TABLE public.t IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n")
         holder.stdin.flush()

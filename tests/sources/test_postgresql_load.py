@@ -311,7 +311,7 @@ def test_a_psql_that_cannot_be_kept_from_running_programs_loads_nothing(
 
 def test_renaming_ends_connections_and_takes_no_name_twice(postgres: Postgres, database: str) -> None:
     source = source_of(postgres, database)
-    user = LocalShell().open(postgresql_session.argv(source.address, database))
+    user = LocalShell().open(postgresql_session.argv(LocalShell(), source.address, database))
     try:
         user.stdin.write(b"SELECT 'here';\n")
         user.stdin.flush()
