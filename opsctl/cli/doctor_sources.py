@@ -42,7 +42,7 @@ def host(site: Site, name: str) -> list[Check]:
 
 
 def _runs_restic(site: Site, name: str) -> bool:
-    return any(getattr(one, "host", None) == name for one in site.config.sources.values())
+    return any(one.kind == "paths" and one.host == name for one in site.config.sources.values())
 
 
 def _row(seen: Checked, restic: bool) -> list[Check]:
