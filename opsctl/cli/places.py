@@ -105,12 +105,19 @@ def look(site: Site, repository: str) -> Holdings:
     """What stands in a repository now. SafetyRefusal where there is none, and no configuration that could make one."""
     history = site.history(repository)
     try:
-        return history.look(site.clock())
+        return _with_keys_told(site, repository, history.look(site.clock()))
     except SafetyRefusal as error:
         if error.details.get("kind") != "not-made" or site.config.directory is not None:
             raise
         raise SafetyRefusal(f"there is no repository at {history.repository.url}",
                             hint="is the address right, and is everything mounted?") from error
+
+
+def _with_keys_told(site: Site, repository: str, seen: Holdings) -> Holdings:
+    """Note each key given with --trust that signed nothing here: a mistyped one looks like any other."""
+    signers = {view.signer for view in seen.judgement.sets}
+    site.notes += [f"--trust {key}: no set in {repository} is signed by this key" for key in site.trust if key not in signers]
+    return seen
 
 
 def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) -> SetView:
@@ -129,11 +136,15 @@ def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) ->
         raise SafetyRefusal(f"there is no set of {backup}",
                             hint=f"there are sets of {', '.join(others)}" if others else "the repository holds no set")
     raise SafetyRefusal(f"no set of {backup} can be taken without asking: of {counted(len(found), 'set')} the last "
-                        f"is {found[-1].state} ({'; '.join(found[-1].reasons)})", hint=_advice(found))
+                        f"is {found[-1].state} ({'; '.join(found[-1].reasons)})",
+                        hint=_advice(found, site.trust))
 
 
-def _advice(found: Sequence[SetView]) -> str:
+def _advice(found: Sequence[SetView], told: Sequence[str]) -> str:
     signers = sorted({view.signer for view in found if view.state == "foreign" and view.signer})
+    if signers and told:
+        return (f"--trust named another key ({', '.join(told)}): compare it letter by letter with the one that you kept. If "
+                f"that is not {signers[0]}, somebody else signed these sets")
     if signers:
         return f"if this is the fingerprint that you kept: --trust {signers[0]}"
     return "choose one by its id: --set ID"

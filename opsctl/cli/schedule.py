@@ -7,7 +7,7 @@ import pwd
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,19 +50,20 @@ def schedule(
     params = _params(session, site, "cron" if cron or not (systemd or _systemd_runs()) else "systemd", into)
     wish = wanted(params, site.config, socket.gethostname())
     warnings = [*_doubts(site), *site.said]
+    now = {} if write or into else _as_it_is(session, site)
     by_hand = params.kind == "cron" and os.geteuid() != 0 and not into
     if by_hand:
         lines = crontab(wish)
         if write:
             raise Waiting("only root may write to /etc/cron.d", hint=f"put this in with `crontab -e`: {lines[0]}",
                           details={"lines": list(lines)})
-        return Report(result={"kind": "cron", "crontab": list(lines), "minute": minute(wish.host)}, warnings=warnings,
-                      text=lambda out: out.lines([Mark("for `crontab -e`:", Tone.QUIET), *lines]))
+        return Report(result={"kind": "cron", "crontab": list(lines), "minute": minute(wish.host), **now},
+                      warnings=warnings, text=lambda out: _show_lines(out, lines, now))
     if not write:
         pieces = systemd_pieces(wish) if params.kind == "systemd" else cron_pieces(wish)
         files = {piece.path: piece.text for piece in pieces if piece.text is not None}
-        return Report(result={"kind": params.kind, "files": files, "minute": minute(wish.host)}, warnings=warnings,
-                      text=lambda out: _show(out, files))
+        return Report(result={"kind": params.kind, "files": files, "minute": minute(wish.host), **now},
+                      warnings=warnings, text=lambda out: _show(out, files, now))
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return tally.results[0].result if tally.results else {}
@@ -126,10 +127,31 @@ def _doubts(site: Site) -> list[str]:
             for name in variables]
 
 
-def _show(out: Out, files: Mapping[str, str]) -> None:
+def _as_it_is(session: Session, site: Site) -> dict[str, str]:
+    """What is installed on this machine before anything is written, in the words of doctor."""
+    from opsctl.cli import doctor_schedule
+
+    found = doctor_schedule.check(site.config, site.clock(), session.environ)
+    return {"now": found.detail} if found else {}
+
+
+def _show_lines(out: Out, lines: Sequence[str], now: Mapping[str, str]) -> None:
+    out.lines([Mark("for `crontab -e`:", Tone.QUIET), *lines])
+    _say_nothing_done(out, now, "put it in with `crontab -e`")
+
+
+def _say_nothing_done(out: Out, now: Mapping[str, str], how: str) -> None:
+    out.line()
+    out.line(Mark(f"nothing was installed: {how}", Tone.STRONG))
+    if now:
+        out.line(Mark(f"on this machine now: {now['now']}", Tone.QUIET))
+
+
+def _show(out: Out, files: Mapping[str, str], now: Mapping[str, str]) -> None:
     for path, text in files.items():
         out.heading(path)
         out.lines(text.splitlines())
+    _say_nothing_done(out, now, "`opsctl backup schedule --write` puts it there")
 
 
 def _say(out: Out, tally: Tally, params: ScheduleParams) -> None:

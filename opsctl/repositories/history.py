@@ -259,7 +259,8 @@ class History:
         """SafetyRefusal where this machine has not pinned the repository: nothing is written into an unknown one."""
         if self.pinned() is None:
             raise SafetyRefusal(f"repository {self.name} is not known to this machine yet",
-                                hint=f"opsctl backup init {self.name}", where=self.name)
+                                hint=f"`opsctl backup init {self.name}` pins the one that is there; it makes one only "
+                                     "where there is none", where=self.name)
 
     def _held(self) -> str:
         return f"; it held {counted(len((self.ledger.load() or {}).get('sets', [])), 'set')}"

@@ -143,11 +143,18 @@ def test_a_set_signed_by_a_key_that_nobody_vouched_for_is_foreign(machine: Machi
     for name in ("controller", "controller.pub"):
         (machine.etc / "keys" / name).unlink()
     machine.make_key()
+    unknown = machine.json("backup", "run", expect=None).errors[0]
+    assert "pins the one that is there; it makes one only where there is none" in unknown["hint"]
     machine("backup", "init", expect=0)
     assert states(machine) == {theirs: "foreign"}
     assert "snapshot-foreign" in kinds(machine.json("verify", expect=22))
     refused = machine.json("restore", "set", "portal", "--into", str(tmp_path / "no"), expect=23)
     assert fingerprint in refused.errors[0]["hint"]
+    # One that is mistyped is said, and the answer to it is not the key of whoever signed.
+    other = f"SHA256:{'x' * 43}"
+    mistyped = machine.json("restore", "set", "portal", "--trust", other, "--into", str(tmp_path / "no"), expect=23)
+    assert f"--trust named another key ({other})" in mistyped.errors[0]["hint"] and "letter by letter" in mistyped.errors[0]["hint"]
+    assert f"--trust {other}: no set in main is signed by this key" in machine("backup", "list", "--trust", other, expect=0).err
     machine("restore", "set", "portal", "--set", theirs, "--into", str(tmp_path / "by-id"), expect=0)
     machine("restore", "set", "portal", "--trust", fingerprint, "--into", str(tmp_path / "trusted"), expect=0)
     machine.at("2026-12-12T03:30:00+05:30")

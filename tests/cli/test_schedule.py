@@ -66,6 +66,13 @@ def test_what_is_shown_is_what_is_installed_and_the_second_time_nothing_is_done(
     assert [name.rpartition("-")[0] for name in links] == (["opsctl-backup", "opsctl-verify"] if kind == "--systemd" else [])
 
 
+@pytest.mark.parametrize("kind", ["--systemd", "--cron"])
+def test_showing_says_that_nothing_was_installed(machine: Machine, kind: str) -> None:
+    said = machine("backup", "schedule", kind, expect=0)
+    assert "nothing was installed: `opsctl backup schedule --write` puts it there" in said.out
+    assert "on this machine now: nothing asks every hour what is due" in said.out
+
+
 def test_of_the_other_kind_nothing_of_ours_is_left(machine: Machine) -> None:
     place = install(machine, "--cron")
     other = place / "etc/cron.d/mine"
