@@ -11,11 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.actions.restoring import find_set, refuse_small_disk
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
+from opsctl.model.part import Field
 from opsctl.model.quantities import counted, format_size
 from opsctl.model.snapshots import Node, parse_time
 from opsctl.proofs.content import of_file

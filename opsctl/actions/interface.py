@@ -10,9 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from opsctl.errors import OpsError
+from opsctl.model.part import Part
 from opsctl.model.snapshots import Progress
 
 
@@ -77,10 +76,10 @@ class World(Protocol):
     def records(self, step: str) -> Sequence[Mapping[str, Any]]: ...
 
 
-class Params(BaseModel):
+class Params(Part):
     """Base of every action's parameters: frozen, unknown keys refused, JSON-able."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    strict: ClassVar[bool] = False
 
 
 P = TypeVar("P", bound=Params)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
 from opsctl.actions import restoring
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
@@ -29,6 +27,7 @@ from opsctl.actions.restoring import (
     staging,
 )
 from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
+from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole

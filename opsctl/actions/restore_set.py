@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, field_validator
-
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     RECORD,
@@ -27,12 +25,34 @@ from opsctl.actions.restoring import (
     staging,
 )
 from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
+from opsctl.model.part import AfterValidator, BeforeValidator, Field
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
 from opsctl.sources.interface import BroughtBack, Database, Difference
 
 #: What agrees where a dump was restored and not loaded.
 NOT_LOADED = "the size and the end of its dump; it was not loaded, so no table was compared"
+
+
+def _pairs(value: Any) -> Any:
+    """A playbook's inputs are lists: ``[portal-db=enagar_new]``."""
+    if not isinstance(value, list | tuple):
+        return value
+    pairs = [str(one).partition("=") for one in value]
+    if any(not source or not name for source, _, name in pairs):
+        raise ValueError("each is SOURCE=DATABASE")
+    if len({source for source, _, _ in pairs}) < len(pairs):
+        raise ValueError("a source is named twice")
+    return {source: name for source, _, name in pairs}
+
+
+def _apart(value: Mapping[str, str]) -> Mapping[str, str]:
+    if len(set(value.values())) < len(value):
+        raise ValueError("two sources cannot be loaded into one database")
+    return value
+
+
+Databases = Annotated[dict[str, str], BeforeValidator(_pairs), AfterValidator(_apart)]
 
 
 class RestoreSetParams(Params):
@@ -45,31 +65,11 @@ class RestoreSetParams(Params):
     set: str
     into: Annotated[str, AfterValidator(plain)]
     sources: tuple[str, ...] = ()
-    databases: Mapping[str, str] = {}
+    databases: Databases = Field(default_factory=dict)
     server: str | None = None
     port: str | None = None
     user: str | None = None
     copy_in: str = ""
-
-    @field_validator("databases", mode="before")
-    @classmethod
-    def _pairs(cls, value: Any) -> Any:
-        """A playbook's inputs are lists: ``[portal-db=enagar_new]``."""
-        if isinstance(value, list | tuple):
-            pairs = [str(one).partition("=") for one in value]
-            if any(not source or not name for source, _, name in pairs):
-                raise ValueError("each is SOURCE=DATABASE")
-            if len({source for source, _, _ in pairs}) < len(pairs):
-                raise ValueError("a source is named twice")
-            return {source: name for source, _, name in pairs}
-        return value
-
-    @field_validator("databases")
-    @classmethod
-    def _apart(cls, value: Mapping[str, str]) -> Mapping[str, str]:
-        if len(set(value.values())) < len(value):
-            raise ValueError("two sources cannot be loaded into one database")
-        return value
 
     def names(self, held: Collection[str]) -> tuple[str, ...]:
         """The sources to restore, of those that the set holds: a database is loaded from the restored dump."""

@@ -176,15 +176,14 @@ def _from_broken(session: Session) -> Notify | None:
 
 
 def _validated(found: Any, session: Session) -> Notify | None:
-    from pydantic import ValidationError
-
     from opsctl.engine.configuration import find_config_dir
     from opsctl.model.config_notify import Notify
+    from opsctl.model.part import NotValid
 
     directory = find_config_dir(session.config, session.environ, _euid())
     try:
         return Notify.model_validate(found, context={"directory": str(directory)})
-    except ValidationError:
+    except NotValid:
         return None
 
 

@@ -166,6 +166,7 @@ def explain(
     if word in ("exit-codes", "exit_codes"):
         return _exit_codes()
     from opsctl.actions.registry import action, words
+    from opsctl.model.judging import json_schema
 
     if word is None:
         pages = {name: _first_line(action(name)) for name in words()}
@@ -184,7 +185,7 @@ def explain(
         out.lines(page.splitlines())
 
     return Report(result={"word": word, "kind": str(found.kind), "page": page,
-                          "parameters": found.Params.model_json_schema()}, text=text_one)
+                          "parameters": json_schema(found.Params)}, text=text_one)
 
 
 def _first_line(found: Any) -> str:

@@ -98,9 +98,8 @@ def load(session: Session) -> Any:
 def _given_config(given: Given, session: Session) -> Any:
     import hashlib
 
-    from pydantic import ValidationError
-
     from opsctl.model.config import Config
+    from opsctl.model.part import NotValid
 
     if given.password_file is None:
         raise SafetyRefusal("the repository's password is needed", hint="--password-file FILE")
@@ -116,7 +115,7 @@ def _given_config(given: Given, session: Session) -> Any:
     home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
     try:
         return Config.model_validate({"state": os.path.join(home, "opsctl"), "repositories": {name: spec}})
-    except ValidationError as error:
+    except NotValid as error:
         first = error.errors()[0]
         raise SafetyRefusal(f"--repository: {first['msg'].removeprefix('Value error, ')}") from error
 

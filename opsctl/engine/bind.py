@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
-
 from opsctl.actions.interface import Action, Kind
 from opsctl.errors import ConfigError, OpsError
 from opsctl.model.fields import meant
+from opsctl.model.part import NotValid, fields
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
 from opsctl.model.playbook import REFERENCE, Input, Playbook, Step, wrong_value
 
@@ -122,14 +121,14 @@ def _step(
     for name in names:
         known = {**values, "item": name} if name is not None else values
         params = fill(step.with_, known)
-        fields = action.Params.model_fields
-        if "set" in fields and not params.get("set"):
+        known_fields = fields(action.Params)
+        if "set" in known_fields and not params.get("set"):
             params["set"] = set_id(run)
-        if action.kind is Kind.GATE and "step" in fields:
+        if action.kind is Kind.GATE and "step" in known_fields:
             params["step"] = step.id
         try:
             params = action.Params.model_validate(params).model_dump(mode="json")
-        except ValidationError as error:
+        except NotValid as error:
             problems.extend(f"step {step.id} ({step.uses}): {_plainly(found)}" for found in error.errors())
             break
         items.append(BoundItem(name, params))

@@ -89,12 +89,13 @@ def load_config(directory: str | os.PathLike[str], *, euid: int | None = None) -
         raise ConfigError(f"configuration directory {place} {found}", hint=_HINT, where=str(place))
     config = validate(Config, documents, context={"directory": str(place)})
     content = json.dumps(merge(documents).data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    config._origin = Origin(
+    origin = Origin(
         directory=place,
         files=tuple(str(file) for file in files),
         digest=hashlib.sha256(content.encode()).hexdigest(),
         warnings=(*_not_read(place), *doubts(config)),
     )
+    object.__setattr__(config, "_origin", origin)
     return config
 
 

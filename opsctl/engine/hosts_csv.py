@@ -14,6 +14,7 @@ from opsctl.engine.wording import in_words
 from opsctl.errors import ConfigError
 from opsctl.model.fields import meant, shown
 from opsctl.model.hosts import Host, host_mistakes
+from opsctl.model.part import NotValid
 
 COLUMNS = ("name", "address", "port", "user", "become", "zone", "os", "isolation", "console", "host_key",
            "fingerprint")
@@ -88,8 +89,6 @@ def _head_mistakes(head: list[str]) -> Iterator[str]:
 def _rows(
     rows: list[tuple[int, dict[str, str]]], zones: Mapping[str, Any], problems: list[tuple[int, str]]
 ) -> Iterator[Row]:
-    from pydantic import ValidationError
-
     lines: dict[str, int] = {}
     plain: dict[str, dict[str, Any]] = {}
     for line, cells in rows:
@@ -110,7 +109,7 @@ def _rows(
         plain[name] = data
         try:
             yield Row(line, name, Host.model_validate(data), fingerprint)
-        except ValidationError as error:
+        except NotValid as error:
             problems += [(line, f"{'.'.join(map(str, place))}: {message}")
                          for place, message, _ in in_words(error, Host, data)]
     for place, message in host_mistakes({"hosts": plain, "zones": dict(zones)}):

@@ -17,6 +17,7 @@ from opsctl.engine.load import load_document, resolve, validate
 from opsctl.errors import Busy, ProgramFailed, SafetyRefusal
 from opsctl.model.config import Config
 from opsctl.model.hosts import Host
+from opsctl.model.part import fields
 
 FILE = "hosts.yaml"
 _HEAD = "# Written by `opsctl hosts add` and `opsctl hosts import`; yours to edit as well.\nhosts:\n"
@@ -26,7 +27,7 @@ _KEYS = ("address", "port", "user", "become", "zone", "os", "isolation", "consol
 def entry(host: Host) -> dict[str, Any]:
     """The keys of a host that are not as they would be anyway."""
     return {key: getattr(host, key) for key in _KEYS
-            if key == "address" or getattr(host, key) != Host.model_fields[key].default}
+            if key == "address" or getattr(host, key) != fields(Host)[key].default}
 
 
 def line(name: str, keys: Mapping[str, Any]) -> str:

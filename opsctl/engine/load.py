@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import ValidationError
 
 from opsctl.engine.wording import in_words
 from opsctl.errors import ConfigError
 from opsctl.model.fields import Part, Place, shown
+from opsctl.model.part import NotValid
 
 LARGEST = 4 * 1024 * 1024
 DEEPEST = 64
@@ -380,7 +380,7 @@ def validate(
     made: Checked | None = None
     try:
         made = model.model_validate(merged.data, context=dict(context or {}))
-    except ValidationError as error:
+    except NotValid as error:
         for place, message, missing in islice(in_words(error, model, merged.data), _MOST_FOUND):
             if _telling(merged, place, missing):
                 problems.append(merged.at(place, message))

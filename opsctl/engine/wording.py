@@ -7,9 +7,8 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import Tag, ValidationError
-
 from opsctl.model.fields import NOT_A_VALUE, WAYS, Part, Place, either, meant
+from opsctl.model.part import Kinds, NotValid, fields
 
 _SECRET = re.compile(
     r"(^|_)(pass(word|wd|phrase)?|secret|token|credentials?|(api|private|secret|access)_?key)$"
@@ -17,9 +16,9 @@ _SECRET = re.compile(
 _TAG = "‹"
 
 
-def in_words(error: ValidationError, model: type[Part], data: Any) -> Iterator[tuple[Place, str, bool]]:
+def in_words(error: NotValid, model: type[Part], data: Any) -> Iterator[tuple[Place, str, bool]]:
     """(place, message, whether something is missing) for each mistake; never a value from the file."""
-    for found in error.errors(include_url=False):
+    for found in error.errors():
         loc = found["loc"]
         place, value = _place(loc, data)
         kind = found["type"]
@@ -107,7 +106,7 @@ def _unknown_key(key: str, model: type[Part] | None) -> str:
         return "unknown key"
     if key in model.elsewhere:
         return model.elsewhere[key]
-    known = [field.alias or name for name, field in model.model_fields.items()]
+    known = [field.alias or name for name, field in fields(model).items()]
     if _SECRET.search(key):
         ways = [f"{key}_{way}" for way in WAYS if f"{key}_{way}" in known]
         return f"{NOT_A_VALUE} {either(ways or ['a key that ends in _file, _command or _env'])}"
@@ -119,13 +118,13 @@ def _model_at(model: Any, loc: tuple[int | str, ...]) -> type[Part] | None:
     """The model whose mapping stands at ``loc``."""
     current = _bare(model)
     for part in loc:
-        if isinstance(part, str) and part.startswith(_TAG):
-            current = _bare(_member(current, part))
+        if isinstance(part, str) and part.startswith(_TAG) and isinstance(current, Kinds):
+            current = current.choices.get(part.strip("‹›"))
         elif isinstance(current, type) and issubclass(current, Part):
-            fields = {field.alias or name: field for name, field in current.model_fields.items()}
-            if part not in fields:
+            known = {field.alias or name: field for name, field in fields(current).items()}
+            if part not in known:
                 return None
-            current = _bare(fields[str(part)].annotation)
+            current = _bare(known[str(part)].annotation)
         elif arguments := get_args(current):
             current = _bare(arguments[1] if get_origin(current) is dict else arguments[0])
         else:
@@ -134,10 +133,13 @@ def _model_at(model: Any, loc: tuple[int | str, ...]) -> type[Part] | None:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without Annotated and without ``| None``; a tagged union stays as it is."""
+    """Without Annotated and without ``| None``; where there are several kinds of mapping, these."""
     while True:
         if get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
+            annotation, *notes = get_args(annotation)
+            kinds = [note for note in notes if isinstance(note, Kinds)]
+            if kinds:
+                return kinds[0]
             continue
         if get_origin(annotation) in (Union, types.UnionType):
             rest = [member for member in get_args(annotation) if member is not type(None)]
@@ -145,10 +147,3 @@ def _bare(annotation: Any) -> Any:
                 annotation = rest[0]
                 continue
         return annotation
-
-
-def _member(union: Any, tag: str) -> Any:
-    for member in get_args(union):
-        if any(isinstance(note, Tag) and note.tag == tag for note in getattr(member, "__metadata__", ())):
-            return member
-    return None

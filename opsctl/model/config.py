@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
-
-from pydantic import Discriminator, Field, PrivateAttr, Strict, Tag
 
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_mariadb import MariadbSource
@@ -37,6 +35,7 @@ from opsctl.model.fields import (
 )
 from opsctl.model.hosts import Host, Zone
 from opsctl.model.limits import IONice, Limits
+from opsctl.model.part import Field, Kinds, Strict
 from opsctl.model.secrets import SecretRef
 
 
@@ -143,7 +142,7 @@ class Repository(Part):
         "the backup's own.",
     )
 
-    _name: str = PrivateAttr("")
+    _name: str = ""
 
     @property
     def name(self) -> str:
@@ -242,24 +241,14 @@ class SqliteSource(SourcePart):
     )
 
 
-def _kind(value: Any) -> str | None:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    if isinstance(value, dict) or kind is not None:
-        return f"‹{kind}›"
-    return None
-
-
 Source = PathsSource | PostgresqlSource | MariadbSource | SqliteSource | CommandSource
 
 _AnySource = Annotated[
-    Union[  # noqa: UP007  (X | Y does not take Annotated members before 3.13's typing)
-        Annotated[PathsSource, Tag("‹paths›")],
-        Annotated[PostgresqlSource, Tag("‹postgresql›")],
-        Annotated[MariadbSource, Tag("‹mariadb›")],
-        Annotated[SqliteSource, Tag("‹sqlite›")],
-        Annotated[CommandSource, Tag("‹command›")],
-    ],
-    Discriminator(_kind),
+    Source,
+    Kinds({
+        "paths": PathsSource, "postgresql": PostgresqlSource, "mariadb": MariadbSource, "sqlite": SqliteSource,
+        "command": CommandSource,
+    }),
 ]
 
 
@@ -307,7 +296,7 @@ class Backup(Part):
         "every 300 s. Without it the next hourly `--due` does.",
     )
 
-    _name: str = PrivateAttr("")
+    _name: str = ""
 
     @property
     def name(self) -> str:
@@ -356,12 +345,12 @@ class Config(Part):
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
-    _origin: Origin = PrivateAttr(Origin())
+    _origin: Origin = Origin()
 
     def model_post_init(self, context: Any, /) -> None:
         for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
-                entry._name = name
+                object.__setattr__(entry, "_name", name)
 
     def copied_to(self, repository: str) -> Iterator[str]:
         """The backups whose sets are copied to a repository."""

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
-
 from opsctl.model.config_source import SourcePart, places, secret_keys, secret_ref, unknown_places
 from opsctl.model.fields import (
     NOT_A_VALUE,
@@ -26,6 +24,7 @@ from opsctl.model.fields import (
     Variable,
     either,
 )
+from opsctl.model.part import AfterValidator, Field
 from opsctl.model.secrets import SecretRef
 
 SPOOL, TARGET = "spool", "target"

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic.fields import FieldInfo
-
 from opsctl.model import config, config_examples, hosts
 from opsctl.model.config_command import CommandAtLeast, Spool
 from opsctl.model.config_source import SourcePart
 from opsctl.model.fields import Part, Shown
+from opsctl.model.part import FieldInfo, fields
 from opsctl.model.quantities import format_duration
 
 _HEAD = """\
@@ -92,7 +91,7 @@ def _sections() -> Iterator[str]:
     yield _section("`repositories.NAME`", config.Repository)
     yield _section("`repositories.NAME.maintenance`", config.Maintenance)
     for source in (config.PathsSource, config.PostgresqlSource, config.MariadbSource, config.SqliteSource, config.CommandSource):
-        kind = get_args(source.model_fields["kind"].annotation)[0]
+        kind = get_args(fields(source)["kind"].annotation)[0]
         yield _section(f"`sources.NAME` with `kind: {kind}`", source)
         if source is config.PathsSource:
             yield _section("`sources.NAME.at_least`", config.AtLeast)
@@ -113,8 +112,8 @@ def _table(model: type[Part]) -> str:
     rows = [
         f"| `{field.alias or name}` | {type_name(field.annotation, field.metadata)} | {_default(field)} | "
         f"{field.description} |"
-        for name, field in model.model_fields.items()
-        if model is SourcePart or name not in SourcePart.model_fields
+        for name, field in fields(model).items()
+        if model is SourcePart or name not in fields(SourcePart)
     ]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
 from opsctl.model.fields import Argument, Command, FilePath, Shown, Variable
+from opsctl.model.part import Field
 from opsctl.model.secrets import SecretRef
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Strict
-
 from opsctl.model.fields import WAYS, Command, Duration, FilePath, Line, Mistake, Part, Shown, Variable, either
+from opsctl.model.part import AfterValidator, Field, Strict
 from opsctl.model.secrets import SecretRef
 
 Kind = Literal["failed", "overdue", "waiting", "recovered"]

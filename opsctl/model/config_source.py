@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr
-
 from opsctl.model.fields import NOT_A_VALUE, WAYS, Command, Duration, Mistake, Name, Part, either, meant, shown
+from opsctl.model.part import Field
 from opsctl.model.secrets import SecretRef
 
 _PLACE = re.compile(r"\$\{([^}]*)\}")
@@ -54,7 +53,7 @@ class SourcePart(Part):
         default=timedelta(minutes=10), description="A hook that takes longer is ended, and has failed."
     )
 
-    _name: str = PrivateAttr("")
+    _name: str = ""
 
     @property
     def name(self) -> str:

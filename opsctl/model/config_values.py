@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
-
 from opsctl.model.fields import Line, Shown, absolute, either
+from opsctl.model.part import AfterValidator, BeforeValidator, Told
 
 LATER = "is not supported by this version of opsctl"
 _LATER_STORES = ("s3", "sftp", "b2", "azure", "gs", "swift", "rclone")
@@ -37,7 +36,7 @@ def _timezone(value: str) -> str:
     return value
 
 
-def _store(value: str, info: ValidationInfo) -> str:
+def _store(value: str, info: Told) -> str:
     """A place for a repository: a path on this machine or ``rest:https://host:port/path``."""
     scheme, colon, rest = value.partition(":")
     if not colon or "/" in scheme:
@@ -97,7 +96,7 @@ def _time_server(value: str) -> str:
     return value
 
 
-def _mounted(value: Any, info: ValidationInfo) -> bool | str:
+def _mounted(value: Any, info: Told) -> bool | str:
     if isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The strict base and the field types that configuration and playbook files are made of.
+"""The field types that configuration and playbook files are made of.
 
 Models say the shape of each key; what concerns several keys at once (a reference, *exactly one of*) is said
 by ``mistakes`` over the plain data, so that a mistake of one sort never hides one of the other.
@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationInfo
-
+from opsctl.model.part import AfterValidator, BeforeValidator, Field, Shown, Strict, Told
+from opsctl.model.part import Mistake as Mistake
+from opsctl.model.part import Part as Part
+from opsctl.model.part import Place as Place
 from opsctl.model.quantities import parse_duration, parse_size
-
-Place = tuple[str | int, ...]
-"""Where in a file: keys and list positions, outermost first."""
-
-Mistake = tuple[Place, str]
 
 WAYS = ("file", "command", "env")
 """How a secret can be given: the keys ``password_file``, ``password_command``, ``password_env``."""
@@ -28,29 +24,6 @@ WAYS = ("file", "command", "env")
 NOT_A_VALUE = (
     "a secret is never a value in this file; take it out (and change it, if others saw it) and use instead"
 )
-
-
-class Part(BaseModel):
-    """A mapping in a file: frozen, with no other keys than its fields, and nothing converted silently.
-
-    ``elsewhere`` holds keys that people may try here, each with the sentence they get.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    elsewhere: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def mistakes(cls, data: Any) -> Iterator[Mistake]:
-        """What is wrong between several keys of ``data``, which is plain and may have any shape at all."""
-        return iter(())
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a type is called in messages and in the generated page."""
-
-    name: str
 
 
 def _name(value: str) -> str:
@@ -67,7 +40,7 @@ def _line(value: str) -> str:
     return value
 
 
-def absolute(value: str, info: ValidationInfo) -> str:
+def absolute(value: str, info: Told) -> str:
     """Make a path absolute: from the directory of the configuration where one is known."""
     _line(value)
     if value.startswith("~"):

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
-
 from opsctl.model.config_values import PublicKey
 from opsctl.model.fields import Line, Mistake, Name, Names, Part, Shown, entries, mapping, meant, shown
+from opsctl.model.part import AfterValidator, Field
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
@@ -84,7 +83,7 @@ class Host(Part):
         default=False, description="It has a console that works without the network. Not used by this version."
     )
 
-    _name: str = PrivateAttr("")
+    _name: str = ""
 
     @property
     def name(self) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict
-
 from opsctl.model.fields import (
     Line,
     Mistake,
@@ -21,6 +19,7 @@ from opsctl.model.fields import (
     meant,
     shown,
 )
+from opsctl.model.part import AfterValidator, BeforeValidator, Field, Strict
 from opsctl.model.quantities import parse_duration
 
 REFERENCE = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
@@ -109,7 +108,7 @@ class Input(Part):
 class ForEach(Part):
     """Repeats a step: ``{items: [a, b]}`` or ``{sources: "${backup}"}``, at most ``at_once`` at a time."""
 
-    model_config = ConfigDict(extra="allow")
+    extra: ClassVar[str] = "allow"
 
     at_once: Annotated[int, Field(ge=1, le=10_000), Shown("number")] = Field(
         default=1, description="How many of them at the same time."

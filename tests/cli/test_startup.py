@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.cli import samples
+from tests.machine import Machine
 
 HEAVY = {"boto3", "paramiko", "dbos", "pydantic", "yaml", "typst", "yara_x", "sqlite3", "rich", "rfc8785"}
 
@@ -58,6 +60,20 @@ def test_calls_that_do_no_work(words: tuple[str, ...]) -> None:
     found = imported(*words)
     assert "opsctl" in found
     assert not found & HEAVY
+
+
+def test_work_with_files_that_are_right_needs_no_pydantic(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.make_key()
+    machine.configure()
+    machine("backup", "init", expect=0)
+    for words in (("backup", "run"), ("status",), ("verify",), ("backup", "list"), ("runs",)):
+        found = imported("--config", str(machine.etc), *words, **machine.environ)
+        assert "yaml" in found
+        assert "pydantic" not in found, words
+    with open(machine.etc / "opsctl.yaml", "a", encoding="utf-8") as file:
+        file.write("nonsense: 1\n")
+    assert "pydantic" in imported("--config", str(machine.etc), "status", **machine.environ)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -97,7 +97,7 @@ def test_all_files_are_one_configuration(place: Path) -> None:
 
 def test_a_configuration_cannot_be_changed(place: Path) -> None:
     config = load_config(place)
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(AttributeError, match="frozen"):
         config.backups["lite"].repository = "away"  # type: ignore[misc]
 
 

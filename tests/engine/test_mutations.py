@@ -18,6 +18,9 @@ from opsctl.errors import ConfigError
 from opsctl.model.config import Config
 from opsctl.model.config_sense import doubts
 from opsctl.model.fields import Part
+from opsctl.model.fitting import Unfit, fitted
+from opsctl.model.judging import judged
+from opsctl.model.part import NotValid
 from opsctl.model.playbook import Playbook
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -52,6 +55,7 @@ def holds(content: str | bytes, model: type[Part]) -> None:
     document = load_document(content, "some/file.yaml")
     given_text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
     last = given_text.count("\n") + 1
+    same_both_ways(model, document.data)
     try:
         made = validate(model, [document], context={"directory": "/etc/opsctl"})
     except ConfigError as error:
@@ -72,6 +76,20 @@ def holds(content: str | bytes, model: type[Part]) -> None:
                 assert repository.password.label
         elif isinstance(made, Playbook):
             assert set(made.graph) == {step.id for step in made.steps}
+
+
+def same_both_ways(model: type[Part], data: Any) -> None:
+    """What is taken without pydantic is what pydantic makes of it; and what it takes as it is needs no pydantic."""
+    context = {"directory": "/etc/opsctl"}
+    try:
+        quick: Part | None = fitted(model, data, context)
+    except Unfit:
+        quick = None
+    try:
+        slow: Part | None = judged(model, data, context)
+    except NotValid:
+        slow = None
+    assert quick == slow
 
 
 def mutated(text: str) -> st.SearchStrategy[bytes]:
