@@ -11,10 +11,11 @@ from typing import Any, Literal
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
-from opsctl.model.sets import WHOLE, Judgement
+from opsctl.model.damage import Damage, could_see
+from opsctl.model.sets import DAMAGED, WHOLE, Judgement
 from opsctl.model.snapshots import Finding
 from opsctl.proofs.content import is_content
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.history import Holdings, write_whole
 
 #: How many files of one finding are named; the number of the rest is said.
 MOST_FILES = 200
@@ -30,9 +31,13 @@ class VerifyParams(Params):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the check found. ``read`` and ``total``: which shares of the packs were read back."""
+    """What the check found. ``read`` and ``total``: which shares of the packs were read back.
+
+    ``unread``: damage that an earlier reading found and that this look could not have seen, whether mended or not.
+    """
 
     findings: tuple[Finding, ...]
+    unread: tuple[Damage, ...]
     sets: Mapping[str, int]
     read: tuple[int, ...]
     total: int
@@ -68,7 +73,8 @@ class Verify(CheckAction[VerifyParams, Seen]):
         findings = _by_set(findings, judgement)
         seen = Seen(
             findings=tuple(findings),
-            sets=_count(judgement),
+            unread=_unread(params, holdings, findings, read, total),
+            sets=_count(judgement, findings),
             read=read,
             total=total,
             wholly_good=tuple(view.id for view in judgement.sets if view.state in WHOLE),
@@ -88,12 +94,13 @@ class Verify(CheckAction[VerifyParams, Seen]):
                          "more_files": max(0, len(finding.files) - MOST_FILES)},
             )
             for finding in seen.findings
-        ]
+        ] + [_reminder(params.repository, damage) for damage in seen.unread]
 
     def result(self, params: VerifyParams, seen: Seen) -> Mapping[str, Any]:
         return {
             "repository": params.repository, "level": params.level, "sets": dict(seen.sets),
             "shares": [f"{share}/{seen.total}" for share in seen.read], "findings": len(seen.findings),
+            "unread": [{**damage.as_json(), "sets": list(damage.sets)} for damage in seen.unread],
             "only_bytes": list(seen.only_bytes),
         }
 
@@ -117,11 +124,36 @@ def read_term(config: Any, repository: str) -> timedelta:
     return min(terms, default=timedelta(days=30))
 
 
-def _count(judgement: Judgement) -> dict[str, int]:
+def _count(judgement: Judgement, findings: Sequence[Finding]) -> dict[str, int]:
+    """Sets by state, those that damage reaches as such."""
+    found_now = [finding for finding in findings if finding.kind not in shares.NOT_OF_PACKS]
+    reached = {name for finding in found_now for name in finding.sets}
+    every = any(finding.reaches_all for finding in found_now)
     found: dict[str, int] = {}
     for view in judgement.sets:
-        found[view.state] = found.get(view.state, 0) + 1
+        word = DAMAGED if view.state in WHOLE and (every or view.id in reached) else view.word
+        found[word] = found.get(word, 0) + 1
     return found
+
+
+def _unread(
+    params: VerifyParams, holdings: Holdings, findings: Sequence[Finding], read: Sequence[int], total: int
+) -> tuple[Damage, ...]:
+    seen = {finding.object for finding in findings}
+    return tuple(damage for damage in holdings.damage
+                 if damage.object not in seen and not could_see(damage, params.level, read, total))
+
+
+def _reminder(repository: str, damage: Damage) -> OpsError:
+    reaches = "every set" if damage.reaches_all else f"sets {', '.join(damage.sets[:5])}" if damage.sets else "no set"
+    share = f", share {', '.join(damage.shares)}" if damage.shares else ""
+    return DamagedData(
+        f"{repository}: {damage.what}, as level {damage.level} found on {damage.found:%Y-%m-%d}{share}, and nobody has read it "
+        f"since; it reaches {reaches}",
+        hint=f"if it was mended, this says so and ends it: opsctl verify {repository} --level data --share {damage.share}",
+        where=repository,
+        details={**damage.as_json(), "sets": list(damage.sets), "reaches_all": damage.reaches_all, "unread": True},
+    )
 
 
 def _only_bytes(judgement: Judgement) -> tuple[str, ...]:

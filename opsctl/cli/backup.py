@@ -10,7 +10,7 @@ import typer
 
 from opsctl.cli import copies, places
 from opsctl.cli.compare import compare
-from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.schedule import schedule
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, worst
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from opsctl.cli.work import Given
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
-    from opsctl.model.sets import SetView
     from opsctl.wiring import Site
 
 app = typer.Typer(help="Make repositories, take sets, copy and look at them.", no_args_is_help=True)
@@ -196,98 +195,54 @@ def list_(
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
-    """The sets in the repositories, with what is wrong with each.
+    """The sets in the repositories, each with the places that it is in and what is wrong with it.
 
     Works from any machine: with --repository and --password-file no configuration is needed.
     """
-    from opsctl.cli.work import local_time, open_site
-    from opsctl.model.quantities import format_size
+    from opsctl.cli import sets
+    from opsctl.cli.work import open_site
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    found, warnings, errors = _sets(site, names)
-
-    def text(out: Out) -> None:
-        tone = {"good": Tone.GOOD, "incomplete": Tone.WARN, "foreign": Tone.WARN, "future": Tone.WARN}
-        out.table(Table(
-            ("backup", "set", "time", "state", Column("size", right=True), Column("added", right=True),
-             Column("remark", flexible=True)),
-            [(view.backup, view.id, local_time(site, view.time), Mark(view.state, tone.get(view.state, Tone.BAD)),
-              format_size(view.bytes) if view.record else "", format_size(view.added) if view.record else "",
-              "; ".join([*view.reasons, *([f"captured until {local_time(site, view.taken_until)}"] if view.taken_until else [])]))
-             for view in found],
-            empty="no sets",
-        ))
-
+    found = sets.gather(site, names)
     if names and not session.dry_run and given is None:
         remember(site, [name for name in names if name in site.config.backups])
-    return Report(result={"sets": [places.describe(view) for view in found]}, text=text,
-                  warnings=[*warnings, *site.said], errors=errors)
-
-
-def _sets(site: Site, names: Sequence[str] | None) -> tuple[list[SetView], list[str], list[OpsError]]:
-    homes = dict.fromkeys(site.home(name) for name in names) if names else dict.fromkeys(site.config.repositories)
-    found: list[SetView] = []
-    warnings: list[str] = []
-    errors: list[OpsError] = []
-    for home in homes:
-        try:
-            holdings = places.look(site, home)
-        except OpsError as error:
-            error.where = error.where or home
-            if error.details.get("kind") in ("not-made", "away") and not names:
-                warnings.append(f"{error.message}: {error.hint}")
-            else:
-                errors.append(error)
-            continue
-        found += [view for view in holdings.judgement.sets if not names or view.backup in names]
-        warnings += [finding.message for finding in (*holdings.junk, *holdings.judgement.findings) if not finding.sets]
-    return found, warnings, errors
+    return Report(result={"sets": [sets.as_json(site, held) for held in found.held]},
+                  text=lambda out: sets.write_list(out, site, found), exit_code=found.code,
+                  warnings=[*found.warnings, *site.said], errors=found.errors)
 
 
 @app.command("show")
 @places.from_anywhere
 def show(
     context: typer.Context,
-    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of a set")],
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of a set; `newest` (or `latest`): of each backup")],
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
-    """One set: its sources, proofs, times, and who signed it."""
-    from opsctl.cli.work import local_time, open_site
-    from opsctl.model.quantities import format_size
-    from opsctl.proofs import shows
+    """One set: where it is, its sources, proofs, times, damage that was found, and who signed it."""
+    from opsctl.cli import sets
+    from opsctl.cli.work import open_site
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    sets, warnings, errors = _sets(site, None)
-    found = [view for view in sets if view.id == set_id]
-    if not found and not errors:
-        raise SafetyRefusal(f"there is no set {set_id}", hint="opsctl backup list")
-    if not found:
-        warnings.append(f"there is no set {set_id} in the repositories that answered")
+    found = sets.gather(site, None)
+    chosen = found.newest() if set_id in places.NEWEST else [held for held in found.held if held.view.id == set_id]
+    if not chosen and not found.errors:
+        raise SafetyRefusal(f"there is no set {set_id}" if set_id not in places.NEWEST else "no backup has a whole set",
+                            hint="opsctl backup list")
+    if not chosen:
+        found.warnings.append(f"there is no set {set_id} in the repositories that answered")
 
     def text(out: Out) -> None:
-        for view in found:
-            out.heading(f"{view.backup} {view.id}")
-            out.facts({"state": view.state, "time": local_time(site, view.time), "signed by": view.signer or "nobody",
-                       "taken by": str(view.record.get("host", "")), "run": str(view.record.get("run", ""))})
-            out.lines([Mark(reason, Tone.WARN) for reason in view.reasons])
-            out.table(Table(
-                ("source", "kind", "snapshot", Column("files", right=True), Column("size", right=True),
-                 Column("proof", flexible=True)),
-                [(name, entry["kind"], entry["snapshot"][:8], str(entry["files"]), format_size(entry["bytes"]),
-                  shows(entry["proof"])) for name, entry in view.sources.items()],
-                empty="no manifest, so nothing is known of its sources",
-            ))
-            for name, entry in view.sources.items():
-                out.lines([Mark(f"{name}: accepted although {message}", Tone.WARN)
-                           for message in entry.get("accepted", ())])
+        for held in chosen:
+            sets.write_set(out, site, held)
 
-    described = [{**places.describe(view), "record": dict(view.record)} for view in found]
+    described = [{**sets.as_json(site, held), "record": dict(held.view.record)} for held in chosen]
     # The set was asked for, and who could not be asked may hold a copy of it that is not shown.
-    code = worst([*([0] if found else []), *(error.code for error in errors)])
-    return Report(result={"sets": described}, text=text, exit_code=code, errors=errors, warnings=[*warnings, *site.said])
+    code = worst([*([0] if chosen else []), *(error.code for error in found.errors)])
+    return Report(result={"sets": described}, text=text, exit_code=code, errors=found.errors,
+                  warnings=[*found.warnings, *site.said])
 
 
 def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:

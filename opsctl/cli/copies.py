@@ -176,7 +176,7 @@ class Copies:
         if standing is None or standing.newest_time is None:
             return "never copied"
         if standing.damage:
-            return f"the last verification found {counted(standing.damage, 'damage')}"
+            return f"{counted(standing.damage, 'damage')} found by verification and not seen mended since"
         plan, spec = self.site.config.backups[self.backup], self.site.config.repositories[name]
         return overdue(parse_time(standing.newest_time), spec.every or plan.every, self.site.clock())
 

@@ -39,6 +39,9 @@ From = Annotated[str | None, typer.Option(
     "--from", metavar="NAME", help="the repository that holds a copy, instead of the backup's own")]
 SetId = Annotated[str | None, typer.Option("--set", metavar="ID", help="the set; the newest good one if not given")]
 
+#: Words that stand for the newest set where an id is asked for.
+NEWEST = ("newest", "latest")
+
 
 def given(url: str | None, password_file: str | None, user: str | None, secret_file: str | None,
           cacert: str | None) -> Given | None:
@@ -123,7 +126,7 @@ def _with_keys_told(site: Site, repository: str, seen: Holdings) -> Holdings:
 def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) -> SetView:
     """The set that was asked for, or the newest good one, a copy where there are only copies. SafetyRefusal says what there is instead."""
     found = judgement.of(backup)
-    if set_id is not None:
+    if set_id is not None and set_id not in NEWEST:
         chosen = [view for view in found if view.id == set_id]
         if not chosen:
             raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
@@ -153,9 +156,10 @@ def _advice(found: Sequence[SetView], told: Sequence[str]) -> str:
 def describe(view: SetView) -> dict[str, Any]:
     """A set for ``--json``."""
     return {
-        "set": view.id, "backup": view.backup, "state": view.state, "time": view.time,
+        "set": view.id, "backup": view.backup, "state": view.word, "time": view.time,
         "taken_until": view.taken_until,
         "reasons": list(view.reasons), "manifest": view.manifest, "signer": view.signer, "bytes": view.bytes,
         "added": view.added, "snapshots": dict(view.snapshots),
         "host": view.record.get("host"), "run": view.record.get("run"),
+        "damage": [damage.as_json() for damage in view.damage],
     }

@@ -154,7 +154,7 @@ def _announce(session: Session, site: Site, view: SetView, landings: Sequence[st
     from opsctl.cli.work import local_time, who
 
     signer = view.signer or "nobody"
-    lines = [f"set {view.id} of {view.backup}, {local_time(site, view.time)}, {view.state}, signed by {signer}"]
+    lines = [f"set {view.id} of {view.backup}, {local_time(site, view.time)}, {view.word}, signed by {signer}"]
     lines += [f"  {landing}" for landing in landings]
     if os.geteuid():
         lines.append(f"  files will belong to {who()}: only root can give them their owners back")

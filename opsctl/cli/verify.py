@@ -13,6 +13,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -81,6 +82,7 @@ def _drill(
     backups = known(names, site.config.backups, "backup")
     if copy_in is not None:
         known([copy_in], site.config.repositories, "repository")
+    set_id = "newest" if set_id in places.NEWEST else set_id
     if set_id not in (None, "newest") and len(backups) > 1:
         raise UsageError("--set ID is of one backup: name it", hint=f"one of {', '.join(backups)}")
     inputs = {"backups": backups, "set": set_id or "chance", "copy_in": copy_in or "",
@@ -113,8 +115,8 @@ def _check_share(share: str) -> None:
     if share in ("next", "all"):
         return
     n, slash, m = share.partition("/")
-    if not (slash and n.isdigit() and m.isdigit() and 1 <= int(n) <= int(m)):
-        raise UsageError(f"--share {share}: not a share", hint="next, all, or n/M such as 3/10")
+    if not (slash and n.isdecimal() and m.isdecimal() and 1 <= int(n) <= int(m) <= 256):
+        raise UsageError(f"--share {share}: not a share", hint="next, all, or n/M such as 3/10, M up to 256")
 
 
 def _repositories(names: Sequence[str] | None, config: Any) -> list[str]:
@@ -132,10 +134,6 @@ def _repositories(names: Sequence[str] | None, config: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _things(count: int) -> str:
-    return f"{count} thing{'' if count == 1 else 's'}"
-
-
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     """A line for each repository, and the files that damage reaches."""
     for one in tally.results:
@@ -146,8 +144,11 @@ def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
         read = f", read back: share {', '.join(found['shares'])}" if found["shares"] else ""
         if one.outcome == "ok":
             out.line(Mark(f"{one.item}: nothing wrong (sets: {sets}{read})", Tone.GOOD))
+        elif not found["findings"]:
+            out.line(Mark(f"{one.item}: nothing new wrong; damage that was found before was not read again "
+                          f"(sets: {sets}{read})", Tone.BAD))
         else:
-            out.line(Mark(f"{one.item}: {_things(found['findings'])} found damaged (sets: {sets}{read})", Tone.BAD))
+            out.line(Mark(f"{one.item}: {counted(found['findings'], 'thing')} found damaged (sets: {sets}{read})", Tone.BAD))
         if found["only_bytes"]:
             out.line(Mark(f"    {', '.join(found['only_bytes'])}: bytes proven, rows not", Tone.QUIET))
         for error in one.errors:

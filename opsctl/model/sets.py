@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opsctl.model.records import MANIFEST, Record
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
+
+if TYPE_CHECKING:
+    from opsctl.model.damage import Damage
 
 GOOD, COPY, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
     "good", "copy", "incomplete", "damaged", "foreign", "altered", "future", "deleted",
@@ -33,7 +36,8 @@ class SetView:
     """One set as it stands. Only ``good`` ones count as backups; ``reasons`` say why another does not.
 
     ``snapshots``: the snapshot of each source in this repository. A ``copy`` is whole, and was made in another
-    repository: its manifest names the snapshots there.
+    repository: its manifest names the snapshots there. ``damage``: what verifications found in its data and no later
+    one found mended.
     """
 
     id: str
@@ -45,6 +49,12 @@ class SetView:
     snapshots: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     signer: str | None = None
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """The state as a person is told it: a set whose data is known to be damaged is not called good."""
+        return DAMAGED if self.state in WHOLE and any(one.sure for one in self.damage) else self.state
 
     @property
     def sources(self) -> Mapping[str, Mapping[str, Any]]:

@@ -16,8 +16,8 @@ NOT_OF_PACKS = frozenset({
 
 
 def count(read_all_within: timedelta) -> int:
-    """M of ``n/M``: a share a day, at least one."""
-    return max(1, math.ceil(read_all_within / timedelta(days=1)))
+    """M of ``n/M``: a share a day, at least one, and not more than restic can tell apart (by a pack's first byte)."""
+    return min(256, max(1, math.ceil(read_all_within / timedelta(days=1))))
 
 
 def last_read(records: Iterable[Mapping[str, Any]], total: int, *, damaged: bool = False) -> dict[int, datetime]:

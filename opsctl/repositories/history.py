@@ -10,12 +10,13 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
+from opsctl.model.damage import Damage, open_damage, with_damage
 from opsctl.model.quantities import counted
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
@@ -59,6 +60,7 @@ class Holdings:
 
     ``verifications`` and ``drills``: the records of them that count, oldest first: signed by a trusted key, for this
     repository and not for another one that they were copied from, and not dated by a clock that ran ahead.
+    ``damage``: what the verifications found and no later one found mended; each set has what of it reaches it.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -66,6 +68,7 @@ class Holdings:
     judgement: Judgement
     verifications: tuple[Mapping[str, Any], ...]
     drills: tuple[Mapping[str, Any], ...] = ()
+    damage: tuple[Damage, ...] = ()
 
 
 class Ledger:
@@ -290,9 +293,11 @@ class History:
             )
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
                           ledger=ledger, now=now, copied=self.copied)
-        holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement,
-                            self._counted(VERIFICATION, records.values(), identity.id, now),
-                            self._counted(DRILL, records.values(), identity.id, now))
+        verifications = self._counted(VERIFICATION, records.values(), identity.id, now)
+        damage = open_damage(verifications)
+        judgement = replace(judgement, sets=with_damage(judgement.sets, damage))
+        holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement, verifications,
+                            self._counted(DRILL, records.values(), identity.id, now), damage)
         self._remember(holdings)
         self._seen = holdings
         return holdings

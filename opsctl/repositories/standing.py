@@ -24,7 +24,7 @@ class Standing:
 
     ``read_since``: everything in the repository was read back after this time; None where something never was.
     ``drills``: the last ones, oldest first, each with ``time set ok seconds``.
-    ``damage``: what the last verification found and no later one has cleared.
+    ``damage``: how much verifications found that no later one found mended.
     """
 
     backup: str
@@ -52,7 +52,7 @@ def standing(
     newest = max(good, key=lambda view: view.time or now, default=None)
     states: dict[str, int] = {}
     for view in sets:
-        states[view.state] = states.get(view.state, 0) + 1
+        states[view.word] = states.get(view.word, 0) + 1
     later = [view.id for view in sets if view.state == INCOMPLETE and newest is not None
              and view.time is not None and newest.time is not None and view.time > newest.time]
     records = holdings.verifications
@@ -63,30 +63,13 @@ def standing(
         first_time=_stamp(min((view.time for view in good if view.time), default=None)),
         states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
-        damage=_damage(records), drills=_drills(backup, holdings),
+        damage=len(holdings.damage), drills=_drills(backup, holdings),
     )
 
 
 def _drills(backup: str, holdings: Holdings) -> list[dict[str, Any]]:
     found = [record for record in holdings.drills if record["backup"] == backup]
     return [{key: record[key] for key in ("time", "set", "ok", "seconds")} for record in found[-DRILLS:]]
-
-
-def _damage(records: Sequence[Mapping[str, Any]]) -> int:
-    """How much was found that no later look of the same depth found mended. A quick look clears no damaged data."""
-    structure = 0
-    data: dict[tuple[int, int], int] = {}
-    for record in records:
-        found = len(record["findings"])
-        if record["level"] == "quick":
-            structure = found
-            continue
-        structure = min(structure, found)
-        if record["total"] == 1 and not found:
-            data.clear()
-        for share in record["shares"]:
-            data[(share, record["total"])] = found
-    return max(structure, max(data.values(), default=0))
 
 
 def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> datetime | None:
@@ -116,7 +99,7 @@ def verdict(
     if newest is None:
         return Verdict("never", "no good set in the repository", True)
     if found.damage:
-        return Verdict("damaged", f"the last verification found {counted(found.damage, 'damage')}", True)
+        return Verdict("damaged", f"{counted(found.damage, 'damage')} found by verification and not seen mended since; `opsctl backup list` names the sets", True)
     if late:
         more = f"; set {found.unfinished} did not finish" if found.unfinished else ""
         return Verdict("overdue", late + more, True)

@@ -93,7 +93,7 @@ def stand(machine: Machine, *words: str, expect: int = 0) -> dict[str, str]:
 
 
 def states(machine: Machine) -> list[str]:
-    return sorted(view["state"] for view in machine.json("backup", "list").result["sets"])
+    return sorted(place["state"] for view in machine.json("backup", "list").result["sets"] for place in (view, *view["copies"]))
 
 
 def ids(machine: Machine, place: str) -> set[str]:
@@ -111,6 +111,10 @@ def test_a_run_copies_its_set_and_the_second_look_finds_it_there(machine: Machin
     assert machine.json("backup", "copy", "portal").result["backups"]["portal"]["outcome"] == "ok"
     assert len(snapshots(machine, "second")) == 2, "one source and the manifest, copied once"
     assert states(machine) == ["copy", "copy", "good"]
+    (row,) = [line for line in machine("backup", "list", "portal", expect=0).out.splitlines() if line.startswith("portal")]
+    assert "good   main, offline, second" in row, "one row a set, with the places that it is in"
+    (held,) = machine.json("backup", "list", expect=0).result["sets"]
+    assert held["repository"] == "main" and [one["repository"] for one in held["copies"]] == ["offline", "second"]
     pinned = [json.loads((machine.state / "repositories" / f"{name}.json").read_text())
               for name in ("main", "second", "offline")]
     assert len({one["chunker"] for one in pinned}) == 1, "or every copy would take its full size"

@@ -37,6 +37,7 @@ def test_promise_2_a_missing_path_is_named_and_the_rest_is_backed_up(two: Machin
     assert {tuple(one["paths"]) for one in machine.snapshots()} == {(f"{machine.root}/one",), (str(machine.data),)}
     listed = machine.json("backup", "list", expect=0).result["sets"]
     assert [one["state"] for one in listed] == ["incomplete"]
+    assert f"{machine.root}/two" in listed[0]["reasons"][0], "what failed, as long as this machine knows it"
     assert machine.json("status", expect=5).result["backups"]["portal"]["state"] == "never"
     machine.at("2026-12-12T03:30:00+05:30")
     accepted = machine.json("backup", "run", "--accept", "scans", expect=0)
@@ -51,6 +52,9 @@ def test_promise_2_one_source_that_is_not_there_at_all(two: Machine) -> None:
     said = two.json("backup", "run", expect=3)
     assert problem(said, "/one") and problem(said, "/two")
     assert [one["paths"] for one in two.snapshots()] == [[str(two.data)]]
+    two.forget()
+    two("backup", "init", expect=0)
+    assert two("backup", "list", expect=0).out.rstrip().endswith("; not in it: scans"), "another machine sees at least that"
 
 
 def test_promise_2_a_tree_of_less_than_half_is_not_taken_for_the_real_one(two: Machine) -> None:

@@ -73,6 +73,6 @@ def test_a_backup_that_is_unverified_for_too_long_is_overdue(machine: Machine) -
 
 
 def test_a_bad_share_is_wrong_usage(machine: Machine) -> None:
-    for word in ("0/3", "4/3", "a/b", "some"):
+    for word in ("0/3", "4/3", "a/b", "some", "1/257"):
         assert machine("verify", "--share", word).code == 2
     assert machine("verify", "nothing").code == 2

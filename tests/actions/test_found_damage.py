@@ -1,0 +1,94 @@
+"""Damage that a verification found stays in sight, from what is recorded in the repository, until a reading finds it mended."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.actions.test_verify import fill, flip
+from tests.machine import Machine
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> tuple[Path, Path]:
+    """A machine with two sets, a byte flipped in a pack of both, and a reading of all that found it; and where it is kept."""
+    root = tmp_path_factory.mktemp("damage") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
+    machine.configure()
+    fill(machine, 3)
+    machine("backup", "run", expect=0)
+    machine.at("2026-12-15T02:30:00+05:30")
+    machine("backup", "run", expect=0)
+    shutil.copytree(machine.store, root / "as it was")
+    flip(machine)
+    machine.at("2026-12-16T02:30:00+05:30")
+    machine("verify", "--level", "data", "--share", "all", expect=22)
+    kept = tmp_path_factory.mktemp("kept") / "m"
+    shutil.copytree(root, kept, symlinks=True)
+    return root, kept
+
+
+@pytest.fixture
+def hurt(made: tuple[Path, Path]) -> Machine:
+    root, kept = made
+    shutil.rmtree(root)
+    shutil.copytree(kept, root, symlinks=True)
+    machine = Machine(root)
+    machine.at("2026-12-16T03:30:00+05:30")
+    return machine
+
+
+def states(machine: Machine, expect: int = 0) -> list[str]:
+    return [one["state"] for one in machine.json("backup", "list", expect=expect).result["sets"]]
+
+
+def mend(machine: Machine) -> None:
+    """Bring the packs back as they were, as somebody with a copy would."""
+    for path in (machine.root / "as it was" / "data").glob("*/*"):
+        place = machine.store / path.relative_to(machine.root / "as it was")
+        place.chmod(0o600)
+        shutil.copyfile(path, place)
+
+
+def test_promise_2_a_set_with_damage_that_was_named_is_not_called_good(hurt: Machine) -> None:
+    assert states(hurt) == ["damaged", "damaged"]
+    hurt.forget()
+    hurt("backup", "init", expect=0)
+    listed = hurt("backup", "list", "portal", expect=0).out
+    assert listed.count("is damaged: found on 2026-12-15 21:00 UTC by `verify --level data`") == 2
+    shown = hurt.json("backup", "show", "newest", expect=0).result["sets"][0]
+    assert shown["state"] == "damaged" and shown["damage"][0]["object"].startswith("data/")
+    assert "is damaged: found on" in hurt("backup", "show", "latest", expect=0).out
+    assert hurt.json("status", "--refresh", expect=5).result["backups"]["portal"]["state"] == "damaged"
+    said = hurt("restore", "set", "portal", "--into", str(hurt.root / "back"), expect=22).err
+    assert "holds damage: pack" in said
+
+
+def test_a_quick_look_reminds_until_somebody_reads_the_pack_again(hurt: Machine) -> None:
+    quick = hurt.json("verify", expect=22)
+    error = quick.errors[0]
+    assert "nobody has read it since" in error["message"] and len(error["details"]["sets"]) == 2
+    assert quick.result["steps"][0]["result"]["findings"] == 0
+    share = error["hint"].split("--share ")[1]
+    mend(hurt)
+    hurt("verify", expect=22)
+    assert states(hurt) == ["damaged", "damaged"], "that it was mended has to be seen"
+    other = f"{int(share.split('/')[0]) % 256 + 1}/256"
+    hurt("verify", "--level", "data", "--share", other, expect=22)
+    hurt("verify", "main", "--level", "data", "--share", share, expect=0)
+    assert states(hurt) == ["good", "good"]
+    hurt("verify", expect=0)
+    hurt("status", expect=0)
+
+
+def test_a_set_that_was_taken_since_may_lean_on_what_is_damaged(hurt: Machine) -> None:
+    hurt.at("2026-12-18T02:30:00+05:30")
+    hurt("backup", "run", expect=0)
+    assert states(hurt) == ["damaged", "damaged", "good"]
+    last = hurt("backup", "list", expect=0).out.splitlines()[-1]
+    assert "may need what was found damaged before it was taken" in last
+    hurt("verify", "--level", "data", "--share", "all", expect=22)
+    assert states(hurt) == ["damaged"] * 3
