@@ -92,6 +92,9 @@ PROGRAMS: tuple[Program, ...] = (
     # Without its service, and with no database: the package of the programs alone.
     Program("mariadbd", "test", "mariadb-server-core", "is the throw-away database of drills and tests", (10, 4)),
     Program("restic-rest-server", "test", "restic-rest-server", "is the tests' append-only store", (0, 12)),
+    Program("radosgw", "test", "radosgw", "is the tests' S3 store with Object Lock", (15,)),
+    Program("ceph-mon", "test", "ceph-mon", "keeps that store's map", (15,)),
+    Program("ceph-osd", "test", "ceph-osd", "keeps that store's objects in memory", (15,)),
     Program("git", "test", "git", "tells the tests what belongs to the project"),
     Program("systemd-analyze", "test", "systemd", "checks the units of a schedule"),
     # Debian's cron cannot say its version, so the package is asked.

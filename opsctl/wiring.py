@@ -155,7 +155,7 @@ class Site:
         repository = Restic(
             name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
             shell=self.shell, cache_dir=self.state / "restic-cache", snapshot_cache=self.catalogue,
-            program=program, version=version, wait=self.wait,
+            program=program, version=version, wait=self.wait, s3_keys=spec.keys, s3_region=spec.region,
         )
         return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
                        records=self.catalogue, signatures=self.signatures, trusted=self.trusted,

@@ -11,6 +11,7 @@ import pytest
 
 from opsctl.shells import local
 from tests.lab.quick_key import make_quick
+from tests.lab.s3server import S3Server
 from tests.machine import Machine
 
 
@@ -35,6 +36,13 @@ def machine(_made_machine: Path, tmp_path: Path) -> Iterator[Machine]:
     found.configure()
     yield found
     local.reset()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for all tests of this process that ask for it, started by the first; each makes a bucket of its own."""
+    with S3Server() as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 RepositoryUrl = Annotated[str | None, typer.Option(
-    "--repository", metavar="URL", help="without a configuration: the repository, a path or rest:https://…")]
+    "--repository", metavar="URL", help="without a configuration: the repository, a path, rest:https://… or s3:https://… "
+    "(whose access key stands in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)")]
 PasswordFile = Annotated[str | None, typer.Option(
     "--password-file", metavar="FILE", help="without a configuration: file with the repository's password")]
 RestUser = Annotated[str | None, typer.Option("--user", metavar="NAME", help="without a configuration: user at the REST server")]
 SecretFile = Annotated[str | None, typer.Option(
     "--secret-file", metavar="FILE", help="without a configuration: file with that user's password")]
 CaCert = Annotated[str | None, typer.Option(
-    "--cacert", metavar="FILE", help="without a configuration: certificate to check the REST server against")]
+    "--cacert", metavar="FILE", help="without a configuration: certificate to check the server against")]
 Trust = Annotated[list[str] | None, typer.Option(
     "--trust", metavar="FINGERPRINT", help="SHA256:… of a key whose sets count; `backup init` printed it")]
 Wait = Annotated[str | None, typer.Option(

@@ -103,8 +103,9 @@ def _given_config(given: Given, session: Session) -> Any:
 
     if given.password_file is None:
         raise SafetyRefusal("the repository's password is needed", hint="--password-file FILE")
-    url = given.url if given.url.startswith("rest:") else str(Path(given.url).absolute())
-    if not url.startswith("rest:"):
+    far = given.url.startswith(("rest:", "s3:"))
+    url = given.url if far else str(Path(given.url).absolute())
+    if not far:
         places.require_repository(given.url, Path(url), lambda: _configured(session))
     name = f"given-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     spec: dict[str, Any] = {"url": url, "password_file": str(Path(given.password_file).absolute())}
@@ -112,6 +113,9 @@ def _given_config(given: Given, session: Session) -> Any:
         value = getattr(given, key)
         if value is not None:
             spec[key] = value if key == "user" else str(Path(value).absolute())
+    if url.startswith("s3:"):  # the names under which everything that speaks S3 looks for them, restic too
+        spec |= {"access_key_env": "AWS_ACCESS_KEY_ID", "secret_key_env": "AWS_SECRET_ACCESS_KEY",
+                 "region": session.environ.get("AWS_DEFAULT_REGION")}
     home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
     try:
         return Config.model_validate({"state": os.path.join(home, "opsctl"), "repositories": {name: spec}})

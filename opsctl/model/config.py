@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
+from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_sense import sense
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
 from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeServer, TimeZone
@@ -94,13 +95,12 @@ class Repository(Part):
     """A place where backups are kept, encrypted. The key of the entry is its name."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **secret_keys("password", "secret"),
-        "object_lock": f"object_lock {LATER}",
-        "access_key_file": f"access_key_file {LATER}",
+        **secret_keys("password", "secret", "access_key", "secret_key"),
     }
 
     url: Store = Field(
-        description="A path on this machine, or `rest:https://host:port/name` for a REST server."
+        description="A path on this machine, `rest:https://host:port/name` for a REST server, or "
+        "`s3:https://host/bucket/prefix` for an S3 store."
     )
     user: Line | None = Field(default=None, description="User name at the REST server.")
     secret_file: FilePath | None = Field(
@@ -114,7 +114,32 @@ class Repository(Part):
     )
     cacert: FilePath | None = Field(
         default=None,
-        description="PEM file with the certificate that the REST server's TLS is checked against.",
+        description="PEM file with the certificate that the REST server's or S3 store's TLS is checked against.",
+    )
+    access_key_file: FilePath | None = Field(
+        default=None, description="File with the id of the access key at the S3 store. One `access_key_…` is needed there."
+    )
+    access_key_command: Command | None = Field(
+        default=None, description="Command, as a list of words, that prints the id of the access key."
+    )
+    access_key_env: Variable | None = Field(
+        default=None, description="Environment variable with the id of the access key."
+    )
+    secret_key_file: FilePath | None = Field(
+        default=None, description="File with the secret of the access key. One `secret_key_…` is needed at an S3 store."
+    )
+    secret_key_command: Command | None = Field(
+        default=None, description="Command, as a list of words, that prints the secret of the access key."
+    )
+    secret_key_env: Variable | None = Field(
+        default=None, description="Environment variable with the secret of the access key."
+    )
+    region: Argument | None = Field(
+        default=None, description="Region of the S3 store; by default `us-east-1`, which most stores take."
+    )
+    object_lock: ObjectLock | None = Field(
+        default=None,
+        description="The bucket of the S3 store locks its objects. Nothing is stored into it unless it does.",
     )
     password_file: FilePath | None = Field(
         default=None,
@@ -151,7 +176,7 @@ class Repository(Part):
     @property
     def local(self) -> bool:
         """Whether ``url`` is a path on this machine."""
-        return not self.url.startswith("rest:")
+        return not self.url.startswith(("rest:", "s3:"))
 
     @property
     def password(self) -> SecretRef:
@@ -164,6 +189,13 @@ class Repository(Part):
     def secret(self) -> SecretRef | None:
         """Where the password of ``user`` at the REST server is found."""
         return secret_ref(self, "secret", f"password of user {self.user} at repository {self._name}")
+
+    @property
+    def keys(self) -> tuple[SecretRef, SecretRef] | None:
+        """Where the id and the secret of the access key at the S3 store are found; None for another store."""
+        ident = secret_ref(self, "access_key", f"access key of repository {self._name}")
+        secret = secret_ref(self, "secret_key", f"secret key of repository {self._name}")
+        return (ident, secret) if ident is not None and secret is not None else None
 
 
 class AtLeast(Part):

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from opsctl.model import config, config_examples, hosts
 from opsctl.model.config_command import CommandAtLeast, Spool
+from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
 from opsctl.model.fields import Part, Shown
 from opsctl.model.part import FieldInfo, fields
@@ -90,6 +91,7 @@ def _sections() -> Iterator[str]:
     yield _section("`hosts.NAME`", hosts.Host)
     yield _section("`repositories.NAME`", config.Repository)
     yield _section("`repositories.NAME.maintenance`", config.Maintenance)
+    yield _section("`repositories.NAME.object_lock`", ObjectLock)
     for source in (config.PathsSource, config.PostgresqlSource, config.MariadbSource, config.SqliteSource, config.CommandSource):
         kind = get_args(fields(source)["kind"].annotation)[0]
         yield _section(f"`sources.NAME` with `kind: {kind}`", source)

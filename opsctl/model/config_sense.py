@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
+from opsctl.model.config_s3 import s3_mistakes
 from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
 from opsctl.model.hosts import host_doubts, host_mistakes
@@ -43,9 +44,10 @@ def _repository_mistakes(data: Any) -> Iterator[Mistake]:
             yield place, f"the password is missing: one of {either(f'password_{way}' for way in WAYS)}"
         if len(secrets) > 1:
             yield (*place, secrets[1]), f"only one of {either(secrets)} can be given"
+        yield from s3_mistakes(place, entry)
         url = entry.get("url")
-        if isinstance(url, str) and not url.startswith("rest:") and "://" not in url:
-            for key in ("user", *secrets, "cacert"):
+        if isinstance(url, str) and not url.startswith("rest:") and (url.startswith("s3:") or "://" not in url):
+            for key in ("user", *secrets, *(() if url.startswith("s3:") else ("cacert",))):
                 if entry.get(key) is not None:
                     yield (*place, key), "is for a REST server (url: rest:https://…) only"
         elif entry.get("user") is not None and not secrets and "secret" not in entry:
@@ -126,9 +128,10 @@ def doubts(config: Config) -> Iterator[str]:
             yield f"source {name} is in no backup"
     for name, repository in config.repositories.items():
         if not repository.local:
-            parts = urlsplit(repository.url.removeprefix("rest:"))
+            parts = urlsplit(repository.url.removeprefix("rest:").removeprefix("s3:"))
             if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-                yield f"repository {name} is reached without TLS: its user's password can be read on the way"
+                what = "what it answers can be forged" if repository.url.startswith("s3:") else "its user's password can be read"
+                yield f"repository {name} is reached without TLS: {what} on the way"
     for name, backup in config.backups.items():
         repository = config.repositories[backup.repository]
         for source in (config.sources[word] for word in backup.sources):

@@ -13,8 +13,9 @@ What = Literal["delete", "overwrite", "shorten"]
 class Attempt:
     """One thing that was tried with the everyday credentials.
 
-    ``what``: to ``delete``, to ``overwrite``, or to ``shorten`` a retention. ``refused``: what the store's own answer
-    was; None where it could not be tried (``message`` says why). ``message``: one sentence for a person.
+    ``what``: to ``delete``, to ``overwrite``, or to ``shorten`` a retention. ``refused``: whether the store said no, or
+    kept what was there all the same, as one with versions does; None where it could not be tried (``message`` says
+    why). ``message``: one sentence for a person.
     """
 
     what: What

@@ -35,7 +35,8 @@ _TIME_LIMIT = 120.0
 class Restic(Repository):
     """A repository that restic keeps.
 
-    ``environment`` holds what a storage needs (``AWS_ACCESS_KEY_ID``, …). ``wait`` is the seconds to wait
+    ``s3_keys``: where the id and the secret of the access key to an S3 store are found. ``environment`` holds what
+    else a storage needs. ``wait`` is the seconds to wait
     for somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no
     cache. A repository in a local directory never gets one: it would hide damage and save nothing.
     ``version`` is the program's, where it is known and new enough; otherwise the program is asked before the first
@@ -59,6 +60,8 @@ class Restic(Repository):
         wait: float = 0,
         time_limit: float = _TIME_LIMIT,
         environment: Mapping[str, str] | None = None,
+        s3_keys: tuple[SecretRef, SecretRef] | None = None,
+        s3_region: str | None = None,
     ) -> None:
         self.name = name
         self.url = public_url(url)
@@ -74,9 +77,16 @@ class Restic(Repository):
             cacert=cacert,
             cache_dir=cache_dir,
             time_limit=time_limit,
-            environment=environment or {},
+            environment={**(environment or {}), **_s3_environment(s3_keys, s3_region)},
         )
-        self.store = store_for(url, user=rest_user, secret=self.program.rest_password, cacert=cacert)
+        self.store = store_for(
+            url,
+            user=rest_user,
+            secret=self.program.rest_password,
+            cacert=cacert,
+            keys=(lambda: (self.program.secret(s3_keys[0]), self.program.secret(s3_keys[1]))) if s3_keys else None,
+            region=s3_region,
+        )
         if cache_dir is None or isinstance(self.store, LocalStore):
             self.program.options = ("--no-cache",)
         self._cache_dir = cache_dir
@@ -418,3 +428,15 @@ class Restic(Repository):
             raise ProgramFailed(
                 f"restic could not {doing} ({self.place}): it printed something else"
             ) from error
+
+
+def _s3_environment(keys: tuple[SecretRef, SecretRef] | None, region: str | None) -> dict[str, str | SecretRef]:
+    """What restic needs for an S3 store, so that it takes neither a file's nor a cloud machine's own credentials."""
+    if keys is None:
+        return {}
+    return {
+        "AWS_ACCESS_KEY_ID": keys[0],
+        "AWS_SECRET_ACCESS_KEY": keys[1],
+        "AWS_SESSION_TOKEN": "",
+        "AWS_DEFAULT_REGION": region or "us-east-1",
+    }

@@ -34,7 +34,7 @@ class Program:
         cacert: str | None,
         cache_dir: Path | None,
         time_limit: float,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str | SecretRef],
     ) -> None:
         self.shell = shell
         self.program = program
@@ -57,8 +57,9 @@ class Program:
 
     @property
     def storage(self) -> Mapping[str, str]:
-        """What the storage itself asks for, by environment variable (``AWS_ACCESS_KEY_ID``, …)."""
-        return self._environment
+        """What the storage itself asks for, by environment variable (``AWS_ACCESS_KEY_ID``, …). Raises Refused."""
+        return {name: self.secret(value) if isinstance(value, SecretRef) else value
+                for name, value in self._environment.items()}
 
     @property
     def cacert(self) -> str | None:
@@ -94,7 +95,7 @@ class Program:
         """Everything secret that restic needs, and how often it reports. Raises Refused."""
         env = {
             "RESTIC_PROGRESS_FPS": "1",
-            **self._environment,
+            **self.storage,
             "RESTIC_REPOSITORY": self.url,
             "RESTIC_PASSWORD": self.secret(self._password),
         }
@@ -120,7 +121,7 @@ class Program:
             login = f"{quote(self._rest_user, safe='')}:{quote(self.rest_password(), safe='')}"
             url = re.sub(r"://(?:[^/@]*@)?", f"://{login}@".replace("\\", r"\\"), url, count=1)
         return {
-            **self._environment,
+            **self.storage,
             "RESTIC_FROM_REPOSITORY": url,
             "RESTIC_FROM_PASSWORD": self.secret(self._password),
         }

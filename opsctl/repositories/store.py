@@ -155,11 +155,14 @@ def store_for(
     user: str | None = None,
     secret: Callable[[], str] | None = None,
     cacert: str | None = None,
+    keys: Callable[[], tuple[str, str]] | None = None,
+    region: str | None = None,
     time_limit: float = TIME_LIMIT,
 ) -> Store | None:
-    """The direct way to a repository's objects; None where only restic can reach them (sftp, s3, …).
+    """The direct way to a repository's objects; None where only restic can reach them (sftp, b2, …).
 
-    ``secret`` is called when a request needs the password of ``user``.
+    ``secret`` is called when a request needs the password of ``user``, and ``keys`` for the id and the secret of the
+    access key to an S3 store; without them there is no direct way to one.
     """
     if url.startswith("rest:"):
         # What speaks HTTP takes longer to load than all of the rest, and most repositories are local.
@@ -171,6 +174,11 @@ def store_for(
             secret = lambda: word  # noqa: E731
         bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         return RestStore(bare, user=user, secret=secret, cacert=cacert, time_limit=time_limit)
+    if url.startswith("s3:") and keys is not None:
+        from opsctl.repositories.s3_place import S3Place
+        from opsctl.repositories.s3_store import S3Store
+
+        return S3Store(S3Place.at(url, keys=keys, region=region, cacert=cacert, time_limit=time_limit))
     if url.startswith("local:"):
         return LocalStore(Path(url.removeprefix("local:")))
     if url.startswith("/") or not re.match(r"[a-z0-9]+:", url):

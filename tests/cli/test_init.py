@@ -265,7 +265,8 @@ def test_asking_ends(tmp_path: Path) -> None:
     [
         ({"organisation": ""}, "--organisation: must be one line of text"),
         ({"timezone": "Asia"}, "--timezone: must be a time zone"),
-        ({"repository": "s3:https://x/y"}, "--repository: a store of kind s3 is not supported"),
+        ({"repository": "b2:bucket:y"}, "--repository: a store of kind b2 is not supported"),
+        ({"repository": "s3:https://x/bucket"}, "the access key is missing: one of access_key_file"),
         ({"repository": "rest:https://u:hunter2@h/x"}, "--repository: must not hold a user or password"),
         (
             {"repository": "rest:https://h/x", "repository_user": ""},

@@ -1,0 +1,135 @@
+"""Sets and copies in a locked bucket of an S3 store, through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.lab.quick_key import make_quick
+from tests.lab.s3server import Bucket, S3Server
+from tests.machine import Machine, tree
+
+pytestmark = pytest.mark.lab
+DAYS = [f"2026-12-{day:02d}T02:30:00+05:30" for day in (12, 15, 18)]
+
+
+def setting(machine: Machine, bucket: Bucket, *, home: str = "main", lock: str = "{mode: COMPLIANCE, days: 1}") -> None:
+    """``main`` in a folder, ``vault`` in a bucket; one of them is the home and the other holds the copies."""
+    keys = machine.etc / "keys"
+    for name, word in (("vault-id", bucket.server.writer.id), ("vault-secret", bucket.server.writer.secret)):
+        (keys / name).write_text(word + "\n")
+        (keys / name).chmod(0o600)
+    copies = "[vault]" if home == "main" else "[]"
+    machine.configure(f"""
+state: {machine.state}
+repositories:
+  main: {{url: {machine.store}, password_file: {keys}/repository-password}}
+  vault:
+    url: "{bucket.url(tls=True)}"
+    access_key_file: {keys}/vault-id
+    secret_key_file: {keys}/vault-secret
+    cacert: {bucket.server.certificate}
+    password_file: {keys}/repository-password
+    object_lock: {lock}
+sources:
+  files: {{kind: paths, paths: [{machine.data}]}}
+backups:
+  portal: {{sources: [files], repository: {home}, copies: {copies}}}
+""")
+    machine.make_key()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine with two local repositories that cut data up alike, the second to be put into a bucket; no set."""
+    root = tmp_path_factory.mktemp("s3") / "m"
+    machine = Machine(root)
+    password = machine.etc / "keys" / "repository-password"
+    machine.configure()
+    machine.configure(f"""
+state: {machine.state}
+repositories:
+  main: {{url: {machine.store}, password_file: {password}}}
+  vault: {{url: {root}/vault, password_file: {password}}}
+sources:
+  files: {{kind: paths, paths: [{machine.data}]}}
+backups:
+  portal: {{sources: [files], repository: main, copies: [vault]}}
+""")
+    machine.make_key()
+    machine.at(DAYS[0])
+    change(machine, "first")
+    machine("backup", "init", expect=0)
+    for name, place in (("main", "store"), ("vault", "vault")):
+        make_quick(root / place, "for tests only", machine.state / "repositories" / f"{name}.json")
+    return root
+
+
+@pytest.fixture
+def scene(made: Path, tmp_path: Path, s3_server: S3Server) -> tuple[Machine, Bucket]:
+    """The machine with its vault in a bucket of its own."""
+    return in_bucket(made, tmp_path, s3_server.bucket())
+
+
+def in_bucket(made: Path, tmp_path: Path, bucket: Bucket) -> tuple[Machine, Bucket]:
+    shutil.copytree(made, tmp_path / "m", symlinks=True)
+    machine = Machine(tmp_path / "m")
+    bucket.load(machine.root / "vault")
+    shutil.rmtree(machine.root / "vault")
+    setting(machine, bucket)
+    machine.at(DAYS[0])
+    return machine, bucket
+
+
+def change(machine: Machine, text: str) -> None:
+    (machine.data / "bill").write_text(f"{text:>40} rupees\n" * 300)
+
+
+def test_made_in_an_empty_bucket_once(machine: Machine, s3_server: S3Server) -> None:
+    bucket = s3_server.bucket()
+    setting(machine, bucket, home="vault")
+    assert "made" in machine("backup", "init", "vault", expect=0).out
+    made = bucket.keys()
+    assert "was there" in machine("backup", "init", "vault", expect=0).out
+    assert {"repo/config"} < set(made) == set(bucket.keys())
+
+
+def test_a_home_in_a_bucket_is_filled_verified_and_restored_anywhere(scene: tuple[Machine, Bucket], tmp_path: Path) -> None:
+    here, bucket = scene
+    setting(here, bucket, home="vault")
+    here("backup", "run", expect=0)
+    here("verify", "vault", "--level", "data", expect=0)
+    (found,) = here.json("backup", "list", "portal", expect=0).result["sets"]
+    assert found["state"] == "good"
+    writer = bucket.server.writer
+    kept = [*tree(here.state).values(), *bucket.keys().values()]
+    assert not any(word.encode() in content for word in (writer.id, writer.secret) for content in kept)
+
+    other = Machine(tmp_path / "bare")
+    (other.etc / "password").write_text("for tests only\n")
+    (other.etc / "password").chmod(0o600)
+    other.environ |= {"AWS_ACCESS_KEY_ID": writer.id, "AWS_SECRET_ACCESS_KEY": writer.secret}
+    other("restore", "set", "portal", "--repository", bucket.url(tls=True), "--password-file", str(other.etc / "password"),
+          "--cacert", str(bucket.server.certificate), "--trust", found["signer"], "--into", str(tmp_path / "out"), expect=0)
+    assert (here.data / "bill").read_bytes() in tree(tmp_path / "out").values()
+
+
+def test_copies_to_a_bucket_and_comes_back_from_there(scene: tuple[Machine, Bucket], tmp_path: Path) -> None:
+    here, _ = scene
+    here("backup", "run", expect=0)
+    found = here.json("backup", "copy", "portal", expect=0).result["backups"]["portal"]
+    assert found["outcome"] == "ok" and found["copies"]["vault"]["state"] == "current"
+    shutil.rmtree(here.store)
+    here("restore", "set", "portal", "--from", "vault", "--into", str(tmp_path / "out"), expect=0)
+    assert (here.data / "bill").read_bytes() in tree(tmp_path / "out").values()
+
+
+def test_the_configuration_names_what_is_wrong(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    setting(here, bucket, lock="{mode: FOREVER, days: 0}")
+    problems = json.dumps(here.json("status", expect=10).errors)
+    assert "vault.object_lock.mode: must be COMPLIANCE or GOVERNANCE" in problems
+    assert "vault.object_lock.days: must be at least 1" in problems
