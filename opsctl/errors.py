@@ -6,7 +6,8 @@ One class a row of the exit-code table (README, *Exit codes*). Only the engine a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -43,6 +44,16 @@ class OpsError(Exception):
         if self.details:
             found["details"] = self.details
         return found
+
+
+@contextlib.contextmanager
+def concerning(where: str) -> Iterator[None]:
+    """Say of failures that name no thing that they concern this one."""
+    try:
+        yield
+    except OpsError as error:
+        error.where = error.where or where
+        raise
 
 
 class UsageError(OpsError):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from opsctl.actions.interface import Change, Params, StateAction, World
-from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
+from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError, concerning
 from opsctl.model.due import due
 from opsctl.model.quantities import counted
 from opsctl.model.sets import COPY, GOOD, SetView
@@ -59,8 +59,8 @@ class Copy(StateAction[CopyParams, Seen]):
     with:
       backup  the name of a backup in the configuration
       to      names of repositories; all of the backup's `copies` where it is left out
-      when    `always`, or `due`: a copy with an `every` of its own only where its newest set is as old as that, and
-              without a word where its removable disk is away
+      when    `always`, or `due`: a copy with an `every` of its own only where its newest set is as old as that; on a
+              removable disk whenever it is here, and without a word where it is away
 
     Only good sets are copied: whole, and signed by a key that we trust. A copy is made of everything that is newer than
     the oldest set already there, the manifest last, so that a killed copy is never taken for a whole one. The signed
@@ -108,6 +108,10 @@ class Copy(StateAction[CopyParams, Seen]):
         return changes
 
     def apply(self, params: CopyParams, change: Change, world: World) -> None:
+        with concerning(change.key):
+            self._copy(params, change, world)
+
+    def _copy(self, params: CopyParams, change: Change, world: World) -> None:
         plan = world.config.backups[params.backup]
         home, target = world.repository(plan.repository), world.repository(change.key)
         _require_there(target, plan.repository)
@@ -182,7 +186,8 @@ def _there(name: str, params: CopyParams, good: Sequence[SetView], world: World)
     held = {view.id for view in copies}
     first = min((_at(view) for view in copies), default=None)
     wanted = [view for view in sorted(good, key=_at) if view.id not in held and (first is None or _at(view) >= first)]
-    because = _due(spec.every, time, params.when, world.now)
+    # A removable disk that is here now may be away again when its copy has become as old as it may.
+    because = _due(None if spec.removable else spec.every, time, params.when, world.now)
     return There(name, newest.id if newest else None, time, tuple(view.id for view in wanted) if because else (),
                  removable=spec.removable, because=because, sets=len(copies), behind=bool(wanted))
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable
+from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable, concerning
 from opsctl.model.damage import Damage, open_damage, with_damage
 from opsctl.model.quantities import counted
 from opsctl.model.record_shapes import mistake
@@ -229,7 +229,8 @@ class History:
         known = self.pinned()
         if known is None:
             try:
-                known = self._identity = self.repository.identity()
+                with concerning(self.name):
+                    known = self._identity = self.repository.identity()
             except DamagedData as error:
                 if error.details.get("kind") != "config-missing":
                     raise
@@ -246,7 +247,8 @@ class History:
         known = self.pinned()
         self.require_here()
         try:
-            found = self.repository.identity()
+            with concerning(self.name):
+                found = self.repository.identity()
         except DamagedData as error:
             if known is None and error.details.get("kind") == "config-missing":
                 return None
@@ -279,7 +281,8 @@ class History:
         identity = self.identity()
         self.require_here()
         try:
-            snapshots = self.repository.snapshots()
+            with concerning(self.name):
+                snapshots = self.repository.snapshots()
         except DamagedData as error:
             raise self._with_sets(error) from error
         records = self._records(identity.id, snapshots)

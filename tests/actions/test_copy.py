@@ -172,7 +172,9 @@ def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machin
     machine("status", expect=0)
 
 
-def test_the_disk_gets_a_copy_as_often_as_its_own_every(machine: Machine) -> None:
+def test_a_copy_is_made_as_often_as_its_own_every(machine: Machine) -> None:
+    file = machine.etc / "opsctl.yaml"
+    file.write_text(file.read_text().replace("removable: true, ", ""))
     held = []
     for day in DAYS[1:4]:
         machine.at(day)
@@ -181,6 +183,20 @@ def test_the_disk_gets_a_copy_as_often_as_its_own_every(machine: Machine) -> Non
         assert ("backup copy --to offline" in said.out) is (day != DAYS[3])
         held.append(len(ids(machine, "disk/opsctl")))
     assert held == [1, 1, 4]
+
+
+def test_a_disk_that_is_here_gets_every_set_since_it_may_be_away_tomorrow(machine: Machine) -> None:
+    machine.at(DAYS[1])
+    change(machine, "second")
+    assert stand(machine, "backup", "run", "--due")["offline"] == "current"
+    unplug(machine)
+    machine.at(DAYS[2])
+    change(machine, "third")
+    assert stand(machine, "backup", "run", "--due")["offline"] == "away"
+    machine.at(DAYS[2].replace("T02", "T05"))
+    plug(machine)
+    assert stand(machine, "backup", "run", "--due")["offline"] == "current"
+    assert ids(machine, "disk/opsctl") == ids(machine, "store")
 
 
 def test_a_copy_that_fails_stops_neither_the_set_nor_the_other_copy(machine: Machine) -> None:
@@ -237,7 +253,9 @@ def test_a_wrong_password_says_whose_it_is(machine: Machine) -> None:
     (machine.etc / "keys" / "other-password").write_text("wrong\n")
     said = machine.json("backup", "run", expect=3)
     assert said.result["backups"]["portal"]["outcome"] == "changed"
-    assert [(error["code"], "repository second" in error["message"]) for error in said.errors] == [(12, True)]
+    assert [error["code"] for error in said.errors] == [12, 12]
+    for name, error in zip(("second", "offline"), said.errors, strict=True):
+        assert f"repository {name}" in error["message"]
 
 
 def test_a_damaged_set_is_not_copied_and_the_one_after_it_is(machine: Machine) -> None:

@@ -104,14 +104,14 @@ def test_a_failure_is_told_once_and_again_after_a_day_and_when_it_is_over(
         machine("backup", "run", "--due", expect=3)
     told = box.texts()
     assert len(told) == 2, "once, and once again after a day; nothing for the hour between"
-    assert "FAILED: opsctl backup run: files: " in told[0] and str(machine.data) in told[0]
+    assert "FAILED: opsctl backup run: portal/files: " in told[0] and str(machine.data) in told[0]
     assert "OVERDUE: portal: no good set" in told[0]
     assert "(since 2026-12-12 02:30)" in told[1]
     assert web.calls == [], "the dead man's switch is not held while something is wrong"
     away.rename(machine.data)
     (machine.data / "bill").write_text("12.50")
     machine("backup", "run", "--due", expect=0)
-    assert "recovered: over: opsctl backup run: files: " in box.texts()[2]
+    assert "recovered: over: opsctl backup run: portal/files: " in box.texts()[2]
     assert web.calls == ["/pulse-token"]
     machine("backup", "run", "--due", expect=0)
     assert len(box.messages) == 3 and len(web.calls) == 2
@@ -128,6 +128,36 @@ def test_what_is_overdue_is_told_by_a_look_at_the_status(machine: Machine, mailb
     machine("status", expect=5)
     (told,) = box.texts()
     assert "OVERDUE: portal: the newest set is 4 days old" in told
+
+
+def test_two_sources_that_fail_in_the_same_way_are_both_told_by_name(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    file = machine.etc / "opsctl.yaml"
+    sources = "".join(f"  {name}: {{kind: command, argv: [/bin/false]}}\n" for name in ("tax", "water"))
+    file.write_text(file.read_text().replace("sources:\n", f"sources:\n{sources}").replace("[files]", "[tax, water]"))
+    said = machine("backup", "run", "--due", expect=20)
+    (told,) = box.texts()
+    for name in ("portal/tax: ", "portal/water: "):
+        assert f"FAILED: opsctl backup run: {name}" in told and f"opsctl: {name}" in said.err
+
+
+def test_stores_that_do_not_answer_are_told_by_name(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    file = machine.etc / "opsctl.yaml"
+    password = f"password_file: {machine.etc}/keys/repository-password"
+    far = "".join(f"  {name}: {{url: 'rest:http://127.0.0.1:{port}/portal', {password}}}\n" for name, port in (("far", 9), ("farther", 7)))
+    file.write_text(file.read_text().replace("sources:\n", f"{far}sources:\n", 1)
+                    .replace("repository: main", "repository: main, copies: [far, farther]"))
+    (machine.data / "bill").write_text("12.50")
+    for name in ("far", "farther"):
+        ledger = machine.state / "repositories" / f"{name}.json"
+        ledger.write_text(json.dumps({"id": "0" * 64, "chunker": "0", "key": "0" * 64, "sets": []}))
+    said = machine("backup", "run", "--due", expect=3)
+    (told,) = box.texts()
+    for name in ("far: ", "farther: "):
+        assert f"FAILED: opsctl backup run: {name}" in told and f"opsctl: {name}" in said.err
 
 
 def test_a_broken_configuration_and_a_lost_repository_are_told(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
