@@ -156,6 +156,7 @@ class Site:
             name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
             shell=self.shell, cache_dir=self.state / "restic-cache", snapshot_cache=self.catalogue,
             program=program, version=version, wait=self.wait, s3_keys=spec.keys, s3_region=spec.region,
+            sftp=self._sftp.door(name) if name in self._sftp.servers else None,
         )
         return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
                        records=self.catalogue, signatures=self.signatures, trusted=self.trusted,
@@ -167,6 +168,16 @@ class Site:
         from opsctl.programs import require_restic
 
         return require_restic()
+
+    @functools.cached_property
+    def _sftp(self) -> Any:
+        """The SFTP servers of all repositories, written down for restic's ssh below the state directory."""
+        from opsctl.model.sftp import is_sftp, sftp_address
+        from opsctl.repositories.sftp import SftpServer, SftpServers
+
+        return SftpServers(self.state / "sftp", {
+            name: SftpServer(sftp_address(spec.url), str(spec.pinned), Path(str(spec.ssh_key_file)))
+            for name, spec in self.config.repositories.items() if is_sftp(spec.url)})
 
     @functools.cached_property
     def _keyring(self) -> Any:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 RepositoryUrl = Annotated[str | None, typer.Option(
-    "--repository", metavar="URL", help="without a configuration: the repository, a path, rest:https://… or s3:https://… "
-    "(whose access key stands in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)")]
+    "--repository", metavar="URL", help="without a configuration: the repository, a path, rest:https://…, sftp:user@host:/path "
+    "or s3:https://… (whose access key stands in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)")]
 PasswordFile = Annotated[str | None, typer.Option(
     "--password-file", metavar="FILE", help="without a configuration: file with the repository's password")]
 RestUser = Annotated[str | None, typer.Option("--user", metavar="NAME", help="without a configuration: user at the REST server")]
@@ -32,6 +32,10 @@ SecretFile = Annotated[str | None, typer.Option(
     "--secret-file", metavar="FILE", help="without a configuration: file with that user's password")]
 CaCert = Annotated[str | None, typer.Option(
     "--cacert", metavar="FILE", help="without a configuration: certificate to check the server against")]
+HostKey = Annotated[str | None, typer.Option(
+    "--host-key", metavar="KEY", help="without a configuration: the SFTP server's host key, 'ssh-ed25519 AAAA…'")]
+SshKey = Annotated[str | None, typer.Option(
+    "--ssh-key-file", metavar="FILE", help="without a configuration: private key for the SFTP server")]
 Trust = Annotated[list[str] | None, typer.Option(
     "--trust", metavar="FINGERPRINT", help="SHA256:… of a key whose sets count; `backup init` printed it")]
 Wait = Annotated[str | None, typer.Option(
@@ -44,18 +48,17 @@ SetId = Annotated[str | None, typer.Option("--set", metavar="ID", help="the set;
 NEWEST = ("newest", "latest")
 
 
-def given(url: str | None, password_file: str | None, user: str | None, secret_file: str | None,
-          cacert: str | None) -> Given | None:
-    """A repository named on the command line, or None."""
+def given(url: str | None, **keys: str | None) -> Given | None:
+    """A repository named on the command line, or None; ``keys`` as in a configuration."""
     from opsctl.cli.work import Given
 
-    return Given(url, password_file, user, secret_file, cacert) if url else None
+    return Given(url, **keys) if url else None
 
 
 #: The options that name a repository without a configuration, by the names under which a command has them.
 _GIVEN: dict[str, Any] = {
     "repository": RepositoryUrl, "password_file": PasswordFile, "user": RestUser, "secret_file": SecretFile,
-    "cacert": CaCert, "trust": Trust,
+    "cacert": CaCert, "host_key": HostKey, "ssh_key_file": SshKey, "trust": Trust,
 }
 
 
@@ -64,8 +67,9 @@ def from_anywhere(command: Callable[..., Report]) -> Callable[..., Report]:
 
     @functools.wraps(command)
     def called(*words: Any, **options: Any) -> Report:
-        url, password_file, user, secret_file, cacert, trust = (options.pop(name, None) for name in _GIVEN)
-        return command(*words, given=given(url, password_file, user, secret_file, cacert), trust=trust or (), **options)
+        said = {name: options.pop(name, None) for name in _GIVEN}
+        url, trust = said.pop("repository"), said.pop("trust")
+        return command(*words, given=given(url, **said), trust=trust or (), **options)
 
     # typer makes its options of the signature, and takes no annotation in it that is still text.
     own = inspect.signature(command)

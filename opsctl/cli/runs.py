@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from opsctl.cli import places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import Refused, SafetyRefusal, UsageError
+
+if TYPE_CHECKING:
+    from opsctl.cli.work import Given
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="an input of the playbook")]
 Playbook = Annotated[str, typer.Argument(metavar="PLAYBOOK", help="name of a playbook, or its file")]
@@ -122,18 +125,15 @@ def show(context: typer.Context, run: Run) -> Report:
                           "steps": list(rows.values()), "outcome": result}, text=text, run=run)
 
 
+@places.from_anywhere
 def resume(
     context: typer.Context,
     run: Run,
     repeat: Annotated[list[str] | None, typer.Option(
         "--repeat", metavar="STEP", help="do this event again although nobody knows whether it happened")] = None,
     wait: places.Wait = None,
-    repository: places.RepositoryUrl = None,
-    password_file: places.PasswordFile = None,
-    user: places.RestUser = None,
-    secret_file: places.SecretFile = None,
-    cacert: places.CaCert = None,
-    trust: places.Trust = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
     """Go on with a run that was interrupted, failed or waits: what was done is not done again.
 
@@ -144,8 +144,7 @@ def resume(
     from opsctl.wiring import load_plan
 
     session = of(context)
-    site = open_site(session, trust=trust or (), wait=wait,
-                     given=places.given(repository, password_file, user, secret_file, cacert))
+    site = open_site(session, trust=trust, wait=wait, given=given)
     bound = load_plan(site, run)
     if bound.config_digest and bound.config_digest != site.config.digest:
         site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")

@@ -39,6 +39,8 @@ class Given:
     user: str | None = None
     secret_file: str | None = None
     cacert: str | None = None
+    host_key: str | None = None
+    ssh_key_file: str | None = None
 
 
 def clock(session: Session) -> Callable[[], datetime]:
@@ -103,19 +105,22 @@ def _given_config(given: Given, session: Session) -> Any:
 
     if given.password_file is None:
         raise SafetyRefusal("the repository's password is needed", hint="--password-file FILE")
-    far = given.url.startswith(("rest:", "s3:"))
+    far = given.url.startswith(("rest:", "s3:", "sftp:"))
     url = given.url if far else str(Path(given.url).absolute())
     if not far:
         places.require_repository(given.url, Path(url), lambda: _configured(session))
     name = f"given-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
     spec: dict[str, Any] = {"url": url, "password_file": str(Path(given.password_file).absolute())}
-    for key in ("user", "secret_file", "cacert"):
+    for key in ("user", "secret_file", "cacert", "host_key", "ssh_key_file"):
         value = getattr(given, key)
         if value is not None:
-            spec[key] = value if key == "user" else str(Path(value).absolute())
+            spec[key] = value if key in ("user", "host_key") else str(Path(value).absolute())
     if url.startswith("s3:"):  # the names under which everything that speaks S3 looks for them, restic too
         spec |= {"access_key_env": "AWS_ACCESS_KEY_ID", "secret_key_env": "AWS_SECRET_ACCESS_KEY",
                  "region": session.environ.get("AWS_DEFAULT_REGION")}
+    if url.startswith("sftp:") and not (given.host_key and given.ssh_key_file):
+        raise SafetyRefusal("an SFTP server's host key and the key to log in with are needed",
+                            hint="--host-key 'ssh-ed25519 AAAA…' --ssh-key-file FILE")
     home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
     try:
         return Config.model_validate({"state": os.path.join(home, "opsctl"), "repositories": {name: spec}})

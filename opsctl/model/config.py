@@ -34,7 +34,7 @@ from opsctl.model.fields import (
     SomePaths,
     Variable,
 )
-from opsctl.model.hosts import Host, Zone
+from opsctl.model.hosts import Host, HostKey, Zone
 from opsctl.model.limits import IONice, Limits
 from opsctl.model.part import Field, Kinds, Strict
 from opsctl.model.secrets import SecretRef
@@ -99,8 +99,9 @@ class Repository(Part):
     }
 
     url: Store = Field(
-        description="A path on this machine, `rest:https://host:port/name` for a REST server, or "
-        "`s3:https://host/bucket/prefix` for an S3 store."
+        description="A path on this machine, `rest:https://host:port/name` for a REST server, "
+        "`s3:https://host/bucket/prefix` for an S3 store, or `sftp:user@host:/path` (`sftp://user@host:port//path`) for an "
+        "SFTP server."
     )
     user: Line | None = Field(default=None, description="User name at the REST server.")
     secret_file: FilePath | None = Field(
@@ -141,6 +142,13 @@ class Repository(Part):
         default=None,
         description="The bucket of the S3 store locks its objects. Nothing is stored into it unless it does.",
     )
+    host_key: HostKey | None = Field(
+        default=None,
+        description="For an SFTP server: its SSH host key, compared on its own console; no other one is ever accepted.",
+    )
+    ssh_key_file: FilePath | None = Field(
+        default=None, description="For an SFTP server: the private key to log in with, of no use anywhere else."
+    )
     password_file: FilePath | None = Field(
         default=None,
         description="File with the password that encrypts the repository. One `password_…` is needed.",
@@ -174,9 +182,14 @@ class Repository(Part):
         return self._name
 
     @property
+    def pinned(self) -> str | None:
+        """The SFTP server's host key as ``TYPE BASE64``, without a comment."""
+        return " ".join(self.host_key.split()[:2]) if self.host_key else None
+
+    @property
     def local(self) -> bool:
         """Whether ``url`` is a path on this machine."""
-        return not self.url.startswith(("rest:", "s3:"))
+        return self.url.startswith("/")
 
     @property
     def password(self) -> SecretRef:

@@ -14,6 +14,7 @@ from opsctl.model.config_s3 import s3_mistakes
 from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
 from opsctl.model.hosts import host_doubts, host_mistakes
+from opsctl.model.sftp import is_sftp
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
@@ -46,7 +47,12 @@ def _repository_mistakes(data: Any) -> Iterator[Mistake]:
             yield (*place, secrets[1]), f"only one of {either(secrets)} can be given"
         yield from s3_mistakes(place, entry)
         url = entry.get("url")
-        if isinstance(url, str) and not url.startswith("rest:") and (url.startswith("s3:") or "://" not in url):
+        yield from _sftp_mistakes(place, entry)
+        if isinstance(url, str) and is_sftp(url):
+            for key in ("user", *secrets, "cacert"):
+                if entry.get(key) is not None:
+                    yield (*place, key), "is for a REST server; an SFTP server's user stands in its url, beside ssh_key_file"
+        elif isinstance(url, str) and not url.startswith("rest:") and (url.startswith("s3:") or "://" not in url):
             for key in ("user", *secrets, *(() if url.startswith("s3:") else ("cacert",))):
                 if entry.get(key) is not None:
                     yield (*place, key), "is for a REST server (url: rest:https://…) only"
@@ -54,6 +60,24 @@ def _repository_mistakes(data: Any) -> Iterator[Mistake]:
             yield (*place, "user"), f"needs its password: one of {either(f'secret_{way}' for way in WAYS)}"
         elif secrets and entry.get("user") is None:
             yield (*place, secrets[0]), "needs user beside it"
+
+
+def _sftp_mistakes(place: tuple[str, str], entry: Mapping[str, Any]) -> Iterator[Mistake]:
+    url = entry.get("url")
+    if not isinstance(url, str):
+        return
+    if not is_sftp(url):
+        for key in ("host_key", "ssh_key_file"):
+            if entry.get(key) is not None:
+                yield (*place, key), "is for an SFTP server (url: sftp:user@host:/path) only"
+        return
+    if entry.get("host_key") is None:
+        yield place, ("host_key is missing: the line of the server's /etc/ssh/ssh_host_ed25519_key.pub, read on its own "
+                      "console; a key is never trusted on first use")
+    if entry.get("ssh_key_file") is None:
+        yield place, "ssh_key_file is missing: the private key that the server lets in"
+    if entry.get("append_only") is True:
+        yield (*place, "append_only"), "an SFTP server refuses no deletion: who may write there may delete. rest-server can"
 
 
 def _source_mistakes(data: Any) -> Iterator[Mistake]:

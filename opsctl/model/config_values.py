@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from opsctl.model.config_s3 import FORM, s3_address
 from opsctl.model.fields import Line, Shown, absolute, either
 from opsctl.model.part import AfterValidator, BeforeValidator, Told
+from opsctl.model.sftp import is_sftp, sftp_address
 
 LATER = "is not supported by this version of opsctl"
-_LATER_STORES = ("sftp", "b2", "azure", "gs", "swift", "rclone")
+_LATER_STORES = ("b2", "azure", "gs", "swift", "rclone")
 _KEY_TYPES = (
     "ssh-ed25519",
     "sk-ssh-ed25519@openssh.com",
@@ -38,10 +39,13 @@ def _timezone(value: str) -> str:
 
 
 def _store(value: str, info: Told) -> str:
-    """A place for a repository: a path on this machine, ``rest:https://host:port/path``, or one in an S3 store."""
+    """A place for a repository: a path on this machine, ``rest:https://host:port/path``, one by SFTP or in an S3 store."""
     scheme, colon, rest = value.partition(":")
     if not colon or "/" in scheme:
         return absolute(value, info)
+    if is_sftp(value):
+        sftp_address(value)
+        return value
     if scheme in _LATER_STORES:
         raise ValueError(f"a store of kind {scheme} {LATER}; use a path, rest:https://… or s3:https://…")
     if scheme == "s3":
@@ -49,7 +53,7 @@ def _store(value: str, info: Told) -> str:
     if scheme in ("http", "https"):
         raise ValueError("must start with rest: for a REST server (rest:https://host:8000/name)")
     if scheme != "rest":
-        raise ValueError(f"must be a path on this machine, rest:https://host:port/name or {FORM}")
+        raise ValueError(f"must be a path on this machine, rest:https://host:port/name, sftp:user@host:/path or {FORM}")
     try:
         parts = urlsplit(rest)
         parts.port  # noqa: B018  (reading it checks it)

@@ -26,6 +26,7 @@ from opsctl.repositories.interface import Identity, OnProgress, Repository, Snap
 from opsctl.repositories.restic_backup import Backup
 from opsctl.repositories.restic_failures import NO_LIMIT, Place
 from opsctl.repositories.restic_program import Program
+from opsctl.repositories.sftp import SftpDoor
 from opsctl.repositories.store import LocalStore, Store, public_url, store_for
 from opsctl.shells.interface import Result, Shell, Word
 
@@ -38,7 +39,8 @@ class Restic(Repository):
     ``s3_keys``: where the id and the secret of the access key to an S3 store are found. ``environment`` holds what
     else a storage needs. ``wait`` is the seconds to wait
     for somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no
-    cache. A repository in a local directory never gets one: it would hide damage and save nothing.
+    cache. A repository in a local directory never gets one: it would hide damage and save nothing. ``sftp``: the way to
+    a repository behind an SFTP server.
     ``version`` is the program's, where it is known and new enough; otherwise the program is asked before the first
     call. ``calls`` counts the restic calls that open the repository.
     """
@@ -62,6 +64,7 @@ class Restic(Repository):
         environment: Mapping[str, str] | None = None,
         s3_keys: tuple[SecretRef, SecretRef] | None = None,
         s3_region: str | None = None,
+        sftp: SftpDoor | None = None,
     ) -> None:
         self.name = name
         self.url = public_url(url)
@@ -70,7 +73,7 @@ class Restic(Repository):
             shell,
             program,
             version,
-            url,
+            sftp.url if sftp is not None else url,
             password=password,
             rest_user=rest_user,
             rest_secret=rest_secret,
@@ -78,8 +81,9 @@ class Restic(Repository):
             cache_dir=cache_dir,
             time_limit=time_limit,
             environment={**(environment or {}), **_s3_environment(s3_keys, s3_region)},
+            words=sftp.words if sftp is not None else None,
         )
-        self.store = store_for(
+        self.store = sftp.store() if sftp is not None else store_for(
             url,
             user=rest_user,
             secret=self.program.rest_password,
@@ -136,7 +140,7 @@ class Restic(Repository):
             result = self.program.run(words)
         elif isinstance(chunker_from, Restic):
             with restic_copy.reading(chunker_from, self) as env:
-                result = self.program.run([*words, "--copy-chunker-params"], env=env)
+                result = self.program.run([*restic_copy.way(chunker_from, self), *words, "--copy-chunker-params"], env=env)
         else:
             raise TypeError("the chunker parameters come from another restic repository")
         if result.code:

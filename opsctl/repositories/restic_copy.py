@@ -44,7 +44,7 @@ def copy(
 
     with reading(source, target) as env:
         try:
-            result = target.call(doing, ["copy", *snapshot_ids], accept=None, timeout=NO_LIMIT, on_line=on_line, env=env)
+            result = target.call(doing, [*way(source, target), "copy", *snapshot_ids], accept=None, timeout=NO_LIMIT, on_line=on_line, env=env)
         except Refused as error:
             target.identity()  # says so where it is the target that refuses
             raise _of_source(source) or error from error
@@ -96,6 +96,11 @@ def reading(source: Restic, target: Restic) -> Iterator[dict[str, str]]:
             bundle.write(part.read_bytes().rstrip() + b"\n" if part.exists() else b"")
         bundle.flush()
         yield {**env, "RESTIC_CACERT": bundle.name}
+
+
+def way(source: Restic, target: Restic) -> Sequence[str]:
+    """What a call on ``target`` has to be told so that restic finds its way into ``source``, too."""
+    return () if target.program.way else source.program.way
 
 
 def _of_source(source: Restic) -> OpsError | None:

@@ -23,6 +23,12 @@ _SILENT = re.compile(
     r"|TLS handshake|context deadline exceeded|server closed|broken pipe|dial tcp|temporary failure in name",
     re.IGNORECASE,
 )
+#: How restic's sftp backend says that its ssh has failed or is gone.
+_SSH = re.compile(
+    r"unable to start the sftp session|ssh command exited|server unexpectedly closed connection|connection lost"
+    r"|subprocess ssh: (?:Host key verification failed|ssh: connect to host|Connection to|client_loop|Timeout, server)",
+    re.IGNORECASE,
+)
 _REJECTED = re.compile(
     r"\b401\b|unauthorized|access denied|permission denied \(publickey|forbidden|certificate", re.IGNORECASE
 )
@@ -89,6 +95,8 @@ def failure(doing: str, result: Result, place: Place) -> OpsError:
     if result.code == 12:
         return locked_out(place)
     text = complaint(result.stderr, result.stdout)
+    if _SSH.search(result.errors):
+        return _by_ssh(result.errors, place)
     if NO_SPACE.search(result.errors):
         return no_space(f"no space left for {place}", place.store.free() if place.store else None, None)
     if _SILENT.search(text):  # before damage: "Load(<data/…>) failed" is said of both
@@ -116,6 +124,20 @@ def failure(doing: str, result: Result, place: Place) -> OpsError:
             hint="did the machine run out of memory?",
         )
     return ProgramFailed(f"restic could not {doing} ({place}): {text}", details={"exit_code": result.code})
+
+
+def _by_ssh(errors: str, place: Place) -> OpsError:
+    """The connection by SSH did not come about or was lost. Our own look says why: what ssh said may be cut off, since
+    restic ends without waiting for all of it.
+    """
+    if place.store is not None:
+        try:
+            place.store.config()
+        except OpsError as error:
+            return error
+    said = [line.partition("subprocess ssh: ")[2] for line in errors.splitlines() if "subprocess ssh: " in line]
+    why = next((line for line in reversed(said) if line.strip(" @")), "the connection was lost")
+    return Unreachable(f"{place} does not answer: {why}", hint="is the server running, and the network up?")
 
 
 def gone(place: Place) -> DamagedData:

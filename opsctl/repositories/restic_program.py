@@ -19,7 +19,10 @@ _accepted: dict[tuple[str, str], tuple[int, ...]] = {}  # by (shell, program): a
 
 
 class Program:
-    """Calls restic for one repository. ``calls`` counts those that open it (half a second of scrypt each)."""
+    """Calls restic for one repository. ``calls`` counts those that open it (half a second of scrypt each).
+
+    ``words``: what restic is told on each call beside its options, where the storage needs that.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Program:
         cache_dir: Path | None,
         time_limit: float,
         environment: Mapping[str, str | SecretRef],
+        words: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.shell = shell
         self.program = program
@@ -53,6 +57,7 @@ class Program:
         self._cacert = cacert
         self._cache_dir = cache_dir
         self._environment = dict(environment)
+        self._words = words
         self._known: dict[SecretRef, str] = {}
 
     @property
@@ -60,6 +65,11 @@ class Program:
         """What the storage itself asks for, by environment variable (``AWS_ACCESS_KEY_ID``, …). Raises Refused."""
         return {name: self.secret(value) if isinstance(value, SecretRef) else value
                 for name, value in self._environment.items()}
+
+    @property
+    def way(self) -> Sequence[str]:
+        """The words that tell restic how to reach this repository; they do for every one that is reached so."""
+        return self._words() if self._words is not None else ()
 
     @property
     def cacert(self) -> str | None:
@@ -153,7 +163,7 @@ class Program:
     def _argv(self, words: Sequence[Word]) -> list[Word]:
         self.version()
         self.calls += 1
-        return [*self.prefix, self.program, *self.options, *words]
+        return [*self.prefix, self.program, *self.options, *self.way, *words]
 
     def version(self) -> tuple[int, ...]:
         """restic's version; ProgramFailed where it is missing or too old. Opens no repository."""

@@ -23,7 +23,7 @@ KINDS = ("data", "index", "keys", "locks", "snapshots")
 SMALL_KINDS = ("snapshots", "keys", "index")  # everything but the packs
 SHORTEST = 32  # bytes of IV and MAC: nothing shorter is an object of restic's (it panics below 16)
 _NAME = re.compile(r"[0-9a-f]{64}\Z")
-_UNFINISHED = re.compile(r"[0-9a-f]{64}-tmp-\d+\Z")  # what restic was writing when it was killed
+UNFINISHED = re.compile(r"[0-9a-f]{64}-tmp-\d+\Z")  # what restic was writing when it was killed
 TIME_LIMIT = 10.0  # seconds
 
 
@@ -129,7 +129,7 @@ class LocalStore(Store):
             yield from (
                 entry
                 for entry in _scan(directory)
-                if not entry.is_dir() and not _UNFINISHED.match(entry.name)
+                if not entry.is_dir() and not UNFINISHED.match(entry.name)
             )
 
     def _read(self, path: Path, part: tuple[int, int] | None = None) -> bytes | None:
