@@ -45,6 +45,24 @@ def postgresql_at(
     return Postgresql(database, database=database, user=user, server=server, port=port, password=password, shell=shell)
 
 
+def mariadb_at(
+    database: str, *, server: str | None, port: int | None, user: str | None, password_file: str | None, shell: Shell
+) -> Any:
+    """A MariaDB source that no configuration holds yet."""
+    from opsctl.model.secrets import SecretRef
+    from opsctl.sources.mariadb import Mariadb
+
+    password = SecretRef("the user's password", file=password_file) if password_file else None
+    return Mariadb(database, database=database, user=user, server=server, port=port, password=password, shell=shell)
+
+
+def login_keys_in(directory: Path, shell: Shell) -> list[Path]:
+    """Make this machine's login keys in a folder, as far as they are missing there; the private ones that were made."""
+    from opsctl.shells.ssh_keys import make_login_keys
+
+    return make_login_keys(directory, shell)
+
+
 class Keys:
     """Signing with the controller's key; checking anybody's signature."""
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsctl.cli.init_around import Around
+from opsctl.cli.init_ask_database import PASSWORD
 from opsctl.cli.init_database import Look, Trouble
-from opsctl.cli.init_questions import PASSWORD, Ask, Hidden, InitAnswers, Questions, Say
+from opsctl.cli.init_questions import Ask, Hidden, InitAnswers, Questions, Say
 from opsctl.cli.init_text import FILE, NONE, check, text_of
 from opsctl.engine.configuration import OWN, SYSTEM, config_files, load_config
-from opsctl.errors import Busy, ProgramFailed, SafetyRefusal, UsageError
+from opsctl.errors import Busy, ProgramFailed, Refused, SafetyRefusal, UsageError, Waiting
 from opsctl.shells.interface import Shell
 
 
@@ -48,11 +50,11 @@ def init_directory(explicit: str | os.PathLike[str] | None, environ: Mapping[str
 
 def init(
     answers: InitAnswers, *, directory: Path, ask: Ask, say: Say, hidden: Hidden, shell: Shell,
-    environ: Mapping[str, str], euid: int, look: Look | None = None,
+    environ: Mapping[str, str], euid: int, look: Look | None = None, around: Around | None = None,
 ) -> InitResult:
-    """Ask what was not said, then write configuration, repository password and signing key, or nothing.
+    """Ask what was not said, show what will be written, and write configuration, password and keys, or nothing.
 
-    Keys that are already there stay as they are. ``look`` tries the database; what it finds wrong is said and
+    Where a question was asked, a person also says yes to the whole. ``around`` is what can be proposed. Keys that are already there stay as they are. ``look`` tries the database; what it finds wrong is said and
     noted and keeps nothing from being written, since the server may just be down. Raises SafetyRefusal (there is a configuration already),
     UsageError (an answer that cannot be), ProgramFailed (no key could be made, no space), Busy, and what
     ``ask`` raises.
@@ -60,9 +62,12 @@ def init(
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file; a configuration is a directory")
     _refuse_existing(directory)
-    said = Questions(answers, ask, directory, environ, euid, say=say, hidden=hidden, look=look).all()
+    questions = Questions(answers, ask, directory, environ, euid, say=say, hidden=hidden, look=look, around=around)
+    said = questions.all()
     text = text_of(said)
     check(text, directory)
+    if questions.asked:
+        _sum_up(directory, said, text, around or Around(), say, ask)
     with _Placing(directory, euid) as placing:
         _refuse_existing(directory)
         if not said["password_file_given"]:
@@ -70,6 +75,7 @@ def init(
         if said.get("database_password"):
             placing.put(PASSWORD, f"{said['database_password']}\n".encode(), 0o600)
         _make_key(placing, shell)
+        _make_login_keys(placing, shell)
         # Last: a configuration that is there has all that it names.
         placing.put(FILE, text.encode(), 0o644)
         fingerprint = _fingerprint(directory / "keys" / "controller.pub", shell)
@@ -90,7 +96,7 @@ def init(
             f"(in {password}) and the fingerprint of the signing key ({fingerprint}).",
             "Without the password nothing can ever be restored; with both, everything can, from any machine.",
         ),
-        notes=(*_absent(said, directory), *_unreached(said["trouble"]), *config.warnings),
+        notes=(*_absent(said, directory, shell), *_unreached(said["trouble"]), *_left_out(said), *config.warnings),
     )
 
 
@@ -111,15 +117,60 @@ def _unreached(trouble: Trouble | None) -> list[str]:
     return [f"the database cannot be backed up yet: {trouble.message}{hint}"]
 
 
-def _absent(said: Mapping[str, Any], directory: Path) -> list[str]:
+def _left_out(said: Mapping[str, Any]) -> list[str]:
+    left = said["left"]
+    more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+    return [f"found here, and in no backup yet: {', '.join(left[:8])}{more}"] if left else []
+
+
+def _absent(said: Mapping[str, Any], directory: Path, shell: Shell) -> list[str]:
     found = []
-    for name in ("folder", "database_password_file", "repository_secret_file", "cacert"):
+    for name in ("folder", "cacert"):
         path = said.get(name) or NONE
         if path != NONE and not os.path.exists(directory / path):
             found.append(f"{path} is not there yet")
-    if said["password_file_given"] and not os.path.exists(said["password_file"]):
-        found.append(f"{said['password_file']} is not there yet: put the repository's password into it")
+    files = {"database_password_file": "the role's password", "repository_secret_file": "the user's password",
+             "password_file": "the repository's password"}
+    for name, what in files.items():
+        path = said.get(name) or NONE
+        if path == NONE or (name == "password_file" and not said["password_file_given"]):
+            continue
+        found += _unreadable(directory / path, what, shell)
     return found
+
+
+def _unreadable(path: Path, what: str, shell: Shell) -> list[str]:
+    """A password that is not there yet, empty, or open to others: better said now than by the first backup."""
+    from opsctl.model.secrets import SecretRef
+    from opsctl.shells.secrets import read_secret
+
+    if not path.exists():
+        return [f"{path} is not there yet: put {what} into it"]
+    try:
+        read_secret(SecretRef(what, file=str(path)), shell)
+    except Refused as error:
+        return [f"{error.message}; {error.hint}"]
+    return []
+
+
+def _sum_up(directory: Path, said: Mapping[str, Any], text: str, around: Around, say: Say, ask: Ask) -> None:
+    """Show the whole, and go on only with a yes."""
+    say("")
+    say(f"This is what {directory / FILE} will hold:")
+    for line in text.splitlines():
+        say(f"  {line}")
+    made = ["the controller's signing key", "two login keys for other machines (backup, isolation)"]
+    made += [] if said["password_file_given"] else ["a random password of the repository"]
+    made += ["the password that you typed"] if said.get("database_password") else []
+    say(f"and {directory / 'keys'}, where they are not there yet: {'; '.join(made)}")
+    for other in around.others:
+        say(f"left as it is: {other}")
+    while True:
+        answer = ask("Write this? (yes, no)", "yes", option="--yes").strip().lower()
+        if answer in ("y", "yes"):
+            return
+        if answer in ("n", "no"):
+            raise Waiting("nothing was written", hint="start `opsctl init` again; every answer can be given as an option")
 
 
 class _Placing:
@@ -218,6 +269,20 @@ def _make_key(placing: _Placing, shell: Shell) -> None:
     )
     placing.put("keys/controller", made.read_bytes(), 0o600)
     placing.put("keys/controller.pub", made.with_name("controller.pub").read_bytes(), 0o644)
+
+
+def _make_login_keys(placing: _Placing, shell: Shell) -> None:
+    """One for backups and one for isolation; a half that is there means that an agent may hold the other one."""
+    from opsctl.wiring import login_keys_in
+
+    made = placing.scratch("login")
+    for key in login_keys_in(made, shell):
+        public = key.with_name(f"{key.name}.pub")
+        if any((placing.directory / "keys" / one.name).exists() for one in (key, public)):
+            placing.kept.append(str(placing.directory / "keys" / key.name))
+            continue
+        placing.put(f"keys/{key.name}", key.read_bytes(), 0o600)
+        placing.put(f"keys/{public.name}", public.read_bytes(), 0o644)
 
 
 def _fingerprint(public: Path, shell: Shell) -> str:

@@ -23,6 +23,7 @@ class Place:
     """Where a database is and who asks for it; None is libpq's own default. ``password`` was typed."""
 
     database: str
+    kind: str = "postgresql"
     server: str | None = None
     port: int | None = None
     user: str | None = None
@@ -68,8 +69,11 @@ def looker(shell: Shell, sockets: Path = SOCKETS) -> Look:
 
 
 def _trouble(place: Place, password_file: str | None, shell: Shell, sockets: Path) -> Trouble | None:
-    from opsctl.wiring import postgresql_at
+    from opsctl.wiring import mariadb_at, postgresql_at
 
+    if place.kind == "mariadb":
+        return _mariadb_trouble(place, mariadb_at(place.database, server=place.server, port=place.port, user=place.user,
+                                                  password_file=password_file, shell=shell))
     source = postgresql_at(
         place.database, server=place.server, port=place.port, user=place.user, password_file=password_file, shell=shell
     )
@@ -98,6 +102,23 @@ def _trouble(place: Place, password_file: str | None, shell: Shell, sockets: Pat
         ports = _listening(place, sockets)
         if ports:
             return Trouble(message, f"is it the port? Here servers listen on port {', '.join(ports)}", port=ports[0])
+    return Trouble(message, problem.hint)
+
+
+def _mariadb_trouble(place: Place, source: Any) -> Trouble | None:
+    problem = next(iter(source.check(None)), None)
+    if problem is None:
+        return None
+    message, user = problem.message, place.user or "this account"
+    if "Access denied for user" in message and "(using password:" in message:
+        make = (f"to make it: CREATE USER {user}@localhost IDENTIFIED BY '…'; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON "
+                f"{place.database}.* TO {user}@localhost; GRANT RELOAD ON *.* TO {user}@localhost; "
+                f"GRANT SELECT ON mysql.* TO {user}@localhost;")
+        if "(using password: NO)" in message:
+            return Trouble(f"the server does not let user {user} in without a password", f"give a file that holds it, or `type` it; {make}",
+                           wants_password=True)
+        return Trouble(f"the server does not take this password for user {user}", f"it is another one, or there is no such user; {make}",
+                       wants_password=True)
     return Trouble(message, problem.hint)
 
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from opsctl.cli.init_database import Look, Place, Trouble
+from opsctl.cli.init_around import Around
+from opsctl.cli.init_ask_database import DatabaseQuestions, kind_of
+from opsctl.cli.init_database import Look
 from opsctl.cli.init_text import NONE, TRIAL, load, text_of
 from opsctl.errors import ConfigError, UsageError
+from opsctl.model.quantities import format_size
 
-TYPE = "type"
-"""The answer that a password will be typed, and kept in a file that init makes."""
-READER = "backup"
-PASSWORD = "keys/portal-db-password"
 _TRIES = 5
-_PASSWORDS = 3
+_NAMED = 6
 _STORE = "a path, best on another disk, or rest:https://host:port/name"
-_SERVER = f"an address, the folder of a socket, or {NONE}: the socket of this machine"
-_PASSWORD_FILE = (
-    f"{TYPE}: type it now, hidden, and a private file is made that holds it",
-    "or a path: a file that holds it and that only its owner can read (mode 0600)",
-)
+_PRIVATE = "a file that holds it and that only its owner can read (mode 0600)"
 
 
 Say = Callable[[str], None]
@@ -42,7 +36,8 @@ class Ask(Protocol):
 class InitAnswers:
     """What was already said by options; None is asked for. ``none`` says that there is no such thing.
 
-    The last ones are never asked for: they have a default that fits most.
+    The last ones are never asked for: they have a default that fits most. ``database_kind`` and ``port`` are asked for
+    only where they are not clear.
     """
 
     organisation: str | None = None
@@ -51,6 +46,7 @@ class InitAnswers:
     repository_user: str | None = None
     repository_secret_file: str | None = None
     database: str | None = None
+    database_kind: str | None = None
     server: str | None = None
     user: str | None = None
     database_password_file: str | None = None
@@ -62,7 +58,7 @@ class InitAnswers:
 
 
 class Questions:
-    """Asks for what no option said. ``look`` tries the database; None leaves it alone.
+    """Asks for what no option said. ``look`` tries the database; None leaves it alone. ``around``: what can be proposed.
 
     ``say`` shows a line at once: why a question comes again, what became of an answer. ``hidden`` reads a word
     that is not shown.
@@ -70,16 +66,23 @@ class Questions:
 
     def __init__(
         self, answers: InitAnswers, ask: Ask, directory: Path, environ: Mapping[str, str], euid: int, *,
-        say: Say, hidden: Hidden, look: Look | None = None,
+        say: Say, hidden: Hidden, look: Look | None = None, around: Around | None = None,
     ) -> None:
         self.answers = answers
-        self.ask = ask
+        self.put = ask
+        self.asked = False
         self.directory = directory
         self.environ = environ
         self.euid = euid
         self.say = say
         self.hidden = hidden
         self.look = look
+        self.around = around or Around()
+
+    def ask(self, question: str, default: str | None = None, *, option: str | None = None) -> str:
+        """Ask a person, and remember that one was asked."""
+        self.asked = True
+        return self.put(question, default, option=option)
 
     def all(self) -> dict[str, Any]:
         """Every answer by its name, NONE where there is no such thing; ``trouble`` with the database, or None."""
@@ -89,26 +92,19 @@ class Questions:
         said["organisation"] = self.one("organisation", "Name of the organisation", None)
         zone = local_timezone(self.environ)
         said["timezone"] = self.one("timezone", "Time zone", zone, "such as Asia/Kolkata; times are shown in it")
-        store = "/srv/backups/opsctl" if root else str(home / "opsctl-backups")
-        said["repository"] = self.one(
-            "repository",
-            "Where backups are kept",
-            store,
-            _STORE,
-        )
+        said["repository"] = self.one("repository", "Where backups are kept", *self._store(root, home))
         if said["repository"].startswith("rest:"):
             said["repository_user"] = self.one("repository_user", "User at the REST server", NONE)
             if said["repository_user"] != NONE:
                 said["repository_secret_file"] = self.one(
-                    "repository_secret_file", "File that holds that user's password", None, _PASSWORD_FILE[1].partition(": ")[2]
+                    "repository_secret_file", "File that holds that user's password", None, _PRIVATE
                 )
-        said["port"] = NONE if self.answers.port is None else self.fitting("port", str(self.answers.port))
-        said["database"] = self.one("database", "PostgreSQL database to back up", NONE)
-        said["trouble"] = self._database(said) if said["database"] != NONE else None
+        said["trouble"] = DatabaseQuestions(self, self.around, self.look).ask(said)
         nothing_yet = said["database"] == NONE
-        said["folder"] = self.one("folder", "Folder to back up", None if nothing_yet else NONE)
+        said["folder"] = self.one("folder", "Folder to back up", *self._folder(nothing_yet))
         if nothing_yet and said["folder"] == NONE:
             raise UsageError("there is nothing to back up", hint="give --database or --folder")
+        said["left"] = self._left(said)
         state = "/var/lib/opsctl" if root else str(_state_home(self.environ, home) / "opsctl")
         said["state"] = self.fitting("state", self.answers.state or state)
         for name in ("cacert", "password_file"):
@@ -119,91 +115,36 @@ class Questions:
             said["password_file"] = "keys/repository-password"
         return said
 
-    def _database(self, said: dict[str, Any]) -> Trouble | None:
-        """Where the database is, asked until it can be reached or the person keeps it as it is."""
-        asked = any(getattr(self.answers, name) is None for name in ("database", "server", "user"))
-        said["server"] = self.one("server", "Its server", NONE, _SERVER)
-        said["user"] = self.one("user", "Role to connect as", *self._role(said["server"]))
-        trouble = self._password(said, self.answers.database_password_file)
-        for _ in range(_TRIES):
-            if trouble is None or not asked:
-                break
-            self.say(f"not reached: {trouble.message}")
-            if trouble.hint:
-                self.say(f"hint: {trouble.hint}")
-            answer = self.ask("Change these answers, or keep them for now? (change, keep)", "keep", option="--database")
-            if answer != "change":
-                break
-            said["database"] = self._again("database", "PostgreSQL database to back up", said["database"])
-            said["server"] = self._again("server", "Its server", trouble.server or said["server"], _SERVER)
-            port = trouble.port or ("5432" if said["port"] == NONE else said["port"])
-            said["port"] = self._again("port", "Its port", port)
-            said["user"] = self._again("user", "Role to connect as", said["user"])
-            trouble = self._password(said, None)
-        return trouble
+    def _store(self, root: bool, home: Path) -> tuple[str, ...]:
+        """The place for backups that is proposed: another disk than the system's, where there is one."""
+        usual = "/srv/backups/opsctl" if root else str(home / "opsctl-backups")
+        known = [one for one in self.around.disks if one.free]
+        found = [f"found another disk at {one.place}, {format_size(one.free)} free" if one.free else
+                 f"found a network disk at {one.place}" for one in self.around.disks[:_NAMED]]
+        return (f"{known[0].place.rstrip('/')}/opsctl" if known else usual, _STORE, *found)
 
-    def _role(self, server: str) -> tuple[str, str]:
-        """The role that is proposed, and why that one."""
-        own = _account(self.euid)
-        if server != NONE or own is None:
-            return READER, f"{READER}: a role of its own that may only read; the README says how to make it"
-        return own, f"{own}: over its socket PostgreSQL lets an account in as the role of that name"
+    def _folder(self, needed: bool) -> tuple[Any, ...]:
+        """The folder that is proposed; none where there is a database and nothing that looks like data."""
+        found = self.around.folders
+        if not found:
+            return (None if needed else NONE,)
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        return (found[0], f"found {', '.join(found[:_NAMED])}{more}; or {NONE}")
 
-    def _password(self, said: dict[str, Any], given: str | None) -> Trouble | None:
-        """Take the role's password as a file or typed, where it needs one; what is wrong then."""
-        said.pop("database_password", None)
-        said["database_password_file"] = NONE
-        if given is not None:
-            said["database_password_file"] = self.fitting("database_password_file", given)
-            return self._look(said)
-        trouble = self._look(said)
-        if self.look is not None and (trouble is None or not trouble.wants_password):
-            return trouble
-        kept = self.directory / PASSWORD
-        default = NONE if trouble is None else str(kept) if kept.exists() else TYPE
-        answer = self._again("database_password_file", "The role's password", default, *_PASSWORD_FILE, word=TYPE)
-        if answer == TYPE and kept.exists():
-            self.say(f"{kept} is there already and is not overwritten; it is taken as it is")
-            answer = str(kept)
-        elif answer == TYPE:
-            said["database_password_file"] = PASSWORD
-            return self._typed(said)
-        said["database_password_file"] = answer
-        return self._look(said)
-
-    def _typed(self, said: dict[str, Any]) -> Trouble | None:
-        """Take a password that is typed, again where the server does not take it."""
-        for left in reversed(range(_PASSWORDS)):
-            said["database_password"] = self.hidden(f"Password of role {said['user']} (it is not shown)")
-            trouble = self._look(said)
-            if trouble is None or not trouble.wants_password or not left:
-                break
-            self.say("the server does not take it; type it again")
-        return trouble
-
-    def _look(self, said: Mapping[str, Any]) -> Trouble | None:
-        if self.look is None:
-            return None
-        typed = said.get("database_password")
-        place = Place(
-            said["database"],
-            server=_given(said["server"]),
-            port=int(said["port"]) if said["port"] != NONE else None,
-            user=_given(said["user"]),
-            password_file=None if typed else _given(said["database_password_file"]),
-            password=typed,
-        )
-        trouble = self.look(place)
-        if trouble is None:
-            self.say(f"reached: database {place}, as {place.user or 'this account'}")
-        return trouble
+    def _left(self, said: Mapping[str, Any]) -> list[str]:
+        """What was found and not taken, so that nobody takes it for backed up."""
+        databases = [f"{server.kind} {name}" for server in self.around.servers for name in server.databases
+                     if (server.kind, name) != (said["database_kind"], said["database"])]
+        taken = said["folder"]
+        folders = [one for one in self.around.folders if taken == NONE or os.path.commonpath([one, taken]) != taken]
+        return [*databases, *folders]
 
     def one(self, name: str, question: str, default: str | None, *explained: str) -> str:
         """The answer from its option, or by asking until it can be."""
         given = getattr(self.answers, name)
-        return self._again(name, question, default, *explained) if given is None else self.fitting(name, str(given))
+        return self.again(name, question, default, *explained) if given is None else self.fitting(name, str(given))
 
-    def _again(self, name: str, question: str, default: str | None, *explained: str, word: str | None = None) -> str:
+    def again(self, name: str, question: str, default: str | None, *explained: str, word: str | None = None) -> str:
         """The answer by asking; ``word`` is one that is no value for the file."""
         option = f"--{name.replace('_', '-')}"
         for line in explained:
@@ -220,7 +161,7 @@ class Questions:
 
     def fitting(self, name: str, value: str) -> str:
         """The answer as it goes into the file; UsageError where the configuration would not take it."""
-        value = value.strip()
+        value = kind_of(value) if name == "database_kind" else value.strip()
         option = f"--{name.replace('_', '-')}"
         if name in _PATHS or (name == "repository" and not re.match(r"[a-z][a-z0-9+-]*:", value)):
             home = self.environ.get("HOME") or "~"
@@ -264,20 +205,6 @@ def local_timezone(environ: Mapping[str, str], root: Path = Path("/")) -> str:
     except OSError:
         return "UTC"
     return target.partition("zoneinfo/")[2] or "UTC"
-
-
-def _account(euid: int) -> str | None:
-    """The name of an ordinary user; None for root, whom PostgreSQL knows nowhere, and where there is no name."""
-    if euid == 0:
-        return None
-    try:
-        return pwd.getpwuid(euid).pw_name
-    except KeyError:
-        return None
-
-
-def _given(answer: str) -> str | None:
-    return None if answer == NONE else answer
 
 
 def _state_home(environ: Mapping[str, str], home: Path) -> Path:

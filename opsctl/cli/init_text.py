@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def text_of(said: Mapping[str, Any]) -> str:
     sources = {}
     if said["database"] != NONE:
         sources["portal-db"] = entry(
-            kind="postgresql",
+            kind=said.get("database_kind", "postgresql"),
             database=said["database"],
             server=said.get("server"),
             port=int(said["port"]) if said.get("port", NONE).isdecimal() else said.get("port"),
@@ -54,6 +54,7 @@ def text_of(said: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "# What is backed up, where to, how often. configs/README.md explains every key.",
+            *_left(said.get("left", ())),
             f"organisation: {entry(name=said['organisation'], timezone=said['timezone'])}",
             f"state: {_scalar(said['state'])}",
             "repositories:",
@@ -65,6 +66,13 @@ def text_of(said: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _left(names: Sequence[str]) -> list[str]:
+    """A remark on what was found here and is not backed up by this file."""
+    named = [json.dumps(name, ensure_ascii=False)[1:-1] for name in names[:20]]
+    more = f" and {len(names) - len(named)} more" if len(names) > len(named) else ""
+    return [f"# Found here, and in no backup yet: {', '.join(named)}{more}."] if named else []
 
 
 def _scalar(value: Any) -> str:

@@ -26,7 +26,9 @@ def init(
     cacert: Annotated[str | None, typer.Option(metavar="FILE", help="certificate of the REST server")] = None,
     password_file: Annotated[str | None, typer.Option(
         metavar="FILE", help="file that holds the repository's password; a random one is made otherwise")] = None,
-    database: Annotated[str | None, typer.Option(metavar="NAME", help="PostgreSQL database to back up, or none")] = None,
+    database: Annotated[str | None, typer.Option(metavar="NAME", help="database to back up, or none")] = None,
+    database_kind: Annotated[str | None, typer.Option(
+        metavar="KIND", help="postgresql (the default with --database) or mariadb")] = None,
     server: Annotated[str | None, typer.Option(metavar="ADDRESS", help="its server: address or socket folder, or none")] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="its port")] = None,
     user: Annotated[str | None, typer.Option(metavar="ROLE", help="role to connect as")] = None,
@@ -37,10 +39,12 @@ def init(
 ) -> Report:
     """Write a first configuration by asking a few questions; every answer can be given as an option.
 
-    The database is tried at once, and what is missing is said. A relative path is taken from the folder that one is in.
+    At a terminal it looks around first and proposes what it finds: databases, folders, disks. Before it writes it shows
+    the whole and asks. The database is tried at once, and what is missing is said. A relative path is taken from the folder that one is in.
     Nothing that is there is overwritten.
     """
     from opsctl.cli import init as first
+    from opsctl.cli import init_around
     from opsctl.cli.init_database import looker
     from opsctl.cli.init_questions import InitAnswers
     from opsctl.shells.local import LocalShell
@@ -48,7 +52,7 @@ def init(
     session = of(context)
     answers = InitAnswers(
         organisation=organisation, timezone=timezone, repository=repository, repository_user=repository_user,
-        repository_secret_file=repository_secret_file, cacert=cacert, password_file=password_file, database=database,
+        repository_secret_file=repository_secret_file, cacert=cacert, password_file=password_file, database=database, database_kind=database_kind,
         server=server, port=port, user=user, database_password_file=database_password_file, folder=folder, state=state,
     )
     directory = first.init_directory(session.config, session.environ, os.geteuid())
@@ -60,8 +64,10 @@ def init(
             render.complain(shown(f"  {line}"))
 
     shell = LocalShell()
+    # Proposals are for people: a script that takes defaults must not get other ones from one machine to the next.
+    around = init_around.look(shell, os.geteuid()) if session.interactive and not session.yes else None
     made = first.init(answers, directory=directory, ask=session.ask, say=say, hidden=session.hidden, shell=shell,
-                      environ=session.environ, euid=os.geteuid(), look=looker(shell))
+                      environ=session.environ, euid=os.geteuid(), look=looker(shell), around=around)
 
     def text(out: Out) -> None:
         for file in made.files:

@@ -36,6 +36,9 @@ SAID = InitAnswers(
 )
 
 
+LOGINS = [f"keys/ssh-{name}" for name in ("backup", "backup.pub", "isolation", "isolation.pub")]
+
+
 class Person:
     """Answers from a list, by option; notes what was asked."""
 
@@ -89,7 +92,7 @@ def test_answers_by_options_ask_nothing_and_make_what_loads(tmp_path: Path) -> N
     directory, person = tmp_path / "etc" / "opsctl", Person()
     result = run(directory, person=person)
     assert person.asked == []
-    names = ["keys/repository-password", "keys/controller", "keys/controller.pub", "opsctl.yaml"]
+    names = ["keys/repository-password", "keys/controller", "keys/controller.pub", *LOGINS, "opsctl.yaml"]
     assert result.files == tuple(str(directory / name) for name in names)
     assert sorted(everything(directory)) == sorted(names), "nothing else is left behind"
 
@@ -145,7 +148,7 @@ def test_the_person_is_told_what_to_write_down_and_what_comes_next(tmp_path: Pat
         "backup run",
         "status",
     ]
-    assert result.notes == ("/etc/db-password is not there yet",)
+    assert result.notes == ("/etc/db-password is not there yet: put the role's password into it",)
 
 
 def test_two_passwords_are_never_the_same(tmp_path: Path) -> None:
@@ -175,10 +178,12 @@ def test_what_was_not_said_is_asked(tmp_path: Path) -> None:
         "--repository-user",
         "--repository-secret-file",
         "--database",
+        "--database-kind",
         "--server",
         "--user",
         "--database-password-file",
         "--folder",
+        "--yes",
     ]
     config = load_config(tmp_path)
     assert config.organisation.name == "नगर विकास: विभाग #1"
@@ -201,10 +206,8 @@ def test_a_database_or_a_folder_is_enough(tmp_path: Path, database: str, folder:
 def test_a_wrong_answer_is_asked_again_saying_why(tmp_path: Path) -> None:
     person = Person({"--timezone": ["Asia/Calcuta", "Asia/Kolkata"]})
     run(tmp_path, replace(SAID, timezone=None), person)
-    assert person.asked == [("--timezone", "Time zone")] * 2
-    assert person.told[-1] == (
-        "not taken: must be a time zone such as Asia/Kolkata or UTC; did you mean Asia/Kolkata?"
-    )
+    assert person.asked == [("--timezone", "Time zone")] * 2 + [("--yes", "Write this? (yes, no)")]
+    assert "not taken: must be a time zone such as Asia/Kolkata or UTC; did you mean Asia/Kolkata?" in person.told
     assert load_config(tmp_path).organisation.timezone == "Asia/Kolkata"
 
 
@@ -323,7 +326,8 @@ def test_keys_that_are_there_stay_and_are_used(tmp_path: Path) -> None:
         name: content for name, content in before.items() if name != "keys/controller.pub"
     }
     assert second.fingerprint == first.fingerprint
-    assert second.kept == (str(tmp_path / "keys/repository-password"), str(tmp_path / "keys/controller"))
+    assert second.kept == tuple(str(tmp_path / f"keys/{name}") for name in (
+        "repository-password", "controller", "ssh-backup", "ssh-isolation"))
     assert second.files == (str(tmp_path / "keys/controller.pub"), str(tmp_path / "opsctl.yaml"))
 
 
@@ -372,7 +376,8 @@ def test_keys_made_by_root_belong_to_the_account_that_owns_their_folder(tmp_path
     os.chown(tmp_path / "keys", 1234, 1234)
     run(tmp_path)
     owners = {path.name: path.stat().st_uid for path in (tmp_path / "keys").iterdir()}
-    assert owners == {"controller": 1234, "controller.pub": 1234, "repository-password": 1234}
+    assert owners == dict.fromkeys([*(Path(name).name for name in LOGINS), "controller", "controller.pub",
+                                    "repository-password"], 1234)
     assert (tmp_path / "opsctl.yaml").stat().st_uid == 0
 
 
