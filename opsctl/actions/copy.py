@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ class CopyParams(Params):
 class There:
     """How one copy stands. ``missing``: ids of sets to copy, oldest first; ``away``: the disk is not here.
 
-    ``trouble``: why it could not be looked at; ``behind``: sets are not there that are not due yet.
+    ``trouble``: why it could not be looked at; ``behind``: sets are not there that are not due yet. ``paused``: sets whose
+    data was found damaged when they were last copied, with what was said; within a day only a person tries them again.
     """
 
     name: str
@@ -40,6 +41,7 @@ class There:
     sets: int = 0
     trouble: str | None = None
     behind: bool = False
+    paused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Copy(StateAction[CopyParams, Seen]):
       backup  the name of a backup in the configuration
       to      names of repositories; all of the backup's `copies` where it is left out
       when    `always`, or `due`: a copy with an `every` of its own only where its newest set is as old as that; on a
-              removable disk whenever it is here, and without a word where it is away
+              removable disk whenever it is here, and without a word where it is away; a set whose data turned out
+              damaged only once a day
 
     Only good sets are copied: whole, and signed by a key that we trust. A copy is made of everything that is newer than
     the oldest set already there, the manifest last, so that a killed copy is never taken for a whole one. The signed
@@ -126,6 +129,9 @@ class Copy(StateAction[CopyParams, Seen]):
                                             on_progress=world.progress)
             except DamagedData as error:
                 failed.append(error)  # one damaged set must not keep the ones after it from being copied
+                target.attempts.failed(params.backup, name, error.message, world.now, world.run)
+            else:
+                target.attempts.succeeded(params.backup, name)
         if failed:
             raise failed[0]
         _look_again(target, params.backup, wanted, world)
@@ -143,7 +149,8 @@ class Copy(StateAction[CopyParams, Seen]):
             "copies": {place.name: {
                 "newest": place.newest, "newest_time": _stamp(place.newest_time), "sets": place.sets,
                 "state": _state(place),
-                "missing": list(place.missing), "because": place.trouble or place.because,
+                "missing": list(place.missing), "paused": dict(place.paused),
+                "because": place.trouble or place.because,
             } for place in seen.places},
         }
 
@@ -158,6 +165,8 @@ def _state(place: There) -> str:
         return "unknown"
     if place.away:
         return "away"
+    if place.paused:
+        return "paused"
     return "behind" if place.missing else "resting" if place.behind else "current"
 
 
@@ -188,8 +197,11 @@ def _there(name: str, params: CopyParams, good: Sequence[SetView], world: World)
     wanted = [view for view in sorted(good, key=_at) if view.id not in held and (first is None or _at(view) >= first)]
     # A removable disk that is here now may be away again when its copy has become as old as it may.
     because = _due(None if spec.removable else spec.every, time, params.when, world.now)
-    return There(name, newest.id if newest else None, time, tuple(view.id for view in wanted) if because else (),
-                 removable=spec.removable, because=because, sets=len(copies), behind=bool(wanted))
+    paused = history.attempts.paused(params.backup, world.now, world.run) if params.when == "due" and because else {}
+    paused = {view.id: paused[view.id] for view in wanted if view.id in paused}
+    return There(name, newest.id if newest else None, time,
+                 tuple(view.id for view in wanted if view.id not in paused) if because else (),
+                 removable=spec.removable, because=because, sets=len(copies), behind=bool(wanted), paused=paused)
 
 
 def _due(every: timedelta | None, newest: datetime | None, when: str, now: datetime) -> str | None:

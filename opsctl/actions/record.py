@@ -20,7 +20,10 @@ class RecordParams(Params):
 
 @dataclass(frozen=True)
 class Seen:
-    """``found``: what the verification of this run kept; ``stored``: whether its record stands in the repository."""
+    """``found``: what the verification of this run kept; ``stored``: whether its record stands in the repository.
+
+    A machine without a configuration has no key to sign with, and records nothing.
+    """
 
     found: Mapping[str, Any] | None
     stored: bool
@@ -43,6 +46,9 @@ class Record(StateAction[RecordParams, Seen]):
             found = json.loads((world.keep("verify") / f"{params.repository}.json").read_text())
         except (FileNotFoundError, ValueError):
             found = None
+        if world.config.directory is None:
+            world.warn("without a configuration there is no key to sign with: what was read and found is not recorded")
+            return Seen(None, False)
         history = world.repository(params.repository)
         records = history.look(world.clock()).verifications
         return Seen(found, any(record.get("run") == world.run for record in records))

@@ -43,6 +43,9 @@ class RecordDrill(StateAction[RecordDrillParams, Seen]):
 
     def observe(self, params: RecordDrillParams, world: World) -> Seen:
         history = _history(params, world)
+        if world.config.directory is None:
+            world.warn("without a configuration there is no key to sign with: the drill is not recorded")
+            return Seen(None, False, history.name)
         found = _found(params, world)
         stored = found is not None and any(record["run"] == world.run and record["backup"] == params.backup
                                            for record in history.look(world.clock()).drills)

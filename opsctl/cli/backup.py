@@ -195,7 +195,7 @@ def list_(
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
-    """The sets in the repositories, each with the places that it is in and what is wrong with it.
+    """The sets: where each is, and what is wrong with it.
 
     Works from any machine: with --repository and --password-file no configuration is needed.
     """
@@ -220,7 +220,7 @@ def show(
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
-    """One set: where it is, its sources, proofs, times, damage that was found, and who signed it."""
+    """One set: where it is, its sources and proofs, its signer."""
     from opsctl.cli import sets
     from opsctl.cli.work import open_site
 

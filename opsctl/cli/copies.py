@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from opsctl.model.quantities import counted
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
+    from opsctl.repositories.history import History, Holdings
     from opsctl.repositories.standing import Standing
     from opsctl.wiring import Site
 
@@ -73,6 +75,10 @@ def write_copies(out: Out, tally: Tally, plan: BoundPlan) -> None:
             elif found["state"] == "resting":
                 out.line(Mark(f"{one.item}: {name} is copied to as often as its own `every` says; "
                               f"`opsctl backup copy --to {name}` does it now", Tone.QUIET))
+            elif found["state"] == "paused":
+                for lacking, why in found["paused"].items():
+                    out.line(Mark(f"{one.item}: {name} lacks {lacking}, whose data is damaged: {why}; tried again once a day, "
+                                  f"`opsctl backup copy --to {name}` does it now", Tone.BAD))
             elif found["state"] == "unknown":
                 out.line(Mark(f"{one.item}: {name} was not reached", Tone.BAD))
             else:
@@ -102,8 +108,22 @@ def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
         term = read_term(site.config, place)
         for name in names:
             found = standing(name, place, holdings, term, site.clock(), copy=True)
+            found = replace(found, lacking=_lacking(site, name, history, holdings))
             site.catalogue.put_standing(copy_key(name, place), as_dict(found))
     return errors
+
+
+def _lacking(site: Site, backup: str, history: History, holdings: Holdings) -> list[str]:
+    """The sets that could not be copied because their data is damaged, while they are still there to be copied."""
+    tried = set(history.attempts.of(backup))
+    if not tried:
+        return []
+    tried -= {view.id for view in holdings.judgement.of(backup) if view.state == "copy"}
+    try:
+        home = site.history(site.config.backups[backup].repository).seen(site.clock())
+    except OpsError:
+        return sorted(tried)
+    return sorted(tried & {view.id for view in home.judgement.of(backup) if view.state == "good"})
 
 
 class Copies:
@@ -115,14 +135,16 @@ class Copies:
         self.kept = kept
 
     def as_json(self) -> dict[str, Any]:
-        """By repository: newest set, its time, how many, whether late and why, and what it survives."""
+        """By repository: newest set, its time, how many, whether late and why, whether it is here, and what it survives."""
         found = {}
         for name, standing in self._standings():
             late = self._late(name, standing)
             found[name] = {"newest": standing.newest if standing else None,
                            "newest_time": standing.newest_time if standing else None,
                            "sets": _whole(standing), "late": late is not None, "because": late,
-                           "damage": standing.damage if standing else 0, "survives": self.survives(name)}
+                           "damage": standing.damage if standing else 0, "survives": self.survives(name),
+                           "away": self._is_away(name), "last_seen": standing.checked if standing else None,
+                           "next_due": self._next_due(name, standing)}
         return found
 
     def late(self) -> list[Overdue]:
@@ -144,7 +166,14 @@ class Copies:
         for name, standing in self._standings():
             newest = parse_time(standing.newest_time) if standing and standing.newest_time else None
             late = self._late(name, standing)
-            stands = f"{counted(_whole(standing), 'set')}, the newest {local_time(self.site, newest)}" if newest else "no set yet"
+            hurt = standing.states.get("damaged", 0) if standing else 0
+            stands = (f"{counted(_whole(standing), 'whole set' if hurt else 'set')}{f' and {hurt} damaged' if hurt else ''}, "
+                      f"the newest {local_time(self.site, newest)}" if newest else "no set yet")
+            if self._is_away(name):
+                seen, due = (parse_time(moment) if moment else None for moment in (
+                    standing.checked if standing else None, self._next_due(name, standing)))
+                stands += f"; its disk is away, last seen {local_time(self.site, seen)}"
+                stands += f", the next copy is due {local_time(self.site, due)}" if due else ""
             survives = self.survives(name)
             outlives = f"; survives a stolen controller: {survives}" if survives else "; a stolen controller can delete it"
             lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{outlives}",
@@ -159,6 +188,25 @@ class Copies:
         if spec.append_only:
             return "its store refuses deletion (append_only)"
         return None
+
+    def _is_away(self, name: str) -> bool:
+        """Whether nothing is where a removable disk is mounted; where only a server could tell, False."""
+        from opsctl.repositories.store import LocalStore, store_for
+
+        spec = self.site.config.repositories[name]
+        store = store_for(spec.url) if spec.removable else None
+        try:
+            return isinstance(store, LocalStore) and store.config() is None and store.is_empty()
+        except OpsError:
+            return False
+
+    def _next_due(self, name: str, standing: Standing | None) -> str | None:
+        from opsctl.model.snapshots import parse_time
+
+        if standing is None or standing.newest_time is None:
+            return None
+        every = self.site.config.repositories[name].every or self.site.config.backups[self.backup].every
+        return (parse_time(standing.newest_time) + every).isoformat()
 
     def _standings(self) -> list[tuple[str, Standing | None]]:
         from opsctl.repositories.standing import copy_key, from_dict
@@ -177,6 +225,8 @@ class Copies:
             return "never copied"
         if standing.damage:
             return f"{counted(standing.damage, 'damage')} found by verification and not seen mended since"
+        if standing.lacking:
+            return f"{', '.join(standing.lacking)} could not be copied: the data is damaged; `opsctl verify` says more"
         plan, spec = self.site.config.backups[self.backup], self.site.config.repositories[name]
         return overdue(parse_time(standing.newest_time), spec.every or plan.every, self.site.clock())
 

@@ -153,7 +153,9 @@ def write_set(out: Out, site: Site, held: Held) -> None:
 
     view = held.view
     out.heading(f"{view.backup} {view.id}")
-    out.facts({"state": _word(view), "in": _where(held), "time": local_time(site, view.time),
+    bare = site.config.directory is None
+    out.facts({"state": _word(view), "in": _where(held) if not bare else site.history(held.places[0].repository).repository.url,
+               "time": local_time(site, view.time),
                "signed by": view.signer or "nobody", "taken by": str(view.record.get("host", "")),
                "run": str(view.record.get("run", ""))})
     out.lines([Mark(remark, Tone.WARN) for remark in _remarks(site, held)])

@@ -17,6 +17,7 @@ from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
+    from opsctl.cli.work import Given
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
     from opsctl.wiring import Site
@@ -30,6 +31,7 @@ class Level(StrEnum):
     drill = "drill"
 
 
+@places.from_anywhere
 def verify(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(
@@ -43,21 +45,28 @@ def verify(
     scratch: Annotated[str | None, typer.Option(
         "--scratch", metavar="DIR", help="drill: where there is room for the set; /var/tmp if not given")] = None,
     wait: places.Wait = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
 ) -> Report:
     """Find every damage by name: flipped bytes, lost packs, deleted, planted or rewritten snapshots.
 
     Exit 22 where anything is wrong. opsctl never repairs a repository by itself; it says which repair would be safe.
     `--level drill` restores a whole set into a scratch place, loads its databases into a server of its own, compares
     every proof, measures, and throws it all away.
+
+    Works from any machine: with --repository, --password-file and --trust no configuration is needed, and nothing is
+    recorded, for want of a key to sign with.
     """
     from opsctl.cli.backup import remember
     from opsctl.cli.work import carry_out, open_site
 
     session = of(context)
     _check_share(share)
-    site = open_site(session, wait=wait)
+    site = open_site(session, wait=wait, trust=trust, given=given)
     if level is Level.drill:
         return _drill(session, site, names, set_id, copy_in, scratch)
+    if given and names:
+        raise UsageError("--repository is verified whole: give no NAME with it")
     if set_id or copy_in or scratch:
         raise UsageError("--set, --from and --scratch are for --level drill", hint="opsctl verify --level drill BACKUP")
     repositories = _repositories(names, site.config)
@@ -79,7 +88,9 @@ def _drill(
     from opsctl.cli.backup import known, remember
     from opsctl.cli.work import carry_out
 
-    backups = known(names, site.config.backups, "backup")
+    if site.config.directory is None and not names:
+        raise UsageError("--level drill with --repository needs the name of a backup", hint="opsctl backup list --repository …")
+    backups = list(names or ()) if site.config.directory is None else known(names, site.config.backups, "backup")
     if copy_in is not None:
         known([copy_in], site.config.repositories, "repository")
     set_id = "newest" if set_id in places.NEWEST else set_id
@@ -90,7 +101,7 @@ def _drill(
     report = carry_out(session, site, "drill", inputs, subject=backups[0] if len(backups) == 1 else "drill",
                        text=write_drill)
     if not session.dry_run:
-        remember(site, backups)
+        remember(site, [name for name in backups if name in site.config.backups])
     return report
 
 

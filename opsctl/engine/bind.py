@@ -15,6 +15,7 @@ from opsctl.model.playbook import REFERENCE, Input, Playbook, Step, wrong_value
 
 #: What ``for_each`` can go through besides ``items``, and where the names stand in the configuration.
 COLLECTIONS = ("backups", "repositories", "sources")
+_ONE = {"backups": "backup", "repositories": "repository", "sources": "source"}
 
 Registry = Callable[[str], Action]
 
@@ -153,10 +154,11 @@ def _items(step: Step, values: Mapping[str, Any], config: Any, problems: list[st
             return ()
         return list(backup.sources)
     listed = [str(one) for one in (value if isinstance(value, list) else [value])]
-    if kind != "items":
+    # On a machine without a configuration the repository alone knows which backups there are.
+    if kind != "items" and not (kind == "backups" and config.directory is None and not config.backups):
         for name in listed:
             if name not in getattr(config, kind):
-                problems.append(f"step {step.id}: there is no {kind} {name!r}{meant(name, getattr(config, kind))}")
+                problems.append(f"step {step.id}: there is no {_ONE[kind]} {name!r}{meant(name, getattr(config, kind))}")
     return listed
 
 

@@ -31,6 +31,7 @@ from opsctl.model.records import (
 )
 from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
+from opsctl.repositories.attempts import Attempts
 from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
 
@@ -169,6 +170,11 @@ class History:
     @property
     def name(self) -> str:
         return self.repository.name
+
+    @property
+    def attempts(self) -> Attempts:
+        """Which sets could not be copied to here, and when that was last tried."""
+        return Attempts(self.ledger.path.with_suffix(".tried"))
 
     def adopt(self, identity: Identity) -> None:
         """Pin a repository for good: from now on only this one will do."""

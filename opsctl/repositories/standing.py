@@ -24,6 +24,7 @@ class Standing:
 
     ``read_since``: everything in the repository was read back after this time; None where something never was.
     ``drills``: the last ones, oldest first, each with ``time set ok seconds``.
+    ``lacking``: of a copy: sets that could not be copied because their data is damaged.
     ``damage``: how much verifications found that no later one found mended.
     """
 
@@ -40,6 +41,7 @@ class Standing:
     verified: str | None
     damage: int
     drills: Sequence[Mapping[str, Any]] = ()
+    lacking: Sequence[str] = ()
 
 
 def standing(

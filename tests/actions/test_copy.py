@@ -149,8 +149,11 @@ def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machin
     machine.at(DAYS[1])
     change(machine, "second")
     assert stand(machine, "backup", "run", "--due") == {"second": "current", "offline": "away"}
-    machine("status", expect=0)
+    said = machine("status", expect=0).out
+    assert "away, last seen 2026-12-11 21:00 UTC, the next copy is due 2026-12-20 21:00 UTC" in said
     machine("status", "--refresh", expect=0)
+    found = machine.json("status", expect=0).result["backups"]["portal"]["copies"]
+    assert (found["offline"]["away"], found["second"]["away"]) == (True, False)
     assert "offline is away" in machine("backup", "copy", "--due", expect=0).out
     assert "offline was left out" in machine("verify", expect=0).err
     machine("verify", "offline", expect=13)
@@ -273,6 +276,12 @@ def test_a_damaged_set_is_not_copied_and_the_one_after_it_is(machine: Machine) -
     (machine.root / "taken").rename(machine.root / "second")
     said = machine.json("backup", "copy", "--to", "second", expect=22)
     assert "main" in said.errors[0]["message"]
+    assert machine.json("backup", "run", "--due", expect=0).result["backups"]["portal"]["copies"]["second"]["paused"]
+    assert "tried again once a day" in machine("backup", "run", "--due", expect=0).out, "never silent"
+    assert "could not be copied" in machine.json("status", expect=5).errors[0]["message"]
+    machine("backup", "copy", "--to", "second", expect=22)
+    machine.at("2026-12-19T03:30:00+05:30")
+    machine("backup", "run", "--due", expect=22)
     newest = max(ids(machine, "store"))
     assert newest in ids(machine, "second"), "one damaged set must not keep the ones after it from being copied"
     assert len(ids(machine, "second")) == 2

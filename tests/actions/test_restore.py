@@ -93,6 +93,11 @@ def test_promise_10_from_a_machine_that_has_nothing(kept: Machine, tmp_path: Pat
     where = ["--repository", str(kept.store), "--password-file", str(password)]
     listed = bare.json("backup", "list", *where, expect=0).result["sets"]
     assert [one["state"] for one in listed] == ["foreign"]
+    assert "no NAME" in bare("verify", "main", *where, expect=2).err
+    said = bare("verify", "--level", "data", "--share", "all", *where, "--trust", fingerprint, expect=0)
+    assert "nothing wrong" in said.out and "is not recorded" in said.err
+    assert bare.json("verify", *where, expect=22).errors[0]["details"]["kind"] == "snapshot-foreign"
+    assert "proven in" in bare("verify", "--level", "drill", "portal", *where, "--trust", fingerprint, expect=0).out
     refused = bare.json("restore", "set", "portal", *where, "--into", str(tmp_path / "back"), expect=23)
     assert f"--trust {fingerprint}" in refused.errors[0]["hint"]
     bare("restore", "set", "portal", *where, "--trust", fingerprint, "--into", str(tmp_path / "back"), expect=0)

@@ -71,7 +71,7 @@ def test_every_mistake_is_said_at_once() -> None:
     text = "\n".join(caught.value.problems)
     assert "did you mean backup" in text
     assert "step t (backup): with.backup is needed" in text and "with.bakup: there is no such parameter" in text
-    assert "no backups 'three'" in text
+    assert "no backup 'three'" in text
 
 
 @pytest.mark.parametrize(("inputs", "words"), [
