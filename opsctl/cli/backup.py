@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import copies, places
+from opsctl.cli import copies, locked, places
 from opsctl.cli.compare import compare
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.schedule import schedule
@@ -105,7 +105,8 @@ def run(
         known([source], sources, "source")
     subject = chosen[0] if len(chosen) == 1 else "backup"
     inputs = {"backups": chosen, "when": "due" if due and not force else "always", "accept": list(accept or ()),
-              "copied": [name for name in chosen if site.config.backups[name].copies]}
+              "copied": [name for name in chosen if site.config.backups[name].copies],
+              "locked": locked.locked(site.config, chosen)}
 
     def result(tally: Tally) -> Mapping[str, Any]:
         found = {one.item: {**one.result, "outcome": one.outcome, "because": one.because}
@@ -181,9 +182,10 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
             errors.append(error)
             continue
         term = read_term(site.config, home)
+        held = locked.look_at_locks(site, home, holdings, errors)
         for name in names:
             site.catalogue.put_standing(name, as_dict(
-                standing(name, home, holdings, term, site.clock())))
+                standing(name, home, holdings, term, site.clock(), locked=held)))
     return [*errors, *copies.remember_copies(site, backups)]
 
 

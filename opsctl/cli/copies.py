@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import locked, places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
@@ -48,7 +48,8 @@ def copy(
     if not copied:
         raise UsageError(f"{', '.join(chosen)}: no copies are configured",
                          hint="copies: [REPOSITORY] under the backup; see configs/README.md")
-    inputs = {"backups": copied, "to": list(to or ()), "when": "due" if due else "always"}
+    inputs = {"backups": copied, "to": list(to or ()), "when": "due" if due else "always",
+              "locked": [name for name in locked.locked(site.config, copied, home=False) if not to or name in to]}
     subject = copied[0] if len(copied) == 1 else "copy"
 
     def result(tally: Tally) -> Mapping[str, Any]:
@@ -106,8 +107,9 @@ def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
                 errors.append(error)
             continue
         term = read_term(site.config, place)
+        held = locked.look_at_locks(site, place, holdings, errors)
         for name in names:
-            found = standing(name, place, holdings, term, site.clock(), copy=True)
+            found = standing(name, place, holdings, term, site.clock(), copy=True, locked=held)
             found = replace(found, lacking=_lacking(site, name, history, holdings))
             site.catalogue.put_standing(copy_key(name, place), as_dict(found))
     return errors
@@ -142,9 +144,10 @@ class Copies:
             found[name] = {"newest": standing.newest if standing else None,
                            "newest_time": standing.newest_time if standing else None,
                            "sets": _whole(standing), "late": late is not None, "because": late,
-                           "damage": standing.damage if standing else 0, "survives": self.survives(name),
+                           "damage": standing.damage if standing else 0, "survives": self.survives(name, standing),
                            "away": self._is_away(name), "last_seen": standing.checked if standing else None,
-                           "next_due": self._next_due(name, standing)}
+                           "next_due": self._next_due(name, standing),
+                           "locked": standing.locked if standing else None}
         return found
 
     def late(self) -> list[Overdue]:
@@ -174,15 +177,33 @@ class Copies:
                     standing.checked if standing else None, self._next_due(name, standing)))
                 stands += f"; its disk is away, last seen {local_time(self.site, seen)}"
                 stands += f", the next copy is due {local_time(self.site, due)}" if due else ""
-            survives = self.survives(name)
-            outlives = f"; survives a stolen controller: {survives}" if survives else "; a stolen controller can delete it"
-            lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{outlives}",
+            lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{self._outlives(name, standing)}",
                               Tone.BAD if late else Tone.QUIET))
-        return lines
+        return [*lines, *self._own_lock()]
 
-    def survives(self, name: str) -> str | None:
-        """Why the copy could outlive an attacker who owns this machine, by the configuration; None where it could not."""
+    def _own_lock(self) -> list[Mark]:
+        """A line for the backup's own repository, where its store locks what is in it."""
+        from opsctl.repositories.standing import from_dict
+
+        home, raw = self.site.config.backups[self.backup].repository, self.kept.get(self.backup)
+        if self.site.config.repositories[home].object_lock is None:
+            return []
+        return [Mark(f"{self.backup} in {home}, its own{self._outlives(home, from_dict(raw) if raw else None)}", Tone.QUIET)]
+
+    def _outlives(self, name: str, standing: Standing | None) -> str:
+        survives = self.survives(name, standing)
+        weak = "; ".join(standing.locked["weak"]) if standing and standing.locked else ""
+        return (f"; survives a stolen controller: {survives}" if survives else "; a stolen controller can delete it") + (
+            f" ({weak})" if weak else "")
+
+    def survives(self, name: str, standing: Standing | None) -> str | None:
+        """Why the copy could outlive an attacker who owns this machine, and until when; None where it could not.
+
+        By the configuration, and where a store locks what is in it by the locks that were seen at the last look.
+        """
         spec = self.site.config.repositories[name]
+        if spec.object_lock is not None:
+            return locked.words(self.site, standing.locked if standing else None)
         if spec.removable:
             return "while its disk lies unplugged"
         if spec.append_only:

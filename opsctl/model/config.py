@@ -140,7 +140,8 @@ class Repository(Part):
     )
     object_lock: ObjectLock | None = Field(
         default=None,
-        description="The bucket of the S3 store locks its objects. Nothing is stored into it unless it does.",
+        description="The bucket of the S3 store locks its objects. Nothing is copied there unless it can, and after each "
+        "set or copy everything in it is locked anew.",
     )
     host_key: HostKey | None = Field(
         default=None,

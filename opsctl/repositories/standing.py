@@ -26,6 +26,8 @@ class Standing:
     ``drills``: the last ones, oldest first, each with ``time set ok seconds``.
     ``lacking``: of a copy: sets that could not be copied because their data is damaged.
     ``damage``: how much verifications found that no later one found mended.
+    ``locked``: until when (``until``, None: not at all) its S3 store locks what is in it, in which ``mode``, how many of
+    its ``objects`` were ``looked`` at, and how the bucket is ``weak``; None where no store is said to lock.
     """
 
     backup: str
@@ -42,10 +44,12 @@ class Standing:
     damage: int
     drills: Sequence[Mapping[str, Any]] = ()
     lacking: Sequence[str] = ()
+    locked: Mapping[str, Any] | None = None
 
 
 def standing(
-    backup: str, repository: str, holdings: Holdings, term: timedelta, now: datetime, *, copy: bool = False
+    backup: str, repository: str, holdings: Holdings, term: timedelta, now: datetime, *, copy: bool = False,
+    locked: Mapping[str, Any] | None = None,
 ) -> Standing:
     """Sum a look up. ``copy``: at a repository that holds the backup's copies, which count there."""
     sets = holdings.judgement.of(backup)
@@ -66,6 +70,7 @@ def standing(
         states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
         damage=len(holdings.damage), drills=_drills(backup, holdings),
+        locked=locked,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,8 @@ def test_a_home_in_a_bucket_is_filled_verified_and_restored_anywhere(scene: tupl
     here, bucket = scene
     setting(here, bucket, home="vault")
     here("backup", "run", expect=0)
+    assert min(retentions(bucket).values()) >= datetime.fromisoformat(DAYS[0]) + timedelta(days=1)
+    assert "portal in vault, its own; survives a stolen controller: locked until 2026-12-12 21:00" in here("status").out
     here("verify", "vault", "--level", "data", expect=0)
     (found,) = here.json("backup", "list", "portal", expect=0).result["sets"]
     assert found["state"] == "good"
@@ -133,3 +136,64 @@ def test_the_configuration_names_what_is_wrong(scene: tuple[Machine, Bucket]) ->
     problems = json.dumps(here.json("status", expect=10).errors)
     assert "vault.object_lock.mode: must be COMPLIANCE or GOVERNANCE" in problems
     assert "vault.object_lock.days: must be at least 1" in problems
+
+
+def retentions(bucket: Bucket) -> dict[str, datetime]:
+    """Until when each version that is not a lock of restic's is locked."""
+    found = {}
+    for each in bucket.versions():
+        if each["marker"] or each["Key"].startswith(("repo/locks/", "repo/opsctl/")):
+            continue
+        held = bucket.owner.head_object(Bucket=bucket.name, Key=each["Key"], VersionId=each["VersionId"])
+        found[f"{each['Key']} {each['VersionId']}"] = held["ObjectLockRetainUntilDate"]
+    return found
+
+
+def test_every_object_that_is_still_needed_is_locked_anew(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    here("backup", "run", expect=0)
+    first = retentions(bucket)
+    assert min(first.values()) >= datetime.fromisoformat(DAYS[0]) + timedelta(days=1)
+    assert here.json("backup", "copy", "portal", expect=0).document["warnings"] == here.json("status").document["warnings"]
+    assert retentions(bucket) == first, "a second run finds nothing to do"
+    here.at(DAYS[1])
+    change(here, "second")
+    here("backup", "run", expect=0)
+    second = retentions(bucket)
+    assert set(first) < set(second) and min(second.values()) >= datetime.fromisoformat(DAYS[1]) + timedelta(days=1)
+
+    found = here.json("status", expect=0).result["backups"]["portal"]["copies"]["vault"]
+    assert found["locked"]["until"] == min(second.values()).isoformat() and found["locked"]["mode"] == "COMPLIANCE"
+    assert "locked until 2026-12-15 21:00 UTC (COMPLIANCE)" in found["survives"]
+    assert "survives a stolen controller: locked until" in here("status").out
+    here.at(DAYS[2])  # in time for the next set, but the locks have lapsed
+    assert here.json("status").result["backups"]["portal"]["copies"]["vault"]["survives"] is None
+
+
+def test_a_weaker_default_retention_is_said_and_made_up_for(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    setting(here, bucket, lock="{mode: COMPLIANCE, days: 30}")
+    said = here.json("backup", "run", expect=0).document["warnings"]
+    assert "vault: the bucket's default retention is 1 days, and the configuration says 30" in said
+    bucket.owner.put_object_lock_configuration(Bucket=bucket.name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"})
+    change(here, "second")
+    here.at(DAYS[1])
+    said = here.json("backup", "run", expect=0).document["warnings"]
+    assert any("has no default retention" in each for each in said)
+    assert min(retentions(bucket).values()) >= datetime.fromisoformat(DAYS[1]) + timedelta(days=30)
+    assert "no default retention" in here("status").out
+
+
+def test_nothing_is_copied_into_a_bucket_that_cannot_lock(made: Path, tmp_path: Path, s3_server: S3Server) -> None:
+    here, bucket = in_bucket(made, tmp_path, s3_server.bucket(mode=None))
+    before = bucket.keys()
+    errors = here.json("backup", "run", expect=23).errors
+    assert any("has no Object Lock" in error["message"] for error in errors)
+    assert bucket.keys() == before
+    assert here.json("status").result["backups"]["portal"]["copies"]["vault"]["survives"] is None
+
+
+def test_a_key_that_may_not_lock_is_told_what_it_lacks(made: Path, tmp_path: Path, s3_server: S3Server) -> None:
+    here, _ = in_bucket(made, tmp_path, s3_server.bucket(without=("ListBucketVersions",)))
+    errors = here.json("backup", "run", expect=3).errors
+    assert any("refuses list_object_versions to this access key" in error["message"] for error in errors)
