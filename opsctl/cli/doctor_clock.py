@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -114,8 +115,9 @@ def _ask(servers: Sequence[str]) -> tuple[list[sntp.Answer], list[str]]:
     threads = [threading.Thread(target=one(server), daemon=True) for server in servers]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + _LIMIT
     for thread in threads:
-        thread.join(_LIMIT)
+        thread.join(max(0.0, deadline - time.monotonic()))
     heard = [each for server in servers if isinstance(each := found.get(server), sntp.Answer)]
     silent = [each.message if isinstance(each, OpsError) else f"time server {server} does not answer"
               for server in servers if not isinstance(each := found.get(server), sntp.Answer)]

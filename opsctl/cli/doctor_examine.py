@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Seconds: each a little more than what the calls in it allow themselves, so that their own words are said if they can be.
 HERE = 15.0
-SECRETS = 35.0
+SECRET = 35.0
 CLOCK = 12.0
 STORE = 30.0
 SOURCE = 30.0
@@ -33,6 +33,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     sizes = doctor_space.newest_sizes(site.catalogue.standing())
     elsewhere = {name: size for name, size in sizes.items() if name in config.repositories and not config.repositories[name].local}
     linux = [name for name, host in config.hosts.items() if host.os == "linux"]
+    refs = doctor_files.refs_of(config)
     owners = doctor_files.owners_of(site.state, site.keys_directory)
 
     def room() -> Sequence[Check]:
@@ -46,8 +47,10 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     jobs = [
         Job("state", room, HERE),
         Job("signing key", lambda: doctor_files.keys(site.keys_directory, site.shell, hosts=bool(linux)), HERE),
-        Job("secrets", lambda: doctor_files.secrets(doctor_files.refs_of(config), owners, site.shell, offline=offline), SECRETS,
-            hint="does a command among them wait for somebody?"),
+        Job("secrets", lambda: doctor_files.secrets([one for one in refs if not one.command], owners, site.shell), HERE),
+        # A command asks who knows whom.
+        *(Job("secret", lambda ref=ref: doctor_files.command(ref, owners, site.shell), SECRET, outside=True,  # type: ignore[misc]
+              hint=f"{ref}: does its command wait for somebody?") for ref in refs if ref.command),
         Job("clock", lambda: [doctor_clock.check(config.organisation.ntp, site.shell, offline=offline)], CLOCK),
         *(Job(f"repository {name}",
               lambda name=name: doctor_stores.check(site, name, sizes.get(name, 0), offline=offline),  # type: ignore[misc]
@@ -57,7 +60,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     ]
     hosts = [Job(f"host {name}", lambda name=name: doctor_sources.host(site, name), HOST, outside=True)  # type: ignore[misc]
              for name in linux]
-    after = [Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(config), HERE),
+    after = [Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(site), HERE),
              Job("backups", lambda: doctor_watch.backups(site), HERE)]
     found = doctor_jobs.look([*jobs, *hosts, *after], offline=offline, ended=site.shell.check)
     before, behind = len(jobs), len(jobs) + len(hosts)

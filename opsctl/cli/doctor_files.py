@@ -80,29 +80,28 @@ def _pair(name: str, key: Path, shell: Shell) -> Check:
     return Check(name, OK, f"{key}, mode 0600")
 
 
-def secrets(refs: Sequence[SecretRef], owners: Sequence[int], shell: Shell, *, offline: bool = False) -> list[Check]:
+def secrets(refs: Sequence[SecretRef], owners: Sequence[int], shell: Shell) -> list[Check]:
     """Every secret read as a backup would read it: a row for each that is wrong, and one for all the others."""
-    found: list[Check] = []
-    good = 0
-    for ref in refs:
-        if offline and ref.command is not None:
-            found.append(Check("secret", UNCHECKED, f"{ref}: --offline: its command is not run"))
-            continue
-        try:
-            read_secret(ref, shell)
-        except OpsError as error:
-            if error.code >= 100:
-                raise
-            found.append(Check("secret", WRONG, error.message, error.hint or ""))
-            continue
-        trouble = in_others_hands(Path(ref.file), owners) if ref.file else None
-        if trouble:
-            found.append(Check("secret", WRONG, f"{ref}: {trouble[0]}", trouble[1]))
-        else:
-            good += 1
-    if good:
-        found.insert(0, Check("secrets", OK, f"{good} read, none open to others"))
-    return found
+    found = [each for ref in refs if (each := secret(ref, owners, shell)) is not None]
+    good = len(refs) - len(found)
+    return [Check("secrets", OK, f"{good} read, none open to others"), *found] if good else found
+
+
+def secret(ref: SecretRef, owners: Sequence[int], shell: Shell) -> Check | None:
+    """What is wrong with one secret; None where nothing is."""
+    try:
+        read_secret(ref, shell)
+    except OpsError as error:
+        if error.code >= 100:
+            raise
+        return Check("secret", WRONG, error.message, error.hint or "")
+    trouble = in_others_hands(Path(ref.file), owners) if ref.file else None
+    return Check("secret", WRONG, f"{ref}: {trouble[0]}", trouble[1]) if trouble else None
+
+
+def command(ref: SecretRef, owners: Sequence[int], shell: Shell) -> list[Check]:
+    """A secret that a command prints: a row of its own, since it may take its time, or wait for somebody."""
+    return [secret(ref, owners, shell) or Check("secret", OK, f"{ref}: read")]
 
 
 def secret_files(files: Mapping[str, str]) -> list[Check]:
@@ -124,7 +123,9 @@ def refs_of(config: Any) -> list[SecretRef]:
     """Every secret that a configuration names, each once."""
     found: list[SecretRef | None] = []
     for repository in config.repositories.values():
-        found += [repository.password, repository.secret]
+        found += [repository.password, repository.secret, *(repository.keys or ())]
+        if repository.ssh_key_file is not None:
+            found.append(SecretRef(f"login key of repository {repository.name}", file=repository.ssh_key_file))
     found += [getattr(source, "password", None) for source in config.sources.values()]
     if config.notify is not None:
         found += [config.notify.secret, config.notify.pulse]
@@ -135,7 +136,7 @@ def files_named(data: Any, directory: Path) -> dict[str, str]:
     """The secret files that plain data names, by path: where each stands."""
     from opsctl.model.schedule import leaves
 
-    names = ("password_file", "secret_file", "urls_file", "dead_man_file", "access_key_file")
+    names = ("password_file", "secret_file", "urls_file", "dead_man_file", "access_key_file", "secret_key_file", "ssh_key_file")
     return {os.path.normpath(directory / value): key for key, value in leaves(data)
             if key in names and isinstance(value, str) and value}
 

@@ -33,7 +33,7 @@ def check(site: Site, name: str, newest: int, *, offline: bool) -> list[Check]:
         if known is None and error.details.get("kind") == "config-missing":
             return [Check(row, WARNING, f"there is no repository at {spec.url} yet", f"`opsctl backup init {name}` makes it")]
         raise
-    promise, broken = _promise(history, name, spec) if spec.append_only else ("", [])
+    promise, broken = _promise(history, name, spec) if spec.append_only or spec.object_lock else ("", [])
     room = doctor_space.repository(name, spec, newest)
     return [*(broken or [_known(name, found, known, promise)]), *_other_chunks(site, name, found), *([room] if room else [])]
 
@@ -50,23 +50,35 @@ def _known(name: str, found: Identity, known: dict[str, Any] | None, promise: st
 
 
 def _promise(history: History, name: str, spec: Any) -> tuple[str, list[Check]]:
-    """What was tried against a store that is called append_only: words on what held, and what it did not refuse."""
+    """What was tried against a store that is said to refuse: words on what held, and what it did not refuse."""
     store = getattr(history.repository, "store", None)
     if store is None:
         return "; whether it refuses deletion cannot be tried here", []
     tried = store.prove_refusal()
     open_doors = [one for one in tried if one.refused is False]
     if open_doors:
-        hint = ("start rest-server with --append-only" if not spec.local else "use a store that refuses: rest-server --append-only")
         more = f" (and {len(open_doors) - 1} more)" if len(open_doors) > 1 else ""
-        return "", [Check(f"repository {name}", WRONG, f"it is called append_only, and {open_doors[0].message}{more}",
-                          f"{hint}; until then whoever has this machine can delete what is in there")]
+        said = "append_only" if spec.append_only else "locked by object_lock"
+        return "", [Check(f"repository {name}", WRONG, f"it is called {said}, and {open_doors[0].message}{more}",
+                          f"{_close(spec)}; until then whoever has this machine can delete what is in there")]
     held = list(dict.fromkeys(_WORDS[one.what] for one in tried if one.refused))
     untried = [one.message for one in tried if one.refused is None]
-    return f"; refuses {' and '.join(held)}, as tried{''.join(f'; {one}' for one in untried)}", []
+    return f"; refuses {_listed(held)}, as tried{''.join(f'; {one}' for one in untried)}", []
 
 
-_WORDS = {"delete": "deletion", "overwrite": "overwriting", "shorten": "a shorter retention"}
+def _close(spec: Any) -> str:
+    if spec.object_lock:
+        return "make a bucket with versions, Object Lock and a default retention, and a key that may not delete versions"
+    if spec.url.startswith("rest:"):
+        return "start rest-server with --append-only"
+    return "use a store that refuses (rest-server --append-only, or S3 with Object Lock), or drop append_only"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+_WORDS = {"delete": "deletion", "overwrite": "overwriting", "shorten": "a shorter lock"}
 
 
 def _other_chunks(site: Site, name: str, found: Identity) -> Iterator[Check]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opsctl.cli.doctor import OK, WARNING, WRONG, Check
 from opsctl.model.sets import SKEW
@@ -20,16 +20,21 @@ _DO = {
 }
 
 
-def notices(config: Any) -> list[Check]:
+def notices(site: Site) -> list[Check]:
     """Whether somebody is told, and whether somebody notices when nothing is told any more. Nothing is sent."""
-    notify = config.notify
-    if not config.backups:
+    from opsctl.cli.notices import not_understood
+
+    notify = site.config.notify
+    if not site.config.backups:
         return []
     if notify is None or not (notify.urls or notify.secret):
         told = Check("notices", WARNING, "nobody is told when a backup fails or is late",
                      "notify: {urls: […]}; configs/README.md says what it takes")
+    elif unknown := not_understood(site):
+        told = Check("notices", WRONG, f"no notice can be sent to {', '.join(unknown)}",
+                     "is the address as Apprise writes it? (mailto://user:password@server)")
     else:
-        told = Check("notices", OK, f"told of {', '.join(notify.on)}")
+        told = Check("notices", OK, f"{', '.join(notify.on)} is told")
     if notify is None or not (notify.dead_man or notify.dead_man_file):
         pulse = Check("dead man", WARNING, "nobody notices when this machine itself falls silent",
                       "notify: {dead_man: https://…}: an address that is called while all is well")

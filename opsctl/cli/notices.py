@@ -108,6 +108,16 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     return where.partition("/")[0] in covered or set(covered) >= set(site.config.backups)
 
 
+def not_understood(site: Site) -> list[str]:
+    """Addresses of the configuration that no notice can be sent to, without what may be secret. Nothing is sent."""
+    settings = site.config.notify
+    urls = _urls(settings, site) if settings is not None else []
+    if not urls:
+        return []
+    found = _sender(site, {"urls": urls, "try": True})["sent"]
+    return [_label(url) for url, good in zip(urls, found, strict=True) if not good]
+
+
 def _urls(settings: Notify, site: Site | None) -> list[str]:
     from opsctl.shells.secrets import read_secret
 
@@ -124,19 +134,24 @@ def _pulse(settings: Notify, site: Site | None) -> str | None:
 def _send(
     urls: Sequence[str], notices: Sequence[Notice], ping: str | None, now: datetime, site: Site | None
 ) -> tuple[list[bool], bool]:
-    from opsctl.shells import notice_sender
-
     words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "recovered": "recovered"}
     kinds = dict.fromkeys(words[notice.kind] for notice in notices)
     host = socket.gethostname()
     body = "\n\n".join(f"{words[one.kind]}: {one.text}" + (f"\n  {one.hint}" if one.hint else "") for one in notices)
     asked = {"urls": list(urls) if notices else [], "title": f"opsctl on {host}: {', '.join(kinds)}", "ping": ping,
              "body": f"{body}\n\n{host}, {now.isoformat(timespec='minutes')}. `opsctl status` says more."}
+    answer = _sender(site, asked)
+    return [bool(one) for one in answer["sent"]], bool(answer["pinged"])
+
+
+def _sender(site: Site | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+    from opsctl.shells import notice_sender
+
     # -P: beside it lie modules with names of the standard library.
     done = _shell(site).run([sys.executable, "-P", str(Path(notice_sender.__file__))], stdin=json.dumps(asked).encode(),
                             timeout=SEND_LIMIT)
-    answer = json.loads(done.text)
-    return [bool(one) for one in answer["sent"]], bool(answer["pinged"])
+    answer: dict[str, Any] = json.loads(done.text)
+    return answer
 
 
 def _shell(site: Site | None) -> Any:

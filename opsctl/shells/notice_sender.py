@@ -1,7 +1,8 @@
 """A program of its own that sends one notice: a mail server that hangs must not hold the caller up.
 
 Standard input: ``{"urls": […], "title": …, "body": …, "ping": url or null}``. Standard output: ``{"sent": [bool, …],
-"pinged": bool or null}``, in the order of the addresses. Nothing that it prints holds an address.
+"pinged": bool or null}``, in the order of the addresses. Nothing that it prints holds an address. With ``"try": true``
+nothing is sent: ``sent`` says which addresses can be made sense of.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ def main() -> int:
     """Send, and say of each address whether it took the notice."""
     logging.disable(logging.CRITICAL)  # it would print addresses
     asked = json.load(sys.stdin)
+    if asked.get("try"):
+        json.dump({"sent": [_understood(url) for url in asked["urls"]], "pinged": None}, sys.stdout)
+        return 0
     sent = [_send(url, asked["title"], asked["body"]) for url in asked["urls"]]
     json.dump({"sent": sent, "pinged": _ping(asked["ping"]) if asked.get("ping") else None}, sys.stdout)
     return 0
@@ -30,6 +34,12 @@ def _send(url: str, title: str, body: str) -> bool:
 
     service: Any = apprise.Apprise()
     return bool(service.add(url) and service.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT))
+
+
+def _understood(url: str) -> bool:
+    import apprise
+
+    return apprise.Apprise.instantiate(url) is not None
 
 
 def _ping(url: str) -> bool:

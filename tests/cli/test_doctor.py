@@ -22,6 +22,7 @@ from opsctl.errors import Interrupted, Refused
 from opsctl.shells import sntp
 from tests.badluck.faults import fill, small_disk
 from tests.lab.restserver import RestServer
+from tests.lab.s3server import Bucket, S3Server
 from tests.lab.timeserver import TimeServer
 from tests.machine import PACKAGE, Machine
 
@@ -360,6 +361,40 @@ def test_a_store_that_is_called_append_only_and_is_not(machine: Machine, behind_
     assert "does not accept these credentials" in wrong(machine, "repository main")
 
 
+def in_bucket(machine: Machine, bucket: Bucket) -> None:
+    """The machine's repository in a bucket of an S3 store, called locked."""
+    bucket.load(machine.store)
+    for name, word in (("s3-id", bucket.server.writer.id), ("s3-secret", bucket.server.writer.secret)):
+        file = machine.etc / "keys" / name
+        file.touch(0o600)
+        file.write_text(f"{word}\n")
+    machine.configure(f"""
+state: {machine.state}
+repositories:
+  main:
+    url: {bucket.url(tls=True)}
+    cacert: {bucket.server.certificate}
+    access_key_file: {machine.etc}/keys/s3-id
+    secret_key_file: {machine.etc}/keys/s3-secret
+    password_file: {machine.etc}/keys/repository-password
+    object_lock: {{mode: COMPLIANCE, days: 1}}
+""")
+
+
+@pytest.mark.lab
+def test_a_bucket_that_locks_what_is_in_it_and_one_that_does_not(machine: Machine, s3_server: S3Server) -> None:
+    bucket = s3_server.bucket()
+    in_bucket(machine, bucket)
+    before = bucket.keys()
+    row = rows(machine, expect=0)["repository main"]
+    assert row["state"] == "ok" and "refuses overwriting, deletion and a shorter lock, as tried" in row["detail"]
+    assert {name: content for name, content in bucket.keys().items() if "opsctl/" not in name} == before
+    in_bucket(machine, s3_server.bucket(mode=None))
+    assert "it is called locked by object_lock, and the bucket" in wrong(machine, "repository main")
+    (machine.etc / "keys" / "s3-secret").chmod(0o644)
+    assert "secret key of repository main" in wrong(machine, "secret")
+
+
 def test_a_folder_of_this_machine_refuses_nothing(machine: Machine) -> None:
     machine.configure((machine.etc / "opsctl.yaml").read_text().replace("password_file:", "append_only: true, password_file:", 1))
     assert "whoever owns it can delete there" in wrong(machine, "repository main")
@@ -412,6 +447,10 @@ def test_nobody_is_told(machine: Machine) -> None:
     found = rows(machine)
     assert [found[name]["state"] for name in ("notices", "dead man")] == ["warning", "warning"]
     with (machine.etc / "opsctl.yaml").open("a") as file:
-        file.write("notify: {urls: ['mailto://ops.invalid'], dead_man: 'https://ping.invalid/x'}\n")
+        file.write("notify: {urls: ['mailto://asha@ops.invalid'], dead_man: 'https://ping.invalid/x'}\n")
     found = rows(machine)
     assert [found[name]["state"] for name in ("notices", "dead man")] == ["ok", "ok"]
+    text = (machine.etc / "opsctl.yaml").read_text()
+    machine.configure(text.replace("'mailto://asha@ops.invalid'", "'mailtoo://asha@ops.invalid/token'"))
+    said = wrong(machine, "notices")
+    assert "no notice can be sent to mailtoo://ops.invalid →" in said and "token" not in said
