@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opsctl.cli.rekey import rekey
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session, of
 from opsctl.errors import ConfigError, OpsError, Refused, SafetyRefusal, UsageError, Waiting, worst
@@ -212,8 +213,7 @@ def _ask(session: Session, name: str, found: str) -> None:
 def _other_key(site: Site, name: str, before: Host, found: str) -> Refused:
     return Refused(
         f"{name} shows the key {found}, and {site.fingerprint(before.pinned or '')} is pinned", where=name,
-        hint="a pinned key is not changed by a command in this version: two people compare it on the host's own "
-             "console, and change host_key in the configuration")
+        hint=f"if it has got a new one: two people compare it on the host's own console and sign: opsctl hosts rekey {name}")
 
 
 @app.command("import")
@@ -297,6 +297,9 @@ def _take_in(site: Site, session: Session, hosts: Mapping[str, Host], prints: Ma
             out.line("next: `opsctl hosts prepare HOST` prints what to put there, `opsctl hosts check` tries")
 
     return Report(result=result, text=text, warnings=[*site.said])
+
+
+app.command("rekey")(rekey)
 
 
 def _bare(host: Host) -> Host:

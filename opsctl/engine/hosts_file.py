@@ -55,6 +55,53 @@ def add_hosts(directory: Path, hosts: Mapping[str, Host], *, euid: int | None = 
     return path
 
 
+def change_key(directory: Path, name: str, old: str, new: str, *, euid: int | None = None) -> Path:
+    """Replace the pinned key of a host (``TYPE BASE64``) where it stands, comments kept; the file.
+
+    Raises SafetyRefusal where it cannot be found or changed safely, ConfigError where the whole configuration would not
+    load, Busy, ProgramFailed. Nothing was changed then.
+    """
+    user = os.geteuid() if euid is None else euid
+    with _locked(directory):
+        documents = read_documents(config_files(directory), user)
+        for document in documents:
+            hosts = document.data.get("hosts") if isinstance(document.data, dict) else None
+            found = hosts.get(name) if isinstance(hosts, dict) else None
+            if isinstance(found, dict) and isinstance(found.get("host_key"), str):
+                break
+        else:
+            raise SafetyRefusal(f"no file of {directory} pins a key for {name}", where=name)
+        path = Path(document.name)
+        before = path.read_text("utf-8")
+        after = _rekeyed(before, path, name, old, new)
+        if after is None:
+            raise SafetyRefusal(f"{path} is laid out so that the key of {name} cannot be changed in it safely", where=str(path),
+                                hint=f"put this under {name} by hand: host_key: {new}")
+        others = [one for one in documents if one.name != document.name]
+        validate(Config, [*others, load_document(after, str(path))], context={"directory": str(directory)})
+        try:
+            _put(path, after)
+        except OSError as error:
+            raise ProgramFailed(f"cannot write {path}: {error.strerror}", where=str(path)) from error
+    return path
+
+
+def _rekeyed(text: str, path: Path, name: str, old: str, new: str) -> str | None:
+    """The text with one key replaced, so that it says the same but for the key of this host; None where that cannot be."""
+    wanted = load_document(text, str(path)).data
+    kept = wanted["hosts"][name]["host_key"]
+    if kept.split()[:2] != old.split():
+        return None
+    wanted["hosts"][name]["host_key"] = " ".join([new, *kept.split()[2:]])
+    kind, blob = old.split()
+    for found in re.finditer(rf"{re.escape(kind)}[ \t]+{re.escape(blob)}(?![A-Za-z0-9+/=])", text):
+        after = text[:found.start()] + new + text[found.end():]
+        fresh = load_document(after, str(path))
+        if not fresh.problems and fresh.data == wanted:
+            return after
+    return None
+
+
 def _added(text: str, lines: list[str]) -> str:
     """The text with lines at the end of its block of hosts; the text unchanged where it has none such."""
     if not text.strip():

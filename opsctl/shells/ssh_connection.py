@@ -269,8 +269,8 @@ def _check_host_key(target: Target, transport: Transport) -> None:
         raise Refused(
             f"{target.place} shows another key than the pinned one: {fingerprint_of(key)} instead of "
             f"{fingerprint(target.host_key)}",
-            hint="nothing was sent. If it was installed anew, compare with `ssh-keygen -lf "
-                 "/etc/ssh/ssh_host_ed25519_key.pub` on its own console, then change its host_key; "
+            hint="nothing was sent. If it was installed anew, two people compare it with `ssh-keygen -lf "
+                 "/etc/ssh/ssh_host_ed25519_key.pub` on its own console, and sign: `opsctl hosts rekey`; "
                  "if not, somebody stands between",
             where=target.name, details={"kind": "host-key", "shown": fingerprint_of(key), "pinned": fingerprint(target.host_key)},
         )
