@@ -33,6 +33,7 @@ def keys(directory: Path, shell: Shell, *, hosts: bool = False) -> list[Check]:
     return [*found, _signing(directory / "controller", shell), *_logins(directory, hosts, shell)]
 
 
+_KEPT = "put the right one there, as text"
 _LOGINS = ("ssh-backup", "ssh-isolation")
 _MAKE = "`opsctl init` makes one; on a new controller bring the old one back, or make one and --trust the old key"
 _AS_OWNER = "run doctor as root, or as the account that the backups run as"
@@ -94,7 +95,8 @@ def secret(ref: SecretRef, owners: Sequence[int], shell: Shell) -> Check | None:
     except OpsError as error:
         if error.code >= 100:
             raise
-        return Check("secret", WRONG, error.message, error.hint or "")
+        by_hand = f"run it by hand: {ref.command[0]}; does it wait for somebody?" if ref.command else _KEPT
+        return Check("secret", WRONG, error.message, error.hint or by_hand)
     trouble = in_others_hands(Path(ref.file), owners) if ref.file else None
     return Check("secret", WRONG, f"{ref}: {trouble[0]}", trouble[1]) if trouble else None
 
@@ -111,7 +113,7 @@ def secret_files(files: Mapping[str, str]) -> list[Check]:
         try:
             read_secret(SecretRef(where, file=file), _NoShell)
         except OpsError as error:
-            found.append(Check("secret", WRONG, error.message, error.hint or ""))
+            found.append(Check("secret", WRONG, error.message, error.hint or _KEPT))
     good = len(files) - len(found)
     return [Check("secrets", OK, f"{good} read, none open to others"), *found] if good else found
 

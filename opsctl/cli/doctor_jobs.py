@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opsctl.cli.doctor import UNCHECKED, WRONG, Check
 from opsctl.errors import OpsError
 
+AS_A_BACKUP = "a backup would fail at this too: put it right, and ask doctor again"
 _POLL = 0.2  # seconds between two looks at whether a person wants to end
 
 
@@ -73,4 +74,4 @@ def look(jobs: Sequence[Job], *, offline: bool, ended: Callable[[], None]) -> li
 
 def wrong(name: str, error: OpsError) -> Check:
     """An error as a check."""
-    return Check(name, WRONG, error.message, error.hint or "")
+    return Check(name, WRONG, error.message, error.hint or AS_A_BACKUP)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.doctor import OK, WARNING, WRONG, Check
+from opsctl.cli.doctor_jobs import AS_A_BACKUP
 
 if TYPE_CHECKING:
     from opsctl.engine.hosts_check import Checked
@@ -30,7 +31,7 @@ def source(site: Site, name: str) -> list[Check]:
     kind = site.config.sources[name].kind
     problems = site.source(name).check(None)
     if problems:
-        return [Check(f"source {name}", WRONG, problem.message, problem.hint or "") for problem in problems]
+        return [Check(f"source {name}", WRONG, problem.message, problem.hint or AS_A_BACKUP) for problem in problems]
     return [Check(f"source {name}", OK, f"{kind}: {_GOOD.get(kind, 'there')}")]
 
 
@@ -52,7 +53,7 @@ def _row(seen: Checked, restic: bool) -> list[Check]:
     # restic is needed only where files of the host are backed up.
     grave = [one for one in wrong if restic or one.name != "restic"]
     first = (grave or wrong)[0]
-    return [Check(f"host {seen.host}", WRONG if grave else WARNING, "; ".join(one.seen for one in wrong), first.hint)]
+    return [Check(f"host {seen.host}", WRONG if grave else WARNING, "; ".join(one.seen for one in wrong), first.hint or AS_A_BACKUP)]
 
 
 def together(found: Sequence[Check], most: int = 8) -> list[Check]:

@@ -61,9 +61,22 @@ def _promise(history: History, name: str, spec: Any) -> tuple[str, list[Check]]:
         said = "append_only" if spec.append_only else "locked by object_lock"
         return "", [Check(f"repository {name}", WRONG, f"it is called {said}, and {open_doors[0].message}{more}",
                           f"{_close(spec)}; until then whoever has this machine can delete what is in there")]
+    weak = _weak(store, spec)
+    if weak:
+        return "", [Check(f"repository {name}", WARNING, "; ".join(weak),
+                          "a copy is locked as configured after it was made; set the bucket's default retention to that too")]
     held = list(dict.fromkeys(_WORDS[one.what] for one in tried if one.refused))
     untried = [one.message for one in tried if one.refused is None]
     return f"; refuses {_listed(held)}, as tried{''.join(f'; {one}' for one in untried)}", []
+
+
+def _weak(store: Any, spec: Any) -> list[str]:
+    """How the bucket's own settings are less than what the configuration says."""
+    if spec.object_lock is None:
+        return []
+    from opsctl.repositories import objectlock
+
+    return objectlock.weaknesses(objectlock.facts(store.place), spec.object_lock.mode, spec.object_lock.term)
 
 
 def _close(spec: Any) -> str:

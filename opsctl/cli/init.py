@@ -130,7 +130,8 @@ def _absent(said: Mapping[str, Any], directory: Path, shell: Shell) -> list[str]
         if path != NONE and not os.path.exists(directory / path):
             found.append(f"{path} is not there yet")
     files = {"database_password_file": "the role's password", "repository_secret_file": "the user's password",
-             "password_file": "the repository's password"}
+             "access_key_file": "the access key's id", "secret_key_file": "the access key's secret",
+             "ssh_key_file": "the private key", "password_file": "the repository's password"}
     for name, what in files.items():
         path = said.get(name) or NONE
         if path == NONE or (name == "password_file" and not said["password_file_given"]):

@@ -18,7 +18,8 @@ from opsctl.model.quantities import format_size
 
 _TRIES = 5
 _NAMED = 6
-_STORE = "a path, best on another disk, or rest:https://host:port/name"
+_STORE = "a path, best on another disk, or rest:https://host:port/name, s3:https://host/bucket/prefix, sftp:user@host:/path"
+_CONSOLE = "the line of /etc/ssh/ssh_host_ed25519_key.pub there, as its own console shows it"
 _PRIVATE = "a file that holds it and that only its owner can read (mode 0600)"
 
 
@@ -45,6 +46,10 @@ class InitAnswers:
     repository: str | None = None
     repository_user: str | None = None
     repository_secret_file: str | None = None
+    access_key_file: str | None = None
+    secret_key_file: str | None = None
+    host_key: str | None = None
+    ssh_key_file: str | None = None
     database: str | None = None
     database_kind: str | None = None
     server: str | None = None
@@ -93,12 +98,7 @@ class Questions:
         zone = local_timezone(self.environ)
         said["timezone"] = self.one("timezone", "Time zone", zone, "such as Asia/Kolkata; times are shown in it")
         said["repository"] = self.one("repository", "Where backups are kept", *self._store(root, home))
-        if said["repository"].startswith("rest:"):
-            said["repository_user"] = self.one("repository_user", "User at the REST server", NONE)
-            if said["repository_user"] != NONE:
-                said["repository_secret_file"] = self.one(
-                    "repository_secret_file", "File that holds that user's password", None, _PRIVATE
-                )
+        self._door(said)
         said["trouble"] = DatabaseQuestions(self, self.around, self.look).ask(said)
         nothing_yet = said["database"] == NONE
         said["folder"] = self.one("folder", "Folder to back up", *self._folder(nothing_yet))
@@ -114,6 +114,21 @@ class Questions:
         if not said["password_file_given"]:
             said["password_file"] = "keys/repository-password"
         return said
+
+    def _door(self, said: dict[str, Any]) -> None:
+        """What a repository that is elsewhere asks of whoever comes in."""
+        kind = said["repository"].partition(":")[0]
+        if kind == "rest":
+            said["repository_user"] = self.one("repository_user", "User at the REST server", NONE)
+            if said["repository_user"] != NONE:
+                said["repository_secret_file"] = self.one(
+                    "repository_secret_file", "File that holds that user's password", None, _PRIVATE)
+        elif kind == "s3":
+            said["access_key_file"] = self.one("access_key_file", "File that holds the access key's id", None, _PRIVATE)
+            said["secret_key_file"] = self.one("secret_key_file", "File that holds the access key's secret", None, _PRIVATE)
+        elif kind == "sftp":
+            said["host_key"] = self.one("host_key", "Host key of the SFTP server", None, _CONSOLE)
+            said["ssh_key_file"] = self.one("ssh_key_file", "File that holds the private key to log in with", None, _PRIVATE)
 
     def _store(self, root: bool, home: Path) -> tuple[str, ...]:
         """The place for backups that is proposed: another disk than the system's, where there is one."""
@@ -172,14 +187,10 @@ class Questions:
                 self.say(f"{value}: from this folder, so {os.path.abspath(value)}")
             value = value if value == NONE else os.path.abspath(value)
         trial = {**TRIAL, "folder": "/", name: value}
-        if name in ("repository_user", "repository_secret_file", "cacert"):
-            trial = {
-                "repository_user": "a",
-                "repository_secret_file": "/a",
-                **trial,
-                "repository": "rest:https://a/",
-            }
-            trial[name] = value
+        for url, keys in _DOORS.items():
+            if name in keys or (name == "repository" and value.startswith(url.partition(":")[0] + ":")):
+                trial = {**{key: given for key, given in keys.items() if given}, "repository": url, **trial, name: value}
+                trial["repository"] = value if name == "repository" else url
         try:
             load(text_of(trial), self.directory)
         except ConfigError as error:
@@ -189,7 +200,14 @@ class Questions:
         return value
 
 
-_PATHS = ("folder", "repository_secret_file", "database_password_file", "cacert", "password_file", "state")
+#: What each kind of store elsewhere asks for, with values that fit, so that one of them can be tried by itself.
+_DOORS: Mapping[str, Mapping[str, str]] = {
+    "rest:https://a/": {"repository_user": "a", "repository_secret_file": "/a", "cacert": ""},
+    "s3:https://a/abc": {"access_key_file": "/a", "secret_key_file": "/a"},
+    "sftp:a@a:/a": {"host_key": f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}", "ssh_key_file": "/a"},
+}
+_PATHS = ("folder", "repository_secret_file", "access_key_file", "secret_key_file", "ssh_key_file", "database_password_file",
+          "cacert", "password_file", "state")
 
 
 def local_timezone(environ: Mapping[str, str], root: Path = Path("/")) -> str:

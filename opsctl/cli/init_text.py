@@ -48,6 +48,10 @@ def text_of(said: Mapping[str, Any]) -> str:
         url=said["repository"],
         user=said.get("repository_user"),
         secret_file=said.get("repository_secret_file"),
+        access_key_file=said.get("access_key_file"),
+        secret_key_file=said.get("secret_key_file"),
+        host_key=said.get("host_key"),
+        ssh_key_file=said.get("ssh_key_file"),
         cacert=said.get("cacert"),
         password_file=said["password_file"],
     )

@@ -19,11 +19,18 @@ def init(
     context: typer.Context,
     organisation: Annotated[str | None, typer.Option(metavar="NAME", help="name of the organisation")] = None,
     timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="such as Asia/Kolkata")] = None,
-    repository: Annotated[str | None, typer.Option(metavar="URL", help="where backups are kept: a path, or rest:https://…")] = None,
+    repository: Annotated[str | None, typer.Option(metavar="URL", help="where backups are kept: a path, or rest:https://…, s3:https://…, sftp:…")] = None,
     repository_user: Annotated[str | None, typer.Option(metavar="NAME", help="user at the REST server")] = None,
     repository_secret_file: Annotated[str | None, typer.Option(
         metavar="FILE", help="file that holds that user's password (mode 0600)")] = None,
-    cacert: Annotated[str | None, typer.Option(metavar="FILE", help="certificate of the REST server")] = None,
+    access_key_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="S3: file that holds the access key's id (mode 0600)")] = None,
+    secret_key_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="S3: file that holds the access key's secret (mode 0600)")] = None,
+    host_key: Annotated[str | None, typer.Option(metavar="KEY", help="SFTP: the server's public host key, from its console")] = None,
+    ssh_key_file: Annotated[str | None, typer.Option(
+        metavar="FILE", help="SFTP: file that holds the private key to log in with (mode 0600)")] = None,
+    cacert: Annotated[str | None, typer.Option(metavar="FILE", help="certificate of the REST server or S3 store")] = None,
     password_file: Annotated[str | None, typer.Option(
         metavar="FILE", help="file that holds the repository's password; a random one is made otherwise")] = None,
     database: Annotated[str | None, typer.Option(metavar="NAME", help="database to back up, or none")] = None,
@@ -52,7 +59,8 @@ def init(
     session = of(context)
     answers = InitAnswers(
         organisation=organisation, timezone=timezone, repository=repository, repository_user=repository_user,
-        repository_secret_file=repository_secret_file, cacert=cacert, password_file=password_file, database=database, database_kind=database_kind,
+        repository_secret_file=repository_secret_file, access_key_file=access_key_file,
+        secret_key_file=secret_key_file, host_key=host_key, ssh_key_file=ssh_key_file, cacert=cacert, password_file=password_file, database=database, database_kind=database_kind,
         server=server, port=port, user=user, database_password_file=database_password_file, folder=folder, state=state,
     )
     directory = first.init_directory(session.config, session.environ, os.geteuid())

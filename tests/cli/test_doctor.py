@@ -35,6 +35,7 @@ def rows(machine: Machine, *words: str, expect: int | None = 3) -> Rows:
     found = machine.json("doctor", *words, expect=expect).result["checks"]
     assert all({"name", "state", "ok", "detail", "hint"} == set(one) for one in found)
     assert all(one["ok"] is (one["state"] != "wrong") for one in found)
+    assert all(one["hint"] for one in found if one["state"] in ("wrong", "warning")), found
     return {one["name"]: one for one in sorted(found, key=lambda one: one["ok"], reverse=True)}
 
 
@@ -389,6 +390,10 @@ def test_a_bucket_that_locks_what_is_in_it_and_one_that_does_not(machine: Machin
     row = rows(machine, expect=0)["repository main"]
     assert row["state"] == "ok" and "refuses overwriting, deletion and a shorter lock, as tried" in row["detail"]
     assert {name: content for name, content in bucket.keys().items() if "opsctl/" not in name} == before
+    weak = (machine.etc / "opsctl.yaml").read_text()
+    machine.configure(weak.replace("days: 1", "days: 30"))
+    row = rows(machine, expect=0)["repository main"]
+    assert row["state"] == "warning" and "default retention is 1 days, and the configuration says 30" in row["detail"]
     in_bucket(machine, s3_server.bucket(mode=None))
     assert "it is called locked by object_lock, and the bucket" in wrong(machine, "repository main")
     (machine.etc / "keys" / "s3-secret").chmod(0o644)

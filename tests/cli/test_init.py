@@ -195,6 +195,23 @@ def test_what_was_not_said_is_asked(tmp_path: Path) -> None:
     assert config.sources["uploads"].paths == ("/srv/portal uploads",)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("url", "keys"), [
+    ("s3:https://s3.example.in/opsctl/portal", {"access_key_file": "/etc/s3-id", "secret_key_file": "/etc/s3-secret"}),
+    ("sftp:backup@store-1:/srv/portal", {
+        "host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01 root@store-1",
+        "ssh_key_file": "/etc/sftp-key"}),
+])
+def test_a_store_elsewhere_is_asked_for_what_opens_it(tmp_path: Path, url: str, keys: dict[str, str]) -> None:
+    options = [f"--{name.replace('_', '-')}" for name in keys]
+    person = Person({"--repository": [url], **{option: [word] for option, word in zip(options, keys.values(), strict=True)}})
+    run(tmp_path / "asked", replace(SAID, repository=None), person)
+    assert [option for option, _ in person.asked] == ["--repository", *options, "--yes"]
+    run(tmp_path / "said", replace(SAID, repository=url, **keys))  # type: ignore[arg-type]
+    for name in ("asked", "said"):
+        main = load_config(tmp_path / name).repositories["main"]
+        assert main.url == url and {key: getattr(main, key) for key in keys} == keys
+
+
 @pytest.mark.parametrize(("database", "folder"), [("enagar", NONE), (NONE, "/srv/up")])
 def test_a_database_or_a_folder_is_enough(tmp_path: Path, database: str, folder: str) -> None:
     run(tmp_path, replace(SAID, database=database, folder=folder))
@@ -269,7 +286,9 @@ def test_asking_ends(tmp_path: Path) -> None:
         ({"organisation": ""}, "--organisation: must be one line of text"),
         ({"timezone": "Asia"}, "--timezone: must be a time zone"),
         ({"repository": "b2:bucket:y"}, "--repository: a store of kind b2 is not supported"),
-        ({"repository": "s3:https://x/bucket"}, "the access key is missing: one of access_key_file"),
+        ({"repository": "s3:https://x"}, "--repository: must be s3:https://host/bucket/prefix"),
+        ({"repository": "s3:https://x/abc", "access_key_file": ""}, "--access-key-file: is empty"),
+        ({"repository": "sftp:u@h:/r", "host_key": "ssh-ed25519 AAAA"}, "--host-key: is not a whole SSH public key"),
         ({"repository": "rest:https://u:hunter2@h/x"}, "--repository: must not hold a user or password"),
         (
             {"repository": "rest:https://h/x", "repository_user": ""},
