@@ -13,12 +13,14 @@ from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
 from opsctl.model.damage import Damage, could_see
 from opsctl.model.sets import DAMAGED, WHOLE, Judgement
-from opsctl.model.snapshots import Finding
+from opsctl.model.snapshots import Finding, Unreferenced
 from opsctl.proofs.content import is_content
 from opsctl.repositories.history import Holdings, write_whole
 
 #: How many files of one finding are named; the number of the rest is said.
 MOST_FILES = 200
+
+UNREFERENCED = "pack-unreferenced"
 
 
 class VerifyParams(Params):
@@ -38,6 +40,7 @@ class Seen:
 
     findings: tuple[Finding, ...]
     unread: tuple[Damage, ...]
+    unreferenced: tuple[Unreferenced, ...]
     sets: Mapping[str, int]
     read: tuple[int, ...]
     total: int
@@ -70,10 +73,16 @@ class Verify(CheckAction[VerifyParams, Seen]):
         for share in read or (None,):
             what = None if share is None else (share, total)
             findings += history.repository.check(what, on_progress=world.progress)
+        unreferenced: list[Unreferenced] = []
+        if any(finding.kind == UNREFERENCED for finding in findings):
+            unreferenced = history.repository.unreferenced([(share, total) for share in read])
+        findings = [finding for finding in findings if finding.kind != UNREFERENCED]
+        findings += [_rubble(pack) for pack in unreferenced if pack.whole is False]
         findings = _by_set(findings, judgement)
         seen = Seen(
             findings=tuple(findings),
             unread=_unread(params, holdings, findings, read, total),
+            unreferenced=tuple(unreferenced),
             sets=_count(judgement, findings),
             read=read,
             total=total,
@@ -101,6 +110,8 @@ class Verify(CheckAction[VerifyParams, Seen]):
             "repository": params.repository, "level": params.level, "sets": dict(seen.sets),
             "shares": [f"{share}/{seen.total}" for share in seen.read], "findings": len(seen.findings),
             "unread": [{**damage.as_json(), "sets": list(damage.sets)} for damage in seen.unread],
+            "unreferenced": {"packs": len(seen.unreferenced), "bytes": sum(pack.bytes for pack in seen.unreferenced),
+                             "read": sum(pack.whole is not None for pack in seen.unreferenced)},
             "only_bytes": list(seen.only_bytes),
         }
 
@@ -134,6 +145,14 @@ def _count(judgement: Judgement, findings: Sequence[Finding]) -> dict[str, int]:
         word = DAMAGED if view.state in WHOLE and (every or view.id in reached) else view.word
         found[word] = found.get(word, 0) + 1
     return found
+
+
+def _rubble(pack: Unreferenced) -> Finding:
+    return Finding(
+        "junk-object", f"pack {pack.name[:12]}, which no index names and no snapshot needs, is not what its name says",
+        object=f"data/{pack.name}",
+        repair=f"who owns the store removes the file data/{pack.name[:2]}/{pack.name} there, after keeping a copy as evidence",
+    )
 
 
 def _unread(

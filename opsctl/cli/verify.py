@@ -13,7 +13,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
-from opsctl.model.quantities import counted
+from opsctl.model.quantities import counted, format_size
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -160,6 +160,11 @@ def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
                           f"(sets: {sets}{read})", Tone.BAD))
         else:
             out.line(Mark(f"{one.item}: {counted(found['findings'], 'thing')} found damaged (sets: {sets}{read})", Tone.BAD))
+        rest = found["unreferenced"]
+        if rest["packs"]:
+            read = f", {rest['read']} of them in this share and read back" if rest["read"] else ", none of them in this share"
+            out.line(Mark(f"    {counted(rest['packs'], 'pack')} ({format_size(rest['bytes'])}) that no index names{read}: left by a "
+                          f"run that was killed; harmless, no set needs them", Tone.QUIET))
         if found["only_bytes"]:
             out.line(Mark(f"    {', '.join(found['only_bytes'])}: bytes proven, rows not", Tone.QUIET))
         for error in one.errors:

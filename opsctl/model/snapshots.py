@@ -110,7 +110,8 @@ class Finding:
     ``kind`` is a word of ours (``pack-missing``, ``pack-damaged``, ``pack-truncated``, ``index-damaged``,
     ``index-missing``, ``snapshot-damaged``, ``snapshot-deleted``, ``snapshot-foreign``, ``snapshot-altered``,
     ``snapshot-future``, ``key-missing``, ``key-damaged``, ``config-missing``, ``config-damaged``,
-    ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``). ``object`` is ``TYPE/NAME``
+    ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``; ``pack-unreferenced``, which is no
+    damage: there are packs that no index names). ``object`` is ``TYPE/NAME``
     in the store. ``sets`` and ``files`` are what it reaches (``sets`` empty and ``reaches_all``: all of them;
     a file that ends in ``/``: all below it); ``repair`` is what a person may do about it, safest first.
     """
@@ -122,6 +123,18 @@ class Finding:
     files: tuple[str, ...] = ()
     reaches_all: bool = False
     repair: str | None = None
+
+
+@dataclass(frozen=True)
+class Unreferenced:
+    """A pack that no index names: a run was killed before it wrote one. No snapshot needs it, so restic does not read it.
+
+    ``whole``: whether its content is what its name says; None where it was not read.
+    """
+
+    name: str
+    bytes: int
+    whole: bool | None
 
 
 @dataclass(frozen=True)

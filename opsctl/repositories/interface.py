@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.model.limits import Limits
-from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot
+from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
 from opsctl.shells.interface import Word
 
 OnProgress = Callable[[Progress], None]
@@ -164,7 +164,15 @@ class Repository(ABC):
         """Structure, and with ``share=(n, M)``, M up to 256, that share of the packs read back.
 
         Includes what restic does not see but the store shows: objects whose content is not their name.
+        Packs that no index names are not read: one finding of kind ``pack-unreferenced`` says that there are some.
         Findings on packs already carry ``files`` and, in ``sets``, the *snapshot ids* they reach.
+        """
+
+    @abstractmethod
+    def unreferenced(self, shares: Sequence[tuple[int, int]]) -> list[Unreferenced]:
+        """The packs that no index names, those of ``shares`` read back, where the store can be read directly.
+
+        As dear as a check of the structure: for where ``check`` of a share said that there are any (``pack-unreferenced``).
         """
 
     @abstractmethod

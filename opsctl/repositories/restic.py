@@ -13,7 +13,7 @@ from pathlib import Path
 from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.limits import Limits
 from opsctl.model.secrets import SecretRef
-from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot
+from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot, Unreferenced
 from opsctl.repositories import (
     restic_copy,
     restic_failures,
@@ -306,12 +306,15 @@ class Restic(Repository):
 
     # Whether it is whole, and who is in it
 
-    def check(
-        self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None
-    ) -> list[Finding]:
+    def check(self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None) -> list[Finding]:
         from opsctl.repositories import restic_damage  # much to load, and most commands find no damage
 
         return restic_damage.check(self, share, on_progress)
+
+    def unreferenced(self, shares: Sequence[tuple[int, int]]) -> list[Unreferenced]:
+        from opsctl.repositories import restic_orphans
+
+        return restic_orphans.find(self, shares)
 
     def locks(self) -> list[LockInfo]:
         return self._locks.read()

@@ -77,6 +77,8 @@ class _Check:
             self._add(self._caller.junk())
             self._add(self._caller.planted_locks())
             verdict = self._verdict()
+            if verdict.is_empty and verdict.orphan_packs and self._share is not None:
+                self._add([Finding("pack-unreferenced", "there are packs that no index names; no snapshot needs them")])
             if not verdict.is_empty:
                 self._name(verdict, snapshots, place)
         except DamagedData as error:

@@ -92,3 +92,30 @@ def test_a_set_that_was_taken_since_may_lean_on_what_is_damaged(hurt: Machine) -
     assert "may need what was found damaged before it was taken" in last
     hurt("verify", "--level", "data", "--share", "all", expect=22)
     assert states(hurt) == ["damaged"] * 3
+
+
+def test_a_pack_that_no_index_names_is_read_and_told_of(hurt: Machine, tmp_path: Path) -> None:
+    """What a kill leaves: a pack without an index. restic itself reads it with no share."""
+    mend(hurt)
+    place = tmp_path / "killed"
+    shutil.copytree(hurt.store, place)
+    fill(hurt, 1)
+    before = {path.name for path in (hurt.store / "data").glob("*/*")}
+    hurt.restic("backup", "-q", str(hurt.data), repository=place)
+    new = [path for path in (place / "data").glob("*/*") if path.name not in before]
+    for path in new:
+        (hurt.store / "data" / path.parent.name).mkdir(exist_ok=True)
+        shutil.copyfile(path, hurt.store / "data" / path.parent.name / path.name)
+    words = ("verify", "--level", "data", "--share")
+    said = hurt.json(*words, "all", expect=0).result["steps"][0]["result"]["unreferenced"]
+    assert said == {"packs": len(new), "read": len(new), "bytes": sum(path.stat().st_size for path in new)}
+    share = (int(new[0].name[:2], 16) + 1) % 256 + 1
+    assert "harmless, no set needs them" in hurt(*words, f"{share}/256", expect=0).out
+    bad = hurt.store / "data" / new[0].parent.name / new[0].name
+    bad.write_bytes(bad.read_bytes()[:-1])
+    error = hurt.json(*words, "all", expect=22).errors[0]
+    assert (error["details"]["kind"], error["details"]["object"]) == ("junk-object", f"data/{new[0].name}")
+    hurt("status", expect=5)
+    bad.unlink()
+    hurt(*words, "all", expect=0)
+    hurt("status", expect=0)

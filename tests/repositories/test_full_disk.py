@@ -57,7 +57,7 @@ def test_a_full_repository(template: Template, small: Path, tmp_path: Path) -> N
     assert repository.read(saved, "document") == b"saved before"
     repository.restore(saved, tmp_path / "out")
     assert (tmp_path / "out" / "document").read_bytes() == b"saved before"
-    assert repository.check((1, 1)) == []
+    assert {found.kind for found in repository.check((1, 1))} <= {"pack-unreferenced"}
     assert os.listdir(small / "repository" / "locks") == []
 
 
