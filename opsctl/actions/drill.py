@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.actions.restoring import find_set, refuse_small_disk, refuse_unvouched
@@ -19,6 +19,7 @@ from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.proofs import shows
 from opsctl.repositories.history import History, write_whole
+from opsctl.repositories.standing import drill_due, standing
 from opsctl.sources.interface import Database
 
 CHANCE, NEWEST = "chance", "newest"
@@ -26,12 +27,16 @@ SCRATCH = "/var/tmp"
 
 
 class DrillParams(Params):
-    """``set``: an id, ``newest``, or ``chance``; ``copy_in`` a repository with a copy; ``scratch`` an absolute path."""
+    """``set``: an id, ``newest``, or ``chance``; ``copy_in`` a repository with a copy; ``scratch`` an absolute path.
+
+    ``when``: ``always``, or ``due`` by the backup's ``verify: {drill: …}``.
+    """
 
     backup: str
     set: str = CHANCE
     copy_in: str = ""
     scratch: str = ""
+    when: Literal["always", "due"] = "always"
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,10 @@ class Drilled:
 
 @dataclass(frozen=True)
 class Seen:
-    """The drill of one set. ``seconds``: from the first byte asked for to the last proof compared."""
+    """The drill of one set. ``seconds``: from the first byte asked for to the last proof compared.
+
+    ``set`` is empty where none was due.
+    """
 
     backup: str
     set: str
@@ -69,6 +77,8 @@ class Drill(CheckAction[DrillParams, Seen]):
       set      the id of a set, `newest`, or `chance`: any whole set, another one in each run
       copy_in  the repository that holds a copy to drill from, instead of the backup's own
       scratch  a folder for it, with room for the set; /var/tmp where it is left out
+      when     `always`, or `due`: only where the newest drill in the repository failed, or is as old as the backup's
+               `verify: {drill: …}` says
 
     Nothing of production is touched: databases go into a server of the drill's own, started from its own programs, that
     listens on no network. The repository is read and no cache. What differs is 22; the word `record_drill` keeps the
@@ -78,8 +88,16 @@ class Drill(CheckAction[DrillParams, Seen]):
     word = "drill"
     Params = DrillParams
 
+    def locks(self, params: DrillParams) -> Sequence[str]:
+        return (f"drill-{params.backup}",)
+
+    def skip_when_busy(self, params: DrillParams) -> bool:
+        return params.when == "due"
+
     def observe(self, params: DrillParams, world: World) -> Seen:
         history = world.repository(params.copy_in or world.home(params.backup))
+        if params.when == "due" and not _is_due(params, history, world):
+            return Seen(params.backup, "", "", history.name, 0.0, ())
         history.repository.use_no_cache()
         chosen = _choose(params, history, world)
         view, history = find_set(world, params.backup, chosen, params.copy_in)
@@ -95,7 +113,17 @@ class Drill(CheckAction[DrillParams, Seen]):
         return [_finding(seen, found) for found in seen.sources if found.error is not None or found.differences]
 
     def result(self, params: DrillParams, seen: Seen) -> Mapping[str, Any]:
-        return _kept(seen)
+        return _kept(seen) if seen.set else {}
+
+
+def _is_due(params: DrillParams, history: History, world: World) -> bool:
+    """By the records in the repository that is read, whoever made them."""
+    plan = world.config.backups.get(params.backup)
+    if plan is None or plan.verify.drill is None:
+        return False
+    copy = bool(params.copy_in)
+    found = standing(params.backup, history.name, history.look(world.clock()), plan.verify.read_all_within, world.now, copy=copy)
+    return drill_due(found, plan.verify.drill, world.now) is not None
 
 
 def _kept(seen: Seen) -> dict[str, Any]:

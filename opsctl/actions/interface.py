@@ -104,6 +104,10 @@ class Action(ABC, Generic[P, S]):
         """What may only be worked on by one run at a time, as lock names."""
         return ()
 
+    def skip_when_busy(self, params: P) -> bool:
+        """Whether somebody else holding the lock means that there is nothing to do here."""
+        return False
+
     def result(self, params: P, seen: S) -> Mapping[str, Any]:
         """What the step has to tell, JSON-able, from the last observation. Pure."""
         return {}
@@ -121,10 +125,6 @@ class StateAction(Action[P, S]):
     @abstractmethod
     def apply(self, params: P, change: Change, world: World) -> None:
         """Make this one change. May be killed anywhere; the next run observes and plans anew."""
-
-    def skip_when_busy(self, params: P) -> bool:
-        """Whether somebody else holding the lock means that there is nothing to do here."""
-        return False
 
     def asked(self, params: P, seen: S) -> int:
         """How many things were asked for, where those that need no change count as well for the exit code. Pure."""

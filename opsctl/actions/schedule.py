@@ -46,7 +46,8 @@ class Seen:
 
 
 class Schedule(StateAction[ScheduleParams, Seen]):
-    """Installs what asks every hour which backups are due, and every night for a share of the data to be read back.
+    """Installs what asks every hour which backups are due, and every night for a share of the data to be read back and for
+    the drills that are due.
 
     with:
       kind     `systemd`: services and timers; `cron`: a file for /etc/cron.d, with a log and its rotation

@@ -16,7 +16,7 @@ from typing import Any
 from opsctl.cli import ticks
 from opsctl.cli.doctor import OK, WARNING, WRONG, Check
 from opsctl.model.due import words
-from opsctl.model.schedule import SYSTEM_CONFIG
+from opsctl.model.schedule import ASKS, SYSTEM_CONFIG
 
 #: An hourly question has surely been asked within this, unless the machine was off.
 PATIENCE = timedelta(hours=2, minutes=30)
@@ -33,13 +33,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the check judges. ``booted``: since when this machine runs; None where it does not say."""
+    """What the check judges. ``booted``: since when this machine runs; None where it does not say.
+
+    ``unasked``: what the configuration wants done by itself at night and nothing asks for.
+    """
 
     entries: tuple[Entry, ...]
     stamp: ticks.Stamp
     now: datetime
     at_work: bool = False
     booted: datetime | None = None
+    unasked: tuple[str, ...] = ()
 
 
 def check(config: Any, now: datetime, environ: Mapping[str, str]) -> Check | None:
@@ -50,11 +54,23 @@ def check(config: Any, now: datetime, environ: Mapping[str, str]) -> Check | Non
 def observe(config: Any, now: datetime, environ: Mapping[str, str], root: Path = Path("/")) -> Seen:
     """Read timers and crontabs below ``root``, and the stamp of the last question."""
     stamp = ticks.read(Path(config.state))
-    return Seen(tuple(_entries(str(config.directory), environ, root)), stamp, now, stamp.at_work, _booted())
+    directory = str(config.directory)
+    wanted = ["verify", *(["drill"] if any(plan.verify.drill for plan in config.backups.values()) else [])]
+    unasked = tuple(" ".join(ASKS[job]) for job in wanted if not any(
+        entry.enabled for entry in _entries(directory, environ, root, job)))
+    return Seen(tuple(_entries(directory, environ, root)), stamp, now, stamp.at_work, _booted(), unasked)
 
 
 def judge(seen: Seen) -> Check:
     """The check."""
+    found = _hourly(seen)
+    if found.state == OK and seen.unasked:
+        return Check("schedule", WARNING, f"{found.detail}; but nothing asks for `{'`, `'.join(seen.unasked)}`",
+                     "`opsctl backup schedule --write` installs that, too")
+    return found
+
+
+def _hourly(seen: Seen) -> Check:
     last = seen.stamp.last
     awake = [entry for entry in seen.entries if entry.enabled]
     if not awake:
@@ -106,31 +122,31 @@ def _booted() -> datetime | None:
 # --- what there is -----------------------------------------------------------------------------------------
 
 
-def _entries(directory: str, environ: Mapping[str, str], root: Path) -> Iterator[Entry]:
+def _entries(directory: str, environ: Mapping[str, str], root: Path, job: str = "backup") -> Iterator[Entry]:
     home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
     for folder in (root / "etc/systemd/system", root / home.lstrip("/") / "systemd/user"):
         for path in _files(folder, "*.service"):
-            if any(_asks(line.partition("=")[2].replace("%%", "%").replace("$$", "$"), directory)
+            if any(_asks(line.partition("=")[2].replace("%%", "%").replace("$$", "$"), directory, job)
                    for line in _lines(path) if line.startswith("ExecStart=")):
                 yield Entry(str(path), _since(path), any(folder.glob(f"*.wants/{path.stem}.timer")))
     for path in (root / "etc/crontab", *_files(root / "etc/cron.d", "*"), *_files(root / "var/spool/cron", "**/*")):
         # cron passes over files with a dot in their name.
-        if "." not in path.name and any(_asks(line.replace("\\%", "%"), directory) for line in _lines(path)):
+        if "." not in path.name and any(_asks(line.replace("\\%", "%"), directory, job) for line in _lines(path)):
             yield Entry(str(path), _since(path))
-    if os.geteuid() != 0 and root == Path("/") and any(_asks(line, directory) for line in _own_crontab()):
+    if os.geteuid() != 0 and root == Path("/") and any(_asks(line, directory, job) for line in _own_crontab()):
         yield Entry("your crontab", None)
 
 
-def _asks(line: str, directory: str) -> bool:
-    """Whether a line runs ``backup run --due`` for the configuration in ``directory``."""
-    if line.lstrip().startswith("#") or "--due" not in line:
+def _asks(line: str, directory: str, job: str) -> bool:
+    """Whether a line runs what a job asks for (``backup run --due``) for the configuration in ``directory``."""
+    if line.lstrip().startswith("#") or not all(word in line for word in ASKS[job]):
         return False
     try:
         found = shlex.split(line, posix=True)
     except ValueError:
         found = line.split()
-    found = [word.rstrip(";") for word in found]
-    if not any(pair == ("backup", "run") for pair in itertools.pairwise(found)):
+    found = [part for word in found for part in word.rstrip(";").split("=", word.startswith("--level="))]
+    if not set(ASKS[job]) <= set(found) or not any(pair == ASKS[job][:2] for pair in itertools.pairwise(found)):
         return False
     told = [after for word, after in itertools.pairwise(found) if word == "--config"]
     told += [word.partition("=")[2] for word in found if word.startswith("--config=")]

@@ -102,6 +102,8 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     of, _, where = rest.partition(":")
     if of != command:
         return False
+    if command == "verify" and ("/" in where) != _drilled(report):
+        return False  # a look into a repository says nothing of a restore, nor the other way round
     covered = report.result.get("backups") if isinstance(report.result, Mapping) else None
     if not isinstance(covered, Mapping):
         return report.code == 0
@@ -116,6 +118,12 @@ def not_understood(site: Site) -> list[str]:
         return []
     found = _sender(site, {"urls": urls, "try": True})["sent"]
     return [_label(url) for url, good in zip(urls, found, strict=True) if not good]
+
+
+def _drilled(report: Report) -> bool:
+    """Whether a call of `verify` drilled a restore."""
+    steps = report.result.get("steps", ()) if isinstance(report.result, Mapping) else ()
+    return any(step.get("step") == "drill" and step.get("result") for step in steps)
 
 
 def _urls(settings: Notify, site: Site | None) -> list[str]:

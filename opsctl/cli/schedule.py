@@ -34,8 +34,8 @@ def schedule(
 ) -> Report:
     """Show or install what asks every hour which backups are due.
 
-    It also reads a share of the data back every night. The repository says what is due, so a machine that was off
-    catches up. The minute comes from the host's name.
+    It also reads a share of the data back every night, and drills the restores that `verify: {drill: …}` asks for. The
+    repository says what is due, so a machine that was off catches up. The minute comes from the host's name.
     """
     from opsctl.actions.schedule import wanted
     from opsctl.cli.work import carry_out, open_site

@@ -44,6 +44,7 @@ def verify(
     copy_in: places.From = None,
     scratch: Annotated[str | None, typer.Option(
         "--scratch", metavar="DIR", help="drill: where there is room for the set; /var/tmp if not given")] = None,
+    due: Annotated[bool, typer.Option("--due", help="drill: only what `verify: {drill: …}` asks for by now; for timers")] = False,
     wait: places.Wait = None,
     given: Given | None = None,
     trust: Sequence[str] = (),
@@ -64,11 +65,11 @@ def verify(
     _check_share(share)
     site = open_site(session, wait=wait, trust=trust, given=given)
     if level is Level.drill:
-        return _drill(session, site, names, set_id, copy_in, scratch)
+        return _drill(session, site, names, set_id, copy_in, scratch, due)
     if given and names:
         raise UsageError("--repository is verified whole: give no NAME with it")
-    if set_id or copy_in or scratch:
-        raise UsageError("--set, --from and --scratch are for --level drill", hint="opsctl verify --level drill BACKUP")
+    if set_id or copy_in or scratch or due:
+        raise UsageError("--set, --from, --scratch and --due are for --level drill", hint="opsctl verify --level drill BACKUP")
     repositories = _repositories(names, site.config)
     if not names:  # a disk that is away on purpose is no failure, unless it was asked for
         away = [name for name in repositories if site.history(name).is_away()]
@@ -83,7 +84,8 @@ def verify(
 
 
 def _drill(
-    session: Session, site: Site, names: Sequence[str] | None, set_id: str | None, copy_in: str | None, scratch: str | None
+    session: Session, site: Site, names: Sequence[str] | None, set_id: str | None, copy_in: str | None, scratch: str | None,
+    due: bool,
 ) -> Report:
     from opsctl.cli.backup import known, remember
     from opsctl.cli.work import carry_out
@@ -93,16 +95,33 @@ def _drill(
     backups = list(names or ()) if site.config.directory is None else known(names, site.config.backups, "backup")
     if copy_in is not None:
         known([copy_in], site.config.repositories, "repository")
+    if due:
+        backups = _asking(site, backups, named=bool(names), copy_in=copy_in)
+        if not backups:
+            return Report(result={"backups": {}}, text=lambda out: out.line("no backup here asks for drills"), warnings=site.said)
     set_id = "newest" if set_id in places.NEWEST else set_id
     if set_id not in (None, "newest") and len(backups) > 1:
         raise UsageError("--set ID is of one backup: name it", hint=f"one of {', '.join(backups)}")
     inputs = {"backups": backups, "set": set_id or "chance", "copy_in": copy_in or "",
-              "scratch": os.path.abspath(scratch) if scratch else ""}
+              "scratch": os.path.abspath(scratch) if scratch else "", "when": "due" if due else "always"}
     report = carry_out(session, site, "drill", inputs, subject=backups[0] if len(backups) == 1 else "drill",
                        text=write_drill)
     if not session.dry_run:
         remember(site, [name for name in backups if name in site.config.backups])
     return report
+
+
+def _asking(site: Site, backups: Sequence[str], *, named: bool, copy_in: str | None) -> list[str]:
+    """The backups that ask for drills; those whose disk is away on purpose wait until it is back."""
+    plans = site.config.backups
+    asking = [name for name in backups if name in plans and plans[name].verify.drill is not None]
+    if named and len(asking) < len(backups):
+        silent = [name for name in backups if name not in asking]
+        raise UsageError(f"{', '.join(silent)}: no drills are asked for, so none is ever due",
+                         hint="verify: {drill: 30d} under the backup, or the same without --due")
+    away = [name for name in asking if site.history(copy_in or site.home(name)).is_away()]
+    site.notes += [f"{name} was left out: its disk is not here" for name in away]
+    return [name for name in asking if name not in away]
 
 
 def write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
@@ -111,6 +130,8 @@ def write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
 
     for one in tally.results:
         found = one.result
+        if one.step == "drill" and not found and one.outcome in ("ok", "skipped"):
+            out.line(f"{one.item}: {'no drill is due' if one.outcome == 'ok' else f'left alone: {one.because}'}")
         if one.step != "drill" or not found:
             continue
         tone = Tone.GOOD if found["ok"] else Tone.BAD

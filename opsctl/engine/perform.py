@@ -76,7 +76,7 @@ class Performer:
                 stack.enter_context(self.hold(name, f"step {step.id}"))
         except Busy as busy:
             stack.close()
-            if isinstance(action, StateAction) and action.skip_when_busy(params):
+            if action.skip_when_busy(params):
                 raise _NothingToDo(busy.message) from busy
             raise
         except BaseException:

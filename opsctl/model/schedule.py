@@ -20,6 +20,12 @@ LOGS = "/var/log/opsctl"
 #: Debian's cron takes no longer command, and drops the rest of the file silently.
 LONGEST_COMMAND = 990
 MARK = "opsctl backup schedule"
+#: What each job asks of opsctl.
+ASKS = {
+    "backup": ("backup", "run", "--due"),
+    "verify": ("verify", "--level", "data"),
+    "drill": ("verify", "--level", "drill", "--due"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,17 @@ def night_hour(host: str) -> int:
     return 1 + int.from_bytes(hashlib.sha256(host.encode()).digest()[8:16], "big") % 5
 
 
+def _clock(job: str, host: str) -> tuple[int | None, int]:
+    """The hour (None: every one) and the minute of a job. Of the two of a night the drill comes second."""
+    if job == "backup":
+        return None, minute(host)
+    return night_hour(host) + (job == "drill"), (minute(host) + 30) % 60
+
+
 def jobs(wish: Wish) -> Mapping[str, tuple[str, ...]]:
-    """The two argvs by name: what is due, asked hourly; and the daily share of the data that is read back."""
+    """The argvs by name: what is due, asked hourly; each night the share of the data that is read back, and due drills."""
     start = (*wish.program, "--config", wish.directory)
-    return {"backup": (*start, "backup", "run", "--due"), "verify": (*start, "verify", "--level", "data")}
+    return {"backup": (*start, *ASKS["backup"]), "verify": (*start, *ASKS["verify"]), "drill": (*start, *ASKS["drill"])}
 
 
 # --- systemd -----------------------------------------------------------------------------------------------
@@ -83,10 +96,13 @@ def systemd(wish: Wish) -> tuple[Piece, ...]:
     """Services first, then timers, then what enables them: cut off anywhere, nothing runs that is not whole."""
     folder = wish.units or SYSTEM_UNITS
     names = {job: f"opsctl-{job}{suffix(wish.directory)}" for job in jobs(wish)}
-    about = {"backup": "take the backups that are due", "verify": "read a share of the data back"}
-    when = {"backup": ("look every hour which backups are due", f"*-*-* *:{minute(wish.host):02}:00"),
-            "verify": ("read a share of the data back every night",
-                       f"*-*-* {night_hour(wish.host):02}:{(minute(wish.host) + 30) % 60:02}:00")}
+    about = {"backup": "take the backups that are due", "verify": "read a share of the data back",
+             "drill": "drill the restores that are due"}
+    often = {"backup": "look every hour which backups are due", "verify": "read a share of the data back every night",
+             "drill": "look every night which restores are to be drilled"}
+    clocks = {job: _clock(job, wish.host) for job in names}
+    when = {job: (often[job], f"*-*-* {'*' if hour is None else f'{hour:02}'}:{past:02}:00")
+            for job, (hour, past) in clocks.items()}
     return (
         *(Piece(f"{folder}/{names[job]}.service", _service(wish, about[job], argv)) for job, argv in jobs(wish).items()),
         *(Piece(f"{folder}/{name}.timer", _timer(when[job][0] + _of(wish), when[job][1])) for job, name in names.items()),
@@ -175,9 +191,7 @@ def cron(wish: Wish) -> tuple[Piece, ...]:
 
 
 def crontab(wish: Wish, *, account: str = "") -> tuple[str, ...]:
-    """The two lines, for ``crontab -e`` or (with ``account``) for /etc/cron.d."""
-    at = {"backup": f"{minute(wish.host)} * * * *",
-          "verify": f"{(minute(wish.host) + 30) % 60} {night_hour(wish.host)} * * *"}
+    """The lines, for ``crontab -e`` or (with ``account``) for /etc/cron.d."""
     lines = []
     for job, argv in jobs(wish).items():
         log = shlex.quote(f"{wish.log_directory}/{job}{suffix(wish.directory)}.log")
@@ -189,7 +203,8 @@ def crontab(wish: Wish, *, account: str = "") -> tuple[str, ...]:
         if len(command) > LONGEST_COMMAND:
             raise ConfigError(f"cron takes no line of {len(command)} characters, which {wish.directory} needs",
                               hint="a shorter path for the configuration or for opsctl, or --systemd")
-        lines.append(f"{at[job]} {account}{command}")
+        hour, past = _clock(job, wish.host)
+        lines.append(f"{past} {'*' if hour is None else hour} * * * {account}{command}")
     return tuple(lines)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opsctl.model import shares
-from opsctl.model.due import due, overdue, words
+from opsctl.model.due import due, grace, overdue, words
 from opsctl.model.quantities import counted
 from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
 from opsctl.model.snapshots import parse_time
@@ -138,6 +138,19 @@ def undrilled(found: Standing, every: timedelta, now: datetime) -> str | None:
         return None
     what = "no restore was ever drilled" if not found.drills else f"the last drill is {words(age)} old"
     return f"{what}, asked for every {words(every)}"
+
+
+def drill_due(found: Standing, every: timedelta, now: datetime) -> str | None:
+    """Why a drill is due, or None. Some hours before ``every`` is over: who asks once a night must not come too late."""
+    if found.newest is None:
+        return None
+    if found.drills and not found.drills[-1]["ok"]:
+        return f"the last drill, of set {found.drills[-1]['set']}, failed"
+    last = found.drills[-1]["time"] if found.drills else found.first_time or found.checked
+    age = now - parse_time(last)
+    if age < every - grace(every):
+        return None
+    return f"the last drill is {words(age)} old" if found.drills else "no restore was ever drilled"
 
 
 def copy_key(backup: str, repository: str) -> str:

@@ -116,6 +116,35 @@ def test_a_drill_that_is_late_is_told(machine: Machine) -> None:
     machine("status", expect=0)
 
 
+def test_what_is_due_is_read_from_the_repository(machine: Machine, scratch: Path) -> None:
+    (machine.data / "a").write_bytes(os.urandom(5000))
+    machine("verify", "--level", "drill", "--due", "portal", expect=2)
+    machine("verify", "--due", expect=2)
+    assert "no backup here asks for drills" in machine("verify", "--level", "drill", "--due", expect=0).out
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("repository: main}", "repository: main, verify: {drill: 30d}}"))
+
+    def drilled(moment: str, expect: int = 0) -> bool:
+        machine.at(f"{moment}T02:30:00+05:30")
+        said = machine.json("verify", "--level", "drill", "--due", "--scratch", str(scratch), expect=expect)
+        return any(step["result"].get("set") for step in said.result["steps"] if step["step"] == "drill")
+
+    assert not drilled("2026-12-12"), "there is no set yet"
+    machine("backup", "run", expect=0)
+    assert not drilled("2027-01-10") and drilled("2027-01-11") and not drilled("2027-01-12")
+    machine.forget()
+    machine("backup", "init", expect=0)
+    assert not drilled("2027-02-09") and drilled("2027-02-10"), "this machine's memory has no part in it"
+    # One that failed is due again, until one succeeds.
+    pack = max((path for path in (machine.store / "data").glob("*/*")), key=lambda path: path.stat().st_size)
+    kept = pack.read_bytes()
+    pack.chmod(0o600)
+    pack.write_bytes(kept[:100] + bytes([kept[100] ^ 1]) + kept[101:])
+    assert not drilled("2027-02-11") and drilled("2027-03-12", expect=22)
+    pack.write_bytes(kept)
+    assert drilled("2027-03-13") and not drilled("2027-03-14")
+
+
 def test_what_cannot_be_drilled_is_said(machine: Machine, scratch: Path) -> None:
     machine.configure()
     (machine.data / "a").write_text("a")

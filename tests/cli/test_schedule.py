@@ -29,10 +29,10 @@ def install(machine: Machine, kind: str, expect: int = 0) -> Path:
     return place
 
 
-def line_of(place: Path) -> tuple[Path, str]:
-    """The file for cron, and the command of its hourly line as cron hands it to the shell."""
+def line_of(place: Path, asks: str = "backup run --due;") -> tuple[Path, str]:
+    """The file for cron, and the command of its line that asks this, as cron hands it to the shell."""
     file, = (place / "etc/cron.d").iterdir()
-    line, = (line for line in file.read_text().splitlines() if "backup run --due;" in line)
+    line, = (line for line in file.read_text().splitlines() if asks in line)
     return file, line.split(" ", 6)[6].replace("\\%", "%")
 
 
@@ -63,7 +63,7 @@ def test_what_is_shown_is_what_is_installed_and_the_second_time_nothing_is_done(
     assert machine.json(*words, expect=0).result["outcomes"] == {"changed": 1}
     assert {f"/{path}": content.decode() for path, content in tree(place).items()} == shown
     links = sorted(path.name for path in place.rglob("*.wants/*"))
-    assert [name.rpartition("-")[0] for name in links] == (["opsctl-backup", "opsctl-verify"] if kind == "--systemd" else [])
+    assert [name.rpartition("-")[0] for name in links] == (["opsctl-backup", "opsctl-drill", "opsctl-verify"] if kind == "--systemd" else [])
 
 
 @pytest.mark.parametrize("kind", ["--systemd", "--cron"])
@@ -207,6 +207,28 @@ def test_the_same_line_by_a_set_clock_makes_sets_exactly_three_days_apart(machin
 
 
 @as_root
+def test_drills_happen_by_their_nightly_line(machine: Machine) -> None:
+    (machine.data / "file.txt").write_text("content\n")
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("repository: main}", "repository: main, verify: {drill: 30d}}"))
+    place = install(machine, "--cron")
+    file, command = line_of(place, "verify --level drill --due;")
+    hour = int(next(line for line in file.read_text().splitlines() if "--level drill" in line).split()[1])
+    assert 2 <= hour <= 6
+    machine.at(START.isoformat())
+    machine("backup", "run", expect=0)
+    drills = {}
+    for nights in (1, 29, 30, 31, 59, 60):
+        moment = START.replace(hour=hour) + timedelta(days=nights)
+        done = cron.inside(place, ["/bin/sh", "-c", command], {**cron_environment(file), "OPSCTL_CLOCK": moment.isoformat()})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        machine.at(moment.isoformat())
+        machine("status", "--refresh")
+        drills[nights] = len(machine.json("status").result["backups"]["portal"]["drills"])
+    assert drills == {1: 0, 29: 0, 30: 1, 31: 1, 59: 1, 60: 2}
+
+
+@as_root
 def test_an_ordinary_user_gets_units_of_their_own_or_the_line_for_crontab(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -234,7 +256,7 @@ def test_an_ordinary_user_gets_units_of_their_own_or_the_line_for_crontab(tmp_pa
     assert refused.returncode == 4 and "crontab -e" in json.loads(refused.stdout)["errors"][0]["hint"]
     assert json.loads(call("--systemd", "--write").stdout)["result"]["outcomes"] == {"changed": 1}
     units = home / ".config/systemd/user"
-    assert len(list(units.glob("opsctl-*"))) == 4
+    assert len(list(units.glob("opsctl-*"))) == 6
     service = next(units.glob("opsctl-backup-*.service")).read_text()
     assert "User=" not in service and "PrivateTmp" not in service
     assert json.loads(call("--systemd", "--write").stdout)["result"]["outcomes"] == {"ok": 1}

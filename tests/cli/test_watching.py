@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from opsctl.cli import doctor_schedule, metrics, ticks
 from opsctl.cli.doctor_schedule import Entry, Seen, judge
 from opsctl.cli.ticks import Stamp
+from opsctl.engine.configuration import load_config
 from opsctl.model.schedule import Wish, cron, systemd
 from tests.machine import Machine
 
@@ -211,6 +213,26 @@ def test_doctor_does_not_take_an_unknown_asker_for_a_schedule() -> None:
 def test_doctor_judges_the_schedule(found: Seen, ok: bool, words: str) -> None:
     check = judge(found)
     assert check.ok is ok and words in check.detail and bool(check.hint) is not ok
+
+
+def test_doctor_says_what_nobody_asks_for_at_night(machine: Machine, tmp_path: Path) -> None:
+    line = "7 * * * * root opsctl --config {} {}\n"
+    file = tmp_path / "etc/cron.d/opsctl"
+    file.parent.mkdir(parents=True)
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("repository: main}", "repository: main, verify: {drill: 30d}}"))
+    config = load_config(machine.etc)
+
+    def unasked(*asks: str) -> tuple[str, ...]:
+        file.write_text("".join(line.format(machine.etc, one) for one in ("backup run --due", *asks)))
+        return doctor_schedule.observe(config, NOW, {}, tmp_path).unasked
+
+    assert unasked() == ("verify --level data", "verify --level drill --due")
+    assert unasked("verify --level=data --share all") == ("verify --level drill --due",)
+    assert unasked("verify --level data", "verify --level drill --due") == ()
+    found = judge(replace(seen(NOW - HOUR), unasked=("verify --level data",)))
+    assert found.state == "warning" and "nothing asks for `verify --level data`" in found.detail
+    assert judge(replace(seen(NOW - 9 * HOUR), unasked=("verify --level data",))).state == "wrong"
 
 
 @pytest.mark.parametrize("directory", ["/etc/opsctl", "/srv/of a%b $c"])
