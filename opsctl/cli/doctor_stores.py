@@ -24,7 +24,13 @@ def check(site: Site, name: str, newest: int, *, offline: bool) -> list[Check]:
     history.repository.use_no_cache()
     if history.is_away():
         return [Check(row, UNCHECKED, f"its disk is away: nothing is at {spec.url}")]
-    known = history.ledger.load()
+    try:
+        known = history.ledger.load()
+    except DamagedData as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        return [Check(row, UNCHECKED, f"{history.ledger.path} may not be read",
+                      "run doctor as root, or as the account that the backups run as")]
     try:
         # With what was pinned, so that a repository that is gone or another one is called so.
         history.pinned()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from opsctl.cli import init_databases
 from opsctl.cli.init_databases import Server
@@ -51,9 +55,27 @@ class Around:
         return next((one.databases[0] for one in self.servers if one.databases), None)
 
 
-def look(shell: Shell, euid: int, root: Path = Path("/")) -> Around:
-    """Look around, for some seconds at most. Reads only: folders, mounts, crontabs, timers, and lists of databases."""
-    return Around(init_databases.find(shell, euid, root), folders(root), disks(root), others(root))
+def look(shell: Shell, euid: int, root: Path = Path("/"), within: float = 10.0) -> Around:
+    """Look around, at everything at once. Reads only: folders, mounts, crontabs, timers, and lists of databases.
+
+    What takes longer than ``within`` seconds, as a mount whose server is gone, is left out.
+    """
+    parts: dict[str, Callable[[], Any]] = {
+        "servers": lambda: init_databases.find(shell, euid, root), "folders": lambda: folders(root),
+        "disks": lambda: disks(root), "others": lambda: others(root)}
+    found: dict[str, Any] = {}
+
+    def run(name: str) -> None:
+        found[name] = parts[name]()
+
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in parts]
+    deadline = time.monotonic() + within
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    shell.check()
+    return Around(**dict(found))
 
 
 def folders(root: Path = Path("/")) -> list[str]:
@@ -100,8 +122,9 @@ def disks(root: Path = Path("/")) -> list[Disk]:
             device, room = os.stat(place).st_dev, os.statvfs(place)
         except OSError:
             continue
-        if device != own and os.path.isdir(place) and room.f_bavail * room.f_frsize >= _LEAST and os.access(place, os.W_OK):
-            found.setdefault(device, Disk(place, room.f_bavail * room.f_frsize))
+        free = room.f_bavail * room.f_frsize
+        if device != own and os.path.isdir(place) and free >= _LEAST and os.access(place, os.W_OK):
+            found.setdefault(device, Disk(place, free))
     return sorted(found.values(), key=lambda one: one.free, reverse=True)
 
 
@@ -138,13 +161,16 @@ def _lines(path: Path) -> list[str]:
 
 def _is_data(path: Path) -> bool:
     """Whether it is a folder with something in it, and no repository of restic's."""
-    names = _names(path)
-    return bool(names) and not {"config", "keys", "snapshots"} <= set(names)
+    return bool(_names(path, 1)) and not all((path / part).exists() for part in ("config", "keys", "snapshots"))
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, most: int = _MOST) -> list[str]:
+    """Some of the names in a folder, which may hold millions."""
     try:
-        return sorted(os.listdir(folder)) if folder.is_dir() and not folder.is_symlink() else []
+        if folder.is_symlink():
+            return []
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in islice(entries, most))
     except OSError:
         return []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ _MOST = 200
 _PSQL = ("SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate"
          " ORDER BY CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END DESC NULLS LAST")
 _LISTENING = "0A"
+_PEOPLE, _NOBODY = 1000, 65534  # accounts of people, by Debian's policy
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Server:
     tcp: bool = False
 
     def __str__(self) -> str:
-        return f"{'PostgreSQL' if self.kind == 'postgresql' else 'MariaDB'} at {self.server or 'its socket'}, port {self.port}"
+        kind = "PostgreSQL" if self.kind == "postgresql" else "MariaDB"
+        return f"{kind} at {self.server or 'its socket'}, port {self.port}"
 
 
 def find(shell: Shell, euid: int, root: Path = Path("/")) -> list[Server]:
@@ -51,7 +54,8 @@ def find(shell: Shell, euid: int, root: Path = Path("/")) -> list[Server]:
     listening = set(_listening(root))
     found = [*_postgresql(shell, euid, root, listening), *_mariadb(shell, root, listening)]
     known = {one.kind for one in found}
-    found += [Server(kind, LOOPBACK, port, tcp=True) for kind, port in PORTS.items() if port in listening and kind not in known]
+    found += [Server(kind, LOOPBACK, port, tcp=True) for kind, port in PORTS.items()
+              if port in listening and kind not in known]
     return sorted(found, key=lambda one: not one.databases)
 
 
@@ -65,7 +69,8 @@ def _postgresql(shell: Shell, euid: int, root: Path, listening: set[int]) -> Ite
             seen.add(mark)
             folder = str(path.parent)
             databases = _list_postgresql(shell, euid, str(path.parent.resolve()), port)
-            yield Server("postgresql", None if number < 2 and root == Path("/") else folder, int(port), databases, int(port) in listening)
+            usual = number < 2 and root == Path("/")
+            yield Server("postgresql", None if usual else folder, int(port), databases, int(port) in listening)
 
 
 def _list_postgresql(shell: Shell, euid: int, folder: str, port: str) -> list[str]:
@@ -74,9 +79,10 @@ def _list_postgresql(shell: Shell, euid: int, folder: str, port: str) -> list[st
     if psql is None:
         return []
     owner = _owner(Path(folder) / f".s.PGSQL.{port}")
-    prefix = ["setpriv", "--reuid", str(owner), "--regid", str(owner), "--clear-groups"] if euid == 0 and owner else []
-    argv = [*prefix, psql, "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", f"--host={folder}", f"--port={port}",
-            f"--username={_account(owner if prefix else euid)}", "--dbname=postgres", f"--command={_PSQL}"]
+    as_it = ["setpriv", "--reuid", str(owner), "--regid", str(owner), "--clear-groups"]
+    prefix = as_it if euid == 0 and owner else []
+    argv = [*prefix, psql, "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", f"--host={folder}",
+            f"--port={port}", f"--username={_account(owner if prefix else euid)}", "--dbname=postgres", f"--command={_PSQL}"]
     return _asked(shell, argv, {"PGCONNECT_TIMEOUT": str(int(_SECONDS))})
 
 
@@ -89,7 +95,7 @@ def _mariadb(shell: Shell, root: Path, listening: set[int]) -> Iterator[Server]:
             continue
         seen.add(mark)
         argv = [client or "", "--no-defaults", "--protocol=socket", f"--socket={path}", "--batch", "--skip-column-names",
-                "--connect-timeout=5", "--execute=SHOW DATABASES"]
+                "--local-infile=0", "--connect-timeout=5", "--execute=SHOW DATABASES"]
         usual = number < 2 and root == Path("/")
         yield Server("mariadb", None if usual else str(path), PORTS["mariadb"], _asked(shell, argv) if client else [],
                      PORTS["mariadb"] in listening)
@@ -121,9 +127,12 @@ def _listening(root: Path) -> Iterator[int]:
 
 
 def _mark(path: Path) -> tuple[int, int] | None:
+    """Which socket this is; None for what is not there, and for one that any user may have put there to be asked."""
     try:
-        found = os.stat(path)
+        found, folder = os.stat(path), os.stat(path.parent)
     except OSError:
+        return None
+    if folder.st_mode & stat.S_IWOTH and _PEOPLE <= found.st_uid < _NOBODY and found.st_uid != os.geteuid():
         return None
     return found.st_dev, found.st_ino
 

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,31 @@ def test_other_backup_tools_are_named(tmp_path: Path) -> None:
     })
     assert init_around.others(tmp_path) == [
         "borgmatic: the timer borgmatic.timer", "pg_dump: the timer pg_dump@15-main.timer", "mysqldump: /etc/cron.d/nightly", "restic: /var/spool/cron/crontabs/root"]
+
+
+@as_root
+def test_a_socket_that_anybody_may_have_put_there_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp").chmod(0o1777)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "tmp/.s.PGSQL.5432"))
+        door.listen()
+        os.chown(tmp_path / "tmp/.s.PGSQL.5432", 1234, 1234)
+        assert init_databases.find(LocalShell(), 0, tmp_path) == []
+        door.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            door.accept()
+
+
+def test_what_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(init_around, "disks", lambda root: over.wait(60))
+    write(tmp_path, {"srv/portal/uploads/scan.pdf": "x"})
+    try:
+        found = init_around.look(LocalShell(), os.geteuid(), tmp_path, within=0.5)
+    finally:
+        over.set()
+    assert found.disks == () and "/srv/portal/uploads" in found.folders
 
 
 def test_looking_at_this_machine_changes_nothing_and_fails_at_nothing() -> None:
