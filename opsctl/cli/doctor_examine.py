@@ -31,7 +31,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
 
     config = site.config
     sizes = doctor_space.newest_sizes(site.catalogue.standing())
-    elsewhere = {name: size for name, size in sizes.items() if name in config.repositories and not config.repositories[name].local}
+    elsewhere = {name: sizes[name] for name, spec in config.repositories.items() if name in sizes and not spec.local}
     linux = [name for name, host in config.hosts.items() if host.os == "linux"]
     refs = doctor_files.refs_of(config)
     owners = doctor_files.owners_of(site.state, site.keys_directory)

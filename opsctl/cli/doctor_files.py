@@ -138,7 +138,8 @@ def files_named(data: Any, directory: Path) -> dict[str, str]:
     """The secret files that plain data names, by path: where each stands."""
     from opsctl.model.schedule import leaves
 
-    names = ("password_file", "secret_file", "urls_file", "dead_man_file", "access_key_file", "secret_key_file", "ssh_key_file")
+    names = ("password_file", "secret_file", "access_key_file", "secret_key_file", "ssh_key_file", "urls_file",
+             "dead_man_file")
     return {os.path.normpath(directory / value): key for key, value in leaves(data)
             if key in names and isinstance(value, str) and value}
 
@@ -152,7 +153,8 @@ def in_others_hands(path: Path, owners: Sequence[int]) -> tuple[str, str] | None
     if owner not in owners:
         return f"belongs to {_name(owner)}, who can change it", f"chown {_name(owners[0])} {path}"
     if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
-        return f"everybody can replace it: {path.parent} has mode {stat.S_IMODE(folder.st_mode):04o}", f"chmod o-w {path.parent}"
+        mode = stat.S_IMODE(folder.st_mode)
+        return f"everybody can replace it: {path.parent} has mode {mode:04o}", f"chmod o-w {path.parent}"
     return None
 
 
@@ -174,7 +176,8 @@ def state(directory: Path) -> list[Check]:
     except OSError:
         return []  # the row on its space says so
     if mode & 0o077:
-        return [Check("access to state", WRONG, f"{directory} is open to others (mode {mode:04o})", f"chmod 700 {directory}")]
+        return [Check("access to state", WRONG, f"{directory} is open to others (mode {mode:04o})",
+                      f"chmod 700 {directory}")]
     return []
 
 
@@ -186,7 +189,8 @@ def _trouble(key: Path) -> tuple[str, str] | None:
     except OSError as error:
         return f"{key} cannot be looked at: {error.strerror}", _AS_OWNER
     if mode & 0o077:
-        return f"{key} can be read by others (mode {mode:04o})", f"chmod 600 {key}; who has read it can sign as this machine"
+        return (f"{key} can be read by others (mode {mode:04o})",
+                f"chmod 600 {key}; who has read it can act as this machine")
     if not os.access(key, os.R_OK):
         return f"{key} may not be read", _AS_OWNER
     return in_others_hands(key, owners_of(key.parent))

@@ -82,7 +82,8 @@ def _hourly(seen: Seen) -> Check:
             return Check(
                 "schedule", WARNING,
                 f"no timer or cron line of this machine asks; something that is not known here did, {_ago(seen, last)}",
-                "was it a person, or a scheduler of your own? `opsctl backup schedule --write` installs a timer or a line for cron")
+                "was it a person, or a scheduler of your own? `opsctl backup schedule --write` installs a timer or a line "
+                "for cron")
         return Check("schedule", WRONG, "nothing asks every hour what is due",
                      "`opsctl backup schedule --write` installs a timer or a line for cron")
     place = awake[0].place

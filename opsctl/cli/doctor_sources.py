@@ -53,7 +53,8 @@ def _row(seen: Checked, restic: bool) -> list[Check]:
     # restic is needed only where files of the host are backed up.
     grave = [one for one in wrong if restic or one.name != "restic"]
     first = (grave or wrong)[0]
-    return [Check(f"host {seen.host}", WRONG if grave else WARNING, "; ".join(one.seen for one in wrong), first.hint or AS_A_BACKUP)]
+    return [Check(f"host {seen.host}", WRONG if grave else WARNING, "; ".join(one.seen for one in wrong),
+                  first.hint or AS_A_BACKUP)]
 
 
 def together(found: Sequence[Check], most: int = 8) -> list[Check]:

@@ -37,22 +37,26 @@ def check(site: Site, name: str, newest: int, *, offline: bool) -> list[Check]:
         found = history.repository.identity()
     except DamagedData as error:
         if known is None and error.details.get("kind") == "config-missing":
-            return [Check(row, WARNING, f"there is no repository at {spec.url} yet", f"`opsctl backup init {name}` makes it")]
+            return [Check(row, WARNING, f"there is no repository at {spec.url} yet",
+                          f"`opsctl backup init {name}` makes it")]
         raise
+    if known is not None and known["id"] != found.id:
+        return [Check(row, WRONG, f"it is another one: {found.id[:12]} instead of {known['id'][:12]}",
+                      "write nothing to it; find out who put it there")]
     promise, broken = _promise(history, name, spec) if spec.append_only or spec.object_lock else ("", [])
     room = doctor_space.repository(name, spec, newest)
-    return [*(broken or [_known(name, found, known, promise)]), *_other_chunks(site, name, found), *([room] if room else [])]
+    stands = _known(name, found, known is not None, promise)
+    # What is right is not said beside what is not.
+    rows = broken if broken and stands.state == OK else [*broken, stands]
+    return [*rows, *_other_chunks(site, name, found), *([room] if room else [])]
 
 
-def _known(name: str, found: Identity, known: dict[str, Any] | None, promise: str) -> Check:
-    row = f"repository {name}"
-    if known is None:
-        return Check(row, WARNING, f"its password opens it (id {found.id[:12]}), and this machine does not know it yet{promise}",
+def _known(name: str, found: Identity, known: bool, promise: str) -> Check:
+    opens = f"its password opens it, id {found.id[:12]}"
+    if not known:
+        return Check(f"repository {name}", WARNING, f"{opens}, and this machine does not know it yet{promise}",
                      f"`opsctl backup init {name}` pins the one that is there; it makes one only where there is none")
-    if known["id"] != found.id:
-        return Check(row, WRONG, f"it is another one: {found.id[:12]} instead of {known['id'][:12]}",
-                     "write nothing to it; find out who put it there")
-    return Check(row, OK, f"its password opens it, id {found.id[:12]} as pinned{promise}")
+    return Check(f"repository {name}", OK, f"{opens} as pinned{promise}")
 
 
 def _promise(history: History, name: str, spec: Any) -> tuple[str, list[Check]]:

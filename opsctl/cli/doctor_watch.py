@@ -60,7 +60,8 @@ def backups(site: Site) -> list[Check]:
             found.append(Check(f"backup {name}", WRONG, f"{verdict.word}: {verdict.because}",
                                _DO.get(verdict.word, "opsctl status").replace("NAME", name)))
         else:
-            found.append(Check(f"backup {name}", OK, f"the newest good set is {verdict.because}" if verdict.word == "ok" else verdict.because))
+            newest_is = "the newest good set is " if verdict.word == "ok" else ""
+            found.append(Check(f"backup {name}", OK, f"{newest_is}{verdict.because}"))
         if site.config.backups[name].verify.drill is None and not (standing and standing.drills):
             undrilled.append(name)
     return [*found, *_copies(site), *_drills(undrilled)]

@@ -54,8 +54,9 @@ def init(
 ) -> InitResult:
     """Ask what was not said, show what will be written, and write configuration, password and keys, or nothing.
 
-    Where a question was asked, a person also says yes to the whole. ``around`` is what can be proposed. Keys that are already there stay as they are. ``look`` tries the database; what it finds wrong is said and
-    noted and keeps nothing from being written, since the server may just be down. Raises SafetyRefusal (there is a configuration already),
+    Where a question was asked, a person also says yes to the whole. ``around`` is what can be proposed. Keys that are
+    already there stay as they are. ``look`` tries the database; what it finds wrong is said and noted and keeps nothing
+    from being written, since the server may just be down. Raises SafetyRefusal (there is a configuration already),
     UsageError (an answer that cannot be), ProgramFailed (no key could be made, no space), Busy, and what
     ``ask`` raises.
     """

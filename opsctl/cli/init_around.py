@@ -144,8 +144,8 @@ def others(root: Path = Path("/")) -> list[str]:
 
 def _crontabs(root: Path) -> Iterator[Path]:
     yield root / "etc/crontab"
-    for folder in ("etc/cron.d", "etc/cron.hourly", "etc/cron.daily", "etc/cron.weekly", "etc/cron.monthly", "var/spool/cron",
-                   "var/spool/cron/crontabs"):
+    for folder in ("etc/cron.d", *(f"etc/cron.{often}" for often in ("hourly", "daily", "weekly", "monthly")),
+                   "var/spool/cron", "var/spool/cron/crontabs"):
         yield from (root / folder / name for name in _names(root / folder) if (root / folder / name).is_file())
 
 

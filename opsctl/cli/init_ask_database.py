@@ -65,7 +65,8 @@ class DatabaseQuestions:
             return here.kind
         if self.answers.database is not None:
             return KINDS[0]
-        return self.questions.one("database_kind", "Its kind", self._likeliest(), f"{' or '.join(KINDS)} (MySQL is mariadb)")
+        choice = f"{' or '.join(KINDS)} (MySQL is mariadb)"
+        return self.questions.one("database_kind", "Its kind", self._likeliest(), choice)
 
     def _likeliest(self) -> str:
         kinds = {server.kind for server in self.around.servers}
@@ -87,7 +88,8 @@ class DatabaseQuestions:
             self.say(f"not reached: {trouble.message}")
             if trouble.hint:
                 self.say(f"hint: {trouble.hint}")
-            answer = self.questions.ask("Change these answers, or keep them for now? (change, keep)", "keep", option="--database")
+            answer = self.questions.ask("Change these answers, or keep them for now? (change, keep)", "keep",
+                                        option="--database")
             if answer != "change":
                 break
             again = self.questions.again

@@ -115,10 +115,10 @@ def _mariadb_trouble(place: Place, source: Any) -> Trouble | None:
                 f"{place.database}.* TO {user}@localhost; GRANT RELOAD ON *.* TO {user}@localhost; "
                 f"GRANT SELECT ON mysql.* TO {user}@localhost;")
         if "(using password: NO)" in message:
-            return Trouble(f"the server does not let user {user} in without a password", f"give a file that holds it, or `type` it; {make}",
-                           wants_password=True)
-        return Trouble(f"the server does not take this password for user {user}", f"it is another one, or there is no such user; {make}",
-                       wants_password=True)
+            return Trouble(f"the server does not let user {user} in without a password",
+                           f"give a file that holds it, or `type` it; {make}", wants_password=True)
+        return Trouble(f"the server does not take this password for user {user}",
+                       f"it is another one, or there is no such user; {make}", wants_password=True)
     return Trouble(message, problem.hint)
 
 

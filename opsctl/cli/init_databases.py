@@ -50,7 +50,7 @@ class Server:
 
 
 def find(shell: Shell, euid: int, root: Path = Path("/")) -> list[Server]:
-    """The servers with a socket, then those that only listen. Nothing is changed; each is asked for some seconds at most."""
+    """The servers with a socket, then those that only listen. Nothing is changed; each has some seconds to answer."""
     listening = set(_listening(root))
     found = [*_postgresql(shell, euid, root, listening), *_mariadb(shell, root, listening)]
     known = {one.kind for one in found}
@@ -82,7 +82,8 @@ def _list_postgresql(shell: Shell, euid: int, folder: str, port: str) -> list[st
     as_it = ["setpriv", "--reuid", str(owner), "--regid", str(owner), "--clear-groups"]
     prefix = as_it if euid == 0 and owner else []
     argv = [*prefix, psql, "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", f"--host={folder}",
-            f"--port={port}", f"--username={_account(owner if prefix else euid)}", "--dbname=postgres", f"--command={_PSQL}"]
+            f"--port={port}", f"--username={_account(owner if prefix else euid)}", "--dbname=postgres",
+            f"--command={_PSQL}"]
     return _asked(shell, argv, {"PGCONNECT_TIMEOUT": str(int(_SECONDS))})
 
 
