@@ -11,8 +11,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from opsctl.model.values import value
 
 Version = tuple[int, ...]
 
@@ -28,7 +29,7 @@ ANSWER_WITHIN = 20.0
 """Seconds that a program may take to say its version."""
 
 
-@dataclass(frozen=True)
+@value
 class Program:
     """One outside program: `package` is Debian's and Ubuntu's, `asks` the argv tail that prints a version.
 
@@ -48,7 +49,7 @@ class Program:
     instead: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Found:
     """What a look at one program saw. `problem` is empty when it is there and new enough.
 

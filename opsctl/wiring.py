@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -344,7 +343,7 @@ class World:
         self.clock = site.clock
         self.config = site.config
         self.shell = site.shell
-        self.host = socket.gethostname()
+        self.host = os.uname().nodename
         self.signatures = site.signatures
         self._warnings: list[str] = []
         self._on_progress = on_progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from opsctl.model.records import MANIFEST
 from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView, taken_until
 from opsctl.model.snapshots import Snapshot
 from opsctl.model.taken_with import changed, settings
+from opsctl.model.values import value
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
 from opsctl.repositories.patience import patiently
@@ -45,7 +46,7 @@ class BackupParams(Params):
     accept: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@value
 class Seen:
     """What stands in the repository. ``captured``: sources whose snapshot and proof of this set are there."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError, conc
 from opsctl.model.due import due
 from opsctl.model.quantities import counted
 from opsctl.model.sets import COPY, GOOD, SetView
+from opsctl.model.values import value
 from opsctl.repositories.history import History
 
 
@@ -23,7 +24,7 @@ class CopyParams(Params):
     when: Literal["always", "due"] = "always"
 
 
-@dataclass(frozen=True)
+@value
 class There:
     """How one copy stands. ``missing``: ids of sets to copy, oldest first; ``away``: the disk is not here.
 
@@ -44,7 +45,7 @@ class There:
     paused: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@value
 class Seen:
     """``home``: the backup's own repository, and what each copy has and lacks of it."""
 

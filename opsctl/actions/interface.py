@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from opsctl.errors import OpsError
 from opsctl.model.part import Part
 from opsctl.model.snapshots import Progress
+from opsctl.model.values import value
 
 
 class Kind(enum.StrEnum):
@@ -24,7 +25,7 @@ class Kind(enum.StrEnum):
     EVENT = "event"
 
 
-@dataclass(frozen=True)
+@value
 class Change:
     """One thing that is missing and can be made. ``after`` names changes (by ``key``) that must have succeeded."""
 
@@ -165,7 +166,7 @@ class EventAction(Action[P, S]):
         """Do it; returns what to keep in the journal. ``observe`` is asked first only for dry runs."""
 
 
-@dataclass(frozen=True)
+@value
 class Outcome:
     """Words for how a step stands."""
 
@@ -181,7 +182,7 @@ class Outcome:
 DONE = frozenset({Outcome.OK, Outcome.CHANGED})
 
 
-@dataclass(frozen=True)
+@value
 class StepResult:
     """How one step (for one item) ended, and why. ``codes`` holds one exit code for each thing it was asked for."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from opsctl.actions.interface import GateAction, Params, World
 from opsctl.errors import DamagedData, Refused
 from opsctl.model.statements import NAMESPACE, signed_bytes
+from opsctl.model.values import value
 
 
 class PersonParams(Params):
@@ -19,7 +19,7 @@ class PersonParams(Params):
     role: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Said:
     """What persons have said of one step: (person, note) where the signature holds and the person may say so.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from opsctl.model import shares
 from opsctl.model.damage import Damage, could_see
 from opsctl.model.sets import DAMAGED, WHOLE, Judgement
 from opsctl.model.snapshots import Finding, Unreferenced
+from opsctl.model.values import value
 from opsctl.proofs.content import is_content
 from opsctl.repositories.history import Holdings, write_whole
 
@@ -31,7 +32,7 @@ class VerifyParams(Params):
     shares: str = "next"
 
 
-@dataclass(frozen=True)
+@value
 class Seen:
     """What the check found. ``read`` and ``total``: which shares of the packs were read back.
 

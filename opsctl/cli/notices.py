@@ -7,7 +7,7 @@ What goes wrong here is added to the report and never changes how the call ended
 from __future__ import annotations
 
 import json
-import socket
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,7 +144,7 @@ def _send(
 ) -> tuple[list[bool], bool]:
     words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "recovered": "recovered"}
     kinds = dict.fromkeys(words[notice.kind] for notice in notices)
-    host = socket.gethostname()
+    host = os.uname().nodename
     body = "\n\n".join(f"{words[one.kind]}: {one.text}" + (f"\n  {one.hint}" if one.hint else "") for one in notices)
     asked = {"urls": list(urls) if notices else [], "title": f"opsctl on {host}: {', '.join(kinds)}", "ping": ping,
              "body": f"{body}\n\n{host}, {now.isoformat(timespec='minutes')}. `opsctl status` says more."}

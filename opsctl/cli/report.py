@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any
 
 from opsctl.errors import Interrupted, OpsError, worst
+from opsctl.model.values import value
 
 
 class Tone(Enum):
@@ -21,7 +22,7 @@ class Tone(Enum):
     STRONG = "bold"
 
 
-@dataclass(frozen=True)
+@value
 class Mark:
     """A cell or a line with its tone."""
 
@@ -32,7 +33,7 @@ class Mark:
 Cell = str | Mark
 
 
-@dataclass(frozen=True)
+@value
 class Column:
     """A column of a table. ``right`` aligns numbers; ``flexible`` may be broken where the terminal is narrow.
 
@@ -44,7 +45,7 @@ class Column:
     flexible: bool = False
 
 
-@dataclass(frozen=True)
+@value
 class Table:
     """Rows under columns (a plain string is a column that is neither right nor flexible).
 
@@ -96,7 +97,7 @@ class Out(ABC):
 Text = Callable[[Out], None]
 
 
-@dataclass(frozen=True)
+@value
 class Report:
     """What a command returns to ``main``, which prints it and ends with its exit code.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.errors import Waiting
+from opsctl.model.values import value
 
 if TYPE_CHECKING:
     import typer
@@ -41,7 +42,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True)
+@value
 class Session:
     """The options that work everywhere, and the world that the call came from.
 

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.session import Session
 from opsctl.errors import OpsError
 from opsctl.model.snapshots import parse_time
+from opsctl.model.values import value
 
 if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 
-@dataclass(frozen=True)
+@value
 class Stamp:
     """``fired``: the last time that nobody at a terminal asked; ``running``: the process that still works, since then.
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session
 from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
 from opsctl.model.quantities import parse_duration
+from opsctl.model.values import value
 
 if TYPE_CHECKING:
     from opsctl.actions.interface import StepResult
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CLOCK = "OPSCTL_CLOCK"
 
 
-@dataclass(frozen=True)
+@value
 class Given:
     """A repository named on the command line, for a machine that has no configuration."""
 

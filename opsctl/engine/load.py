@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from opsctl.engine.wording import in_words
 from opsctl.errors import ConfigError
 from opsctl.model.fields import Part, Place, shown
 from opsctl.model.part import NotValid
+from opsctl.model.values import value
 
 LARGEST = 4 * 1024 * 1024
 DEEPEST = 64
@@ -28,12 +29,9 @@ _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?(?:[eE][-+]?[0-9
 
 # Control characters, the breaks that only YAML counts as lines (lines would differ from an editor's), and the
 # signs that make text read otherwise than it is. Joiners stay: Hindi needs them.
-_FORBIDDEN = re.compile(
-    "\r(?!\n)|[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
-_FORBIDDEN_IN_VALUES = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
+_FORBIDDEN = "\r(?!\n)|[\x00-\x09\x0b\x0c\x0e-\x1f\x7f{}]"
+_FORBIDDEN_IN_VALUES = "[\x00-\x08\x0b-\x1f\x7f{}]"
+_BEYOND_ASCII = "\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
 
 _SYNTAX = {
     "could not find expected ':'": "a key without ':' (or a text that needs quotes)",
@@ -53,7 +51,7 @@ _SYNTAX = {
 Checked = TypeVar("Checked", bound=Part)
 
 
-@dataclass(frozen=True)
+@value
 class Problem:
     """One mistake; ``line`` counts from 1."""
 
@@ -69,7 +67,7 @@ class Problem:
         )
 
 
-@dataclass(frozen=True)
+@value
 class Document:
     """One file as plain data (None, bool, int, float, str, list, dict by text) and the line of each place.
 
@@ -97,6 +95,11 @@ def path_text(place: Place) -> str:
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{shown(part)}"
     return text
+
+
+def _forbidden(marks: str, text: str) -> re.Pattern[str]:
+    """The pattern for a text. The whole of it takes long to compile, and most files are ASCII."""
+    return re.compile(marks.format("" if text.isascii() else _BEYOND_ASCII))
 
 
 class _Stop(Exception):
@@ -158,7 +161,7 @@ class _Reader:
             self.problem(1, (), "the file starts with a byte order mark; save it as UTF-8 without one")
             text = text[1:]
         last = 0
-        for found in _FORBIDDEN.finditer(text):
+        for found in _forbidden(_FORBIDDEN, text).finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             if line == last:
                 continue
@@ -170,7 +173,7 @@ class _Reader:
             self.problem(line, (), f"the line holds {what}")
             if len(self.problems) >= MOST_SHOWN:
                 return None
-        return _FORBIDDEN.sub(" ", text) if last else text
+        return _forbidden(_FORBIDDEN, text).sub(" ", text) if last else text
 
     def stream(self) -> None:
         self.next()  # start of the stream
@@ -223,7 +226,7 @@ class _Reader:
         text: str = event.value
         if not event.style:
             return resolve(text)
-        if event.style == '"' and (found := _FORBIDDEN_IN_VALUES.search(text)):
+        if event.style == '"' and (found := _forbidden(_FORBIDDEN_IN_VALUES, text).search(text)):
             self.problem(
                 line, place, f"the text holds the character U+{ord(found.group()):04X}, which nobody sees"
             )
@@ -276,7 +279,7 @@ class _Reader:
             if not isinstance(resolve(text), str):
                 self.problem(line, (*place, text), "a key must be text; put it in quotes")
                 self.broken.add((*place, text))
-        elif event.style == '"' and _FORBIDDEN_IN_VALUES.search(text):
+        elif event.style == '"' and _forbidden(_FORBIDDEN_IN_VALUES, text).search(text):
             self.problem(line, place, f"the key {shown(text)} holds a character that nobody sees")
             self.broken.add((*place, text))
         return text, True
@@ -303,7 +306,7 @@ def load_document(text: str | bytes, name: str) -> Document:
     )
 
 
-@dataclass(frozen=True)
+@value
 class Merged:
     """Several documents as one: a mapping of the top level may stand in several, each entry of it in one."""
 
@@ -336,14 +339,14 @@ def merge(documents: Sequence[Document]) -> Merged:
             if document.data is not None:
                 problems.append(Problem(document.name, 1, (), "the file must be a mapping (key: value)"))
             continue
-        for key, value in document.data.items():
+        for key, found in document.data.items():
             there = data.get(key)
             if key not in data:
-                data[key] = dict(value) if isinstance(value, dict) else value
+                data[key] = dict(found) if isinstance(found, dict) else found
                 owners[(key,)] = document
-                entries = value if isinstance(value, dict) else {}
-            elif isinstance(value, dict) and isinstance(there, dict):
-                entries = value
+                entries = found if isinstance(found, dict) else {}
+            elif isinstance(found, dict) and isinstance(there, dict):
+                entries = found
             else:
                 problems.append(_twice(owners[(key,)], document, (key,)))
                 continue

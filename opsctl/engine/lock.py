@@ -12,12 +12,13 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from opsctl.errors import Busy, OpsError, ProgramFailed, SafetyRefusal
+from opsctl.model.values import value
 
 _PAUSE = 0.05       # seconds between two tries
 _DOUBT = 2.0        # seconds for a lock that is taken while nobody says by whom
@@ -25,7 +26,7 @@ _NAME_BYTES = 180
 _HOLDER_BYTES = 65536
 
 
-@dataclass(frozen=True)
+@value
 class Holder:
     """Who is at work. ``user`` is the person behind sudo, where there is one; ``since`` is aware."""
 

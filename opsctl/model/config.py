@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -38,6 +37,7 @@ from opsctl.model.hosts import Host, HostKey, Zone
 from opsctl.model.limits import IONice, Limits
 from opsctl.model.part import Field, Kinds, Strict
 from opsctl.model.secrets import SecretRef
+from opsctl.model.values import value
 
 
 class Organisation(Part):
@@ -354,7 +354,7 @@ class Backup(Part):
         return Limits(self.bandwidth, self.nice, self.ionice)
 
 
-@dataclass(frozen=True)
+@value
 class Origin:
     """Where a configuration came from: directory, files read, SHA-256 of the content, and doubts."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.model.shares import NOT_OF_PACKS
 from opsctl.model.snapshots import parse_time
+from opsctl.model.values import value
 
 #: Where restic ends before it has looked at the rest: what such a look does not name may still be there.
 _BLINDING = frozenset({"config-damaged", "config-missing", "index-damaged", "index-missing", "key-damaged", "key-missing",
@@ -19,7 +20,7 @@ _PACK = re.compile(r"data/([0-9a-f]{2})[0-9a-f]{62}")
 _SAID = {"pack-damaged": "is damaged", "pack-missing": "is missing", "pack-truncated": "is cut short"}
 
 
-@dataclass(frozen=True)
+@value
 class Damage:
     """One damage. ``found`` and ``run``: when, and by which verification, it was first seen; ``seen``: last.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from opsctl.model.part import AfterValidator, BeforeValidator, FieldInfo, Kinds, Part, Shown, Strict, fields
+from opsctl.model.values import value
 
 Made = TypeVar("Made", bound=Part)
 
@@ -21,7 +21,7 @@ class Unfit(Exception):
     """It is not certain that the data fits."""
 
 
-@dataclass(frozen=True)
+@value
 class Told:
     """What validators may ask for."""
 
@@ -52,6 +52,11 @@ def _part(model: type[Part]) -> Check:
     if found is None:
         found = _KNOWN[model] = _made(model)
     return found
+
+
+def _later(model: type[Part]) -> Check:
+    """Most files use few of the models."""
+    return lambda value, told: _part(model)(value, told)
 
 
 def _made(model: type[Part]) -> Check:
@@ -94,7 +99,7 @@ def _check(annotation: Any, strict: bool) -> Check:
     if annotation is None or annotation is type(None):
         return _nothing
     if isinstance(annotation, type) and issubclass(annotation, Part):
-        return _part(annotation)
+        return _later(annotation)
     if annotation in _EXACT:
         return _exact(annotation)
     if origin in (Union, types.UnionType):
@@ -119,7 +124,7 @@ def _noted(check: Check, annotation: Any, notes: tuple[Any, ...], strict: bool) 
         elif isinstance(note, FieldInfo):
             check = _limited(check, note)
         elif isinstance(note, Kinds):
-            check = _kinds({word: _part(model) for word, model in note.choices.items()})
+            check = _kinds({word: _later(model) for word, model in note.choices.items()})
         elif not isinstance(note, Shown):
             return _doubted
     return check

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from opsctl.model.values import value
 
 IONice = Literal["idle", "best-effort"]
 
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 300.0  # seconds
 
 
-@dataclass(frozen=True)
+@value
 class Limits:
     """``bandwidth``: bytes a second that are sent to the store; ``nice``: 0 to 19; None: as it comes."""
 

@@ -10,11 +10,11 @@ import copy
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Protocol, Self, dataclass_transform, get_args, get_origin
 
 from opsctl.model.quantities import format_duration
+from opsctl.model.values import value
 
 Place = tuple[str | int, ...]
 """Where in a file: keys and list positions, outermost first."""
@@ -42,7 +42,7 @@ class NotValid(Exception):
         return self._found
 
 
-@dataclass(frozen=True)
+@value
 class Shown:
     """What a type is called in messages and in the generated page."""
 
@@ -58,28 +58,28 @@ class Note:
         return judging.noted(self, handler(source))
 
 
-@dataclass(frozen=True)
+@value
 class AfterValidator(Note):
     """A function that gets the value, and ``Told`` where it takes two; gives the value back or raises ValueError."""
 
     function: Callable[..., Any]
 
 
-@dataclass(frozen=True)
+@value
 class BeforeValidator(Note):
     """The same, before the type is looked at."""
 
     function: Callable[..., Any]
 
 
-@dataclass(frozen=True)
+@value
 class Strict(Note):
     """Whether only the very type will do (a list is no tuple). Models of files are strict unless told otherwise."""
 
     strict: bool = True
 
 
-@dataclass(frozen=True)
+@value
 class Kinds(Note):
     """A mapping of one of several sorts: which one, says its key ``kind``. ``choices`` are the models by that word."""
 
@@ -91,7 +91,7 @@ class Kinds(Note):
         return judging.kinds(self.choices, handler)
 
 
-@dataclass(frozen=True)
+@value
 class FieldInfo(Note):
     """One key: its type without ``Annotated``, what was said there, its default and its sentence.
 

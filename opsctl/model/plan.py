@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import datetime
 from typing import Any
 
 from opsctl.model.snapshots import parse_time
+from opsctl.model.values import value
 
 
-@dataclass(frozen=True)
+@value
 class BoundItem:
     """What one step does for one item; ``item`` is None for a step without ``for_each``."""
 
@@ -18,7 +19,7 @@ class BoundItem:
     params: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@value
 class BoundStep:
     """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing."""
 
@@ -34,7 +35,7 @@ class BoundStep:
     phase: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class BoundPlan:
     """A playbook bound to its inputs. ``now`` is the one moment that every step of the run lives in."""
 

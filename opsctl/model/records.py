@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import rfc8785
+
+from opsctl.model.values import value
 
 MANIFEST = "opsctl-manifest/1"
 VERIFICATION = "opsctl-verification/1"
@@ -39,7 +41,7 @@ def open_envelope(content: bytes) -> tuple[dict[str, Any], str]:
     return record, signature
 
 
-@dataclass(frozen=True)
+@value
 class Record:
     """A record as found in a repository.
 

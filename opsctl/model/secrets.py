@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from opsctl.model.values import value
 
 
-@dataclass(frozen=True)
+@value
 class SecretRef:
     """Exactly one of the three is set: a file, a command's standard output, an environment variable."""
 

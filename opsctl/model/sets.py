@@ -6,13 +6,15 @@ snapshots that are there, the records that are signed, and the ledger of what th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from opsctl.model.records import MANIFEST, Record
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
+from opsctl.model.values import value
 
 if TYPE_CHECKING:
     from opsctl.model.damage import Damage
@@ -31,7 +33,7 @@ UNVOUCHED = frozenset({FOREIGN, ALTERED})
 SKEW = timedelta(hours=1)
 
 
-@dataclass(frozen=True)
+@value
 class SetView:
     """One set as it stands. Only ``good`` ones count as backups; ``reasons`` say why another does not.
 
@@ -89,7 +91,7 @@ def taken_until(record: Mapping[str, Any]) -> datetime | None:
     return max(taken) if late > min(86400, record.get("every_seconds") or 86400) else None
 
 
-@dataclass(frozen=True)
+@value
 class Judgement:
     """All sets of a repository, oldest first, and what is wrong with the repository as a whole."""
 
@@ -249,10 +251,14 @@ def _manifest_view(
     return replace(base, state=COPY if copy else GOOD)
 
 
+_BEGINNING = re.compile(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)")
+
+
 def _time_of(set_id: str) -> datetime | None:
     """The moment that the id of a set of ours begins with (``20261124-0230-7f3a``), UTC to the minute."""
+    found = _BEGINNING.match(set_id)
     try:
-        return datetime.strptime(set_id[:13], "%Y%m%d-%H%M").replace(tzinfo=UTC)
+        return datetime(*map(int, found.groups()), tzinfo=UTC) if found else None  # type: ignore[misc, arg-type]
     except ValueError:
         return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from opsctl.model.values import value
 
-@dataclass(frozen=True)
+
+@value
 class Snapshot:
     """One restic snapshot. ``id`` is the SHA-256 of its stored form, so it never changes its meaning.
 
@@ -62,7 +64,7 @@ def parse_time(text: str) -> datetime:
     return moment
 
 
-@dataclass(frozen=True)
+@value
 class BackupSummary:
     """How one ``restic backup`` ended: ``snapshot`` is None where nothing was saved.
 
@@ -91,7 +93,7 @@ class Node(NamedTuple):
     mtime: str
 
 
-@dataclass(frozen=True)
+@value
 class LockInfo:
     """A lock in a repository, as its holder described itself; restic renews ``time`` every five minutes."""
 
@@ -103,7 +105,7 @@ class LockInfo:
     pid: int
 
 
-@dataclass(frozen=True)
+@value
 class Finding:
     """One thing that is wrong in a repository.
 
@@ -125,7 +127,7 @@ class Finding:
     repair: str | None = None
 
 
-@dataclass(frozen=True)
+@value
 class Unreferenced:
     """A pack that no index names: a run was killed before it wrote one. No snapshot needs it, so restic does not read it.
 
@@ -137,7 +139,7 @@ class Unreferenced:
     whole: bool | None
 
 
-@dataclass(frozen=True)
+@value
 class Progress:
     """How far a long thing is. Bytes and files; ``None`` where not known; ``seconds_left`` an estimate."""
 

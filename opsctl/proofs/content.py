@@ -7,10 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsctl.model.values import value
 from opsctl.sources.interface import Difference, difference
 
 KIND = "content"
@@ -22,7 +22,7 @@ _MOST_LISTED = 1000
 _BUFFER = 1 << 20
 
 
-@dataclass(frozen=True)
+@value
 class Content:
     """One file: bytes and SHA-256 (hex); ``mtime_ns`` as it was while it was read."""
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opsctl.model.values import value
 from opsctl.sources.interface import Difference, difference
 
 ALGORITHM = "restic-tree"
 _LISTED = 100
 
 
-@dataclass(frozen=True)
+@value
 class Count:
     """What is below a place. ``unreadable`` holds (directory, reason), at most a hundred of them."""
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from opsctl.model.records import (
 )
 from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
+from opsctl.model.values import value
 from opsctl.repositories.attempts import Attempts
 from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
@@ -55,7 +56,7 @@ class RecordCache(Protocol):
     def put_records(self, repository_id: str, found: Iterable[Record]) -> None: ...
 
 
-@dataclass(frozen=True)
+@value
 class Holdings:
     """What one look at a repository showed.
 

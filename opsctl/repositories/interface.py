@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.model.limits import Limits
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
+from opsctl.model.values import value
 from opsctl.shells.interface import Word
 
 OnProgress = Callable[[Progress], None]
 
 
-@dataclass(frozen=True)
+@value
 class Identity:
     """Which repository this is: restic's id, the chunker polynomial, the SHA-256 of its stored ``config``.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from opsctl.model.values import value
 
 What = Literal["delete", "overwrite", "shorten"]
 
 
-@dataclass(frozen=True)
+@value
 class Attempt:
     """One thing that was tried with the everyday credentials.
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from opsctl.errors import Busy, DamagedData, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.model.snapshots import Finding, LockInfo, Node, Snapshot
+from opsctl.model.values import value
 from opsctl.repositories.interface import Identity
 from opsctl.repositories.restic_output import complaint, panicked
 from opsctl.repositories.store import SHORTEST, Store, is_object_name
@@ -42,7 +42,7 @@ _DAMAGE = re.compile(
 _KINDS = {"keys": "key", "snapshots": "snapshot", "index": "index", "data": "pack"}
 
 
-@dataclass(frozen=True)
+@value
 class Place:
     """What is known of a repository before restic is asked."""
 

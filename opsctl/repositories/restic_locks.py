@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -111,7 +110,7 @@ def is_stale(lock: LockInfo, program: str) -> bool:
     restic renews a lock's time, so a process that began after it is not the one that wrote it. A clock that
     was set makes every process look young, hence the look at the name.
     """
-    if lock.hostname != socket.gethostname() or lock.pid <= 0:
+    if lock.hostname != os.uname().nodename or lock.pid <= 0:
         return False
     try:
         os.kill(lock.pid, 0)

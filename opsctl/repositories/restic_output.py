@@ -6,10 +6,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from opsctl.model.snapshots import BackupSummary, Node, Progress
+from opsctl.model.values import value
 
 _PANIC = re.compile(
     r"^panic: |^fatal error: |^SIG[A-Z]+: |goroutine \d+ \[(?:running|select|runnable)", re.MULTILINE
@@ -23,7 +23,7 @@ _TARGET = re.compile(
 _MISSING = re.compile(r"^(?P<path>.+) does not exist, skipping$")
 
 
-@dataclass(frozen=True)
+@value
 class Said:
     """One stream of restic: its JSON objects by ``message_type`` and its other lines."""
 

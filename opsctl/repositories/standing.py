@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,13 +12,14 @@ from opsctl.model.due import due, grace, overdue, words
 from opsctl.model.quantities import counted
 from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
 from opsctl.model.snapshots import parse_time
+from opsctl.model.values import value
 from opsctl.repositories.history import Holdings
 
 #: How many drills a standing remembers: enough to see whether restoring gets slower.
 DRILLS = 5
 
 
-@dataclass(frozen=True)
+@value
 class Standing:
     """One backup at the last look (``checked``). Times are RFC 3339; ``states`` counts sets by state.
 
@@ -86,7 +87,7 @@ def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> dateti
     return max([*whole, *([rotating] if rotating else [])], default=None)
 
 
-@dataclass(frozen=True)
+@value
 class Verdict:
     """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged unknown``) and why."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
+
+from opsctl.model.values import value
 
 Word = str | bytes
 
 
-@dataclass(frozen=True)
+@value
 class Result:
     """How a finished command ended: exit code (negative: the signal), both streams, seconds."""
 

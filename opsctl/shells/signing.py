@@ -14,11 +14,11 @@ import re
 import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from opsctl.errors import DamagedData, ProgramFailed, Refused
+from opsctl.model.values import value
 from opsctl.shells.interface import Result, Shell
 from opsctl.shells.local import last_words
 
@@ -31,7 +31,7 @@ _GOOD = re.compile(r'Good "([^"]*)" signature with \S+ key (SHA256:[A-Za-z0-9+/]
 _MAGIC = b"SSHSIG"
 
 
-@dataclass(frozen=True)
+@value
 class Signer:
     """Signs with one key: a private key's file, or the ``.pub`` of a key that an agent holds.
 

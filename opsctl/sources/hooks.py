@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from opsctl.errors import Interrupted, OpsError
+from opsctl.model.values import value
 from opsctl.shells.interface import Shell
 from opsctl.sources import outside
 
@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 BEFORE, AFTER = "before", "after"
 
 
-@dataclass(frozen=True)
+@value
 class Hooks:
     """``before`` and ``after`` are argvs; each may take ``limit`` seconds."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 from opsctl.errors import ProgramFailed
 from opsctl.model.limits import Limits
 from opsctl.model.snapshots import Snapshot
+from opsctl.model.values import value
 from opsctl.repositories.interface import OnProgress, Repository
 
 #: How many paths a Problem names; the rest is a number.
 LISTED = 100
 
 
-@dataclass(frozen=True)
+@value
 class Problem:
     """Something a backup lacks; ``code`` is the exit code it stands for: 3 missing or unreadable, 12, 13, 20.
 
@@ -35,7 +36,7 @@ class Problem:
     acceptable: bool = False
 
 
-@dataclass(frozen=True)
+@value
 class Captured:
     """One source in the repository, with the proof that a restore is compared with. All of it JSON-able.
 
@@ -57,7 +58,7 @@ class Captured:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@value
 class Difference:
     """One place where restored data is not what was backed up."""
 
@@ -69,7 +70,7 @@ class Difference:
         return f"{self.where}: expected {self.expected}, found {self.found}"
 
 
-@dataclass(frozen=True)
+@value
 class Context:
     """What a capture gets from its run. ``scratch`` is private, empty, and removed afterwards.
 

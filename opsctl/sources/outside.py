@@ -8,12 +8,12 @@ import os
 import selectors
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from opsctl.errors import OpsError, ProgramFailed, Unreachable
 from opsctl.model.quantities import format_duration
+from opsctl.model.values import value
 from opsctl.shells.interface import Session, Shell
 
 _LINES = 20  # of what a program says are kept, the last ones
@@ -26,7 +26,7 @@ _LOOK = 0.5  # seconds between two looks whether we were told to stop
 _TOGETHER = 'exec "$@" 2>&1'
 
 
-@dataclass(frozen=True)
+@value
 class Told:
     """How a program ended well: seconds, and the last lines that it said."""
 
@@ -34,7 +34,7 @@ class Told:
     said: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@value
 class Fed:
     """What a program took from standard input."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from opsctl.errors import Partial
 from opsctl.model.snapshots import BackupSummary
+from opsctl.model.values import value
 from opsctl.proofs import files
 from opsctl.shells.interface import Shell
 from opsctl.sources.interface import LISTED, Captured, Context, Difference, Problem, Source, shrunken
@@ -19,7 +19,7 @@ from opsctl.sources.interface import LISTED, Captured, Context, Difference, Prob
 _NOTHING = frozenset({"lost+found"})
 
 
-@dataclass(frozen=True)
+@value
 class Seen:
     """One configured path as it is now. ``trouble`` is the system's word where it could not be looked at."""
 

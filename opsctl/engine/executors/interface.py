@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from opsctl.actions.interface import StepResult
 from opsctl.model.plan import BoundPlan, BoundStep
+from opsctl.model.values import value
 
 Key = tuple[str, str | None]
 
@@ -15,7 +16,7 @@ Key = tuple[str, str | None]
 DONE_BEFORE = "done before"
 
 
-@dataclass(frozen=True)
+@value
 class Before:
     """What an earlier run of the same plan left: keys that are done, and events begun whose end is unknown."""
 
