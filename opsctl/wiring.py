@@ -18,6 +18,7 @@ from typing import Any
 
 from opsctl.errors import ConfigError, Refused, SafetyRefusal
 from opsctl.model.config import CommandSource, Config, MariadbSource, PathsSource, PostgresqlSource, SqliteSource
+from opsctl.model.config_remote import programs_as_root
 from opsctl.model.hosts import Host
 from opsctl.model.plan import BoundPlan
 from opsctl.model.snapshots import Progress
@@ -247,9 +248,14 @@ class Site:
 
     def _configured(self, name: str, spec: Any) -> Any:
         if isinstance(spec, PathsSource):
+            at_least = spec.at_least.model_dump(exclude_none=True) if spec.at_least else None
+            if spec.host is not None:
+                from opsctl.sources.paths_remote import RemotePaths
+
+                return RemotePaths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
+                                   mountpoint=spec.mountpoint, shell=self.shell, there=self._there(spec))
             from opsctl.sources.paths import Paths
 
-            at_least = spec.at_least.model_dump(exclude_none=True) if spec.at_least else None
             return Paths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
                          mountpoint=spec.mountpoint, shell=self.shell)
         if isinstance(spec, PostgresqlSource):
@@ -262,7 +268,7 @@ class Site:
 
             return Mariadb(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
                            password=spec.password, proof=spec.proof, accounts=spec.accounts, shell=self.shell,
-                           there=self._there(spec, as_root=spec.password is None and spec.user == "root"))
+                           there=self._there(spec))
         if isinstance(spec, CommandSource):
             from opsctl.sources.command import Command
             from opsctl.sources.spool import Spool
@@ -277,18 +283,17 @@ class Site:
         if spec.host is not None:
             from opsctl.sources.sqlite_remote import RemoteSqlite
 
-            there = self._there(spec, as_root=True)
-            return RemoteSqlite(name, path=spec.path, proof=spec.proof, shell=self.shell, there=there)
+            return RemoteSqlite(name, path=spec.path, proof=spec.proof, shell=self.shell, there=self._there(spec))
         from opsctl.sources.sqlite import Sqlite
 
         return Sqlite(name, path=spec.path, proof=spec.proof, shell=self.shell)
 
-    def _there(self, spec: Any, as_root: bool = False) -> Any:
-        """The shell of the machine that a source is on, None for this one. Root there where that helps and is allowed."""
+    def _there(self, spec: Any) -> Any:
+        """The shell of the machine that a source is on, None for this one; as root where that helps and is allowed."""
         if spec.host is None:
             return None
         shell = self.on_host(spec.host)
-        return shell if as_root else shell.plain()
+        return shell if programs_as_root(spec) else shell.plain()
 
     def _remembered(self, name: str, entry: Mapping[str, Any]) -> Any:
         kind = entry["kind"]

@@ -60,7 +60,7 @@ class Compare(CheckAction[CompareParams, Seen]):
 
     with:
       backup  the name of a backup
-      source  only this source of it (every source of kind `paths`, where left out)
+      source  only this source of it (every source of kind `paths` on this machine, where left out)
       sample  how many files of each source (100; at most 1000)
       most    how many bytes of each source are read (1 GiB)
 
@@ -82,7 +82,11 @@ class Compare(CheckAction[CompareParams, Seen]):
         if params.source and params.source not in view.sources:
             raise UsageError(f"set {view.id} holds no source {params.source}", hint=f"it holds {', '.join(view.sources)}")
         chosen = [params.source] if params.source else list(view.sources)
-        files = [name for name in chosen if view.sources[name]["kind"] == "paths"]
+        files = [name for name in chosen if view.sources[name]["kind"] == "paths" and _host(name, world) is None]
+        away = {name: host for name in chosen if view.sources[name]["kind"] == "paths" and (host := _host(name, world))}
+        if away and not files:
+            raise UsageError(f"{', '.join(f'{name} is on {host}' for name, host in away.items())}, and only files of this "
+                             "machine are compared", hint="opsctl verify --level drill proves that they restore")
         if not files:
             raise UsageError(f"{', '.join(chosen)}: no source of files (kind: paths), and only files are compared",
                              hint="opsctl verify --level drill proves databases")
@@ -113,6 +117,12 @@ class Compare(CheckAction[CompareParams, Seen]):
                 "changed": found.changed, "too_large": found.large,
             } for found in seen.sources},
         }
+
+
+def _host(name: str, world: World) -> str | None:
+    """The machine that a source is on, None for this one: there its files have the same names as others' have here."""
+    spec = world.config.sources.get(name)
+    return None if spec is None else spec.host
 
 
 def _compare(name: str, entry: Mapping[str, Any], repository: Any, params: CompareParams, world: World) -> Compared:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
+from opsctl.model.config_remote import programs_as_root
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_sense import sense
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
@@ -397,6 +398,9 @@ class Config(Part):
         for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
+        for name, host in self.hosts.items():
+            wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)
+            object.__setattr__(host, "_as_root", tuple(dict.fromkeys(program for programs in wanted for program in programs)))
 
     def copied_to(self, repository: str) -> Iterator[str]:
         """The backups whose sets are copied to a repository."""

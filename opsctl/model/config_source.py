@@ -36,8 +36,9 @@ class SourcePart(Part):
     )
     run: Literal["controller", "host"] | None = Field(
         default=None,
-        description="Where restic runs, for a source with `host`. `controller`, the default of a database: it is dumped on "
-        "its host, and the dump streams through SSH to restic on this machine.",
+        description="Where restic runs, for a source with `host`. `host`, always so for `paths`: restic on that machine, into a "
+        "repository that holds nothing of any other. `controller`, always so for the rest: the dump is made there and "
+        "streams through SSH to restic on this machine.",
     )
     before: Command | None = Field(
         default=None,

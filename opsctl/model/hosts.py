@@ -84,10 +84,16 @@ class Host(Part):
     )
 
     _name: str = ""
+    _as_root: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def as_root(self) -> tuple[str, ...]:
+        """Programs, beside restic, that its sources need as root where it is ``become: sudo``."""
+        return self._as_root
 
     @property
     def pinned(self) -> str | None:

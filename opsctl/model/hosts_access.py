@@ -8,7 +8,7 @@ from opsctl.model.hosts import Host
 
 #: Names of environment variables that sudo has to let through, since secrets never stand in an argument list.
 KEPT = ("RESTIC_REPOSITORY", "RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_CACERT",
-        "RESTIC_CACHE_DIR", "RESTIC_PROGRESS_FPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        "RESTIC_CACHE_DIR", "RESTIC_KEY_HINT", "RESTIC_PROGRESS_FPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 _PKILL = (("pkill", "-TERM", "-s", "[0-9]*"), ("pkill", "-KILL", "-s", "[0-9]*"))
 _BACKUP = (("restic",), *_PKILL)
@@ -19,7 +19,7 @@ _FOLDERS = {"nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr
 
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:
     """What runs as root on a host with ``become: sudo``: a program, and its words where only these are allowed."""
-    wanted = _BACKUP + (_ISOLATION if host.isolation == "nftables" else ())
+    wanted = _BACKUP + tuple((program,) for program in host.as_root) + (_ISOLATION if host.isolation == "nftables" else ())
     return tuple(dict.fromkeys(wanted))
 
 

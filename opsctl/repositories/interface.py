@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opsctl.model.limits import Limits
 from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
 from opsctl.model.values import value
 from opsctl.shells.interface import Word
+
+if TYPE_CHECKING:
+    from opsctl.shells.ssh import SshShell
 
 OnProgress = Callable[[Progress], None]
 
@@ -60,6 +63,14 @@ class Repository(ABC):
     @abstractmethod
     def limited(self, limits: Limits) -> Repository:
         """The same repository for work that takes no more than this of the machine and of its line."""
+
+    @abstractmethod
+    def on(self, shell: SshShell) -> Repository:
+        """The same repository for ``backup_paths`` and ``unlock_stale`` of files on another machine: restic runs there,
+        its password goes over standard input, and nothing is kept on that machine's disk.
+
+        ProgramFailed where it has no restic, one that is too old, or not the certificate of the store.
+        """
 
     @abstractmethod
     def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:

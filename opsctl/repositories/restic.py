@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.limits import Limits
@@ -17,6 +18,7 @@ from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snaps
 from opsctl.repositories import (
     restic_copy,
     restic_failures,
+    restic_host,
     restic_locks,
     restic_output,
     restic_restore,
@@ -29,6 +31,9 @@ from opsctl.repositories.restic_program import Program
 from opsctl.repositories.sftp import SftpDoor
 from opsctl.repositories.store import LocalStore, Store, public_url, store_for
 from opsctl.shells.interface import Result, Shell, Word
+
+if TYPE_CHECKING:
+    from opsctl.shells.ssh import SshShell
 
 _TIME_LIMIT = 120.0
 
@@ -122,6 +127,14 @@ class Restic(Repository):
         found, found.program = copy.copy(self), copy.copy(self.program)
         found.program.prefix = limits.prefix
         found.program.options = (*self.program.options, *limits.options)
+        return found
+
+    def on(self, shell: SshShell) -> Restic:
+        found = copy.copy(self)
+        found.program = self.program.on(shell)
+        found.name = f"{self.name}, from {shell.name}"
+        restic_host.make_ready(found.program, shell)
+        found._locks = restic_host.HostLocks(self.program, self.store, shell)
         return found
 
     # Which repository this is
@@ -379,6 +392,8 @@ class Restic(Repository):
         try:
             return self.program.run(words, env=env, timeout=timeout, on_line=on_line)
         except Unreachable as error:
+            if not self.program.shell.here:  # the host itself
+                raise
             raise Unreachable(
                 f"restic could not {doing}: {self.place} did not answer in time",
                 hint="is the store running, and the network up?",

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from opsctl.errors import ProgramFailed
 from opsctl.model.secrets import SecretRef
 from opsctl.shells.interface import Result, Session, Shell, Word
+from opsctl.shells.local import LocalShell
 from opsctl.shells.secrets import read_secret
+
+if TYPE_CHECKING:
+    from opsctl.shells.ssh import SshShell
 
 OLDEST = (0, 17)  # the first with the exit codes 10, 11 and 12 and with --stdin-from-command in JSON
 _SECRETS = ("RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_FROM_PASSWORD")
+# Told to end because the connection is gone, restic takes its lock away, unless it dies of the connection before.
+_TO_THE_END = ("/bin/sh", "-c", "trap '' PIPE; exec \"$@\"", "sh")
 _accepted: dict[tuple[str, str], tuple[int, ...]] = {}  # by (shell, program): asked once per process
 
 
@@ -87,14 +95,25 @@ class Program:
         """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for hours of work."""
         argv = self._argv(words)
         limit = None if timeout == 0 else timeout or self.time_limit
+        surroundings = {**self.environment(), **(env or {})}
         return self.shell.run(
             argv,
-            env={**self.environment(), **(env or {})},
+            stdin=None if self.shell.here else _typed(surroundings),
+            env=surroundings,
             timeout=limit,
             accept=None,
             on_line=on_line,
             cwd=cwd,
         )
+
+    def on(self, shell: SshShell) -> Program:
+        """The same on another machine, for work that ends by itself; nothing of it lies on its disk."""
+        found = copy.copy(self)
+        found.shell, found.prefix = shell.behind((*_TO_THE_END, *self.prefix)), ()
+        found.program, found._version = "restic", None
+        found.options = tuple(dict.fromkeys(("--no-cache", *self.options)))
+        found._cache_dir = None
+        return found
 
     def open(self, words: Sequence[Word]) -> Session:
         """Start restic and read its output as it comes."""
@@ -142,7 +161,7 @@ class Program:
     def secret(self, ref: SecretRef) -> str:
         """A secret, read once: a command may ask a person for it."""
         if ref not in self._known:
-            self._known[ref] = read_secret(ref, self.shell).reveal()
+            self._known[ref] = read_secret(ref, LocalShell()).reveal()
         return self._known[ref]
 
     def as_child(self, argv: Sequence[Word], errors: Path) -> list[Word]:
@@ -173,18 +192,26 @@ class Program:
         if key not in _accepted:
             result = self.shell.run([self.program, "version", "--json"], timeout=30, accept=None)
             found = _version(result.text)
+            where = "" if self.shell.here else f" on {self.shell.name}"
             if result.code or not found:
                 raise ProgramFailed(
-                    f"{self.program} does not say its version like restic does",
-                    hint="install restic 0.17 or newer: opsctl doctor --fix",
+                    f"{self.program}{where} does not say its version like restic does",
+                    hint=f"install restic 0.17 or newer{where or ': opsctl doctor --fix'}",
                 )
             if found < OLDEST:
                 raise ProgramFailed(
-                    f"{self.program} is restic {_dotted(found)}; opsctl needs {_dotted(OLDEST)} or newer",
-                    hint="opsctl doctor --fix installs one",
+                    f"{self.program}{where} is restic {_dotted(found)}; opsctl needs {_dotted(OLDEST)} or newer",
+                    hint=f"install a newer one{where}" if where else "opsctl doctor --fix installs one",
                 )
             _accepted[key] = found
         return _accepted[key]
+
+
+def _typed(surroundings: dict[str, str]) -> bytes | None:
+    """The password as restic reads it from its standard input, taken out of the environment. It reads one line."""
+    if "\n" in surroundings["RESTIC_PASSWORD"]:
+        return None
+    return surroundings.pop("RESTIC_PASSWORD").encode() + b"\n"
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -40,9 +40,10 @@ class SshShell(Shell):
 
     here = False
 
-    def __init__(self, connection: Connection, *, sudo: bool | None = None) -> None:
+    def __init__(self, connection: Connection, *, sudo: bool | None = None, prefix: Sequence[str] = ()) -> None:
         self.connection = connection
         self.sudo = connection.target.sudo if sudo is None else sudo
+        self.prefix = tuple(prefix)
         self._found: dict[tuple[str, ...], str] = {}
 
     @property
@@ -56,6 +57,10 @@ class SshShell(Shell):
     def plain(self) -> SshShell:
         """The same host without sudo, on the same connection."""
         return SshShell(self.connection, sudo=False)
+
+    def behind(self, prefix: Sequence[str]) -> SshShell:
+        """The same host for commands that stand back: ``prefix`` (nice, ionice) stands before sudo, which they outlast."""
+        return SshShell(self.connection, sudo=self.sudo, prefix=prefix)
 
     def find(self, *names: str) -> str:
         if len(names) > 1 and names not in self._found:
@@ -157,7 +162,7 @@ class _Running:
         self._heard = time.monotonic()
         try:
             self.channel.settimeout(shell.target.limits.handshake)
-            self.channel.exec_command(command(argv, raised=shell.sudo))
+            self.channel.exec_command(command(argv, raised=shell.sudo, prefix=shell.prefix))
             self.channel.sendall(start)
         except Exception as error:
             self.close()

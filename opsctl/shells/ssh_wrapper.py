@@ -90,9 +90,9 @@ def frames(data: memoryview) -> Iterator[bytes | memoryview]:
         yield data[whole * BLOCK :]
 
 
-def command(argv: Sequence[Word], *, raised: bool) -> bytes:
-    """The command line for sshd. ``raised``: through sudo, which asks for nothing."""
-    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *(SUDO if raised else ()), *argv]
+def command(argv: Sequence[Word], *, raised: bool, prefix: Sequence[str] = ()) -> bytes:
+    """The command line for sshd. ``raised``: through sudo, which asks for nothing; ``prefix`` stands before that."""
+    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *prefix, *(SUDO if raised else ()), *argv]
     return b"exec " + b" ".join(_quoted(word) for word in words)
 
 

@@ -1,4 +1,4 @@
-"""Files and folders of this machine as a source."""
+"""Files and folders as a source."""
 
 from __future__ import annotations
 
@@ -6,28 +6,46 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from opsctl.errors import Partial
 from opsctl.model.snapshots import BackupSummary
 from opsctl.model.values import value
 from opsctl.proofs import files
+from opsctl.repositories.interface import Repository
 from opsctl.shells.interface import Shell
 from opsctl.sources.interface import LISTED, Captured, Context, Difference, Problem, Source, shrunken
 
 #: What a file system that was just made holds by itself.
-_NOTHING = frozenset({"lost+found"})
+NOTHING = frozenset({"lost+found"})
 
 
 @value
 class Seen:
-    """One configured path as it is now. ``trouble`` is the system's word where it could not be looked at."""
+    """One configured path as it is now. ``trouble`` is the system's word where it could not be looked at; ``target`` is
+    what a link points to.
+    """
 
     path: str
     kind: str  # missing, folder, link, file
     empty: bool = False
     mounted: bool = False
     trouble: str = ""
+    target: str = ""
+
+
+class Eyes(Protocol):
+    """How files are looked at on the machine where they are."""
+
+    def look(self, path: str) -> Seen:
+        """How one path is now; a link is not followed, since restic does not follow it either."""
+
+    def is_mount(self, path: str) -> bool: ...
+
+    def is_there(self, path: str) -> bool: ...
+
+    def is_folder(self, path: str) -> bool:
+        """Whether it is one, or a link to one."""
 
 
 class Paths(Source):
@@ -59,15 +77,23 @@ class Paths(Source):
         self.mountpoint = mountpoint
         self.shell = shell
 
+    @property
+    def eyes(self) -> Eyes:
+        return OurEyes()
+
+    def repository(self, context: Context) -> Repository:
+        """The repository, with restic run where the files are."""
+        return context.repository
+
     def check(self, previous: Mapping[str, Any] | None) -> list[Problem]:
         return [
             *self._unmounted(),
             *self._unmarked(),
-            *problems_before([look(path) for path in self.paths], previous),
+            *problems_before([self.eyes.look(path) for path in self.paths], previous),
         ]
 
     def capture(self, context: Context) -> Captured:
-        seen = [look(path) for path in self.paths]
+        seen = [self.eyes.look(path) for path in self.paths]
         there = [each.path for each in seen if each.kind != "missing"]
         before = [*self._unmounted(), *self._unmarked(), *problems_before(seen, context.previous)]
         if not there:
@@ -77,7 +103,7 @@ class Paths(Source):
                 hint=next((problem.hint for problem in before if problem.hint), None),
                 details={"paths": list(self.paths)},
             )
-        summary = context.repository.backup_paths(
+        summary = self.repository(context).backup_paths(
             there,
             excludes=self.exclude,
             tags=context.tags,
@@ -118,7 +144,7 @@ class Paths(Source):
         return [
             Problem(3, f"{path} is not a mount point", hint=f"mount {path}", paths=(path,), acceptable=True)
             for path in wanted
-            if not os.path.ismount(path)
+            if not self.eyes.is_mount(path)
         ]
 
     def _unmarked(self) -> list[Problem]:
@@ -130,7 +156,7 @@ class Paths(Source):
             else [
                 os.path.join(path, self.marker)
                 for path in self.paths
-                if os.path.isdir(path) or not os.path.lexists(path)
+                if self.eyes.is_folder(path) or not self.eyes.is_there(path)
             ]
         )
         return [
@@ -142,29 +168,40 @@ class Paths(Source):
                 acceptable=True,
             )
             for place in places
-            if not os.path.lexists(place)
+            if not self.eyes.is_there(place)
         ]
 
 
-def look(path: str) -> Seen:
-    """How one path is now; a link is not followed, since restic does not follow it either."""
-    path = os.path.normpath(path)
-    try:
-        mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return Seen(path, "missing")
-    except OSError as error:
-        return Seen(path, "missing", trouble=error.strerror or str(error))
-    if stat.S_ISLNK(mode):
-        return Seen(path, "link")
-    if not stat.S_ISDIR(mode):
-        return Seen(path, "file")
-    try:
-        with os.scandir(path) as entries:
-            empty = all(entry.name in _NOTHING for entry in entries)
-    except OSError:  # restic will say so, and then it is in the summary
-        empty = False
-    return Seen(path, "folder", empty=empty, mounted=os.path.ismount(path))
+class OurEyes:
+    """This machine's files."""
+
+    def look(self, path: str) -> Seen:
+        path = os.path.normpath(path)
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return Seen(path, "missing")
+        except OSError as error:
+            return Seen(path, "missing", trouble=error.strerror or str(error))
+        if stat.S_ISLNK(mode):
+            return Seen(path, "link", target=os.path.realpath(path))
+        if not stat.S_ISDIR(mode):
+            return Seen(path, "file")
+        try:
+            with os.scandir(path) as entries:
+                empty = all(entry.name in NOTHING for entry in entries)
+        except OSError:  # restic will say so, and then it is in the summary
+            empty = False
+        return Seen(path, "folder", empty=empty, mounted=os.path.ismount(path))
+
+    def is_mount(self, path: str) -> bool:
+        return os.path.ismount(path)
+
+    def is_there(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def is_folder(self, path: str) -> bool:
+        return os.path.isdir(path)
 
 
 def problems_before(seen: Sequence[Seen], previous: Mapping[str, Any] | None) -> list[Problem]:
@@ -197,7 +234,7 @@ def problems_before(seen: Sequence[Seen], previous: Mapping[str, Any] | None) ->
                 Problem(
                     3,
                     f"{each.path} is a symbolic link, and only the link would be saved",
-                    hint=f"name what it points to: {os.path.realpath(each.path)}",
+                    hint=f"name what it points to: {each.target}",
                     paths=(each.path,),
                     acceptable=True,
                 )

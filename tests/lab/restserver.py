@@ -25,7 +25,7 @@ class RestServer:
     `directory` is made, or taken over, and then belongs to the OS account that the server runs under: ours,
     or for root `postgres` or `nobody`, who must be able to reach it. Nothing in it is removed. With `user`
     and `password` nobody else is let in; without, everybody is. With `tls` the server shows `certificate`,
-    which it signed itself. A second start() listens on the same port.
+    which it signed itself. A second start() listens on the same port. `address` is the one that it listens on.
     """
 
     def __init__(
@@ -36,8 +36,10 @@ class RestServer:
         user: str | None = None,
         password: str | None = None,
         tls: bool = False,
+        address: str = "127.0.0.1",
     ) -> None:
         self.directory = directory
+        self.address = address
         self.append_only = append_only
         self.user = user
         self.password = password
@@ -55,10 +57,10 @@ class RestServer:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`, or https; raises ProgramFailed before the first start."""
+        """`http://ADDRESS:PORT`, or https; raises ProgramFailed before the first start."""
         if not self.port:
             raise ProgramFailed("this REST server was never started")
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.address}:{self.port}"
 
     def repository_url(self, name: str) -> str:
         """The repository `name` as restic writes it, without user and password."""
@@ -93,7 +95,7 @@ class RestServer:
         owned_directory(self.directory, account)
         owned_directory(self.directory / "repositories", account)
         argv = [_program(), "--path", str(self.directory / "repositories")]
-        argv += ["--listen", f"127.0.0.1:{self.port}"]
+        argv += ["--listen", f"{self.address}:{self.port}"]
         if self.append_only:
             argv.append("--append-only")
         argv += self._access(account)
@@ -143,9 +145,9 @@ class RestServer:
                 "-days",
                 "30",
                 "-subj",
-                "/CN=127.0.0.1",
+                f"/CN={self.address}",
                 "-addext",
-                "subjectAltName=IP:127.0.0.1",
+                f"subjectAltName=IP:{self.address}",
             ]
             argv += ["-keyout", str(key), "-out", str(self.certificate)]
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -158,7 +160,7 @@ class RestServer:
         deadline = time.monotonic() + START_LIMIT
         while True:
             said = self.log.read_bytes()[log_begins:].decode("utf-8", "replace")
-            if found := re.search(r"start server on 127\.0\.0\.1:(\d+)", said):
+            if found := re.search(r"start server on " + re.escape(self.address) + r":(\d+)", said):
                 return int(found[1])
             ended = self._process.poll() if self._process else 0
             if ended is not None or time.monotonic() > deadline:

@@ -235,9 +235,10 @@ class Lab:
             self._link = ""
             raise AssertionError("no network interface could be made")
         _ip(f"addr add {self._net}.1/24 dev {self._link}\nlink set {self._link} up")
-        lines = ["link set eth0 up", f"addr add {self._net}.250/24 dev eth0"]
+        lines = ["link set eth0 up"]
+        # The first address is the one that the lab calls others from, so not the silent one.
         lines += [f"addr add {self._net}.{10 + number}/24 dev eth0" for number in range(self.count)]
-        lines += [f"rule add from {self.silent} blackhole"]
+        lines += [f"addr add {self._net}.250/24 dev eth0", f"rule add from {self.silent} blackhole"]
         subprocess.run(self.inside(["ip", "-batch", "-"]), input="\n".join(lines), text=True, check=True,
                        capture_output=True)
         # What is not acknowledged is given up after seconds, not after a quarter of an hour.

@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.model import hosts_access
+from opsctl.model.config import Config, PathsSource, SqliteSource
+from opsctl.model.hosts import Host
 from opsctl.sources.mariadb_server import Mariadb
 from opsctl.sources.postgresql_server import Postgres
+from tests.lab.restserver import RestServer
 from tests.lab.sshd import Lab
 from tests.machine import Machine
 
 INSIDE = "/run/lab"
+LOGIN = "store login of h2"
+OWN_PASSWORD = "it encrypts the repository of h2"
 PASSWORD = "hunter2 : \\ back"
 ROWS = 3000
 
@@ -30,10 +36,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("remote"))
 
 
+def allowed() -> str:
+    """The sudoers file that `opsctl hosts prepare` prints for a host with files and SQLite databases of root's."""
+    host = Host(address="10.0.0.1", user="ops", become="sudo")
+    sources = (PathsSource(kind="paths", host="h0", paths=("/x",)), SqliteSource(kind="sqlite", host="h0", path="/x"))
+    Config(hosts={"h0": host}, sources=dict(zip("ab", sources, strict=True)))
+    return "\n".join(["Defaults !lecture", *hosts_access.sudoers(host), ""])
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    with Lab(3) as made:
+    with Lab(3, sudoers=allowed()) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def store(lab: Lab) -> Iterator[RestServer]:
+    """An append-only REST server that the hosts reach, with one user and its one repository, empty."""
+    with RestServer(lab.place / "store", user="h2", password=LOGIN, address=lab.controller) as server:
+        yield server
 
 
 @dataclass

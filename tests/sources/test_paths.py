@@ -15,7 +15,7 @@ from opsctl.model.snapshots import BackupSummary
 from opsctl.repositories.restic import Restic
 from opsctl.shells.local import LocalShell
 from opsctl.sources.interface import LISTED, Captured, Problem
-from opsctl.sources.paths import Paths, look, problems_after, problems_before
+from opsctl.sources.paths import OurEyes, Paths, problems_after, problems_before
 from tests.sources.conftest import MakeContext, entry, open_repository, restored
 
 ODD_NAMES = (
@@ -259,7 +259,7 @@ def summary(files: int, bytes_: int, unreadable: tuple[tuple[str, str], ...] = (
 
 
 def test_looking_at_a_path_that_may_not_be_looked_at_says_why(tmp_path: Path) -> None:
-    seen = look(str(tmp_path / ("x" * 300)))
+    seen = OurEyes().look(str(tmp_path / ("x" * 300)))
     assert (seen.kind, seen.trouble) == ("missing", "File name too long")
     assert messages(problems_before([seen], None)) == [f"{seen.path} cannot be looked at: File name too long"]
 
