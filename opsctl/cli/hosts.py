@@ -116,9 +116,17 @@ def prepare(
     sudoers = hosts_access.sudoers(host) if host.become == "sudo" else []
     result = {"host": name, "account": hosts_access.account(host), "sudoers": sudoers,
               "authorized_keys": hosts_access.authorized_keys(keys, sources), "made": [str(path) for path in made],
-              "fingerprint_command": _CONSOLE}
+              "certificates": _certificates(site, name), "fingerprint_command": _CONSOLE}
     return Report(result=result, text=lambda out: _write_preparation(out, name, host, result),
                   warnings=[*site.said, *_preparation_doubts(sources, keys)])
+
+
+def _certificates(site: Site, name: str) -> list[str]:
+    """The certificates of the stores that restic on this host writes to; it looks for them where we have them."""
+    config = site.config
+    stores = [config.repositories[backup.repository] for backup in config.backups.values()
+              if any(config.sources[each].host == name and config.sources[each].kind == "paths" for each in backup.sources)]
+    return list(dict.fromkeys(store.cacert for store in stores if store.cacert is not None))
 
 
 def _write_preparation(out: Out, name: str, host: Host, result: Mapping[str, Any]) -> None:
@@ -133,6 +141,9 @@ def _write_preparation(out: Out, name: str, host: Host, result: Mapping[str, Any
         out.heading("/etc/sudoers.d/opsctl (mode 0440; try it with: visudo -cf FILE)")
         out.lines(result["sudoers"])
         out.line("restic as root reads and writes every file: whoever has the key has the host.")
+    if result["certificates"]:
+        out.heading("Certificates of the stores, from this machine to the same path there (they are no secret)")
+        out.lines(result["certificates"])
     out.heading("On its own console: the fingerprint that `opsctl hosts add` has to show")
     out.line(result["fingerprint_command"])
     out.line()

@@ -102,7 +102,7 @@ sources:
 
 HOOKS = '''\
 Hooks are for what has to happen before and after, such as stopping an application: `before` first, `after` last and
-whatever happened between them. Both find `OPSCTL_BACKUP`, `OPSCTL_SET` and `OPSCTL_SOURCE` in their environment, and
+whatever happened between them. They run on this machine, also where the source is on another. Both find `OPSCTL_BACKUP`, `OPSCTL_SET` and `OPSCTL_SOURCE` in their environment, and
 `after` also `OPSCTL_OUTCOME` (`ok` or `failed`). A hook that fails or takes longer than `hook_limit` fails its source
 (20); the other sources go on. What a hook starts ends with it. The last lines that it said are in the journal. Where
 opsctl itself is interrupted or killed no hook runs any more: `opsctl resume` takes the source anew, hooks and all.

@@ -60,10 +60,13 @@ class Shell(ABC):
         """How the first of these programs that is there is called; the first of them where none is."""
         return names[0]
 
-    def streamed(self, argv: Sequence[Word], env: Mapping[str, str]) -> tuple[list[Word], dict[str, str]]:
+    def streamed(
+        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = ()
+    ) -> tuple[list[Word], dict[str, str]]:
         """A command of this machine, and its environment, that writes what ``argv`` writes, and ends as it ends.
 
-        For programs that start commands themselves, as restic does.
+        For programs that start commands themselves, as restic does. ``prefix`` (nice, ionice) is what that program stands
+        behind, and its children with it; on another machine it has to be said again.
         """
         return list(argv), dict(env)
 

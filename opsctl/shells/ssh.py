@@ -68,10 +68,13 @@ class SshShell(Shell):
             self._found[names] = self.plain().run(look, accept=None, timeout=_LOOK).text.strip() or names[0]
         return self._found.get(names, names[0])
 
-    def streamed(self, argv: Sequence[Word], env: Mapping[str, str]) -> tuple[list[Word], dict[str, str]]:
+    def streamed(
+        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = ()
+    ) -> tuple[list[Word], dict[str, str]]:
         from opsctl.shells.ssh_relay import relayed
 
-        words, environment = relayed(self.target, argv, env=env, sudo=self.sudo)
+        # sudo would have to allow them.
+        words, environment = relayed(self.target, argv if self.sudo else [*prefix, *argv], env=env, sudo=self.sudo)
         return list(words), environment
 
     def run(

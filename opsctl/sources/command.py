@@ -132,7 +132,7 @@ class Command(BroughtBack):
         return differences
 
     def _stream(self, context: Context, secret: str) -> Captured:
-        words, env = self._streamed(secret)
+        words, env = self._streamed(secret, context)
         options = ["--sha256", "--name", os.path.basename(self.argv[0]), "--limit", f"{self.limit:g}"]
         if self.trailer is not None:
             options += ["--trailer", self.trailer]
@@ -154,10 +154,10 @@ class Command(BroughtBack):
         proof = content.of_stream(written, str(dumped.report["sha256"]))
         return self._captured(dumped.snapshot, proof, dumped.summary, f"/{self.filename}", dumped.summary.seconds, context)
 
-    def _streamed(self, secret: str) -> tuple[Sequence[Word], Mapping[str, str]]:
+    def _streamed(self, secret: str, context: Context) -> tuple[Sequence[Word], Mapping[str, str]]:
         """The command that restic starts, and its environment."""
         if not self.there.here:
-            return self.there.streamed(self.argv, self._env(secret))
+            return self.there.streamed(self.argv, self._env(secret), context.limits.prefix)
         words = [*self.argv]
         if self.environment:
             words = ["env", *(f"{name}={value}" for name, value in self.environment.items()), *words]

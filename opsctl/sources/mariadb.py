@@ -101,7 +101,7 @@ class Mariadb(Database):
         suffix = context.scratch / f"{self.filename}.suffix"
         suffix.write_text(mariadb_accounts.render(accounts), encoding="utf-8", errors="surrogateescape")
         argv = door.argv(_DUMP, *_options(mariadb, before.tables), "--", self.database)
-        words, env = self.there.streamed(argv, door.env)
+        words, env = self.there.streamed(argv, door.env, context.limits.prefix)
         with _Window(context.scratch, self.shell, self._held(before.tables)) as window:
 
             def prove() -> dict[str, Any]:

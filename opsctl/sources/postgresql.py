@@ -93,7 +93,7 @@ class Postgresql(Database):
                 f"--lock-wait-timeout={LOCK_WITHIN * 1000}",
                 f"--dbname={self.address.conninfo(self.database)}",
             ]
-            words, env = self.there.streamed(argv, _without_encoding(environment))
+            words, env = self.there.streamed(argv, _without_encoding(environment), context.limits.prefix)
             dumped = guarded.store(
                 context,
                 ["--prefix", str(header), "--", *words],

@@ -247,9 +247,9 @@ TWENTY_CONFIGURATION = [
     ("asha.verma@department.invalid", "asha.verma", "people.asha.email: must be an e-mail address"),
     ("deputy_of: asha", "deputy_of: usha", "people.imran.deputy_of: there is no person usha; did you mean asha?"),
     ("roles: [data-centre]", "roles: [Data Centre]", "people.meena.roles[0]: must be a name"),
-    ("rest:https://backup-1", "https://backup-1", "repositories.main.url: must start with rest:"),
+    ("rest:https://backup-1.department.invalid:8000/portal", "https://backup-1:8000/portal", "repositories.main.url: must start with rest:"),
     ("    secret_file: keys/backup-1-password", "    secret: hunter2", "repositories.main.secret: a secret is never a value"),
-    ("append_only: true", "append_only: yes", "repositories.main.append_only: must be true or false"),
+    ("append_only: true  ", "append_only: yes  ", "repositories.main.append_only: must be true or false"),
     ("[pass, show, opsctl/office]", "pass show", "repositories.office.password_command: must be a list"),
     ("    database: enagar", "    databse: enagar", "sources.portal-db.databse: unknown key; did you mean database?"),
     ("proof: full", "proof: fuller", "sources.portal-db.proof: must be full, counts or off; did you mean full?"),
@@ -257,7 +257,8 @@ TWENTY_CONFIGURATION = [
     ("paths: [/srv/portal/uploads]", "paths: &x /srv", "sources.uploads.paths: anchors (&name) are not used here"),
     ("bytes: 1GiB", "bytes: 1GB", "sources.uploads.at_least.bytes: must be a size"),
     ("kind: sqlite", "kind: sqllite", "sources.register.kind: must be paths, postgresql, mariadb, sqlite or command; did you mean sqlite?"),
-    ("licence-db, uploads]", "licence-db, upload]", "backups.portal.sources[2]: there is no source upload; did you mean uploads?"),
+    ("[portal-db, licence-db]", "[portal-db, licence]", "backups.portal.sources[1]: there is no source licence; did you mean "
+     "licence-db?"),
     ("every: 1d", "every: 1day", "backups.office.every: must be a duration"),
 ]  # fmt: skip
 

@@ -125,7 +125,7 @@ class Remote:
         key.write_bytes((self.lab.place / "login").read_bytes())
         key.chmod(0o600)
 
-    def register(self, rows: int = ROWS, mode: str = "wal") -> Path:
+    def register(self, rows: int = ROWS, mode: str = "wal", padding: int = 0) -> Path:
         """The SQLite database on the hosts, anew."""
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o777)
@@ -135,7 +135,7 @@ class Remote:
         with closing(sqlite3.connect(path)) as made:
             made.execute(f"PRAGMA journal_mode = {mode}")
             made.execute("CREATE TABLE visits (id INTEGER PRIMARY KEY, who TEXT)")
-            made.executemany("INSERT INTO visits (who) VALUES (?)", ((f"visitor {n}",) for n in range(rows)))
+            made.executemany("INSERT INTO visits (who) VALUES (?)", ((f"visitor {n}{' ' * padding}",) for n in range(rows)))
             made.commit()
         path.chmod(0o666)
         return path

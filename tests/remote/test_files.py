@@ -21,7 +21,7 @@ from tests.remote.conftest import INSIDE, LOGIN, OWN_PASSWORD
 RESTIC = "/usr/bin/restic"
 #: Notes what it was given, as anybody on the host could see it.
 SPY = f'#!/bin/sh\n{{ printf "%s\\n" "$*"; env; }} >>{INSIDE}/seen/words\nexec {RESTIC} "$@"\n'
-SLOW = f'#!/bin/sh\nexec {RESTIC} --limit-upload 40 "$@"\n'
+SLOW = f'#!/bin/sh\nexec {RESTIC} --limit-upload 400 "$@"\n'
 
 
 @dataclass
@@ -171,7 +171,7 @@ def test_a_host_without_restic_gets_a_clear_word(files: Files, script: str, mess
 
 
 def test_a_connection_that_breaks_leaves_no_snapshot_and_no_lock(files: Files) -> None:
-    (files.folder / "large").write_bytes(os.urandom(1 << 20))
+    (files.folder / "large").write_bytes(os.urandom(8 << 20))
     files.lab.hosts[2].put("restic", SLOW)
     breaker = threading.Thread(target=lambda: (until(files.uploading), files.lab.kill_sessions()))
     breaker.start()
@@ -186,7 +186,7 @@ def test_a_connection_that_breaks_leaves_no_snapshot_and_no_lock(files: Files) -
 
 
 def test_a_lock_that_a_lost_host_left_is_taken_away(files: Files) -> None:
-    (files.folder / "large").write_bytes(os.urandom(1 << 20))
+    (files.folder / "large").write_bytes(os.urandom(8 << 20))
     files.lab.hosts[2].put("restic", SLOW)
 
     def strike() -> None:
