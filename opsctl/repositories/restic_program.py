@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
 OLDEST = (0, 17)  # the first with the exit codes 10, 11 and 12 and with --stdin-from-command in JSON
 _SECRETS = ("RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_FROM_PASSWORD")
-# Told to end because the connection is gone, restic takes its lock away, unless it dies of the connection before.
-_TO_THE_END = ("/bin/sh", "-c", "trap '' PIPE; exec \"$@\"", "sh")
+# Told to end because the connection is gone, restic takes its lock away, unless it has died of writing into that
+# connection before, which no Go program can be kept from. So somebody else writes there, and goes on reading when he cannot.
+_SHIELDED = ("/bin/sh", "-c", " ".join("""
+    pass() { trap '' PIPE TERM; while IFS= read -r line; do printf '%s\\n' "$line" 2>/dev/null; done; };
+    exec 4>&1;
+    code=$({ { { "$@" 2>&3 4>&- 5>&-; echo $? >&5; } | pass >&4 5>&-; } 3>&1 | pass >&2 5>&-; } 5>&1);
+    exit "${code:-1}"
+""".split()), "sh")
 _accepted: dict[tuple[str, str], tuple[int, ...]] = {}  # by (shell, program): asked once per process
 
 
@@ -109,7 +115,7 @@ class Program:
     def on(self, shell: SshShell) -> Program:
         """The same on another machine, for work that ends by itself; nothing of it lies on its disk."""
         found = copy.copy(self)
-        found.shell, found.prefix = shell.behind((*_TO_THE_END, *self.prefix)), ()
+        found.shell, found.prefix = shell.behind((*_SHIELDED, *self.prefix)), ()
         found.program, found._version = "restic", None
         found.options = tuple(dict.fromkeys(("--no-cache", *self.options)))
         found._cache_dir = None
