@@ -11,6 +11,7 @@ import typer
 from opsctl.cli import copies, locked, places
 from opsctl.cli.compare import compare
 from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.rewind import rewind
 from opsctl.cli.schedule import schedule
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, worst
@@ -264,5 +265,6 @@ def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
 app.command("copy")(copies.copy)
 app.command("compare")(compare)
 app.command("schedule")(schedule)
+app.command("rewind")(rewind)
 
 __all__ = ["app", "known", "remember"]

@@ -49,7 +49,7 @@ def show(
         raise UsageError("--limit must not be negative", hint="0 shows all lines")
     site = open_site(session)
     zone = site.config.organisation.tz
-    start = _moment(since, site.clock(), zone) if since else None
+    start = moment_of(since, site.clock(), zone) if since else None
     damage: list[DamagedData] = []
     entries = site.journal.read(run=run, on_damage=damage.append)
     newest = list(_newest((entry for entry in entries if start is None or entry.time >= start), limit))
@@ -123,7 +123,7 @@ def go_on(
                   text=lambda out: out.line(f"the journal goes on with seq {entry.seq}"))
 
 
-def _moment(text: str, now: datetime, zone: tzinfo) -> datetime:
+def moment_of(text: str, now: datetime, zone: tzinfo, option: str = "--since") -> datetime:
     """An age before ``now``, or a time, which without an offset is one of ``zone``."""
     from opsctl.model.quantities import parse_duration
 
@@ -136,7 +136,7 @@ def _moment(text: str, now: datetime, zone: tzinfo) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"--since {text}: neither a time nor an age",
+        raise UsageError(f"{option} {text}: neither a time nor an age",
                          hint="such as 2026-12-01, 2026-12-01T06:00 or 12h") from error
     return found if found.tzinfo else found.replace(tzinfo=zone)
 

@@ -30,10 +30,10 @@ def write_resumed(out: Out, tally: Tally, plan: BoundPlan) -> None:
 
 
 def _writer(playbook: str) -> Writer:
-    from opsctl.cli import backup, copies, restore, verify, work
+    from opsctl.cli import backup, copies, restore, rewind, verify, work
 
     known: dict[str, Writer] = {
         "backup": backup.write_run, "backup-copy": copies.write_copies, "verify": verify.write, "drill": verify.write_drill,
-        "restore-files": restore.write_files, "restore-set": restore.write_set,
+        "restore-files": restore.write_files, "restore-set": restore.write_set, "rewind": rewind.write,
     }
     return known.get(playbook, lambda out, tally, plan: work.write_steps(out, tally.results))

@@ -177,8 +177,7 @@ def _needed(place: S3Place) -> tuple[list[tuple[str, str]], list[str]]:
                 versions.setdefault(name, []).append(entry)
     wanted, overwritten = [], []
     for name, found in versions.items():
-        found.sort(key=lambda each: (each["LastModified"], not each["IsLatest"]))
-        oldest, newest = found[0], next((each for each in found if each["IsLatest"]), found[-1])
+        newest, oldest = found[0], found[-1]  # by the store's own order: times change with locks at some
         wanted += [(name, each) for each in dict.fromkeys((oldest["VersionId"], newest["VersionId"]))]
         if not same(oldest, newest):
             overwritten.append(name)

@@ -197,3 +197,87 @@ def test_a_key_that_may_not_lock_is_told_what_it_lacks(made: Path, tmp_path: Pat
     here, _ = in_bucket(made, tmp_path, s3_server.bucket(without=("ListBucketVersions",)))
     errors = here.json("backup", "run", expect=3).errors
     assert any("refuses list_object_versions to this access key" in error["message"] for error in errors)
+
+
+# Stolen keys
+
+
+def owner_keys(here: Machine, bucket: Bucket) -> list[str]:
+    """The options that lend a run the key of the bucket's owner, which no configuration holds."""
+    words = []
+    for option, word in (("--access-key-file", bucket.server.owner.id), ("--secret-key-file", bucket.server.owner.secret)):
+        file = here.root / option.strip("-")
+        file.write_text(word + "\n")
+        file.chmod(0o600)
+        words += [option, str(file)]
+    return words
+
+
+def attack(bucket: Bucket) -> None:
+    """All that stolen keys can do: the writer's overwrite and plant, the owner's hide everything."""
+    for key in bucket.keys():
+        if key.startswith(("repo/snapshots/", "repo/keys/", "repo/data/")) or key == "repo/config":
+            bucket.put(key, b"pay us")
+    bucket.put(f"repo/snapshots/{'a' * 64}", b"planted" * 10)
+    bucket.put(f"repo/locks/{'b' * 64}", b"planted")
+    bucket.owner.delete_object(Bucket=bucket.name, Key=f"repo/locks/{'b' * 64}")
+    for key in bucket.keys():
+        bucket.owner.delete_object(Bucket=bucket.name, Key=key)
+    bucket.put(f"repo/snapshots/{'c' * 64}", b"planted again" * 10)
+
+
+def last_change(bucket: Bucket) -> str:
+    return max(each["LastModified"] for each in bucket.versions()).isoformat()
+
+
+def test_stolen_keys_destroy_nothing_and_a_rewind_proves_it(scene: tuple[Machine, Bucket], tmp_path: Path) -> None:
+    here, bucket = scene
+    here("backup", "run", expect=0)
+    before, moment = bucket.keys(), last_change(bucket)
+    original = {each["VersionId"] for each in bucket.versions() if not each["marker"]}
+    attack(bucket)
+    told = here("backup", "rewind", "vault", expect=0).out
+    assert "overwritten" in told and "deleted" in told and "--to" in told
+
+    planned = here("--dry-run", "backup", "rewind", "vault", "--to", moment, expect=0).out
+    assert "would copy the version of" in planned and "would hide 1 object of vault that was planted: snapshots/cccc" in planned
+    assert here("backup", "rewind", "vault", "--to", moment, expect=4).code == 4, "nobody is there to be asked"
+    assert set(bucket.keys()) == {f"repo/snapshots/{'c' * 64}"}, "so far nothing was done"
+
+    errors = here.json("--yes", "backup", "rewind", "vault", "--to", moment, expect=3).errors
+    assert "s3:DeleteObject" in errors[0]["hint"], "the everyday key brings everything back, but may hide nothing"
+    assert before.items() < bucket.keys().items()
+
+    said = here.json("--yes", "backup", "rewind", "vault", "--to", moment, *owner_keys(here, bucket), expect=0).result
+    assert said["rewind"]["outcome"] == "changed" and said["verify"]["findings"] == 0
+    assert before.items() < bucket.keys().items(), "and the record of what was read"
+    assert original <= {each["VersionId"] for each in bucket.versions()}, "no version was deleted"
+    assert not any("/locks/" in key for key in bucket.keys()), "no lock rose again"
+    assert "nothing would be done" in here("--dry-run", "backup", "rewind", "vault", "--to", moment, expect=0).out
+    shutil.rmtree(here.store)
+    here("restore", "set", "portal", "--from", "vault", "--into", str(tmp_path / "out"), expect=0)
+    assert (here.data / "bill").read_bytes() in tree(tmp_path / "out").values()
+
+
+def test_a_rewind_that_cannot_be_is_refused(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    early = here("--dry-run", "backup", "rewind", "vault", "--to", "2020-01-01", expect=0)
+    assert "nothing would be done" in early.out and "the store dates everything after that moment" in early.err
+    assert "there is no object snapshots/x" in here("backup", "rewind", "vault", "--to", "1h", "--hide", "snapshots/x", expect=2).err
+    assert "is not in an S3 store" in here("backup", "rewind", "main", "--to", "1h", expect=2).err
+    assert "still to come" in here("backup", "rewind", "vault", "--to", "2030-01-01", expect=2).err
+    assert "nothing was overwritten or deleted" in here("backup", "rewind", "vault", expect=0).out
+    assert "belong together" in here("backup", "rewind", "vault", "--access-key-file", "/x", expect=2).err
+    assert bucket.owner.list_object_versions(Bucket=bucket.name).get("DeleteMarkers") is None
+
+
+def test_what_was_replaced_is_said_at_the_next_copy_and_stays_locked(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    here("backup", "run", expect=0)
+    pack = next(key for key in bucket.keys() if key.startswith("repo/data/"))
+    bucket.put(pack, b"x" * len(bucket.keys()[pack]))
+    here.at(DAYS[1])
+    change(here, "second")
+    warnings = here.json("backup", "run").document["warnings"]
+    assert any("1 objects were replaced after they were stored" in each and "rewind" in each for each in warnings)
+    assert min(retentions(bucket).values()) >= datetime.fromisoformat(DAYS[1]) + timedelta(days=1), "the old version too"
