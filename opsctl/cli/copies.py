@@ -243,7 +243,7 @@ class Copies:
         from opsctl.model.snapshots import parse_time
 
         if standing is None or standing.newest_time is None:
-            return "never copied"
+            return "never copied, as far as this machine knows"
         if standing.damage:
             return f"{counted(standing.damage, 'damage')} found by verification and not seen mended since"
         if standing.lacking:

@@ -17,6 +17,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from opsctl.model.notices import Trouble, settle
+from tests.badluck.faults import until
 from tests.machine import Machine
 
 NOON = datetime(2026, 12, 12, 12, tzinfo=UTC)
@@ -115,6 +116,27 @@ def test_a_failure_is_told_once_and_again_after_a_day_and_when_it_is_over(
     assert web.calls == ["/pulse-token"]
     machine("backup", "run", "--due", expect=0)
     assert len(box.messages) == 3 and len(web.calls) == 2
+
+
+def test_a_backup_that_was_left_alone_tells_nothing_of_its_troubles(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    file, go = machine.etc / "opsctl.yaml", machine.root / "go"
+    file.write_text(file.read_text().replace("[files]", "[tax]").replace(
+        "sources:\n", f"sources:\n  tax: {{kind: command, argv: [sh, -c, 'touch {go}.asked; until [ -e {go} ]; do sleep 0.02; done; cat {go}']}}\n"))
+    go.touch()
+    machine("backup", "run", "--due", expect=20)
+    assert len(box.messages) == 1 and "portal/tax" in box.texts()[0]
+    go.unlink()
+    (machine.root / "go.asked").unlink()
+    working = machine.start("backup", "run", "--due")
+    with working:
+        until((machine.root / "go.asked").exists, "the other one at work")
+        assert machine("backup", "run", "--due", expect=0).out.startswith("portal: left alone")
+        assert len(box.messages) == 1, "nobody knows yet whether it is over"
+        go.write_text("content\n")
+        assert working.communicate(timeout=120) and working.returncode == 0
+    assert "recovered: over: opsctl backup run: portal/tax" in box.texts()[1]
 
 
 def test_what_is_overdue_is_told_by_a_look_at_the_status(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
