@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,13 +14,16 @@ from opsctl.sources.mariadb_server import Mariadb
 from opsctl.sources.postgresql_server import Postgres
 from tests.badluck.faults import small_disk
 from tests.lab.restserver import RestServer
+from tests.lab.s3server import Bucket, S3Server
+from tests.lab.sshd import USER, Lab
 from tests.machine import Machine
 from tests.month.controller import Controller
 from tests.month.sinks import Door, Mailbox, Switch
-from tests.month.sources import Dumped, Folder, MariadbDatabase, PostgresDatabase, Register, Source, secret
+from tests.month.sources import HERE, At, Dumped, Folder, MariadbDatabase, PostgresDatabase, Register, Source, secret
 from tests.month.stores import Store, password
 
 LOGIN = "login of the department"
+HOSTS = ("db-1", "db-2", "app-1")
 
 
 @dataclass(frozen=True)
@@ -46,25 +47,31 @@ OFFLINE_EVERY = timedelta(days=7)
 
 
 class Department:
-    """Everything that runs and lies somewhere; ``with Department(place, seed)`` ends and removes it.
+    """Everything that runs and lies somewhere; ``with Department(place, chance)`` ends and removes it.
 
-    ``place`` has to be reachable for the accounts of the servers.
+    ``place`` has to be reachable for the accounts of the servers. ``s3``: a server for one more copy of the portal, under
+    Object Lock, for those who have the time; ``lab``: three hosts, on which all but the papers then lies.
     """
 
-    def __init__(self, place: Path, chance: random.Random) -> None:
-        self.place, self.chance = place, chance
+    def __init__(self, place: Path, chance: random.Random, s3: S3Server | None = None, lab: Lab | None = None) -> None:
+        self.place, self.chance, self.s3, self.lab = place, chance, s3, lab
+        self.there = lab.place / "department" if lab is not None else place
+        self.bucket: Bucket | None = None
         self.machine = Machine(place / "controller")
         self.controller = Controller(place / "machine", self.machine.etc)
         self.keys = self.machine.etc / "keys"
         self.mailbox, self.switch = Mailbox(), Switch()
-        self.postgres = Postgres(place / "postgresql", tcp=True, password="superuser's own")
-        self.mariadb = Mariadb(place / "mariadb", tcp=True)
+        self.postgres = Postgres(self.there / "postgresql", tcp=True, password="superuser's own")
+        self.mariadb = Mariadb(self.there / "mariadb", tcp=True)
         self.first = RestServer(place / "first", user="portal", password=LOGIN, tls=True)
         self.second = RestServer(place / "second", user="portal", password=LOGIN, tls=True)
         self.door: Door
         self.sources: dict[str, Source] = {}
         self.stores: dict[str, Store] = {}
         self.backups = {backup.name: backup for backup in BACKUPS}
+        if s3 is not None:
+            portal = self.backups["portal"]
+            self.backups["portal"] = replace(portal, copies=(*portal.copies, "vault"))
         self._stack = ExitStack()
 
     def __enter__(self) -> Department:
@@ -77,15 +84,19 @@ class Department:
         self._stack.close()
 
     def _build(self, stack: ExitStack) -> None:
-        data = self.place / "data"
-        data.mkdir()
+        data = self.there / "data"
+        data.mkdir(parents=True)
+        if self.lab is not None:
+            stack.callback(shutil.rmtree, self.there, ignore_errors=True)
+            self.there.chmod(0o711)
+            data.chmod(0o777)
         self.near_disk = stack.enter_context(small_disk(self.place / "near-disk", "64M"))
         self.state_disk = stack.enter_context(small_disk(self.place / "state-disk", "128M"))
         self.mailbox.start()
         stack.callback(self.mailbox.stop)
         stack.callback(self.switch.stop)
-        for server in (self.first, self.second):
-            stack.enter_context(server)
+        for rest in (self.first, self.second):
+            stack.enter_context(rest)
         self.door = Door(self.first.port)
         self.door.open()
         stack.callback(self.door.shut)
@@ -95,13 +106,16 @@ class Department:
         making = {name: store.begin(like=main) for name, store in self.stores.items() if store is not main}
         for server in (self.postgres, self.mariadb):
             stack.enter_context(server)
+            self.let_in(server)
         for name, begun in making.items():
             self.stores[name].made(begun)
-        self.uploads = Folder("uploads", data / "uploads")
-        self.register = Register("register", data / "register.sqlite")
-        self.forms = Dumped("forms", data / "forms")
-        self.portal_db = PostgresDatabase("portal-db", self.postgres, self.keys / "portal-db-password")
-        self.licence_db = MariadbDatabase("licence-db", self.mariadb, self.keys / "licence-db-password")
+        if self.bucket is not None:
+            self.bucket.load(self.stores["vault"].path)
+        self.uploads = Folder("uploads", self.place / "uploads")
+        self.register = Register("register", data / "register.sqlite", self._at(2))
+        self.forms = Dumped("forms", data / "forms", self._at(2))
+        self.portal_db = PostgresDatabase("portal-db", self.postgres, self.keys / "portal-db-password", self._at(0))
+        self.licence_db = MariadbDatabase("licence-db", self.mariadb, self.keys / "licence-db-password", self._at(1))
         for source in (self.portal_db, self.uploads, self.licence_db, self.register, self.forms):
             self.sources[source.name] = source
         self.machine.make_key()
@@ -110,6 +124,20 @@ class Department:
         self.controller.start()
         stack.callback(self.controller.stop)
         self.controller.install()
+
+    def _at(self, number: int) -> At:
+        return HERE if self.lab is None else At(HOSTS[number], self.lab.place, Path("/run/lab"))
+
+    def let_in(self, server: Postgres | Mariadb) -> None:
+        """Let every account of the server's machine speak to it. Each start closes it again."""
+        for path in (server.directory, server.sockets):
+            path.chmod(0o711)
+
+    def programs(self, source: Source) -> Path:
+        """What lies here goes before the other programs of the machine that a source is on."""
+        if self.lab is None or source.at.host is None:
+            return self.controller.programs
+        return self.lab.hosts[HOSTS.index(source.at.host)].folder / "bin"
 
     @property
     def state(self) -> Path:
@@ -147,6 +175,15 @@ class Department:
             file = password(self.keys, name)
             self.stores[name] = Store(name, f"{{{spec}, password_file: {file}}}", path, file, self.place / "owner-cache",
                                       may_be_away=name == "offline")
+        if self.s3 is not None:
+            self.bucket = self.s3.bucket()
+            keys = {name: secret(self.keys / f"vault-{name}", text) for name, text in (("key", self.s3.writer.id), ("secret", self.s3.writer.secret))}
+            file = password(self.keys, "vault")
+            spec = (f"{{url: '{self.bucket.url()}', access_key_file: {keys['key']}, secret_key_file: {keys['secret']}, "
+                    f"object_lock: {{mode: COMPLIANCE, days: 1}}, password_file: {file}}}")
+            self.stores["vault"] = Store(
+                "vault", spec, self.place / "vault-before", file, self.place / "owner-cache", address=self.bucket.url(),
+                environment={"AWS_ACCESS_KEY_ID": self.s3.owner.id, "AWS_SECRET_ACCESS_KEY": self.s3.owner.secret})
 
     def configure(self) -> None:
         """Write the configuration."""
@@ -156,6 +193,10 @@ class Department:
                  "sources:", *(f"  {name}: {source.spec}" for name, source in self.sources.items()), "backups:"]
         lines += [f"  {one.name}: {{sources: [{', '.join(one.sources)}], repository: {one.home}, "
                   f"copies: [{', '.join(one.copies)}], every: {one.every.days}d}}" for one in self.backups.values()]
+        if self.lab is not None:
+            secret(self.keys / "ssh-backup", (self.lab.place / "login").read_text().rstrip("\n"))
+            lines += ["hosts:", *(f"  {name}: {{address: {host.address}, user: {USER}, host_key: {host.key}}}"
+                                  for name, host in zip(HOSTS, self.lab.hosts, strict=True))]
         lines += [f"notify: {{urls_file: {urls}, dead_man: '{self.switch.url}'}}"]
         self.machine.configure("\n".join(lines) + "\n")
 
@@ -176,12 +217,3 @@ def made(place: Path) -> Iterator[Path]:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def owner_of(path: Path) -> list[str]:
-    """What runs a program as the owner of a file."""
-    found = path.stat()
-    return ["setpriv", "--reuid", str(found.st_uid), "--regid", str(found.st_gid), "--clear-groups"] if os.geteuid() == 0 else []
-
-
-__all__ = ["BACKUPS", "OFFLINE_EVERY", "Backup", "Department", "made", "subprocess"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from tests.month.controller import Tick
     from tests.month.department import Department
     from tests.month.month import Month
+Backups: TypeAlias = tuple[str, ...]
+Codes: TypeAlias = tuple[int, ...]
+
 
 class Fault:
     """One fault. ``strikes``: the backups that have to be due when it begins, else it would show nothing.
@@ -17,10 +20,10 @@ class Fault:
     have to be. ``tells``: what a notice to the person on call says; None where nobody is told.
     """
 
-    strikes: ClassVar[tuple[str, ...]] = ()
-    codes: ClassVar[tuple[int, ...]] = (3,)
-    spoils: ClassVar[tuple[str, ...]] = ()
-    tells: ClassVar[str | None] = None
+    strikes: Backups = ()
+    codes: Codes = (3,)
+    spoils: Backups = ()
+    tells: str | None = None
 
     @property
     def name(self) -> str:

@@ -33,10 +33,10 @@ class OpsctlKilled(Fault):
     deed = "kill -9 $PPID"
 
     def inject(self, department: Department) -> None:
-        which = department.chance.randrange(1, 9)
+        which = department.chance.randrange(1, 6)
         count = department.place / "calls"
         count.unlink(missing_ok=True)
-        put(department, "restic", _KILL.format(count=count, which=which, deed=self.deed), "/usr/bin/restic")
+        put(department.controller.programs, "restic", _KILL.format(count=count, which=which, deed=self.deed), "/usr/bin/restic")
 
     def heal(self, department: Department) -> None:
         department.controller.all_gone()
@@ -186,6 +186,7 @@ class DecayedCatalogue(Fault):
     strikes, codes = ("office",), (0,)
 
     def inject(self, department: Department) -> None:
+        department.plug_in()  # what nobody can look at is not known any more
         (department.state / "catalogue.sqlite").write_bytes(department.chance.randbytes(20_000))
 
 
@@ -195,6 +196,7 @@ class LostCatalogue(Fault):
     strikes, codes = ("office",), (0,)
 
     def inject(self, department: Department) -> None:
+        department.plug_in()
         (department.state / "catalogue.sqlite").unlink()
         shutil.rmtree(department.state / "restic-cache", ignore_errors=True)
 
@@ -256,7 +258,7 @@ class OldRestic(Fault):
     strikes, spoils, codes, tells = ("office",), EVERYTHING, (10, 20, 21, 23), "restic"
 
     def inject(self, department: Department) -> None:
-        put(department, "restic", 'echo "restic 0.12.1 compiled with go1.16"', "/usr/bin/restic")
+        put(department.controller.programs, "restic", 'echo "restic 0.12.1 compiled with go1.16"', "/usr/bin/restic")
 
     def heal(self, department: Department) -> None:
         (department.controller.programs / "restic").unlink()

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.month.department import Department
 from tests.month.faults import Fault
+
+if TYPE_CHECKING:
+    from tests.month.month import Month
 
 
 class PostgresDown(Fault):
@@ -17,7 +26,7 @@ class PostgresDown(Fault):
         department.postgres.stop()
 
     def heal(self, department: Department) -> None:
-        department.postgres.start()
+        department.let_in(department.postgres.start())
 
 
 class PostgresPassword(Fault):
@@ -38,11 +47,11 @@ class PostgresDumpKilled(Fault):
     strikes, spoils, codes, tells = ("portal",), ("portal",), (20, 3), "portal/portal-db"
 
     def inject(self, department: Department) -> None:
-        put(department, "pg_dump", 'case "$*" in *--version*) exec "$real" "$@";; esac\n"$real" "$@" | head -c 1500\nkill -9 $$',
+        put(department.programs(department.portal_db), "pg_dump", 'case "$*" in *--version*) exec "$real" "$@";; esac\n"$real" "$@" | head -c 1500\nkill -9 $$',
             "/usr/lib/postgresql/15/bin/pg_dump")
 
     def heal(self, department: Department) -> None:
-        (department.controller.programs / "pg_dump").unlink()
+        (department.programs(department.portal_db) / "pg_dump").unlink()
 
 
 class MariadbDown(Fault):
@@ -54,7 +63,7 @@ class MariadbDown(Fault):
         department.mariadb.stop()
 
     def heal(self, department: Department) -> None:
-        department.mariadb.start()
+        department.let_in(department.mariadb.start())
 
 
 class MariadbPassword(Fault):
@@ -87,11 +96,11 @@ class MariadbDumpKilled(Fault):
     strikes, spoils, codes, tells = ("licences",), ("licences",), (20, 3), "licences/licence-db"
 
     def inject(self, department: Department) -> None:
-        put(department, "mariadb-dump", 'case "$*" in *--version*) exec "$real" "$@";; esac\n"$real" "$@" | head -c 1500\nkill -9 $$',
+        put(department.programs(department.licence_db), "mariadb-dump", 'case "$*" in *--version*) exec "$real" "$@";; esac\n"$real" "$@" | head -c 1500\nkill -9 $$',
             "/usr/bin/mariadb-dump")
 
     def heal(self, department: Department) -> None:
-        (department.controller.programs / "mariadb-dump").unlink()
+        (department.programs(department.licence_db) / "mariadb-dump").unlink()
 
 
 class FolderGone(Fault):
@@ -173,7 +182,7 @@ class DumpFails(Fault):
 
     def inject(self, department: Department) -> None:
         self._whole = department.forms.program.read_text()
-        department.forms.program.write_text(f"#!/bin/sh\n{self.script.format(file=department.forms.file)}\n")
+        department.forms.program.write_text(f"#!/bin/sh\n{self.script.format(file=department.forms.at.seen(department.forms.file))}\n")
 
     def heal(self, department: Department) -> None:
         department.forms.program.write_text(self._whole)
@@ -191,9 +200,42 @@ class DumpCut(DumpFails):
     script = "head -c 2000 {file}"
 
 
-def put(department: Department, name: str, script: str, real: str) -> None:
-    """A program of that name goes before the machine's own, which it finds in ``$real``."""
-    path = department.controller.programs / name
+class WritersAtWork(Fault):
+    """Nothing is wrong: people work while the backup runs. Each source has to be as it was between two of their changes."""
+
+    strikes, codes = ("portal",), (0,)
+
+    def last(self, month: Month, at: datetime) -> None:
+        department, over = month.department, threading.Event()
+        chance = random.Random(department.chance.random())
+
+        def work() -> None:
+            day = 1000 + (at - month.start).days * 10
+            while not over.is_set():
+                day += 1
+                for source in (department.portal_db, department.licence_db, department.register):
+                    source.write(chance, day)
+                    month.holds[source.name].add(source.now())
+
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(work)
+
+            def until_then(process: subprocess.Popen[str]) -> None:
+                process.wait(300)
+                over.set()
+                working.result()
+
+            try:
+                tick = month.tick(at, during=until_then)
+            finally:
+                over.set()
+        month.look_at_sources()
+        self.shown(month, at, tick)
+
+
+def put(folder: Path, name: str, script: str, real: str) -> None:
+    """A program of that name into a folder that is searched first; it finds the machine's own in ``$real``."""
+    path = folder / name
     path.write_text(f"#!/bin/sh\nreal={real}\n{script}\n")
     path.chmod(0o755)
 
@@ -205,5 +247,5 @@ def register_files(department: Department) -> list[Path]:
 
 ALL: tuple[type[Fault], ...] = (
     PostgresDown, PostgresPassword, PostgresDumpKilled, MariadbDown, MariadbPassword, MariadbPrivilege, MariadbDumpKilled,
-    FolderGone, FolderEmpty, FolderShrunk, RegisterGone, RegisterBroken, DumpFails, DumpEmpty, DumpCut,
+    FolderGone, FolderEmpty, FolderShrunk, WritersAtWork, RegisterGone, RegisterBroken, DumpFails, DumpEmpty, DumpCut,
 )

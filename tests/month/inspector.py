@@ -9,8 +9,8 @@ import itertools
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -87,28 +87,22 @@ class Inspector:
         record: dict[str, Any] = json.loads(signed)
         return record if done.returncode == 0 and record.get("format") == "opsctl-manifest/1" else None
 
-    def compare(self, store: Store, one: Set, sources: Mapping[str, Source], expected: Mapping[str, str]) -> None:
+    def compare(self, store: Store, one: Set, sources: Mapping[str, Source], expected: Mapping[str, frozenset[str]]) -> None:
         """Restore a set by restic alone; what each source has to be, by name."""
         for name, snapshot in one.snapshots.items():
-            with self._restored(store, snapshot) as place:
+            with _restored(store, snapshot, self.place / "restored") as place:
                 found = sources[name].back(place)
-            if found != expected[name]:
+            if found not in expected[name]:
                 self.problems.append(f"{store.name}: {name} of set {one.id} of {one.backup} is not what the source held then")
 
-    def _restored(self, store: Store, snapshot: str) -> tempfile.TemporaryDirectory[str] | Any:
-        return _Restored(store, snapshot, self.place)
 
-
-class _Restored:
-    def __init__(self, store: Store, snapshot: str, place: Path) -> None:
-        self.store, self.snapshot, self.place = store, snapshot, place / "restored"
-
-    def __enter__(self) -> Path:
-        self.store.restic("restore", "--no-lock", self.snapshot, "--target", str(self.place))
-        return self.place
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.place, ignore_errors=True)
+@contextmanager
+def _restored(store: Store, snapshot: str, place: Path) -> Iterator[Path]:
+    try:
+        store.restic("restore", "--no-lock", snapshot, "--target", str(place))
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def told_and_there(ticks: Sequence[Tick], sets: Sequence[Set], destroyed: Iterable[str]) -> Iterator[str]:

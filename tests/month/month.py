@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import subprocess
@@ -26,7 +27,8 @@ class Month:
         self.department, self.chance = department, chance
         self.waiting = list(faults)
         self.ticks: list[Tick] = []
-        self.states: dict[datetime, Mapping[str, str]] = {}
+        #: What each source may have held at each tick: one content, or those that it went through meanwhile.
+        self.states: dict[datetime, Mapping[str, frozenset[str]]] = {}
         self.said: list[str] = []
         self.fault: Fault | None = None
         #: When the sets of each backup were taken, by id, and of when the newest set in each copy is, by what the ticks said.
@@ -39,13 +41,15 @@ class Month:
         self.excused: set[str] = set()
         self.start = datetime(2026, 12, 1, 2, department.controller.minute, tzinfo=ZONE)
         self.now = self.start - HOUR
-        self._holds: Mapping[str, str] = {}
+        self.holds: dict[str, set[str]] = {}
 
     # The calendar
 
-    def run(self, days: int) -> None:
-        """Live through so many days. AssertionError with the day, its fault and what was seen."""
-        for day in range(days):
+    def run(self, days: int | None = None) -> None:
+        """Live through so many days, or until every fault has struck. AssertionError with the day, its fault and what was seen."""
+        for day in itertools.count() if days is None else range(days):
+            if days is None and not self.waiting and not self.forgotten:
+                break
             try:
                 self._live(day)
             except AssertionError as error:
@@ -62,7 +66,7 @@ class Month:
         self.department.write(day)
         if self.now >= midnight + DAY:
             return  # the machine is off
-        self._holds = self.department.now()
+        self.look_at_sources()
         late = self.late()
         if late or (day % 3 == 0 and not self.forgotten):
             self.department.plug_in()
@@ -72,6 +76,10 @@ class Month:
         self.department.unplug()
         self.look(5 if self.late() else 0)
 
+    def look_at_sources(self) -> None:
+        """What the sources hold now, and nothing else any more."""
+        self.holds = {name: {found} for name, found in self.department.now().items()}
+
     def _first_day(self) -> None:
         """Nothing goes wrong: whatever is due later was once taken."""
         tick = self.tick(self.start)
@@ -80,6 +88,9 @@ class Month:
     def _faulty_day(self, midnight: datetime) -> None:
         until = midnight + DAY
         fault = self._choose(until)
+        if fault is None:
+            self._quiet_hours(until)
+            return
         strikes = self._hour_of(fault, until)
         # What is due before the fault begins is taken as ever.
         for hour in sorted({due for due in self._hours(until) if due < strikes}):
@@ -89,14 +100,19 @@ class Month:
         fault.strike(self, strikes)
         self.fault = None
         self.well(self.now + HOUR)
+        self._quiet_hours(until)
+
+    def _quiet_hours(self, until: datetime) -> None:
         while (hour := min(self._hours(until), default=None)) is not None and hour > self.now:
             self.well(hour)
 
-    def _choose(self, until: datetime) -> Fault:
+    def _choose(self, until: datetime) -> Fault | None:
+        """The fault of the day; None where nothing that one could strike is due, as on the day after two days off."""
         due = {name for name in self.department.backups if self.due(name) < until}
         fits = [fault for fault in self.waiting if set(fault.strikes) <= due]
-        assert fits, f"none of {[fault.name for fault in self.waiting]} can strike where {due} is due"
-        # The rarest first: what strikes everything strikes any day.
+        if not fits:
+            return None
+        # The rarest first: on most days only little is due.
         found = max(fits, key=lambda fault: max((self.department.backups[name].every for name in fault.strikes), default=HOUR))
         self.waiting.remove(found)
         return found
@@ -151,7 +167,7 @@ class Month:
         self._log_read, self._mails_read, self._calls = len(log), len(box.texts), switch.calls
         self.now = max(self.now, at)
         self.ticks.append(tick)
-        self.states[at] = dict(self._holds)
+        self.states[at] = {name: frozenset(found) for name, found in self.holds.items()}
         for backup, name, _ in tick.done:
             self.taken[backup][name] = at
         for backup, name, store in tick.copied:

@@ -26,7 +26,7 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         message = email.message_from_bytes(envelope.content)
-        self.texts.append("\n".join(part.get_payload(decode=True).decode() for part in message.walk()
+        self.texts.append("\n".join(str(part.get_payload(decode=True), "utf-8") for part in message.walk()
                                     if part.get_content_type() == "text/plain"))
         return "250 OK"
 

@@ -9,6 +9,7 @@ import random
 import sqlite3
 import subprocess
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 from opsctl.sources.mariadb_server import Mariadb
@@ -27,11 +28,33 @@ def secret(path: Path, text: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class At:
+    """Where a source lies: on the machine of that name, which sees ``ours`` as ``theirs``; None: on the controller itself."""
+
+    host: str | None = None
+    ours: Path = Path("/")
+    theirs: Path = Path("/")
+
+    def seen(self, path: Path) -> Path:
+        """A path of ours as that machine knows it."""
+        return self.theirs / path.relative_to(self.ours)
+
+    @property
+    def key(self) -> str:
+        """The beginning of the source's entry in the configuration."""
+        return f"host: {self.host}, " if self.host else ""
+
+
+HERE = At()
+
+
 class Source(ABC):
     """One source. ``name`` as in the configuration, of which ``spec`` is its entry."""
 
     name: str
     spec: str
+    at: At = HERE
 
     @abstractmethod
     def write(self, chance: random.Random, day: int) -> None:
@@ -80,21 +103,24 @@ class Folder(Source):
 class Register(Source):
     """The front office's register in SQLite, whose file is written while others read it."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name, self.path = name, path
-        self.spec = f"{{kind: sqlite, path: {path}}}"
+    def __init__(self, name: str, path: Path, at: At = HERE) -> None:
+        self.name, self.path, self.at = name, path, at
+        self.spec = f"{{{at.key}kind: sqlite, path: {at.seen(path)}}}"
         with self._open() as database:
             database.execute("PRAGMA journal_mode = wal")
             database.execute("CREATE TABLE letters (id INTEGER PRIMARY KEY, subject TEXT, scan BLOB)")
+        path.chmod(0o666)
 
     def _open(self) -> contextlib.closing[sqlite3.Connection]:
         return contextlib.closing(sqlite3.connect(self.path, isolation_level=None))
 
     def write(self, chance: random.Random, day: int) -> None:
         with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
             database.executemany("INSERT INTO letters (subject, scan) VALUES (?, ?)",
                                  [(f"पत्र {day}/{number}", chance.randbytes(500)) for number in range(20)])
             database.execute("UPDATE letters SET subject = subject || ' answered' WHERE id % 7 = ?", (day % 7,))
+            database.execute("COMMIT")
 
     def now(self) -> str:
         return self._of(self.path)
@@ -110,12 +136,12 @@ class Register(Source):
 class Dumped(Source):
     """Something that opsctl knows nothing of: a program that writes its dump to standard output."""
 
-    def __init__(self, name: str, file: Path) -> None:
-        self.name, self.file = name, file
+    def __init__(self, name: str, file: Path, at: At = HERE) -> None:
+        self.name, self.file, self.at = name, file, at
         self.program = file.with_suffix(".dump")
-        self.program.write_text(f"#!/bin/sh\ncat {file}\necho '-- end of the dump'\n")
+        self.program.write_text(f"#!/bin/sh\ncat {at.seen(file)}\necho '-- end of the dump'\n")
         self.program.chmod(0o755)
-        self.spec = f'{{kind: command, argv: ["{self.program}"], trailer: "-- end of the dump"}}'
+        self.spec = f'{{{at.key}kind: command, argv: ["{at.seen(self.program)}"], trailer: "-- end of the dump"}}'
 
     def write(self, chance: random.Random, day: int) -> None:
         with self.file.open("ab") as file:
@@ -131,11 +157,15 @@ class Dumped(Source):
 class PostgresDatabase(Source):
     """Bills and receipts; each transaction writes to both and to their sum."""
 
-    def __init__(self, name: str, server: Postgres, password_file: Path) -> None:
-        self.name, self.server = name, server
+    def __init__(self, name: str, server: Postgres, password_file: Path, at: At = HERE) -> None:
+        self.name, self.server, self.at = name, server, at
         self.password_file = secret(password_file, "the role's own")
-        self.spec = (f"{{kind: postgresql, database: enagar, server: 127.0.0.1, port: {server.port}, user: backup, "
+        address = at.seen(server.sockets) if at.host else "127.0.0.1"
+        self.spec = (f"{{{at.key}kind: postgresql, database: enagar, server: {address}, port: {server.port}, user: backup, "
                      f"password_file: {self.password_file}}}")
+        rules = server.data / "pg_hba.conf"
+        rules.write_text(f"local all backup scram-sha-256\n{rules.read_text()}")
+        server.psql("SELECT pg_reload_conf()")
         server.psql("CREATE ROLE backup LOGIN; GRANT pg_read_all_data TO backup; CREATE DATABASE enagar;")
         server.set_password("backup", "the role's own")
         server.psql("CREATE TABLE bills (id int PRIMARY KEY, body text, paise bigint);"
@@ -169,10 +199,11 @@ class PostgresDatabase(Source):
 class MariadbDatabase(Source):
     """Trade licences and their fees."""
 
-    def __init__(self, name: str, server: Mariadb, password_file: Path) -> None:
-        self.name, self.server = name, server
+    def __init__(self, name: str, server: Mariadb, password_file: Path, at: At = HERE) -> None:
+        self.name, self.server, self.at = name, server, at
         self.password_file = secret(password_file, "the user's own")
-        self.spec = (f"{{kind: mariadb, database: licences, server: 127.0.0.1, port: {server.port}, user: backup, "
+        address = f"server: {at.seen(server.socket)}" if at.host else f"server: 127.0.0.1, port: {server.port}"
+        self.spec = (f"{{{at.key}kind: mariadb, database: licences, {address}, user: backup, "
                      f"password_file: {self.password_file}}}")
         server.sql("CREATE DATABASE licences CHARACTER SET utf8mb4;"
                    "CREATE USER backup@'%' IDENTIFIED BY 'the user''s own';"

@@ -17,7 +17,7 @@ from tests.month.sources import secret
 class Store:
     """One repository. ``path``: where its owner sees it on disk; ``spec``: its entry in the configuration.
 
-    ``may_be_away``: a disk that is unplugged most of the time.
+    ``may_be_away``: a disk that is unplugged most of the time. ``address``: how restic reaches it, if not at ``path``.
     """
 
     name: str
@@ -27,11 +27,12 @@ class Store:
     cache: Path
     may_be_away: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    address: str | None = None
 
     def begin(self, like: Store | None = None) -> subprocess.Popen[bytes]:
         """Start to make the repository, as its owner may as well; ``like``: cutting data up as that one does."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        words = ["restic", "init", "--repository-version", "2"]
+        words = ["restic", "-r", str(self.path), "init", "--repository-version", "2"]
         if like is not None:
             words += ["--copy-chunker-params", "--from-repo", str(like.path), "--from-password-file", str(like.password_file)]
         return subprocess.Popen(words, env=self._env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -40,18 +41,24 @@ class Store:
         """Make the new repository cheap to open, and its server's: restic's key takes half a second of each call otherwise."""
         assert begun.wait(120) == 0, f"restic init of {self.name} failed"
         make_quick(self.path, self.password_file.read_text().strip())
+        self._own()
+
+    def _own(self) -> None:
+        """What root wrote belongs to the server's account, which could not read it otherwise."""
         owner = self.path.parent.stat()
         for path in (self.path, *self.path.rglob("*")):
             os.chown(path, owner.st_uid, owner.st_gid)
 
     @property
     def _env(self) -> dict[str, str]:
-        return {**os.environ, "RESTIC_REPOSITORY": str(self.path), "RESTIC_PASSWORD_FILE": str(self.password_file),
+        return {**os.environ, "RESTIC_REPOSITORY": self.address or str(self.path), "RESTIC_PASSWORD_FILE": str(self.password_file),
                 "RESTIC_CACHE_DIR": str(self.cache), **self.environment}
 
     def restic(self, *words: str, stdin: bytes = b"") -> bytes:
         """restic as the owner of the store, or whoever stole the password, runs it."""
         done = subprocess.run(["restic", *words], env=self._env, capture_output=True, input=stdin, timeout=120, check=False)
+        if words[0] == "backup":
+            self._own()
         assert done.returncode == 0, f"restic {' '.join(words)} on {self.name}: {done.stderr.decode()}"
         return done.stdout
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.month import faults_of_machine, faults_of_sources, faults_of_stores
+from tests.lab.s3server import S3Server
+from tests.lab.sshd import Lab
+from tests.month import faults_of_hosts, faults_of_machine, faults_of_sources, faults_of_stores
 from tests.month.department import Department, made
 from tests.month.inspector import Inspector
 from tests.month.month import Month
@@ -25,18 +27,25 @@ def place() -> Iterator[Path]:
 
 @as_root
 def test_promises_1_and_2_hold_for_some_days_of_faults_by_inspection_of_the_stores_alone(place: Path) -> None:
-    seed = int(os.environ.get("OPSCTL_TEST_SEED", "20261201"))
-    live(place, seed, 7)
+    live(place, int(os.environ.get("OPSCTL_TEST_SEED", "20261201")), days=6)
 
 
-def live(place: Path, seed: int, days: int) -> None:
-    chance = random.Random(seed)
+@as_root
+@pytest.mark.full
+def test_promises_1_and_2_hold_for_every_fault_with_three_hosts_and_a_locked_copy(place: Path, s3_server: S3Server) -> None:
+    with Lab(3) as lab:
+        live(place, int(os.environ.get("OPSCTL_TEST_SEED", "20261201")), s3=s3_server, lab=lab)
+
+
+def live(place: Path, seed: int, days: int | None = None, s3: S3Server | None = None, lab: Lab | None = None) -> None:
+    """Live through so many days, or until every fault has struck, and inspect what is left."""
     print(f"OPSCTL_TEST_SEED={seed}")
-    deck = [fault() for module in (faults_of_sources, faults_of_stores, faults_of_machine) for fault in module.ALL]
-    if chosen := os.environ.get('OPSCTL_TEST_FAULTS'):
-        deck = [fault for fault in deck if fault.name in chosen.split(',')]
+    chance = random.Random(seed)
+    chosen = os.environ.get("OPSCTL_TEST_FAULTS", "")
+    modules = (faults_of_sources, faults_of_stores, faults_of_machine, *((faults_of_hosts,) if s3 and lab else ()))
+    deck = [fault() for module in modules for fault in module.ALL if not chosen or fault.__name__ in chosen.split(",")]
     chance.shuffle(deck)
-    with Department(place, chance) as department:
+    with Department(place, chance, s3, lab) as department:
         month = Month(department, deck, chance)
         month.run(days)
         inspector = Inspector((department.keys / "controller.pub").read_text().strip(), place / "inspector")
