@@ -122,7 +122,7 @@ class Backup(StateAction[BackupParams, Seen]):
         changes = [Change(f"source:{name}", f"back up {name} ({seen.kinds[name]}) into {seen.repository}")
                    for name in missing]
         after = tuple(change.key for change in changes)
-        return [*changes, Change("manifest", f"sign and store the manifest of set {params.set}", after=after)]
+        return [*changes, Change("manifest", f"sign and store the manifest of set {params.set}", after=after, commit=True)]
 
     def apply(self, params: BackupParams, change: Change, world: World) -> None:
         word, _, name = change.key.partition(":")
@@ -280,7 +280,7 @@ def _error(where: str, problems: Sequence[Problem]) -> OpsError:
     hint = first.hint
     if all(found.acceptable for found in problems):
         accept = f"if that is as it should be: opsctl backup run {where.partition('/')[0]} --accept {where.partition('/')[2]}"
-        hint = f"{hint}; {accept}" if hint else accept
+        hint = f"{hint}{' ' if hint.endswith('?') else '; '}{accept}" if hint else accept
     return kinds.get(first.code, Partial)(
         f"{where}: {'; '.join(found.message for found in problems)}", hint=hint, where=where, details=details
     )

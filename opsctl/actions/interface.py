@@ -27,11 +27,15 @@ class Kind(enum.StrEnum):
 
 @value
 class Change:
-    """One thing that is missing and can be made. ``after`` names changes (by ``key``) that must have succeeded."""
+    """One thing that is missing and can be made. ``after`` names changes (by ``key``) that must have succeeded.
+
+    ``commit``: what all the others were made for. Where it fails none of them counts as a part that succeeded.
+    """
 
     key: str
     text: str
     after: tuple[str, ...] = ()
+    commit: bool = False
 
 
 class World(Protocol):

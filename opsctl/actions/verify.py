@@ -165,7 +165,7 @@ def _unread(
 
 
 def _reminder(repository: str, damage: Damage) -> OpsError:
-    reaches = "every set" if damage.reaches_all else f"sets {', '.join(damage.sets[:5])}" if damage.sets else "no set"
+    reaches = "every set" if damage.reaches_all else _named(damage.sets) if damage.sets else "no set"
     share = f", share {', '.join(damage.shares)}" if damage.shares else ""
     return DamagedData(
         f"{repository}: {damage.what}, as level {damage.level} found on {damage.found:%Y-%m-%d}{share}, and nobody has read it "
@@ -203,8 +203,11 @@ def _reach(finding: Finding) -> str:
         return "; this reaches every set"
     if not finding.sets:
         return ""
-    named = f"{', '.join(finding.sets[:5])}{' …' if len(finding.sets) > 5 else ''}"
-    return "" if all(name in finding.message for name in finding.sets) else f"; sets {named}"
+    return "" if all(name in finding.message for name in finding.sets) else f"; {_named(finding.sets)}"
+
+
+def _named(sets: Sequence[str]) -> str:
+    return f"set{'s' if len(sets) > 1 else ''} {', '.join(sets[:5])}{' …' if len(sets) > 5 else ''}"
 
 
 def _keep(params: VerifyParams, seen: Seen, world: World) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from opsctl.cli.work import Given
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
-    from opsctl.model.sets import SetView
+    from opsctl.model.sets import Judgement, SetView
     from opsctl.wiring import Site
 
 app = typer.Typer(help="Get data back, into a new place, proven before it is in view.", no_args_is_help=True)
@@ -47,7 +47,7 @@ def files(
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    view = _set(site, backup, set_id, copy_in)
+    view = _set(session, site, backup, set_id, copy_in)
     for path in paths:
         if not path.startswith("/"):
             raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
@@ -99,7 +99,7 @@ def set_(
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    view = _set(site, backup, set_id, copy_in)
+    view = _set(session, site, backup, set_id, copy_in)
     names = _sources(view, source or (), database or ())
     target = os.path.abspath(into)
     lands = [f"{name} → {target}/{name}" for name in names]
@@ -134,7 +134,7 @@ def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> l
     return list(dict.fromkeys([*source, *loaded])) if source else list(view.sources)
 
 
-def _set(site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
+def _set(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
     from opsctl.model.fields import meant
 
     if copy_in is not None and copy_in not in site.config.repositories:
@@ -143,7 +143,21 @@ def _set(site: Site, backup: str, set_id: str | None, copy_in: str | None) -> Se
     if copy_in is None and site.config.backups and backup not in site.config.backups:
         raise UsageError(f"there is no backup {backup!r}{meant(backup, site.config.backups)}",
                          hint=f"there are: {', '.join(site.config.backups)}")
-    return places.choose(site, places.look(site, copy_in or site.home(backup)).judgement, backup, set_id)
+    judgement = places.look(site, copy_in or site.home(backup)).judgement
+    view = places.choose(site, judgement, backup, set_id)
+    if view.damage and not (session.quiet or session.json):
+        _warn_of_damage(view, judgement)
+    return view
+
+
+def _warn_of_damage(view: SetView, judgement: Judgement) -> None:
+    """Before anything starts: what was found in the set, and which one is the newest without."""
+    from opsctl.cli import render
+
+    sound = [other.id for other in judgement.of(view.backup) if other.state in ("good", "copy") and not other.damage]
+    how = "holds" if view.word != view.state else "may hold"
+    instead = f"; the newest without is {sound[-1]} (--set)" if sound else "; so has every other set"
+    render.complain(render.shown(f"set {view.id} {how} damage: {'; '.join(one.what for one in view.damage[:3])}{instead}"))
 
 
 def _announce(session: Session, site: Site, view: SetView, landings: Sequence[str]) -> None:

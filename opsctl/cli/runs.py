@@ -114,7 +114,7 @@ def show(context: typer.Context, run: Run) -> Report:
     def text(out: Out) -> None:
         out.facts({"run": run, "playbook": f"{bound.playbook}: {bound.title}", "started": local_time(site, bound.now),
                    "by": bound.started_by, "state": Mark(word, _TONES[word]),
-                   "inputs": ", ".join(f"{name}={value}" for name, value in bound.inputs.items())})
+                   "inputs": ", ".join(f"{name}={_plainly(value)}" for name, value in bound.inputs.items() if value)})
         out.table(Table(("step", "item", "outcome", Column("because", flexible=True)), [
             (row["step"], row["item"] or "", Mark(row["outcome"], TONES.get(row["outcome"], Tone.QUIET)), row["because"])
             for row in rows.values()]))
@@ -123,6 +123,10 @@ def show(context: typer.Context, run: Run) -> Report:
 
     return Report(result={"run": run, "playbook": bound.playbook, "state": word, "inputs": dict(bound.inputs),
                           "steps": list(rows.values()), "outcome": result}, text=text, run=run)
+
+
+def _plainly(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 @places.from_anywhere

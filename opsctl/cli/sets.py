@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +216,12 @@ def _reasons(site: Site, view: SetView) -> Sequence[str]:
     return (*view.reasons, *([f"not in it: {', '.join(lacking)}"] if lacking else []))
 
 
+def _failure(error: Mapping[str, Any]) -> str:
+    message, where = str(error["message"]), str(error["where"])
+    named = message if where in message else f"{where}: {message}"
+    return named if len(named) <= 160 else f"{named[:160].rstrip()}…"
+
+
 def _failures(site: Site, view: SetView) -> list[str]:
     """What went wrong in the run that made a set, where that was a run of this machine."""
     from opsctl.engine.runs import Runs
@@ -232,7 +238,7 @@ def _failures(site: Site, view: SetView) -> list[str]:
                          f"its run was interrupted; `opsctl resume {path.parent.name}` goes on")
             continue
         errors = [error for error in ended.get("errors", ()) if str(error.get("where", "")).startswith(f"{view.backup}/")]
-        found += [str(error["message"]) for error in errors[:3]]
+        found += [_failure(error) for error in errors[:3]]
         if len(errors) > 3:
             found.append(f"and {counted(len(errors) - 3, 'more failure')}")
     return found

@@ -110,7 +110,7 @@ class Performer:
         self._note("step.begin", step, item, {"uses": step.uses, "params": dict(item.params), "changes": texts},
                    durable=False)
         as_wanted = [0] * (action.asked(params, seen) - len(changes))
-        errors, codes = self._apply(action, params, step, item, changes)
+        errors, codes = self._apply(action, params, step, item, changes, as_wanted)
         try:
             seen = action.observe(params, self.world)
         except (OpsError, OSError) as raised:
@@ -128,13 +128,15 @@ class Performer:
             errors = [NotConverged(action.missing(params, seen, left), where=item.item)]
             codes = [NotConverged.code]
         return StepResult(step.id, item.item, Outcome.FAILED, "; ".join(error.message for error in errors),
-                          codes=(*as_wanted, *codes), errors=tuple(errors), changes=texts, result=result)
+                          codes=tuple(codes), errors=tuple(errors), changes=texts, result=result)
 
     def _apply(
-        self, action: StateAction, params: Params, step: BoundStep, item: BoundItem, changes: Sequence[Change]
+        self, action: StateAction, params: Params, step: BoundStep, item: BoundItem, changes: Sequence[Change],
+        as_wanted: Sequence[int],
     ) -> tuple[list[OpsError], list[int]]:
+        """What failed, and one code for each thing asked for: those ``as_wanted`` already, and the changes."""
         errors: list[OpsError] = []
-        codes: list[int] = []
+        codes = list(as_wanted)
         undone: set[str] = set()
         for change in changes:
             if undone.intersection(change.after):
@@ -150,7 +152,7 @@ class Performer:
                 error = _ours(raised)
                 undone.add(change.key)
                 errors.append(error)
-                codes.append(error.code)
+                codes = [error.code] if change.commit else [*codes, error.code]
                 self._note("change.failed", step, item, {"change": change.key, "error": error.as_dict()})
             else:
                 codes.append(0)

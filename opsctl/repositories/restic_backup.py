@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,7 +92,13 @@ class Backup:
         # end of the pipe for the end of the document.
         with self._scratch() as scratch:
             document = scratch / "document"
-            document.write_bytes(content)
+            try:
+                document.write_bytes(content)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise ProgramFailed(f"{document} cannot be written: {error.strerror}") from error
+                where = self._scratch_parent or Path(tempfile.gettempdir())
+                raise restic_failures.no_space(f"no space left in {where}", shutil.disk_usage(where).free, len(content)) from error
             found = self._stdin(f"store {filename}", ["cat", str(document)], filename, None)
         if found.bytes != len(content):
             raise ProgramFailed(f"restic stored {found.bytes} of {len(content)} bytes of {filename}")

@@ -56,7 +56,7 @@ def standing(
     sets = holdings.judgement.of(backup)
     counted = WHOLE if copy else {GOOD}
     good = [view for view in sets if view.state in counted and view.time is not None]
-    newest = max(good, key=lambda view: view.time or now, default=None)
+    newest = max(reversed(good), key=lambda view: view.time or now, default=None)
     states: dict[str, int] = {}
     for view in sets:
         states[view.word] = states.get(view.word, 0) + 1

@@ -246,6 +246,18 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
         nothing_left(machine)
 
 
+def test_a_disk_on_which_the_manifest_finds_no_room(with_a_set: Machine, tmp_path: Path) -> None:
+    """The sources are captured, and then the last document has nowhere to be written: one failure, of the whole set."""
+    machine = with_a_set
+    with small_disk(machine.state / "restic-cache", "64K") as disk:
+        fill(disk)
+        done = machine.json("backup", "run", expect=20)
+        assert full(done)["free"] == 0 < full(done)["needed"]
+        assert str(disk) in done.errors[0]["message"]
+    machine("resume", done.document["run"], expect=0)
+    nothing_left(machine)
+
+
 @pytest.mark.parametrize(
     "pages", [0, 1, *(pytest.param(number, marks=pytest.mark.full) for number in (2, 3))]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -164,6 +165,18 @@ def test_what_needed_no_change_counts_for_the_exit_code_where_it_was_asked_for()
     step = BoundStep("s", "put", "s", (), ())
     assert worst(performer(step, BoundItem(None, {"words": ("a", "b")})).codes) == 3
     assert worst(performer(step, BoundItem(None, {"words": ("b",)})).codes) == 13
+
+
+def test_where_the_commit_fails_nothing_was_achieved() -> None:
+    class Sealed(Put):
+        def plan(self, params: Wanted, seen: frozenset[str]) -> list[Change]:
+            return [replace(change, commit=change.key == "seal") for change in super().plan(params, seen)]
+
+    step, item = BoundStep("s", "put", "s", (), ()), BoundItem(None, {"words": ("a", "seal")})
+    performer = Performer(World(breaks={"seal": ProgramFailed("no")}), Notes(), lambda word: Sealed(), free)  # type: ignore[arg-type]
+    assert performer(step, item).codes == (20,)
+    performer = Performer(World(breaks={"a": ProgramFailed("no")}), Notes(), lambda word: Sealed(), free)  # type: ignore[arg-type]
+    assert performer(step, item).codes == (20, 0)
 
 
 def test_a_failure_that_left_the_world_as_wanted_is_no_failure() -> None:
