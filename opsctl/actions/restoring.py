@@ -40,10 +40,9 @@ def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[Se
     history.confirm(view)
     if view.state not in WHOLE:
         world.warn(f"set {set_id} is {view.state}: {'; '.join(view.reasons)}")
-    if view.damage:
-        how = "holds" if view.word != view.state else "may hold"
-        world.warn(f"set {set_id} {how} damage: {'; '.join(damage.what for damage in view.damage)}; `opsctl backup show "
-                   f"{set_id}` says more, and where there are copies of it")
+    if known := [damage.what for damage in view.damage if damage.sure]:
+        world.warn(f"set {set_id} holds damage: {'; '.join(known)}; `opsctl backup show {set_id}` says more, and where there "
+                   "are copies of it")
     return view, history
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,21 +96,21 @@ def gather(site: Site, names: Sequence[str] | None) -> Found:
 
 def _grouped(site: Site, seen: Sequence[Place]) -> list[Held]:
     """One entry a set. What somebody else signed under the id of a set of ours is an entry of its own."""
-    groups: dict[tuple[str, ...], list[Place]] = {}
-    signed: dict[tuple[str, str], tuple[str, ...]] = {}
-    for place in sorted(seen, key=lambda one: not one.view.record):  # those that a manifest tells of first
-        view = place.view
-        name = (view.backup, view.id)
-        key: tuple[str, ...]
-        if view.record:
-            key = (*name, str(view.signer), json.dumps(view.record, sort_keys=True))
-            if view.state != "foreign":
-                signed.setdefault(name, key)
+    named: dict[tuple[str, str], list[list[Place]]] = {}
+    for place in sorted(seen, key=lambda one: (not one.view.record, one.view.state == "foreign")):
+        groups = named.setdefault((place.view.backup, place.view.id), [])
+        # What has no manifest (any more) belongs to the set that one tells of; those that are trusted come first.
+        same = next((group for group in groups if not place.view.record or _is_same(group[0].view, place.view)), None)
+        if same is None:
+            groups.append([place])
         else:
-            key = signed.get(name, name)
-        groups.setdefault(key, []).append(place)
-    held = [Held(tuple(sorted(group, key=lambda one: _first(site, one)))) for group in groups.values()]
+            same.append(place)
+    held = [Held(tuple(sorted(group, key=lambda one: _first(site, one)))) for groups in named.values() for group in groups]
     return sorted(held, key=lambda one: one.view.time.timestamp() if one.view.time else 0.0)
+
+
+def _is_same(one: SetView, other: SetView) -> bool:
+    return one.signer == other.signer and one.record == other.record
 
 
 def _first(site: Site, place: Place) -> tuple[bool, bool, str]:

@@ -337,10 +337,13 @@ def _set_findings(view: SetView) -> list[Finding]:
     }
     if view.state not in kinds:
         return []
+    repair = "use another set"
+    if view.state == FOREIGN:
+        repair = "if the key is one of yours, accept it with --trust; otherwise find out who wrote it"
+    elif view.state == DAMAGED and view.record:
+        repair = "use another set; until someone prunes, `restic recover` brings deleted snapshots back"
     return [Finding(kinds[view.state], f"set {view.id} of {view.backup}: {'; '.join(view.reasons)}",
-                    object=f"snapshots/{view.manifest}", sets=(view.id,),
-                    repair="use another set" if view.state != FOREIGN else
-                    "if the key is one of yours, accept it with --trust; otherwise find out who wrote it")]
+                    object=f"snapshots/{view.manifest}", sets=(view.id,), repair=repair)]
 
 
 def _once(findings: Iterable[Finding]) -> list[Finding]:
