@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from opsctl.model import config, config_examples, hosts
+from opsctl.model import config, config_examples, config_s3_page, hosts
 from opsctl.model.config_command import CommandAtLeast, Spool
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
@@ -61,8 +61,8 @@ all files is reported at once as `file:line: path: message`, exit code 10, and n
 
 ## Secrets
 
-A secret is never a value in a file. Say where to find it, in exactly one of three ways; `password` and
-`secret` below stand for the beginning of the key:
+A secret is never a value in a file. Say where to find it, in exactly one of three ways; `password`,
+`secret`, `access_key` and `secret_key` below stand for the beginning of the key:
 
 | key | value |
 |---|---|
@@ -91,7 +91,7 @@ def _sections() -> Iterator[str]:
     yield _section("`hosts.NAME`", hosts.Host)
     yield _section("`repositories.NAME`", config.Repository)
     yield _section("`repositories.NAME.maintenance`", config.Maintenance)
-    yield _section("`repositories.NAME.object_lock`", ObjectLock)
+    yield _section("`repositories.NAME.object_lock`", ObjectLock) + "\n" + config_s3_page.S3
     for source in (config.PathsSource, config.PostgresqlSource, config.MariadbSource, config.SqliteSource, config.CommandSource):
         kind = get_args(fields(source)["kind"].annotation)[0]
         yield _section(f"`sources.NAME` with `kind: {kind}`", source)
