@@ -49,12 +49,12 @@ def offered(shell: str, line: str) -> set[str]:
     [
         ("opsctl ba", {"backup"}),
         ("opsctl re", {"restore", "resume"}),
-        ("opsctl backup r", {"run"}),
+        ("opsctl backup ru", {"run"}),
         ("opsctl playbooks ", {"list", "show", "check"}),
-        ("opsctl --json backup r", {"run"}),
-        ("opsctl --config /x --yes backup r", {"run"}),
-        ("opsctl backup --json r", {"run"}),
-        ("opsctl backup --config=/x r", {"run"}),
+        ("opsctl --json backup ru", {"run"}),
+        ("opsctl --config /x --yes backup ru", {"run"}),
+        ("opsctl backup --json ru", {"run"}),
+        ("opsctl backup --config=/x ru", {"run"}),
         ("opsctl --dr", {"--dry-run"}),
         ("opsctl backup run --dr", {"--dry-run"}),
         ("opsctl backup run --du", {"--due"}),
@@ -106,7 +106,7 @@ def test_bash_itself(tmp_path: Path) -> None:
     program.chmod(0o700)
     script = """
         eval "$(opsctl --show-completion bash)"
-        COMP_WORDS=(opsctl --json backup r) COMP_CWORD=3
+        COMP_WORDS=(opsctl --json backup ru) COMP_CWORD=3
         _opsctl_completion opsctl
         printf '<%s>' "${COMPREPLY[@]}"
     """
