@@ -11,7 +11,7 @@ from typing import Any, Literal
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
-from opsctl.model.damage import Damage, could_see
+from opsctl.model.damage import Damage, could_see, shares_of
 from opsctl.model.sets import DAMAGED, WHOLE, Judgement
 from opsctl.model.snapshots import Finding, Unreferenced
 from opsctl.model.values import value
@@ -125,7 +125,9 @@ def _shares(params: VerifyParams, holdings: Any, world: World) -> tuple[tuple[in
     if params.shares == "all":
         return (1,), 1
     if params.shares == "next":
-        return tuple(shares.next_shares(holdings.verifications, term, world.now)), total
+        # What was found damaged is read again each time, in whatever share it was found: it may have been mended.
+        again = shares_of(holdings.damage, total)
+        return tuple(dict.fromkeys([*again, *shares.next_shares(holdings.verifications, term, world.now)])), total
     share, _, of = params.shares.partition("/")
     return (int(share),), int(of)
 

@@ -90,6 +90,12 @@ def could_see(damage: Damage, level: str, read: Iterable[int], total: int) -> bo
     return any(int(pack[1], 16) % total == share - 1 for share in read)
 
 
+def shares_of(damages: Iterable[Damage], total: int) -> list[int]:
+    """The shares n of ``n/total`` that hold the packs that only a reading can clear, in order."""
+    packs = (_PACK.fullmatch(one.object or "") for one in damages if one.deep)
+    return sorted({int(pack[1], 16) % total + 1 for pack in packs if pack})
+
+
 def of_set(view: SetView, damages: Sequence[Damage], backups: Mapping[str, str]) -> tuple[Damage, ...]:
     """The open damage that reaches a set, or may: it was taken since, and shares with the older ones what did not change.
 

@@ -84,6 +84,15 @@ def test_a_quick_look_reminds_until_somebody_reads_the_pack_again(hurt: Machine)
     hurt("status", expect=0)
 
 
+def test_the_nightly_reading_looks_again_at_what_was_damaged(hurt: Machine) -> None:
+    pack = str(hurt.json("verify", "--level", "data", expect=22).errors[0]["details"]["object"]).removeprefix("data/")
+    mend(hurt)
+    hurt.at("2026-12-17T03:30:00+05:30")
+    read = hurt.json("verify", "--level", "data", expect=0).result["steps"][0]["result"]["shares"]
+    assert f"{int(pack[:2], 16) % 30 + 1}/30" in read, "though it was found by a reading of all, not of a share"
+    assert states(hurt) == ["good", "good"]
+
+
 def test_a_set_that_was_taken_since_may_lean_on_what_is_damaged(hurt: Machine) -> None:
     hurt.at("2026-12-18T02:30:00+05:30")
     hurt("backup", "run", expect=0)
