@@ -17,7 +17,7 @@ from opsctl.sources.mariadb_server import Mariadb
 from opsctl.sources.postgresql_server import Postgres
 from opsctl.wiring import Site
 from tests.cli.test_doctor import rows, wrong
-from tests.lab.sshd import Lab
+from tests.lab.sshd import UID, Lab
 from tests.machine import Machine
 
 PASSWORD = "geheim 1"
@@ -100,7 +100,7 @@ def free_port() -> int:
 def test_hosts_with_another_key_without_our_login_and_silent_ones(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Site.target
     monkeypatch.setattr(Site, "target", lambda *words: replace(target(*words), limits=Limits(connect=1.0)))
-    with Lab(2) as lab:
+    with Lab(2, more="Subsystem sftp internal-sftp\n") as lab:
         one, two = lab.hosts
         key = machine.etc / "keys" / "ssh-backup"
 
@@ -123,3 +123,14 @@ def test_hosts_with_another_key_without_our_login_and_silent_ones(machine: Machi
         assert found["host far"]["state"] == "wrong" and "answer" in found["host far"]["detail"] and "host pc" not in found
         changed = hosts(one=two.key)["host one"]
         assert changed["state"] == "wrong" and "key" in changed["detail"] and changed["hint"]
+
+        # An SFTP server is a store as well, opened by its pinned key alone.
+        kept = Path(shutil.copytree(machine.store, lab.home / "main"))
+        for path in (kept, *kept.rglob("*")):
+            os.chown(path, UID, UID)
+        main = (f"state: {machine.state}\nrepositories:\n  main: {{url: 'sftp:ops@{one.address}:/run/lab/home/main', "
+                f"ssh_key_file: {key}, password_file: {machine.etc}/keys/repository-password, host_key: ")
+        machine.configure(f"{main}{one.key}}}\n")
+        assert rows(machine, expect=0)["repository main"]["detail"].endswith("as pinned")
+        machine.configure(f"{main}{two.key}}}\n")
+        assert "key" in wrong(machine, "repository main")
