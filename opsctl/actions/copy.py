@@ -119,7 +119,10 @@ class Copy(StateAction[CopyParams, Seen]):
         plan = world.config.backups[params.backup]
         home, target = world.repository(plan.repository), world.repository(change.key)
         _require_there(target, plan.repository)
-        _require_locks(change.key, world)
+        if world.config.repositories[change.key].object_lock is not None:
+            from opsctl.actions.lock import require_locks  # what speaks S3 is much to load
+
+            require_locks(change.key, world)
         good = _good(home, params.backup, world)
         wanted = _there(change.key, params, good, world).missing
         views = {view.id: view for view in good}
@@ -218,15 +221,6 @@ def _require_there(target: History, home: str) -> None:
         raise SafetyRefusal(f"there is no repository at {target.repository.url} ({target.name}) yet",
                             hint=f"opsctl backup init {target.name} (it cuts data up as {home} does)", where=target.name)
     target.require_known()
-
-
-def _require_locks(name: str, world: World) -> None:
-    """SafetyRefusal where a store that is said to lock what is stored there cannot, any more or at all."""
-    if world.config.repositories[name].object_lock is not None:
-        from opsctl.actions.lock import locked_place
-        from opsctl.repositories import objectlock
-
-        objectlock.require(objectlock.facts(locked_place(name, world)), name)
 
 
 def _snapshots(view: SetView, home: History) -> list[str]:

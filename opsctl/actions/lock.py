@@ -80,6 +80,7 @@ class Lock(StateAction[LockParams, Seen]):
         until = world.clock().replace(microsecond=0) + lock.term + timedelta(seconds=1)
 
         def on_progress(done: int, total: int) -> None:
+            world.shell.check()
             world.progress(Progress(f"lock {params.repository}", files_done=done, files_total=total))
 
         done = objectlock.extend(locked_place(params.repository, world), lock.mode, until, on_progress)
@@ -104,6 +105,11 @@ def locked_place(repository: str, world: World) -> S3Place:
     if not isinstance(store, S3Store):
         raise ConfigError(f"{repository} is not in an S3 store", hint="its url has to be s3:https://host/bucket/prefix")
     return store.place
+
+
+def require_locks(repository: str, world: World) -> None:
+    """SafetyRefusal where a store that is said to lock what is stored there cannot, any more or at all."""
+    objectlock.require(objectlock.facts(locked_place(repository, world)), repository)
 
 
 def newest_snapshots(sets: Sequence[SetView]) -> list[str]:

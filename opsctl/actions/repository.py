@@ -67,6 +67,10 @@ class MakeRepository(StateAction[RepositoryParams, Seen]):
     def apply(self, params: RepositoryParams, change: Change, world: World) -> None:
         history = world.repository(params.repository)
         if change.key == "create":
+            if world.config.repositories[params.repository].object_lock is not None:
+                from opsctl.actions.lock import require_locks  # what speaks S3 is much to load
+
+                require_locks(params.repository, world)
             history.create(chunker_from=_pattern(params.repository, world))
         else:
             history.adopt(history.repository.identity())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from opsctl.model.quantities import counted, format_size
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import Progress, parse_time
 from opsctl.repositories import versions
-from opsctl.repositories.s3_place import AT_ONCE, S3Place
+from opsctl.repositories.s3_place import S3Place, at_once
 from opsctl.repositories.versions import Step, Version
 from opsctl.shells.secrets import read_secret
 
@@ -117,10 +116,13 @@ class Rewind(StateAction[RewindParams, Seen]):
         def act(step: Step) -> None:
             _do(place, step)
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for _ in pool.map(act, wanted):
-                done += 1
-                world.progress(Progress(f"rewind {params.repository}", files_done=done, files_total=len(wanted)))
+        def on_done() -> None:
+            nonlocal done
+            done += 1
+            world.shell.check()
+            world.progress(Progress(f"rewind {params.repository}", files_done=done, files_total=len(wanted)))
+
+        at_once(act, wanted, on_done)
 
     def missing(self, params: RewindParams, seen: Seen, changes: Sequence[Change]) -> str:
         return f"{params.repository} is not as it was at {params.to} yet: {_named(seen.steps)}"

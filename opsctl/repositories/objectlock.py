@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from opsctl.errors import OpsError, Refused, SafetyRefusal
-from opsctl.repositories.s3_place import AT_ONCE, S3Place
+from opsctl.repositories.s3_place import AT_ONCE, S3Place, at_once
 
-LEFT_OUT = ("locks/", "opsctl/")  # restic's locks come and go; the second is what we keep there ourselves
 _LOOKED_AT = 32  # objects, beside the newest sets' own, the keys and the config
-_ORDER = ("data/", "index/", "snapshots/", "keys/", "config")
+_ORDER = ("data/", "index/", "snapshots/", "keys/")  # and the config; restic's locks come and go
 _SLACK = timedelta(hours=1)
 
 
@@ -53,6 +51,11 @@ class Extended:
 
     versions: int
     overwritten: tuple[str, ...]
+
+
+def counts(name: str) -> bool:
+    """Whether an object is one of what a repository is made of: no lock of restic's, nothing of another's below the prefix."""
+    return name == "config" or name.startswith(_ORDER)
 
 
 def facts(place: S3Place) -> Facts:
@@ -96,9 +99,9 @@ def weaknesses(found: Facts, mode: str, term: timedelta) -> list[str]:
 def held(place: S3Place, newest: Sequence[str]) -> Held:
     """Look at the locks of the newest sets' snapshots (their ids), the keys, the config and a share of the rest."""
     names = [name for page in place.pages("list_objects_v2") for entry in page.get("Contents", ())
-             if not (name := place.name(entry["Key"])).startswith(LEFT_OUT)]
+             if counts(name := place.name(entry["Key"]))]
     own = {f"snapshots/{each}" for each in newest}
-    always = [name for name in names if name in own or name.startswith(("keys/", "config"))]
+    always = [name for name in names if name in own or name.startswith("keys/") or name == "config"]
     rest = [name for name in names if name not in set(always)]
     looked = [*always, *rest[:: max(1, -(-len(rest) // _LOOKED_AT))]]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -144,13 +147,14 @@ def extend(
     def lock(each: tuple[str, str]) -> None:
         _lock(place, *each, mode=mode, until=until)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for group in _ORDER:
-            for part in _parts((each for each in wanted if each[0].startswith(group)), 1000):
-                list(pool.map(lock, part))
-                done += len(part)
-                if on_progress is not None:
-                    on_progress(done, len(wanted))
+    def on_done() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, len(wanted))
+
+    for group in (*_ORDER, "config"):
+        at_once(lock, [each for each in wanted if each[0].startswith(group)], on_done)
     return Extended(done, tuple(overwritten))
 
 
@@ -173,7 +177,7 @@ def _needed(place: S3Place) -> tuple[list[tuple[str, str]], list[str]]:
     versions: dict[str, list[Mapping[str, Any]]] = {}
     for page in place.pages("list_object_versions"):
         for entry in page.get("Versions", ()):
-            if not (name := place.name(entry["Key"])).startswith(LEFT_OUT):
+            if counts(name := place.name(entry["Key"])):
                 versions.setdefault(name, []).append(entry)
     wanted, overwritten = [], []
     for name, found in versions.items():
@@ -191,8 +195,3 @@ def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     tags = [str(each["ETag"]).strip('"') for each in (one, other)]
     return tags[0] == tags[1] or ("-" in tags[0]) != ("-" in tags[1])
 
-
-def _parts(each: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    source = iter(each)
-    while part := list(islice(source, size)):
-        yield part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -117,6 +117,20 @@ class S3Place:
                 proxies={} if host in ("localhost", "127.0.0.1", "::1") else None,
             ),
         )
+
+
+def at_once(act: Callable[[Any], object], items: Iterable[Any], on_done: Callable[[], None] | None = None) -> None:
+    """Do something for each, many at a time; the first failure, or what ``on_done`` raises, keeps the rest from beginning."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for _ in pool.map(act, items):
+                if on_done is not None:
+                    on_done()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 @cache

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Literal
 
-from opsctl.repositories.objectlock import LEFT_OUT
+from opsctl.repositories.objectlock import counts
 from opsctl.repositories.s3_place import S3Place
 from opsctl.repositories.store import SHORTEST, is_object_name
 
@@ -63,7 +63,7 @@ class Event:
 
 
 def read(place: S3Place) -> dict[str, Kept]:
-    """Everything that is kept, by the names of the objects. Locks and our own probe are left out.
+    """Everything that is kept, by the names of the objects. Locks of restic are left out.
 
     Raises Refused (``s3:ListBucketVersions``), Unreachable, ProgramFailed.
     """
@@ -72,11 +72,11 @@ def read(place: S3Place) -> dict[str, Kept]:
     hidden = set()
     for page in place.pages("list_object_versions"):
         for entry in page.get("Versions", ()):
-            if not (name := place.name(entry["Key"])).startswith(LEFT_OUT):
+            if counts(name := place.name(entry["Key"])):
                 versions.setdefault(name, []).append(Version(
                     entry["VersionId"], entry["LastModified"], entry["Size"], str(entry["ETag"]).strip('"')))
         for entry in page.get("DeleteMarkers", ()):
-            if not (name := place.name(entry["Key"])).startswith(LEFT_OUT):
+            if counts(name := place.name(entry["Key"])):
                 markers.setdefault(name, []).append((entry["VersionId"], entry["LastModified"]))
                 if entry["IsLatest"]:
                     hidden.add(name)

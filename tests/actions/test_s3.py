@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -191,6 +192,23 @@ def test_nothing_is_copied_into_a_bucket_that_cannot_lock(made: Path, tmp_path: 
     assert any("has no Object Lock" in error["message"] for error in errors)
     assert bucket.keys() == before
     assert here.json("status").result["backups"]["portal"]["copies"]["vault"]["survives"] is None
+    empty = s3_server.bucket(mode=None)
+    setting(here, empty)
+    (here.state / "repositories" / "vault.json").unlink()
+    assert "has no Object Lock" in here("backup", "init", "vault", expect=23).err and empty.keys() == {}
+
+
+def test_a_door_that_does_not_open_leaves_the_set_whole(scene: tuple[Machine, Bucket]) -> None:
+    here, bucket = scene
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    text = (here.etc / "opsctl.yaml").read_text()
+    (here.etc / "opsctl.yaml").write_text(text.replace(bucket.server.endpoint(tls=True), f"https://127.0.0.1:{port}"))
+    said = here.json("backup", "run", expect=3)
+    assert {error["code"] for error in said.errors} == {13} and said.result["backups"]["portal"]["outcome"] == "changed"
+    (here.etc / "opsctl.yaml").write_text(text)
+    (here.etc / "keys" / "vault-secret").write_text("another one")
+    assert {error["code"] for error in here.json("backup", "copy", "portal", expect=12).errors} == {12}
 
 
 def test_a_key_that_may_not_lock_is_told_what_it_lacks(made: Path, tmp_path: Path, s3_server: S3Server) -> None:
@@ -238,11 +256,12 @@ def test_stolen_keys_destroy_nothing_and_a_rewind_proves_it(scene: tuple[Machine
     attack(bucket)
     told = here("backup", "rewind", "vault", expect=0).out
     assert "overwritten" in told and "deleted" in told and "--to" in told
+    bucket.put(f"repo/another/snapshots/{'d' * 64}", b"of a repository that lies below this one")
 
     planned = here("--dry-run", "backup", "rewind", "vault", "--to", moment, expect=0).out
     assert "would copy the version of" in planned and "would hide 1 object of vault that was planted: snapshots/cccc" in planned
     assert here("backup", "rewind", "vault", "--to", moment, expect=4).code == 4, "nobody is there to be asked"
-    assert set(bucket.keys()) == {f"repo/snapshots/{'c' * 64}"}, "so far nothing was done"
+    assert {key for key in bucket.keys() if "another" not in key} == {f"repo/snapshots/{'c' * 64}"}, "so far nothing was done"
 
     errors = here.json("--yes", "backup", "rewind", "vault", "--to", moment, expect=3).errors
     assert "s3:DeleteObject" in errors[0]["hint"], "the everyday key brings everything back, but may hide nothing"
@@ -251,6 +270,7 @@ def test_stolen_keys_destroy_nothing_and_a_rewind_proves_it(scene: tuple[Machine
     said = here.json("--yes", "backup", "rewind", "vault", "--to", moment, *owner_keys(here, bucket), expect=0).result
     assert said["rewind"]["outcome"] == "changed" and said["verify"]["findings"] == 0
     assert before.items() < bucket.keys().items(), "and the record of what was read"
+    assert any("another" in key for key in bucket.keys()), "what is none of this repository stays"
     assert original <= {each["VersionId"] for each in bucket.versions()}, "no version was deleted"
     assert not any("/locks/" in key for key in bucket.keys()), "no lock rose again"
     assert "nothing would be done" in here("--dry-run", "backup", "rewind", "vault", "--to", moment, expect=0).out
