@@ -109,20 +109,25 @@ def at_home(lines: Iterable[bytes], old: str, new: str) -> Iterator[bytes]:
 
     ``CREATE TRIGGER old.t … ON old.x`` is dumped as somebody once wrote it, and would go into the old database; the
     default value of a column that comes from a sequence names it with its database. Programs stand between two lines of
-    DELIMITER: what is written inside of them is somebody's own text, whatever it looks like.
+    DELIMITER: what is written inside of them is somebody's own text, whatever it looks like; and so is what stands in
+    quotation marks in the line of a column.
     """
     default = b"nextval(" + quote_ident(old).encode() + b"."
-    trigger, before, program = b"", b"", False
+    here = b"nextval(" + quote_ident(new).encode() + b"."
+    quoted_or_default = re.compile(rb"'(?:[^'\\]|\\.|'')*'|`(?:[^`]|``)*`|(" + re.escape(default) + rb")", re.DOTALL)
+    trigger, program, opened, closing = b"", False, False, False
     for line in lines:
-        begins, before = before == b"DELIMITER ;;\n", line
-        program = line == b"DELIMITER ;;\n" or (program and line != b"DELIMITER ;\n")
+        # Only the first line of a program can be a header; only behind a ;; does one end.
+        begins, opened = opened, not program and line == b"DELIMITER ;;\n"
+        program = opened or (program and not (closing and line == b"DELIMITER ;\n"))
+        closing = line.endswith(b";;\n")
         if trigger or (begins and line.startswith(b"/*!50003 CREATE*/ /*!50017 DEFINER=")):
             trigger += line
             if line.endswith(b";;\n"):
                 yield _without_database(trigger)
                 trigger = b""
         elif not program and line.startswith(b"  `") and default in line:
-            yield line.replace(default, b"nextval(" + quote_ident(new).encode() + b".")
+            yield quoted_or_default.sub(lambda found: here if found[1] else found[0], line)
         else:
             yield line
     if trigger:

@@ -11,15 +11,18 @@ transaction, and only then looks at a table: so what follows the header can only
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
+from contextlib import suppress
 
 #: Stands before the first thing that a dump says about the database, and never in its header.
 BEGUN = b"\n\n--\n-- "
 READY, READING, ENDED, CANCELLED = b"r", b"b", b"e", b"x"
 
 _BUFFER = 1 << 20
+_F_SETPIPE_SZ = 1031  # bytes; by default a dump and its reader take turns at each 64 KiB
 _TAIL = 1024
 _WRONG = 64
 
@@ -40,6 +43,8 @@ def main(words: list[str]) -> int:
         os.write(2, b"told not to begin\n")
         return _WRONG
     out, into = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # an account may only have so much of it
+        fcntl.fcntl(out, _F_SETPIPE_SZ, _BUFFER)
     # The dump ends with us, also where we are killed while it waits for the server.
     argv = ["setpriv", "--pdeathsig", "KILL", "--", *words[1:]]
     pid = os.posix_spawnp("setpriv", argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, into, 1)])

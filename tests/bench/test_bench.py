@@ -29,6 +29,9 @@ ROWS = {
     "listing": ("listed by Repository.ls", "finds one file", "its memory"),
     "proofs": ("proof: full", "proof: counts"),
     "growth": ("growth of the repository",),
+    "mariadb": ("rows of MariaDB with proof", "restic with mariadb-dump"),
+    "copies": ("backup copy of 4 MiB", "that is there already"),
+    "drills": ("drill of 4 MiB", "restic restore --verify", "rows of PostgreSQL"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 

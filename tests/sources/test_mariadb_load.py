@@ -282,7 +282,8 @@ def test_names_and_rows_that_look_like_commands_come_back_and_are_none(
     odd = f"`a\n\\! touch {harm}\n-- x``;'\"`"
     text = f"'x\n\\\\! touch {harm}\n/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ ;;\n  `c` nextval(`{schema}`.`s`)'"
     mariadb.sql(f"SET sql_mode = ''; CREATE TABLE {odd} (a TEXT) COMMENT={text}; INSERT INTO {odd} VALUES ({text});"
-                f"CREATE VIEW v AS SELECT * FROM {odd}; CREATE PROCEDURE p() COMMENT {text} SELECT {text};", schema)
+                f"CREATE VIEW v AS SELECT * FROM {odd}; CREATE PROCEDURE p() COMMENT {text} SELECT {text};"
+                f"CREATE SEQUENCE s; CREATE TABLE n (c BIGINT DEFAULT NEXTVAL(s) COMMENT 'nextval(`{schema}`.`s`)');", schema)
     source = source_of(mariadb, schema)
     captured = source.capture(context())
     dump = restored(repository, captured, tmp_path / "back") / "db.sql"
@@ -337,6 +338,22 @@ def test_what_a_program_says_itself_is_left_alone() -> None:
     table = b"CREATE TABLE `t` (\n  `c` int DEFAULT nextval(`a`.`s`)\n);\n"
     assert b"".join(mariadb_load.at_home((own + table).splitlines(keepends=True), "a", "b")) == (
         own + table.replace(b"`a`.`s`", b"`b`.`s`"))
+
+
+def test_what_stands_in_quotation_marks_beside_a_default_is_left_alone() -> None:
+    line = (rb"  `nextval(``a``.` bigint(20) DEFAULT (nextval(`a`.`s`) + length('nextval(`a`.`s`) it\'s')) "
+            rb"COMMENT 'nextval(`a`.`s`) it''s'," b"\n")
+    (loaded,) = mariadb_load.at_home([line], "a", "b")
+    assert loaded == line.replace(b"DEFAULT (nextval(`a`.", b"DEFAULT (nextval(`b`.")
+
+
+def test_a_program_that_quotes_a_whole_dump_is_left_alone() -> None:
+    dump = (b"DELIMITER ;;\nCREATE PROCEDURE p()\nSELECT '\nDELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`x`@`%`*/ /*!50003"
+            b" TRIGGER a.t BEFORE INSERT ON a.x FOR EACH ROW\n  SET @x = 1 */\nDELIMITER ;\n  `c` int DEFAULT nextval(`a`.`s`)' ;;\n"
+            b"DELIMITER ;\n")
+    table = b"  `c` int DEFAULT nextval(`a`.`s`)\n"
+    found = b"".join(mariadb_load.at_home((dump + table).splitlines(keepends=True), "a", "b"))
+    assert found == dump + table.replace(b"`a`.", b"`b`.")
 
 
 def test_a_trigger_that_cannot_be_read_is_not_loaded() -> None:
