@@ -267,8 +267,8 @@ class Site:
             from opsctl.sources.mariadb import Mariadb
 
             return Mariadb(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
-                           password=spec.password, proof=spec.proof, accounts=spec.accounts, shell=self.shell,
-                           there=self._there(spec))
+                           password=spec.password, proof=spec.proof, accounts=spec.accounts, cacert=spec.cacert,
+                           shell=self.shell, there=self._there(spec))
         if isinstance(spec, CommandSource):
             from opsctl.sources.command import Command
             from opsctl.sources.spool import Spool

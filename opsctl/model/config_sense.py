@@ -82,6 +82,10 @@ def _sftp_mistakes(place: tuple[str, str], entry: Mapping[str, Any]) -> Iterator
 
 def _source_mistakes(data: Any) -> Iterator[Mistake]:
     for name, entry in entries(data, "sources"):
+        if entry.get("kind") == "mariadb" and entry.get("cacert") is not None:
+            server = entry.get("server")
+            if server is None or (isinstance(server, str) and server.startswith("/")):
+                yield ("sources", name, "cacert"), "is for a server that is reached by its address; give it as server"
         passwords = _given(entry, "password") if entry.get("kind") in ("postgresql", "mariadb", "command") else []
         if len(passwords) > 1:
             yield ("sources", name, passwords[1]), f"only one of {either(passwords)} can be given"

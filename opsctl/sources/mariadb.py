@@ -60,12 +60,13 @@ class Mariadb(Database):
         password: SecretRef | None = None,
         proof: str = "full",
         accounts: bool = True,
+        cacert: str | None = None,
         shell: Shell,
         there: Shell | None = None,
     ) -> None:
         self.name = name
         self.database = database
-        self.address = Address(server, port, user, there.name if there else None)
+        self.address = Address(server, port, user, there.name if there else None, cacert)
         self.there = there or shell
         self.password = password
         self.level = proof
