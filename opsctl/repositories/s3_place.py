@@ -85,38 +85,38 @@ class S3Place:
 
     @cached_property
     def _client(self) -> Any:
-        # Half a second to load, which only those pay who have such a store.
-        import botocore.session
-        from botocore.config import Config
+        return _client(self.endpoint, *self.keys(), self.region, self.cacert, self.time_limit)
 
-        # Nothing but what the configuration says: no profile, no file of credentials, no other endpoint.
-        files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-        session = botocore.session.Session(session_vars={**files, "profile": (None, None, None, None)})
-        import boto3
 
-        ident, secret = self.keys()
-        host = urlsplit(self.endpoint).hostname or ""
-        return boto3.session.Session(botocore_session=session).client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=self.region or "us-east-1",
-            aws_access_key_id=ident,
-            aws_secret_access_key=secret,
-            verify=self.cacert or _system_roots() or True,
-            config=Config(
-                connect_timeout=self.time_limit / 2,
-                read_timeout=self.time_limit / 2,
-                retries={"total_max_attempts": 2, "mode": "standard"},
-                max_pool_connections=AT_ONCE,
-                # Ceph does not know the newer checksums; what needs one gets a Content-MD5 of ours.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                ignore_configured_endpoint_urls=True,
-                s3={"addressing_style": "auto" if host.endswith(".amazonaws.com") else "path"},
-                # As restic does it: never through a proxy to this machine itself.
-                proxies={} if host in ("localhost", "127.0.0.1", "::1") else None,
-            ),
-        )
+@cache
+def _client(
+    endpoint: str, ident: str, secret: str, region: str | None, cacert: str | None, time_limit: float
+) -> Any:
+    """One for all places that are asked alike: making one takes longer than most requests."""
+    from botocore.config import Config
+
+    host = urlsplit(endpoint).hostname or ""
+    return _session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=region or "us-east-1",
+        aws_access_key_id=ident,
+        aws_secret_access_key=secret,
+        verify=cacert or _system_roots() or True,
+        config=Config(
+            connect_timeout=time_limit / 2,
+            read_timeout=time_limit / 2,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+            max_pool_connections=AT_ONCE,
+            # Ceph does not know the newer checksums; what needs one gets a Content-MD5 of ours.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            ignore_configured_endpoint_urls=True,
+            s3={"addressing_style": "auto" if host.endswith(".amazonaws.com") else "path"},
+            # As restic does it: never through a proxy to this machine itself.
+            proxies={} if host in ("localhost", "127.0.0.1", "::1") else None,
+        ),
+    )
 
 
 def at_once(act: Callable[[Any], object], items: Iterable[Any], on_done: Callable[[], None] | None = None) -> None:

@@ -144,7 +144,7 @@ def test_nothing_but_the_configuration_says_where_and_who(
                         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "no", "AWS_CA_BUNDLE": "/nowhere",
                         "AWS_SECRET_ACCESS_KEY": "no", "AWS_SESSION_TOKEN": "no", "HTTPS_PROXY": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(name, value)
-    assert store(loaded).config()
+    assert store(loaded, time_limit=9.0).config(), "asked by a client that was made just now"
 
 
 def test_other_stores_never_load_boto3() -> None:
