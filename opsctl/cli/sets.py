@@ -191,7 +191,8 @@ def _remarks(site: Site, held: Held) -> list[str]:
     for place in held.places:
         where = f"{place.repository}: " if len(held.places) > 1 else ""
         if place is not held.places[0]:
-            remarks += [f"{where}{reason}" for reason in place.view.reasons]
+            unfinished = place.view.state == "incomplete" and not place.view.record
+            remarks += [f"{where}{reason}" for reason in (["the copy is not finished"] if unfinished else place.view.reasons)]
         known = [damage for damage in place.view.damage if damage.sure]
         if known:
             more = f" and {len(known) - 3} more" if len(known) > 3 else ""

@@ -18,6 +18,7 @@ from opsctl.repositories.restic_failures import NO_LIMIT
 if TYPE_CHECKING:
     from opsctl.repositories.restic import Restic
 
+_BLOB = re.compile(r"decrypting blob <[^>]*> from [0-9a-f]+ failed[^)]*")
 _PACKS = re.compile(rb"\s(\d+) / (\d+) packs copied")
 _SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -59,7 +60,7 @@ def copy(
     if failure.code == 13:
         raise _of_source(source) or failure
     if isinstance(failure, DamagedData):
-        raise _damage(source, failure) from failure
+        raise _damage(source, target, failure) from failure
     raise failure
 
 
@@ -111,11 +112,14 @@ def _of_source(source: Restic) -> OpsError | None:
     return None
 
 
-def _damage(source: Restic, failure: DamagedData) -> DamagedData:
-    """Both ends are read; a look into the source tells whether it is the one."""
+def _damage(source: Restic, target: Restic, failure: DamagedData) -> DamagedData:
+    """Both ends are read; a look into the source tells whether it is the one. Packs are read in the source alone."""
     found = restic_failures.suspicious(source.store, ("index", "snapshots"), None) if source.store else []
     which = f"; {found[0].message}" if found else ""
+    blob = _BLOB.search(failure.message)
+    message = (f"data in {source.place} cannot be read ({blob[0]}), so it was not copied to {target.name}" if blob
+               else f"{failure.message} (while copying from {source.place})")
     return DamagedData(
-        f"{failure.message} (while copying from {source.place}){which}",
+        f"{message}{which}",
         hint=f"opsctl verify {source.name} --level data names what is damaged", where=source.name, details=failure.details,
     )

@@ -236,6 +236,7 @@ def test_a_copy_killed_between_its_snapshots_is_finished_by_the_next(machine: Ma
     machine.forget()
     machine("backup", "init", expect=0)
     assert states(machine) == ["copy", "good", "incomplete"]
+    assert "second: the copy is not finished" in machine("backup", "list", "portal", expect=0).out
     assert stand(machine, "backup", "copy") == {"second": "current", "offline": "current"}
     assert states(machine) == ["copy", "copy", "good"]
     machine("verify", "second", expect=0)
@@ -279,7 +280,8 @@ def test_a_damaged_set_is_not_copied_and_the_one_after_it_is(machine: Machine) -
     assert machine.json("backup", "run", "--due", expect=0).result["backups"]["portal"]["copies"]["second"]["paused"]
     assert "tried again once a day" in machine("backup", "run", "--due", expect=0).out, "never silent"
     assert "could not be copied" in machine.json("status", expect=5).errors[0]["message"]
-    machine("backup", "copy", "--to", "second", expect=22)
+    again = machine.json("backup", "copy", "--to", "second", expect=22).errors[0]["message"]
+    assert again.startswith("data in repository main") and again.endswith("so it was not copied to second")
     machine.at("2026-12-19T03:30:00+05:30")
     machine("backup", "run", "--due", expect=22)
     newest = max(ids(machine, "store"))
