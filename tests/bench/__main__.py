@@ -19,7 +19,8 @@ from tests.bench.measure import PACKAGE, Failed
 from tests.bench.table import Row
 
 #: The modules beside this one that measure something, in the order of the table.
-NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", "growth", "steps", "mariadb", "copies", "drills")
+NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", "growth", "steps", "mariadb", "copies", "drills",
+         "remote")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ ROWS = {
     "mariadb": ("rows of MariaDB with proof", "restic with mariadb-dump"),
     "copies": ("backup copy of 4 MiB", "that is there already"),
     "drills": ("drill of 4 MiB", "restic restore --verify", "rows of PostgreSQL"),
+    "remote": ("files of a host", "streamed from a host", "hosts at once"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 
@@ -42,7 +43,11 @@ def test_every_benchmark_is_run_here() -> None:
     assert set(NAMES) <= modules
 
 
-@pytest.mark.parametrize("name", NAMES)
+#: It starts hosts, and makes repositories.
+SLOW = ("remote",)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full) if name in SLOW else name for name in NAMES])
 def test_a_benchmark_prints_its_rows(name: str, _made_machine: Path) -> None:
     rows, failed = measure([name], quick=True, pristine=_made_machine)
     assert not failed

@@ -77,7 +77,7 @@ def writing(*statements: Callable[[int], object]) -> Iterator[None]:
     assert not failed, failed
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("mode", ["wal", pytest.param("delete", marks=pytest.mark.full)])
 def test_with_writers_at_work_the_copy_equals_its_proof(remote: Remote, tmp_path: Path, mode: str) -> None:
     postgres, mariadb = remote.servers.postgres, remote.servers.mariadb
     register = remote.register(mode=mode)
