@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from opsctl.errors import ProgramFailed
@@ -37,7 +38,9 @@ def make_ready(program: Program, shell: SshShell) -> None:
 
 
 class HostLocks(Locks):
-    """The locks that this host left behind: it alone writes into the repository, and restic there can be asked for."""
+    """The locks that this host left behind, which can be asked whether restic still runs there; never one of ours, also
+    where it says that its name is ours.
+    """
 
     def __init__(self, program: Program, store: Store | None, shell: SshShell) -> None:
         super().__init__(program, store)
@@ -48,7 +51,7 @@ class HostLocks(Locks):
         if not found or self._store is None:
             return []
         name = self._shell.run(["uname", "-n"], timeout=_LOOK).text.strip()
-        stale = [lock for lock in found if lock.hostname == name and not self._runs(lock.pid)]
+        stale = [lock for lock in found if lock.hostname == name != socket.gethostname() and not self._runs(lock.pid)]
         for lock in stale:
             self._store.remove_lock(lock.id)
         return stale

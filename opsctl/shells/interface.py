@@ -61,12 +61,13 @@ class Shell(ABC):
         return names[0]
 
     def streamed(
-        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = ()
+        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = (), *, gated: bool = False
     ) -> tuple[list[Word], dict[str, str]]:
         """A command of this machine, and its environment, that writes what ``argv`` writes, and ends as it ends.
 
         For programs that start commands themselves, as restic does. ``prefix`` (nice, ionice) is what that program stands
-        behind, and its children with it; on another machine it has to be said again.
+        behind, and its children with it; on another machine it has to be said again. ``gated``: a command for another
+        machine writes an ``r`` to descriptor 3 when it has come there, and begins with a ``1`` on standard input.
         """
         return list(argv), dict(env)
 

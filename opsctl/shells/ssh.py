@@ -65,16 +65,18 @@ class SshShell(Shell):
     def find(self, *names: str) -> str:
         if len(names) > 1 and names not in self._found:
             look = ["sh", "-c", 'for n; do command -v "$n" >/dev/null && exec echo "$n"; done', "sh", *names]
-            self._found[names] = self.plain().run(look, accept=None, timeout=_LOOK).text.strip() or names[0]
+            said = self.plain().run(look, accept=None, timeout=_LOOK).text.strip()
+            self._found[names] = said if said in names else names[0]
         return self._found.get(names, names[0])
 
     def streamed(
-        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = ()
+        self, argv: Sequence[Word], env: Mapping[str, str], prefix: Sequence[str] = (), *, gated: bool = False
     ) -> tuple[list[Word], dict[str, str]]:
         from opsctl.shells.ssh_relay import relayed
 
         # sudo would have to allow them.
-        words, environment = relayed(self.target, argv if self.sudo else [*prefix, *argv], env=env, sudo=self.sudo)
+        words, environment = relayed(self.target, argv if self.sudo else [*prefix, *argv], env=env, sudo=self.sudo,
+                                     gated=gated)
         return list(words), environment
 
     def run(
@@ -349,6 +351,7 @@ class _Output(io.RawIOBase):
 
     def __init__(self, running: _Running) -> None:
         self._running = running
+        self._line = 0
 
     def readable(self) -> bool:
         return True
@@ -369,6 +372,9 @@ class _Output(io.RawIOBase):
             running.wait(_TURN)
         piece = running.channel.recv(len(view))
         view[: len(piece)] = piece
+        self._line = self._line + len(piece) if b"\n" not in piece else len(piece) - piece.rindex(b"\n")
+        if self._line > MOST_OUTPUT:
+            raise ProgramFailed(f"a line of more than {MOST_OUTPUT >> 20} MiB came from {running.shell.name}")
         return len(piece)
 
 

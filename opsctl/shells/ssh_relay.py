@@ -22,19 +22,21 @@ from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_connection import Connection, Keyring, Limits, Login, Target
 
 VARIABLE = "OPSCTL_RELAY"
+_GATE = 3
 
 
 def relayed(
-    target: Target, argv: Sequence[Word], *, env: Mapping[str, str] | None = None, sudo: bool | None = None
+    target: Target, argv: Sequence[Word], *, env: Mapping[str, str] | None = None, sudo: bool | None = None,
+    gated: bool = False,
 ) -> tuple[list[str], dict[str, str]]:
-    """``(argv, environment)`` of a local command that runs ``argv`` on the host."""
+    """``(argv, environment)`` of a local command that runs ``argv`` on the host. ``gated``: see ``Shell.streamed``."""
     said = {
         "target": {"name": target.name, "address": target.address, "port": target.port, "user": target.user,
                    "host_key": target.host_key, "sudo": target.sudo if sudo is None else sudo},
         "login": {"key": str(target.login.key) if target.login.key else None,
                   "agent": target.login.agent or os.environ.get("SSH_AUTH_SOCK")},
         "limits": [target.limits.connect, target.limits.handshake, target.limits.silence],
-        "argv": [os.fsdecode(word) for word in argv], "env": dict(env or {}),
+        "argv": [os.fsdecode(word) for word in argv], "env": dict(env or {}), "gated": gated,
     }
     # -P: the folder that it is started in brings no modules in.
     package = str(Path(__file__).parents[2])
@@ -54,6 +56,11 @@ def main() -> int:
 
     try:
         with Connection(target, Keyring()) as connection:
+            if said["gated"]:
+                connection.transport()
+                os.write(_GATE, b"r")
+                if os.read(0, 1) != b"1":
+                    return 141
             result = SshShell(connection).run([os.fsencode(word) for word in said["argv"]], env=said["env"],
                                               accept=None, on_data=pass_on)
             output.flush()

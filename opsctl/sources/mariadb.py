@@ -102,8 +102,8 @@ class Mariadb(Database):
         suffix = context.scratch / f"{self.filename}.suffix"
         suffix.write_text(mariadb_accounts.render(accounts), encoding="utf-8", errors="surrogateescape")
         argv = door.argv(_DUMP, *_options(mariadb, before.tables), "--", self.database)
-        words, env = self.there.streamed(argv, door.env, context.limits.prefix)
-        with _Window(context.scratch, self.shell, self._held(before.tables)) as window:
+        words, env = self.there.streamed(argv, door.env, context.limits.prefix, gated=True)
+        with _Window(context.scratch, self.shell, self._held(before.tables), gated=not self.there.here) as window:
 
             def prove() -> dict[str, Any]:
                 window.open(client)
@@ -278,8 +278,9 @@ class _Window:
     ``held``: tables without transactions, for whose sake it is until the end; None: nobody is held.
     """
 
-    def __init__(self, scratch: Path, shell: Shell, held: list[str] | None) -> None:
+    def __init__(self, scratch: Path, shell: Shell, held: list[str] | None, *, gated: bool) -> None:
         self.held = held
+        self._gated = gated
         self._shell = shell
         self._events = scratch / "events"
         self._start = scratch / "start"
@@ -304,7 +305,7 @@ class _Window:
     def argv(self, trailer: str, suffix: Path) -> list[str]:
         """What the words of the dump program stand behind."""
         program = [sys.executable, "-I", "-S", mariadb_window.__file__]
-        places = ["--events", str(self._events), "--start", str(self._start)]
+        places = ["--events", str(self._events), "--start", str(self._start), *(["--gated", "yes"] if self._gated else [])]
         return [*program, *places, "--trailer", trailer, "--suffix", str(suffix), "--"]
 
     @property

@@ -2,7 +2,8 @@
 
 Run by its path as ``python -I -S mariadb_window.py --events FIFO --start FIFO --trailer TEXT --suffix FILE -- ARGV…``
 and standing alone: the standard library only. Into EVENTS it writes ``r`` (ready), waits for a ``1`` in START, runs
-ARGV, writes ``b`` when the dump has begun to read and ``e`` when it has ended well. What ARGV writes goes out as it
+ARGV, writes ``b`` when the dump has begun to read and ``e`` when it has ended well. With ``--gated yes`` ARGV runs on another
+machine (``Shell.streamed``) and is on its way there before, so that nobody waits for that. What ARGV writes goes out as it
 is, and after its end, where that has TRAILER in it, the bytes of SUFFIX. It ends as ARGV ends.
 
 mariadb-dump cannot take over a snapshot of somebody else's, as pg_dump can. It writes its header, opens its
@@ -25,6 +26,7 @@ _BUFFER = 1 << 20
 _F_SETPIPE_SZ = 1031  # bytes; by default a dump and its reader take turns at each 64 KiB
 _TAIL = 1024
 _WRONG = 64
+_ARRIVED = 3
 
 
 def main(words: list[str]) -> int:
@@ -33,21 +35,32 @@ def main(words: list[str]) -> int:
     while words and words[0] != "--":
         given[words[0]] = words[1]
         words = words[2:]
+    gated = given.pop("--gated", "") == "yes"
     if set(given) != {"--events", "--start", "--trailer", "--suffix"} or len(words) < 2:
         os.write(2, b"wrong use\n")
         return _WRONG
     events = os.open(given["--events"], os.O_WRONLY | os.O_CLOEXEC)
     start = os.open(given["--start"], os.O_RDONLY | os.O_CLOEXEC)
-    os.write(events, READY)
-    if os.read(start, 1) != b"1":
-        os.write(2, b"told not to begin\n")
-        return _WRONG
     out, into = os.pipe2(os.O_CLOEXEC)
     with suppress(OSError):  # an account may only have so much of it
         fcntl.fcntl(out, _F_SETPIPE_SZ, _BUFFER)
-    # The dump ends with us, also where we are killed while it waits for the server.
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", *words[1:]]
-    pid = os.posix_spawnp("setpriv", argv, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, into, 1)])
+    there, arrived = os.pipe2(os.O_CLOEXEC)
+    gate, opening = os.pipe2(os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, into, 1)]
+    if gated:
+        actions += [(os.POSIX_SPAWN_DUP2, gate, 0), (os.POSIX_SPAWN_DUP2, arrived, _ARRIVED)]
+        pid = _spawn(words[1:], actions)
+        os.close(arrived)
+    # One that does not come there ends by itself, and says why.
+    if not gated or os.read(there, 1):
+        os.write(events, READY)
+        if os.read(start, 1) != b"1":
+            os.write(2, b"told not to begin\n")
+            return _WRONG
+        if gated:
+            os.write(opening, b"1")
+        else:
+            pid = _spawn(words[1:], actions)
     os.close(into)
     tail = _pour(out, events)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -61,6 +74,11 @@ def main(words: list[str]) -> int:
             _write(memoryview(piece))
         os.write(events, ENDED)
     return abs(code)
+
+
+def _spawn(argv: list[str], actions: list[tuple[int, int, int]]) -> int:
+    # The dump ends with us, also where we are killed while it waits for the server.
+    return os.posix_spawnp("setpriv", ["setpriv", "--pdeathsig", "KILL", "--", *argv], os.environ, file_actions=actions)
 
 
 def _pour(out: int, events: int) -> bytes:

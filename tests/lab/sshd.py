@@ -3,7 +3,7 @@
     this machine                    │ the lab: one PID 1, whose end is the end of everything in it
     10.213.N.1  ── veth ──────────── │ eth0   10.213.N.10 sshd (h0), .11 sshd (h1), …   one account, `ops`
                                     │        10.213.N.250 hears and never answers
-                                    │ own /etc/passwd, shadow, group, sudoers; /tmp, /dev/shm, /run in memory
+                                    │ own /etc/passwd, shadow, group, sudoers; /tmp, /var/tmp, /run, … in memory
 
 Each host has an address, a host key, an authorized_keys and a `bin` folder first on its PATH; they share accounts and
 files. Nothing of this machine changes but for the one network interface. Root only.
@@ -46,6 +46,8 @@ mkdir -p /run/sshd /run/lab
 mount --bind "$1" /run/lab
 mount -t tmpfs -o mode=1777 lab /dev/shm
 mount -t tmpfs -o mode=1777 lab /tmp
+mount -t tmpfs -o mode=1777 lab /var/tmp
+hostname opsctl-lab
 ip link set lo up
 echo ready >/run/lab/ready
 sleep infinity &
@@ -166,7 +168,7 @@ class Lab:
         """``argv`` as it is run in the lab, as root."""
         assert self._init is not None
         # --root: where the tests run in a chroot, the namespace's own root is another one.
-        return ["nsenter", "-t", str(self._one), "-m", "-n", "-p", "--root", "--wdns=/", "--", *argv]
+        return ["nsenter", "-t", str(self._one), "-m", "-n", "-p", "-u", "--root", "--wdns=/", "--", *argv]
 
     def run(self, *argv: str) -> str:
         done = subprocess.run(self.inside(argv), capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
@@ -216,7 +218,7 @@ class Lab:
 
     def _namespaces(self) -> None:
         (self.place / "init").write_text(_INIT)
-        argv = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--net", "--pid", "--fork",
+        argv = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--net", "--pid", "--uts", "--fork",
                 "--kill-child", "--mount-proc", "--propagation", propagation(), "sh", str(self.place / "init"),
                 str(self.place)]
         with (self.place / "init.log").open("wb") as log:
