@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,7 +193,8 @@ def test_a_lock_that_a_lost_host_left_is_taken_away(files: Files) -> None:
     def strike() -> None:
         until(files.uploading)
         for pid in files.lab.processes("restic"):
-            os.kill(pid, 9)
+            with suppress(ProcessLookupError):
+                os.kill(pid, 9)
 
     breaker = threading.Thread(target=strike)
     breaker.start()
