@@ -80,7 +80,7 @@ class S3Place:
 
     def pages(self, operation: str, below: str = "", **more: Any) -> Iterator[dict[str, Any]]:
         """Every page of a listing (``list_objects_v2``, ``list_object_versions``) of what is below a name."""
-        with _Spoken(self, operation):
+        with _Spoken(self, operation, absent=False):
             yield from self._client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=self.key(below), **more)
 
     @cached_property
@@ -153,11 +153,15 @@ def _system_roots() -> str | None:
 
 
 class _Spoken:
-    """What boto3 raises inside, as an OpsError; an object that is not there ends the block without one."""
+    """What boto3 raises inside, as an OpsError; an object that is not there ends the block without one.
 
-    def __init__(self, place: S3Place, operation: str) -> None:
+    ``absent=False``: nothing can be absent, and a listing that was cut off by such an answer must not pass for the whole.
+    """
+
+    def __init__(self, place: S3Place, operation: str, *, absent: bool = True) -> None:
         self._place = place
         self._operation = operation
+        self._absent = absent
 
     def __enter__(self) -> None:
         return None
@@ -169,7 +173,7 @@ class _Spoken:
 
         if isinstance(error, theirs.ClientError):
             code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in _ABSENT:
+            if self._absent and code in _ABSENT:
                 return True
             raise _refusal(self._place, self._operation, code, error.response) from error
         if isinstance(error, theirs.SSLError):

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.model.secrets import SecretRef
+from opsctl.repositories import versions
 from opsctl.repositories.restic import Restic
 from opsctl.repositories.s3_place import S3Place
 from opsctl.repositories.s3_store import S3Store
@@ -133,6 +136,29 @@ def test_a_store_that_does_not_answer() -> None:
             S3Store(S3Place.at(f"s3:http://127.0.0.1:{port}/bucket/repo", keys=keys, time_limit=0.4)).list("data")
     with pytest.raises(Unreachable, match="does not answer"):
         S3Store(S3Place.at(f"s3:http://127.0.0.1:{port}/bucket/repo", keys=keys)).config()
+
+
+class NotFound(BaseHTTPRequestHandler):
+    """A door in front of a store that has lost it."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_listing_that_is_cut_off_is_not_taken_for_the_whole() -> None:
+    with HTTPServer(("127.0.0.1", 0), NotFound) as door:
+        Thread(target=door.serve_forever, daemon=True).start()
+        try:
+            place = S3Place.at(f"s3:http://127.0.0.1:{door.server_port}/bucket/repo", keys=lambda: ("id", "secret"))
+            with pytest.raises(ProgramFailed, match="list_objects_v2 ended with 404"):
+                S3Store(place).list("data")
+            with pytest.raises(ProgramFailed, match="list_object_versions ended with 404"):
+                versions.read(place)
+        finally:
+            door.shutdown()
 
 
 def test_nothing_but_the_configuration_says_where_and_who(
