@@ -69,3 +69,15 @@ def test_only_the_server_that_proves_its_name_is_spoken_to(guarded: Mariadb, con
     assert unknown.code == 12 and "certificate" in unknown.message.lower()
     (other,) = source_of(guarded, "shop", cacert=str(own), **{**more, "server": "localhost"}).check(None)
     assert other.code == 12, "the certificate is not for that name"
+
+
+def test_a_server_without_tls_gets_no_password(server_place: Path) -> None:
+    place = server_place / "plain"
+    place.mkdir(mode=0o711)
+    file, _ = certificate(place, LOOPBACK)
+    with Mariadb(place / "server", tcp=True) as server:
+        server.sql("CREATE DATABASE shop; CREATE USER far@'%'; GRANT ALL ON *.* TO far@'%';")
+        more = {"server": LOOPBACK, "port": server.port, "user": "far"}
+        assert source_of(server, "shop", **more).check(None) == [], "it can be reached"
+        (stripped,) = source_of(server, "shop", cacert=str(file), **more).check(None)
+        assert stripped.code == 12 and "SSL" in stripped.message, stripped
