@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -139,16 +140,26 @@ def _shared_keys(
         theirs = mapping(repositories, other)
         if other == name or writers.get(other) == {host}:
             continue
+        known = [_named(key, value) for key, value in theirs.items() if _is_secret(key, value)]
         for key, value in spec.items():
-            secret = isinstance(key, str) and key.endswith(tuple(f"_{way}" for way in WAYS))
             same = value is not None and theirs.get(key) == value
             if key == "user":
                 same = same and _server(spec) == _server(theirs)
-            if same and (secret or key in ("user", "url")):
+            if (same and key in ("user", "url")) or (_is_secret(key, value) and _named(key, value) in known):
                 yield (
                     ("repositories", name, str(key)),
                     f"is that of {other}, too: restic on {host} gets it, and whoever has {host} then has {other}",
                 )
+
+
+def _is_secret(key: Any, value: Any) -> bool:
+    return value is not None and isinstance(key, str) and key.endswith(tuple(f"_{way}" for way in WAYS))
+
+
+def _named(key: str, value: Any) -> tuple[str, Any]:
+    """Which secret a key names, however it spells it: a file may be the password here and the login there."""
+    way = key.rpartition("_")[2]
+    return way, os.path.normpath(value) if way == "file" and isinstance(value, str) else value
 
 
 def _server(spec: Mapping[str, Any]) -> str:

@@ -220,6 +220,7 @@ def test_a_repository_shared_with_others_is_refused(files: Files) -> None:
     assert "also holds what is of this machine" in refused("sources: [uploads]", "sources: [uploads, files]")
     assert "also holds what is of this machine" in refused("repository: main}", "repository: main, copies: [own]}")
     assert "is that of main, too" in refused("repository-password", "own-password")
+    assert "own.secret_file: is that of main, too" in refused(f"secret_file: {keys}/own-login", f"secret_file: {keys}/../keys/repository-password")
     assert "is that machine itself" in refused(files.store.address, "127.0.0.1")
     assert "they need a user of its own" in refused(f"user: h2, secret_file: {keys}/own-login, ", "")
     assert "run: host" in refused("kind: paths, host: h2", "kind: paths, host: h2, run: controller")
