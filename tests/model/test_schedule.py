@@ -62,7 +62,7 @@ def test_systemd_itself_finds_nothing_wrong(wish: Wish, tmp_path: Path) -> None:
             path = tmp_path / Path(one.path).name
             path.write_text(one.text)
             files.append(str(path))
-    assert {Path(file).name.split("-")[1] for file in files} == {"backup", "verify", "drill"} and len(files) == 6
+    assert {Path(file).stem.split("-")[1] for file in files} == {"backup", "verify", "drill"} and len(files) == 6
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True, check=False)
     said = [line for line in done.stderr.splitlines() if "opsctl-" in line]
     assert (done.returncode, said) == (0, [])
