@@ -8,7 +8,8 @@ from opsctl.model.hosts import Host
 
 #: Names of environment variables that sudo has to let through, since secrets never stand in an argument list.
 KEPT = ("RESTIC_REPOSITORY", "RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_CACERT",
-        "RESTIC_CACHE_DIR", "RESTIC_KEY_HINT", "RESTIC_PROGRESS_FPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        "RESTIC_CACHE_DIR", "RESTIC_KEY_HINT", "RESTIC_PROGRESS_FPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        "AWS_DEFAULT_REGION")
 
 _PKILL = (("pkill", "-TERM", "-s", "[0-9]*"), ("pkill", "-KILL", "-s", "[0-9]*"))
 _BACKUP = (("restic",), *_PKILL)
