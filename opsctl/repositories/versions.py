@@ -128,16 +128,24 @@ def alike(one: Version, other: Version) -> Literal["yes", "no", "unsure"]:
     return "unsure" if ("-" in one.tag) != ("-" in other.tag) else "no"
 
 
+_READ: dict[tuple[str, str, str], str] = {}  # SHA-256 by place, name and version
+
+
 def is_sound(place: S3Place, name: str, version: Version, config_sha256: str | None) -> bool:
-    """Whether a version holds what its name says, and the config what is known of it."""
+    """Whether a version holds what its name says, and the config what is known of it. Each is read once: none ever changes."""
     last = name.rpartition("/")[2]
     if version.size < SHORTEST or (name != "config" and not is_object_name(last)):
         return False
     if name == "config" and config_sha256 is None:
         return True
-    content = place.read(name, VersionId=version.id)
-    wanted = config_sha256 if name == "config" else last
-    return content is not None and hashlib.sha256(content).hexdigest() == wanted
+    key = (str(place), name, version.id)
+    digest = _READ.get(key)
+    if digest is None:
+        content = place.read(name, VersionId=version.id)
+        digest = "" if content is None else hashlib.sha256(content).hexdigest()
+        if digest and version.id != "null":  # that one is of a bucket without versions, and can change
+            _READ[key] = digest
+    return digest == (config_sha256 if name == "config" else last)
 
 
 def events(kept: Mapping[str, Kept]) -> list[Event]:

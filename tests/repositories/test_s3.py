@@ -138,6 +138,23 @@ def test_a_store_that_does_not_answer() -> None:
         S3Store(S3Place.at(f"s3:http://127.0.0.1:{port}/bucket/repo", keys=keys)).config()
 
 
+def test_what_a_version_holds_is_read_once(loaded: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, reads, read = store(loaded).place, [], S3Place.read
+
+    def counted(self: S3Place, name: str, **more: Any) -> bytes | None:
+        reads.append(name)
+        return read(self, name, **more)
+
+    monkeypatch.setattr(S3Place, "read", counted)
+    found = versions.read(place)
+    loaded.put(f"repo/{(pack := next(name for name in found if name.startswith('data/')))}", b"x" * found[pack].versions[0].size)
+    bad = versions.read(place)[pack].versions[0]
+    for _ in range(2):
+        assert all(versions.is_sound(place, name, kept.versions[0], None) for name, kept in found.items())
+        assert not versions.is_sound(place, pack, bad, None)
+    assert sorted(reads) == sorted([*(name for name in found if name != "config"), pack])
+
+
 class NotFound(BaseHTTPRequestHandler):
     """A door in front of a store that has lost it."""
 
