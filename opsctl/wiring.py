@@ -262,7 +262,8 @@ class Site:
             from opsctl.sources.postgresql import Postgresql
 
             return Postgresql(name, database=spec.database, user=spec.user, server=spec.server, port=spec.port,
-                              password=spec.password, proof=spec.proof, shell=self.shell, there=self._there(spec))
+                              password=spec.password, proof=spec.proof, cacert=spec.cacert, shell=self.shell,
+                              there=self._there(spec))
         if isinstance(spec, MariadbSource):
             from opsctl.sources.mariadb import Mariadb
 

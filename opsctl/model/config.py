@@ -266,6 +266,11 @@ class PostgresqlSource(SourcePart):
     password_env: Variable | None = Field(
         default=None, description="Environment variable with the password of the role."
     )
+    cacert: FilePath | None = Field(
+        default=None,
+        description="PEM file that the server's TLS certificate is checked against, which has to name `server`. Without it "
+        "nothing tells whether it is the right server, and another one can ask for the password as it is.",
+    )
     proof: Literal["full", "counts", "off"] = Field(
         default="full",
         description="What a restore is compared with: checksums of all tables, row counts, or nothing.",

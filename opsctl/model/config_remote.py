@@ -42,7 +42,7 @@ def remote_mistakes(data: Any) -> Iterator[Mistake]:
             yield (*place, "run"), "is for kind: paths; a dump streams through SSH to restic on this machine (run: controller)"
         if kind == "command" and entry.get("spool") is not None:
             yield (*place, "spool"), "is for programs on this machine; on another one let it write to standard output"
-        if kind == "mariadb" and entry.get("cacert") is not None:
+        if kind in ("postgresql", "mariadb") and entry.get("cacert") is not None:
             yield (*place, "cacert"), "is for programs on this machine; on another one they run beside their server"
         yield from _relative_paths(place, entry)
     yield from _shared_repositories(data)

@@ -82,7 +82,7 @@ def _sftp_mistakes(place: tuple[str, str], entry: Mapping[str, Any]) -> Iterator
 
 def _source_mistakes(data: Any) -> Iterator[Mistake]:
     for name, entry in entries(data, "sources"):
-        if entry.get("kind") == "mariadb" and entry.get("cacert") is not None:
+        if entry.get("kind") in ("postgresql", "mariadb") and entry.get("cacert") is not None:
             server = entry.get("server")
             if server is None or (isinstance(server, str) and server.startswith("/")):
                 yield ("sources", name, "cacert"), "is for a server that is reached by its address; give it as server"

@@ -40,12 +40,13 @@ class Postgresql(Database):
         port: int | None = None,
         password: SecretRef | None = None,
         proof: str = "full",
+        cacert: str | None = None,
         shell: Shell,
         there: Shell | None = None,
     ) -> None:
         self.name = name
         self.database = database
-        self.address = Address(server, port, user, there.name if there else None)
+        self.address = Address(server, port, user, there.name if there else None, cacert)
         self.password = password
         self.level = proof
         self.shell = shell

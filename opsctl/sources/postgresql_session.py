@@ -70,6 +70,7 @@ class Address:
     port: int | None = None
     user: str | None = None
     host: str | None = None
+    cacert: str | None = None  # what the server's TLS is checked against; None: it is not checked
 
     def conninfo(self, database: str) -> str:
         """A connection string without secrets, safe for any name."""
@@ -84,6 +85,8 @@ class Address:
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,
+            "sslmode": "verify-full" if self.cacert else None,
+            "sslrootcert": self.cacert,
         }
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in words.items() if value is not None)
 
@@ -93,7 +96,8 @@ class Address:
             return self
         port = server.get("port")
         return Address(
-            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host
+            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host,
+            self.cacert,
         )
 
     def __str__(self) -> str:
