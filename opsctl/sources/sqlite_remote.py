@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ class RemoteSqlite(Sqlite):
         known = self._judge(self._run("check", _Header()))
         require_space(context.scratch, int(known["bytes"]))
         with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            header = self._run("copy", _Header(file, f"copying {self.name}", context.on_progress))
+            header = self._run("copy", _Header(file, f"copying {self.name}", context.on_progress,
+                                               lambda size: require_space(context.scratch, size)))
         found = self._judge(header)
         if header.taken != found["bytes"]:
             raise ProgramFailed(f"{self.path} on {self.there.name}: {header.taken:,} of {found['bytes']:,} bytes came",
@@ -113,12 +114,14 @@ class RemoteSqlite(Sqlite):
 class _Header:
     """Takes a stream apart: one line of JSON, then bytes, which go into ``file``. It comes from a host, which may lie."""
 
-    def __init__(self, file: Any = None, what: str = "", on_progress: OnProgress | None = None) -> None:
+    def __init__(self, file: Any = None, what: str = "", on_progress: OnProgress | None = None,
+                 on_size: Callable[[int], None] | None = None) -> None:
         self.said: dict[str, Any] | None = None
         self.taken = 0
         self._file = file
         self._what = what
         self._on_progress = on_progress
+        self._on_size = on_size  # may raise: more can come than the look before has seen
         self._begin = b""
 
     def take(self, piece: bytes) -> None:
@@ -128,6 +131,8 @@ class _Header:
             if not newline and len(self._begin) <= _LONGEST_HEADER:
                 return
             self.said = _parsed(line)
+            if self._on_size is not None and "bytes" in self.said:
+                self._on_size(self.said["bytes"])
         if not piece:
             return
         self.taken += len(piece)
