@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import ConfigError
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.model.snapshots import Progress
-from opsctl.repositories import objectlock
-from opsctl.repositories.objectlock import Held
-from opsctl.repositories.s3_place import S3Place
-from opsctl.repositories.s3_store import S3Store
+from opsctl.model.values import value
+
+if TYPE_CHECKING:  # most sites have no bucket
+    from opsctl.repositories.objectlock import Held
+    from opsctl.repositories.s3_place import S3Place
 
 #: How many objects that were stored anew are named; the number of the rest is said.
 _NAMED = 5
@@ -26,7 +26,7 @@ class LockParams(Params):
     repository: str
 
 
-@dataclass(frozen=True)
+@value
 class Seen:
     """How the locks stand; None where the repository was not made yet. ``weak``: what the bucket lacks."""
 
@@ -56,6 +56,8 @@ class Lock(StateAction[LockParams, Seen]):
         return (f"lock-{params.repository}",)
 
     def observe(self, params: LockParams, world: World) -> Seen:
+        from opsctl.repositories import objectlock
+
         spec = world.config.repositories[params.repository]
         place = locked_place(params.repository, world)
         history = world.repository(params.repository)
@@ -70,12 +72,16 @@ class Lock(StateAction[LockParams, Seen]):
         return Seen(held, weak, spec.object_lock.mode, spec.object_lock.term, world.clock())
 
     def plan(self, params: LockParams, seen: Seen) -> list[Change]:
+        from opsctl.repositories import objectlock
+
         if seen.held is None or not objectlock.is_due(seen.held, seen.term, seen.now):
             return []
         return [Change("extend", f"lock the {seen.held.objects} objects of {params.repository} for {seen.term.days} days "
                                  f"from now ({seen.mode})")]
 
     def apply(self, params: LockParams, change: Change, world: World) -> None:
+        from opsctl.repositories import objectlock
+
         lock = world.config.repositories[params.repository].object_lock
         until = world.clock().replace(microsecond=0) + lock.term + timedelta(seconds=1)
 
@@ -101,6 +107,8 @@ class Lock(StateAction[LockParams, Seen]):
 
 def locked_place(repository: str, world: World) -> S3Place:
     """Where a repository lies in an S3 store. ConfigError where it lies elsewhere."""
+    from opsctl.repositories.s3_store import S3Store
+
     store = world.repository(repository).repository.store
     if not isinstance(store, S3Store):
         raise ConfigError(f"{repository} is not in an S3 store", hint="its url has to be s3:https://host/bucket/prefix")
@@ -109,6 +117,8 @@ def locked_place(repository: str, world: World) -> S3Place:
 
 def require_locks(repository: str, world: World) -> None:
     """SafetyRefusal where a store that is said to lock what is stored there cannot, any more or at all."""
+    from opsctl.repositories import objectlock
+
     objectlock.require(objectlock.facts(locked_place(repository, world)), repository)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from opsctl.model.values import value
 
 _FORMS = (
     re.compile(r"sftp://(?P<user>[^@/\s]+)@(?P<host>\[[0-9A-Fa-f:.]+\]|[^:/@\s\[\]]+)(?::(?P<port>\d{1,5}))?/(?P<path>\S.*)"),
@@ -11,7 +12,7 @@ _FORMS = (
 )
 
 
-@dataclass(frozen=True)
+@value
 class SftpAddress:
     """Account, address and port of the server, and the path there; one that does not begin with / is the account's own."""
 

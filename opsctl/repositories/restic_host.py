@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from typing import TYPE_CHECKING
 
 from opsctl.errors import ProgramFailed
@@ -51,7 +51,7 @@ class HostLocks(Locks):
         if not found or self._store is None:
             return []
         name = self._shell.run(["uname", "-n"], timeout=_LOOK).text.strip()
-        stale = [lock for lock in found if lock.hostname == name != socket.gethostname() and not self._runs(lock.pid)]
+        stale = [lock for lock in found if lock.hostname == name != os.uname().nodename and not self._runs(lock.pid)]
         for lock in stale:
             self._store.remove_lock(lock.id)
         return stale

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -147,6 +146,8 @@ def _session() -> Any:
 
 def _system_roots() -> str | None:
     """The system's own root certificates, which restic takes as well; botocore would take its own."""
+    import ssl  # only where no certificate is named; it takes longer to load than all of this
+
     paths = ssl.get_default_verify_paths()
     return next((each for each in (paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt")
                  if each and Path(each).is_file()), None)

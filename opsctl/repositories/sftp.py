@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsctl.errors import ConfigError, ProgramFailed
 from opsctl.model.sftp import SftpAddress
+from opsctl.model.values import value
 
 if TYPE_CHECKING:
     from opsctl.repositories.store import Store
@@ -41,7 +41,7 @@ _ALWAYS = """\
 """
 
 
-@dataclass(frozen=True)
+@value
 class SftpServer:
     """Where a repository lies, the server's key (``TYPE BASE64``), and the file of the login key."""
 
@@ -81,7 +81,7 @@ class SftpServers:
                 f"  HostKeyAlias {_alias(name)}\n  HostKeyAlgorithms {algorithms}\n{_ALWAYS}")
 
 
-@dataclass(frozen=True)
+@value
 class SftpDoor:
     """The way to one repository: the address that restic gets, and the words that it gets with it."""
 
