@@ -40,6 +40,9 @@ def copy(
 
     session = of(context)
     site = open_site(session, wait=wait)
+    for name in names or ():
+        if name in site.config.repositories and name not in site.config.backups:
+            raise UsageError(f"{name} is a repository; NAME is a backup", hint=f"opsctl backup copy --to {name}")
     chosen = known(names, site.config.backups, "backup")
     copied = [name for name in chosen if site.config.backups[name].copies]
     if to:

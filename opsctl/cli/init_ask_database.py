@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,14 @@ _PASSWORD_FILE = (
     f"{TYPE}: type it now, hidden, and a private file is made that holds it",
     "or a path: a file that holds it and that only its owner can read (mode 0600)",
 )
+
+
+def _no_path(answer: str) -> str | None:
+    """Why an answer is not taken for the path of a password's file: it may be the password itself."""
+    if "/" in answer or answer == NONE or os.path.exists(answer):
+        return None
+    return (f"that is no path. If it is the password, nothing kept it; answer `{TYPE}` and give it where it is not shown. A file of "
+            "this folder is written ./NAME")
 
 
 class DatabaseQuestions:
@@ -128,7 +137,7 @@ class DatabaseQuestions:
             return trouble
         kept: Path = self.questions.directory / PASSWORD
         default = NONE if trouble is None else str(kept) if kept.exists() else TYPE
-        answer = self.questions.again("database_password_file", "The role's password", default, *_PASSWORD_FILE, word=TYPE)
+        answer = self.questions.again("database_password_file", "The role's password", default, *_PASSWORD_FILE, word=TYPE, refused=_no_path)
         if answer == TYPE and kept.exists():
             self.say(f"{kept} is there already and is not overwritten; it is taken as it is")
             answer = str(kept)

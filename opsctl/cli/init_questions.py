@@ -159,8 +159,11 @@ class Questions:
         given = getattr(self.answers, name)
         return self.again(name, question, default, *explained) if given is None else self.fitting(name, str(given))
 
-    def again(self, name: str, question: str, default: str | None, *explained: str, word: str | None = None) -> str:
-        """The answer by asking; ``word`` is one that is no value for the file."""
+    def again(
+        self, name: str, question: str, default: str | None, *explained: str, word: str | None = None,
+        refused: Callable[[str], str | None] = lambda answer: None,
+    ) -> str:
+        """The answer by asking; ``word`` is one that is no value for the file, ``refused`` says why one cannot be it."""
         option = f"--{name.replace('_', '-')}"
         for line in explained:
             self.say(line)
@@ -168,7 +171,11 @@ class Questions:
         for _ in range(_TRIES):
             try:
                 answer = self.ask(question, default, option=option)
-                return answer if word is not None and answer == word else self.fitting(name, answer)
+                if word is not None and answer == word:
+                    return answer
+                if why := refused(answer):
+                    raise UsageError(f"{option}: {why}")
+                return self.fitting(name, answer)
             except UsageError as error:
                 problem = error.message.removeprefix(f"{option}: ")
                 self.say(f"not taken: {problem}")

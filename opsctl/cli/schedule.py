@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import sys
@@ -61,9 +62,9 @@ def schedule(
                       warnings=warnings, text=lambda out: _show_lines(out, lines, now))
     if not write:
         pieces = systemd_pieces(wish) if params.kind == "systemd" else cron_pieces(wish)
-        files = {piece.path: piece.text for piece in pieces if piece.text is not None}
+        files = {f"{params.into}{piece.path}": piece.text for piece in pieces if piece.text is not None}
         return Report(result={"kind": params.kind, "files": files, "minute": minute(wish.host), **now},
-                      warnings=warnings, text=lambda out: _show(out, files, now))
+                      warnings=warnings, text=lambda out: _show(out, files, now, params))
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return tally.results[0].result if tally.results else {}
@@ -147,11 +148,12 @@ def _say_nothing_done(out: Out, now: Mapping[str, str], how: str) -> None:
         out.line(Mark(f"on this machine now: {now['now']}", Tone.QUIET))
 
 
-def _show(out: Out, files: Mapping[str, str], now: Mapping[str, str]) -> None:
+def _show(out: Out, files: Mapping[str, str], now: Mapping[str, str], params: ScheduleParams) -> None:
+    into = f"--into {shlex.quote(params.into)} " if params.into else ""
     for path, text in files.items():
         out.heading(path)
         out.lines(text.splitlines())
-    _say_nothing_done(out, now, "`opsctl backup schedule --write` puts it there")
+    _say_nothing_done(out, now, f"`opsctl backup schedule --{params.kind} {into}--write` puts it there")
 
 
 def _say(out: Out, tally: Tally, params: ScheduleParams) -> None:

@@ -17,7 +17,8 @@ from opsctl.model.config_sense import doubts
 
 SYSTEM = Path("/etc/opsctl")
 OWN = "configs"
-_HINT = "`opsctl init` writes a first one; --config DIR or $OPSCTL_CONFIG says where another one is"
+_HINT = ("`opsctl init` writes a first one; --config DIR or $OPSCTL_CONFIG says where another one is; "
+         "with nothing but a repository, restore, verify and backup list take --repository URL --password-file FILE")
 
 
 def find_config_dir(

@@ -154,7 +154,7 @@ def _refusal(url: str, code: int) -> OpsError:
     if code in (401, 403):
         return Refused(
             f"{url} does not accept these credentials (HTTP {code})",
-            hint="are `user` and its `secret_file` those of this server?",
+            hint="are the user and the password of its secret file those of this server?",
         )
     return ProgramFailed(f"{url} answered with HTTP {code}")
 

@@ -300,6 +300,9 @@ def failure(errors: str, address: Address, database: str) -> OpsError:
             return Unreachable(
                 f"PostgreSQL at {address} did not answer: {message}", hint="is the server running?"
             )
+        if "no password supplied" in errors:
+            return Refused(f"PostgreSQL at {address} asks for a password, and there is none: {message}",
+                           hint="its password_file says where it is; psql also looks in ~/.pgpass (mode 0600) of this account")
         return Refused(
             f"PostgreSQL at {address} refused us: {message}",
             hint="are role and password right, and does pg_hba.conf let this role in?",

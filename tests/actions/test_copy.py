@@ -132,6 +132,11 @@ def test_promise_10_a_set_comes_back_from_its_copy_alone(machine: Machine, tmp_p
     assert found["bill"] == (machine.data / "bill").read_bytes()
 
 
+def test_a_repository_in_the_place_of_a_backup_is_told_from_one(machine: Machine) -> None:
+    said = machine("backup", "copy", "offline", expect=2)
+    assert "offline is a repository" in said.err and "opsctl backup copy --to offline" in said.err
+
+
 def test_a_restore_can_be_told_which_copy_to_take(machine: Machine) -> None:
     (machine.root / "store").rename(machine.root / "taken")
     machine("restore", "set", "portal", "--into", str(machine.root / "back"), expect=22)

@@ -263,6 +263,16 @@ def test_a_typed_password_lands_in_a_private_file_and_nowhere_else(tmp_path: Pat
     assert b"geheim" not in b"".join(rest.values()) and "geheim" not in f"{result} {person.told} {person.asked}"
 
 
+def test_a_password_typed_in_the_place_of_its_file_is_not_kept(tmp_path: Path) -> None:
+    person = Person({"--database-password-file": ["geheim", "type"], "hidden": ["geheim"]})
+    run(tmp_path, replace(SAID, database_password_file=None), person)
+    assert any("that is no path" in line for line in person.told)
+    source = load_config(tmp_path).sources["portal-db"]
+    assert source.password_file == str(tmp_path / "keys" / "portal-db-password")  # type: ignore[union-attr]
+    rest = {name: text for name, text in everything(tmp_path).items() if name != "keys/portal-db-password"}
+    assert b"geheim" not in b"".join(rest.values()) and not any("geheim" in line for line in person.told)
+
+
 def test_a_password_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir(mode=0o700)
     (tmp_path / "keys" / "portal-db-password").write_text("mine\n")

@@ -69,7 +69,7 @@ def test_what_is_shown_is_what_is_installed_and_the_second_time_nothing_is_done(
 @pytest.mark.parametrize("kind", ["--systemd", "--cron"])
 def test_showing_says_that_nothing_was_installed(machine: Machine, kind: str) -> None:
     said = machine("backup", "schedule", kind, expect=0)
-    assert "nothing was installed: `opsctl backup schedule --write` puts it there" in said.out
+    assert f"nothing was installed: `opsctl backup schedule {kind} --write` puts it there" in said.out
     assert "on this machine now: nothing asks every hour what is due" in said.out
 
 
@@ -260,3 +260,11 @@ def test_an_ordinary_user_gets_units_of_their_own_or_the_line_for_crontab(tmp_pa
     service = next(units.glob("opsctl-backup-*.service")).read_text()
     assert "User=" not in service and "PrivateTmp" not in service
     assert json.loads(call("--systemd", "--write").stdout)["result"]["outcomes"] == {"ok": 1}
+
+
+def test_what_is_shown_lies_where_it_would_be_written(machine: Machine, tmp_path: Path) -> None:
+    place = tmp_path / "an image"
+    said = machine("backup", "schedule", "--cron", "--into", str(place), expect=0)
+    assert f"{place}/etc/cron.d/opsctl" in said.out
+    assert f"`opsctl backup schedule --cron --into '{place}' --write` puts it there" in said.out
+    assert not place.exists()
