@@ -12,7 +12,7 @@ from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
 from opsctl.model.damage import Damage, could_see, shares_of
-from opsctl.model.sets import DAMAGED, WHOLE, Judgement
+from opsctl.model.sets import DAMAGED, WHOLE, Judgement, SetView
 from opsctl.model.snapshots import Finding, Unreferenced
 from opsctl.model.values import value
 from opsctl.proofs.content import is_content
@@ -100,7 +100,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
                 hint=finding.repair,
                 where=params.repository,
                 details={"kind": finding.kind, "object": finding.object, "sets": list(finding.sets),
-                         "reaches_all": finding.reaches_all, "files": list(finding.files[:MOST_FILES]),
+                         "of": list(finding.of), "reaches_all": finding.reaches_all, "files": list(finding.files[:MOST_FILES]),
                          "more_files": max(0, len(finding.files) - MOST_FILES)},
             )
             for finding in seen.findings
@@ -110,7 +110,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
         return {
             "repository": params.repository, "level": params.level, "sets": dict(seen.sets),
             "shares": [f"{share}/{seen.total}" for share in seen.read], "findings": len(seen.findings),
-            "unread": [{**damage.as_json(), "sets": list(damage.sets)} for damage in seen.unread],
+            "unread": [{**damage.as_json(), "sets": list(damage.sets), "of": list(damage.of)} for damage in seen.unread],
             "unreferenced": {"packs": len(seen.unreferenced), "bytes": sum(pack.bytes for pack in seen.unreferenced),
                              "read": sum(pack.whole is not None for pack in seen.unreferenced)},
             "only_bytes": list(seen.only_bytes),
@@ -141,11 +141,11 @@ def read_term(config: Any, repository: str) -> timedelta:
 def _count(judgement: Judgement, findings: Sequence[Finding]) -> dict[str, int]:
     """Sets by state, those that damage reaches as such."""
     found_now = [finding for finding in findings if finding.kind not in shares.NOT_OF_PACKS]
-    reached = {name for finding in found_now for name in finding.sets}
+    reached = {name for finding in found_now for name in finding.of}
     every = any(finding.reaches_all for finding in found_now)
     found: dict[str, int] = {}
     for view in judgement.sets:
-        word = DAMAGED if view.state in WHOLE and (every or view.id in reached) else view.word
+        word = DAMAGED if view.state in WHOLE and (every or f"{view.backup}/{view.id}" in reached) else view.word
         found[word] = found.get(word, 0) + 1
     return found
 
@@ -167,14 +167,15 @@ def _unread(
 
 
 def _reminder(repository: str, damage: Damage) -> OpsError:
-    reaches = "every set" if damage.reaches_all else _named(damage.sets) if damage.sets else "no set"
+    reaches = "every set" if damage.reaches_all else _named(damage.sets, damage.of) if damage.sets else "no set"
     share = f", share {', '.join(damage.shares)}" if damage.shares else ""
     return DamagedData(
         f"{repository}: {damage.what}, as level {damage.level} found on {damage.found:%Y-%m-%d}{share}, and nobody has read it "
         f"since; it reaches {reaches}",
         hint=f"if it was mended, this says so and ends it: opsctl verify {repository} --level data --share {damage.share}",
         where=repository,
-        details={**damage.as_json(), "sets": list(damage.sets), "reaches_all": damage.reaches_all, "unread": True},
+        details={**damage.as_json(), "sets": list(damage.sets), "of": list(damage.of),
+                 "reaches_all": damage.reaches_all, "unread": True},
     )
 
 
@@ -185,9 +186,11 @@ def _only_bytes(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _by_set(findings: Sequence[Finding], judgement: Judgement) -> list[Finding]:
-    """Say sets where the repository said snapshots."""
-    set_of = {snapshot: view.id for view in judgement.sets
-              for snapshot in (*view.snapshots.values(), *((view.manifest,) if view.manifest else ()))}
+    """Say sets where the repository said snapshots. A snapshot that a foreign manifest claims too stays in its own set."""
+    views_of: dict[str, list[SetView]] = {}
+    for view in judgement.sets:
+        for snapshot in (*view.snapshots.values(), *((view.manifest,) if view.manifest else ())):
+            views_of.setdefault(snapshot, []).append(view)
     named: list[Finding] = []
     seen: set[tuple[str, str | None]] = set()
     for finding in findings:
@@ -195,8 +198,10 @@ def _by_set(findings: Sequence[Finding], judgement: Judgement) -> list[Finding]:
         if finding.object is not None and key in seen:
             continue
         seen.add(key)
-        sets = tuple(dict.fromkeys(set_of.get(name, name) for name in finding.sets))
-        named.append(replace(finding, sets=sets))
+        views = [view for name in finding.sets for view in views_of.get(name, ())]
+        unknown = [name for name in finding.sets if name not in views_of]
+        named.append(replace(finding, sets=tuple(dict.fromkeys([*(view.id for view in views), *unknown])),
+                             of=tuple(dict.fromkeys(f"{view.backup}/{view.id}" for view in views))))
     return named
 
 
@@ -205,11 +210,15 @@ def _reach(finding: Finding) -> str:
         return "; this reaches every set"
     if not finding.sets:
         return ""
-    return "" if all(name in finding.message for name in finding.sets) else f"; {_named(finding.sets)}"
+    return "" if all(name in finding.message for name in finding.sets) else f"; {_named(finding.sets, finding.of)}"
 
 
-def _named(sets: Sequence[str]) -> str:
-    return f"set{'s' if len(sets) > 1 else ''} {', '.join(sets[:5])}{' …' if len(sets) > 5 else ''}"
+def _named(sets: Sequence[str], of: Sequence[str]) -> str:
+    """``set 20261124-0230-7f3a of portal``: two backups may have one of that id."""
+    known = {one.partition("/")[2] for one in of}
+    names = [f"{name} of {backup}" for backup, _, name in (one.partition("/") for one in of)]
+    names += [name for name in sets if name not in known]
+    return f"set{'s' if len(names) > 1 else ''} {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
 
 
 def _keep(params: VerifyParams, seen: Seen, world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,8 @@ _SAID = {"pack-damaged": "is damaged", "pack-missing": "is missing", "pack-trunc
 class Damage:
     """One damage. ``found`` and ``run``: when, and by which verification, it was first seen; ``seen``: last.
 
-    ``sets``: ids of the sets that it reaches (all of them where ``reaches_all``). ``deep``: only reading the data back can
+    ``sets``: ids of the sets that it reaches (all of them where ``reaches_all``); ``of``: the same as ``BACKUP/SET``, as
+    far as it is known: one run gives the sets of all its backups one id, and older records hold no more. ``deep``: only reading the data back can
     show that it is mended. ``sure``: whether the set that it is said of is known to need it, or only may.
     """
 
@@ -39,6 +40,11 @@ class Damage:
     shares: tuple[str, ...]
     deep: bool
     sure: bool = True
+    of: tuple[str, ...] = ()
+
+    def reaches(self, view: SetView) -> bool:
+        """Whether the set is among those that it was found to reach."""
+        return _name(view) in self.of or (view.id in self.sets and view.id not in {one.partition("/")[2] for one in self.of})
 
     @property
     def what(self) -> str:
@@ -96,10 +102,10 @@ def shares_of(damages: Iterable[Damage], total: int) -> list[int]:
     return sorted({int(pack[1], 16) % total + 1 for pack in packs if pack})
 
 
-def of_set(view: SetView, damages: Sequence[Damage], backups: Mapping[str, str]) -> tuple[Damage, ...]:
+def of_set(view: SetView, damages: Sequence[Damage], backups: Mapping[Damage, Collection[str]]) -> tuple[Damage, ...]:
     """The open damage that reaches a set, or may: it was taken since, and shares with the older ones what did not change.
 
-    ``backups``: the backup of each set by the set's id. What the state of a set tells by itself is left out.
+    ``backups``: whose sets each damage reaches. What the state of a set tells by itself is left out.
     """
     if view.state not in WHOLE:
         return ()
@@ -108,9 +114,9 @@ def of_set(view: SetView, damages: Sequence[Damage], backups: Mapping[str, str])
         if one.kind in NOT_OF_PACKS:
             continue
         later = view.time is not None and view.time > one.seen
-        if view.id in one.sets or (one.reaches_all and not later):
+        if one.reaches(view) or (one.reaches_all and not later):
             found.append(one)
-        elif later and (one.reaches_all or view.backup in {backups.get(name) for name in one.sets}):
+        elif later and (one.reaches_all or view.backup in backups[one]):
             found.append(replace(one, sure=False))
     return tuple(found)
 
@@ -119,7 +125,8 @@ def with_damage(views: Sequence[SetView], damages: Sequence[Damage]) -> tuple[Se
     """The sets, each with the open damage that reaches it."""
     if not damages:
         return tuple(views)
-    backups = {view.id: view.backup for view in views}
+    backups = {one: {*(name.partition("/")[0] for name in one.of), *(view.backup for view in views if one.reaches(view))}
+               for one in damages}
     return tuple(replace(view, damage=of_set(view, damages, backups)) for view in views)
 
 
@@ -128,7 +135,11 @@ def _could_see(damage: Damage, record: Mapping[str, Any]) -> bool:
 
 
 def _key(finding: Mapping[str, Any]) -> tuple[str, ...]:
-    return (finding["object"],) if finding.get("object") else (finding["kind"], *finding.get("sets", ()))
+    return (finding["object"],) if finding.get("object") else (finding["kind"], *(finding.get("of") or finding.get("sets", ())))
+
+
+def _name(view: SetView) -> str:
+    return f"{view.backup}/{view.id}"
 
 
 def _joined(before: Damage | None, finding: Mapping[str, Any], record: Mapping[str, Any]) -> Damage:
@@ -137,9 +148,10 @@ def _joined(before: Damage | None, finding: Mapping[str, Any], record: Mapping[s
     shares = tuple(f"{share}/{record['total']}" for share in record["shares"])
     sets = tuple(finding.get("sets", ()))
     found = Damage(finding["kind"], finding.get("object"), sets, bool(finding.get("reaches_all")), found=time, seen=time,
-                   run=record["run"], level=record["level"], shares=shares, deep=deep)
+                   run=record["run"], level=record["level"], shares=shares, deep=deep, of=tuple(finding.get("of", ())))
     if before is None:
         return found
-    return replace(found, sets=tuple(dict.fromkeys([*before.sets, *sets])), found=before.found, run=before.run,
+    return replace(found, sets=tuple(dict.fromkeys([*before.sets, *sets])),
+                   of=tuple(dict.fromkeys([*before.of, *found.of])), found=before.found, run=before.run,
                    level=before.level, shares=before.shares, deep=deep or before.deep,
                    reaches_all=found.reaches_all or before.reaches_all)

@@ -141,7 +141,8 @@ def _proof(value: Any) -> bool:
 def _finding(value: Any) -> bool:
     if not isinstance(value, Mapping) or not _text(value.get("kind")):
         return False
-    more = {"object": lambda one: one is None or _text(one), "sets": _listed(_text), "reaches_all": lambda one: isinstance(one, bool)}
+    more = {"object": lambda one: one is None or _text(one), "sets": _listed(_text), "of": _listed(_text),
+            "reaches_all": lambda one: isinstance(one, bool)}
     return all(right(value[name]) for name, right in more.items() if name in value)
 
 

@@ -115,7 +115,8 @@ class Finding:
     ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``; ``pack-unreferenced``, which is no
     damage: there are packs that no index names). ``object`` is ``TYPE/NAME``
     in the store. ``sets`` and ``files`` are what it reaches (``sets`` empty and ``reaches_all``: all of them;
-    a file that ends in ``/``: all below it); ``repair`` is what a person may do about it, safest first.
+    a file that ends in ``/``: all below it); ``of`` says whose the sets are, each as ``BACKUP/SET``, for the sets that two
+    backups took in one run have one id; ``repair`` is what a person may do about it, safest first.
     """
 
     kind: str
@@ -125,6 +126,7 @@ class Finding:
     files: tuple[str, ...] = ()
     reaches_all: bool = False
     repair: str | None = None
+    of: tuple[str, ...] = ()
 
 
 @value

@@ -10,7 +10,7 @@ from typing import Any
 from opsctl.model import shares
 from opsctl.model.due import due, grace, overdue, words
 from opsctl.model.quantities import counted
-from opsctl.model.sets import GOOD, INCOMPLETE, WHOLE
+from opsctl.model.sets import GOOD, INCOMPLETE, UNVOUCHED, WHOLE
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 from opsctl.repositories.history import Holdings
@@ -26,7 +26,7 @@ class Standing:
     ``read_since``: everything in the repository was read back after this time; None where something never was.
     ``drills``: the last ones, oldest first, each with ``time set ok seconds``.
     ``lacking``: of a copy: sets that could not be copied because their data is damaged.
-    ``damage``: how much verifications found that no later one found mended.
+    ``damage``: how much verifications found in its sets, or in what every set needs, that no later one found mended.
     ``locked``: until when (``until``, None: not at all) its S3 store locks what is in it, in which ``mode``, how many of
     its ``objects`` were ``looked`` at, and how the bucket is ``weak``; None where no store is said to lock.
     """
@@ -70,9 +70,18 @@ def standing(
         first_time=_stamp(min((view.time for view in good if view.time), default=None)),
         states=states, bytes=newest.bytes if newest else 0, unfinished=later[-1] if later else None,
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
-        damage=len(holdings.damage), drills=_drills(backup, holdings),
+        damage=_damage(backup, holdings), drills=_drills(backup, holdings),
         locked=locked,
     )
+
+
+def _damage(backup: str, holdings: Holdings) -> int:
+    """What is wrong with the data of other backups' sets alone is theirs; all else may be anybody's."""
+    found = 0
+    for one in holdings.damage:
+        whose = {view.backup for view in holdings.judgement.sets if view.state not in UNVOUCHED and one.reaches(view)}
+        found += one.kind in shares.NOT_OF_PACKS or one.reaches_all or not whose or backup in whose
+    return found
 
 
 def _drills(backup: str, holdings: Holdings) -> list[dict[str, Any]]:

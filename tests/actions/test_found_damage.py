@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,25 @@ def test_a_quick_look_reminds_until_somebody_reads_the_pack_again(hurt: Machine)
     assert states(hurt) == ["good", "good"]
     hurt("verify", expect=0)
     hurt("status", expect=0)
+
+
+def test_backups_of_one_run_have_one_set_id_and_each_its_own_damage(machine: Machine) -> None:
+    (machine.root / "more").mkdir()
+    (machine.root / "more" / "minutes").write_bytes(os.urandom(1 << 16))
+    machine.configure(sources=f"  more: {{kind: paths, paths: [{machine.root / 'more'}]}}",
+                      more="  tax: {sources: [more], repository: main}")
+    fill(machine, 2)
+    run = machine.json("backup", "run", expect=0).result["backups"]
+    assert run["portal"]["set"] == run["tax"]["set"]
+    flip(machine)
+    said = machine.json("verify", "--level", "data", "--share", "all", expect=22)
+    assert said.errors[0]["details"]["of"] == [f"portal/{run['portal']['set']}"]
+    assert said.result["steps"][0]["result"]["sets"] == {"damaged": 1, "good": 1}
+    assert said.errors[0]["message"].endswith(f"; set {run['portal']['set']} of portal")
+    listed = machine.json("backup", "list", expect=0).result["sets"]
+    assert {one["backup"]: one["state"] for one in listed} == {"portal": "damaged", "tax": "good"}
+    assert {name: one["state"] for name, one in machine.json("status", expect=5).result["backups"].items()} == {
+        "portal": "damaged", "tax": "ok"}
 
 
 def test_the_nightly_reading_looks_again_at_what_was_damaged(hurt: Machine) -> None:

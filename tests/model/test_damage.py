@@ -69,6 +69,27 @@ def test_each_set_says_what_reaches_it_and_a_later_one_what_may() -> None:
                      "s2": ("altered", [])}
 
 
+def test_two_backups_of_one_run_share_an_id_and_not_their_damage() -> None:
+    found = open_damage([record(1, "data", (12,), 30, {**FLIPPED, "sets": ["s1"], "of": ["portal/s1"]})])
+    views = [view("s1", -3), replace(view("s1", -3), backup="tax"), view("s2", 2), replace(view("s2", 2), backup="tax")]
+    words = [(one.backup, one.word, [damage.sure for damage in one.damage]) for one in with_damage(views, found)]
+    assert words == [("portal", "damaged", [True]), ("tax", "good", []), ("portal", "good", [False]), ("tax", "good", [])]
+
+
+def test_a_record_that_names_ids_alone_reaches_all_of_that_id_until_a_reading_says_whose() -> None:
+    old = record(1, "data", (12,), 30, {**FLIPPED, "sets": ["s1", "s0"]})
+    views = [view("s0", -9), view("s1", -3), replace(view("s1", -3), backup="tax")]
+    assert [one.word for one in with_damage(views, open_damage([old]))] == ["damaged"] * 3
+    newer = record(2, "data", (12,), 30, {**FLIPPED, "sets": ["s1"], "of": ["tax/s1"]})
+    assert [one.word for one in with_damage(views, open_damage([old, newer]))] == ["damaged", "good", "damaged"]
+
+
+def test_damage_without_an_object_is_known_by_whose_set_it_is_in() -> None:
+    both = [{"kind": "structure", "object": None, "sets": ["s1"], "of": [f"{backup}/s1"]} for backup in ("portal", "tax")]
+    views = [view("s1", -3), replace(view("s1", -3), backup="tax")]
+    assert [one.word for one in with_damage(views, open_damage([quick(1, *both)]))] == ["damaged", "damaged"]
+
+
 def test_what_a_state_tells_by_itself_is_not_told_twice() -> None:
     planted = {"kind": "junk-object", "object": "snapshots/1", "sets": [], "reaches_all": True}
     (one,) = with_damage([view("s1", 0)], open_damage([quick(1, planted)]))
