@@ -11,8 +11,8 @@ from typing import Any, Literal
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model import shares
-from opsctl.model.damage import Damage, could_see, shares_of
-from opsctl.model.sets import DAMAGED, WHOLE, Judgement, SetView
+from opsctl.model.damage import Damage, could_see, open_damage, shares_of, with_damage
+from opsctl.model.sets import WHOLE, Judgement, SetView
 from opsctl.model.snapshots import Finding, Unreferenced
 from opsctl.model.values import value
 from opsctl.proofs.content import is_content
@@ -84,7 +84,7 @@ class Verify(CheckAction[VerifyParams, Seen]):
             findings=tuple(findings),
             unread=_unread(params, holdings, findings, read, total),
             unreferenced=tuple(unreferenced),
-            sets=_count(judgement, findings),
+            sets=_count(holdings, _record(params, findings, read, total, world)),
             read=read,
             total=total,
             wholly_good=tuple(view.id for view in judgement.sets if view.state in WHOLE),
@@ -138,16 +138,20 @@ def read_term(config: Any, repository: str) -> timedelta:
     return min(terms, default=timedelta(days=30))
 
 
-def _count(judgement: Judgement, findings: Sequence[Finding]) -> dict[str, int]:
-    """Sets by state, those that damage reaches as such."""
-    found_now = [finding for finding in findings if finding.kind not in shares.NOT_OF_PACKS]
-    reached = {name for finding in found_now for name in finding.of}
-    every = any(finding.reaches_all for finding in found_now)
+def _count(holdings: Holdings, record: Mapping[str, Any]) -> dict[str, int]:
+    """Sets by state, with the damage that is open after this reading: what it found, and without what it found mended."""
     found: dict[str, int] = {}
-    for view in judgement.sets:
-        word = DAMAGED if view.state in WHOLE and (every or f"{view.backup}/{view.id}" in reached) else view.word
-        found[word] = found.get(word, 0) + 1
+    for view in with_damage(holdings.judgement.sets, open_damage([*holdings.verifications, record])):
+        found[view.word] = found.get(view.word, 0) + 1
     return found
+
+
+def _record(
+    params: VerifyParams, findings: Sequence[Finding], read: Sequence[int], total: int, world: World
+) -> Mapping[str, Any]:
+    """This reading in the shape of a record of verification."""
+    return {"run": world.run, "time": world.clock().isoformat(), "level": params.level, "shares": list(read), "total": total,
+            "findings": [asdict(finding) for finding in findings]}
 
 
 def _rubble(pack: Unreferenced) -> Finding:

@@ -122,9 +122,9 @@ def of_set(view: SetView, damages: Sequence[Damage], backups: Mapping[Damage, Co
 
 
 def with_damage(views: Sequence[SetView], damages: Sequence[Damage]) -> tuple[SetView, ...]:
-    """The sets, each with the open damage that reaches it."""
+    """The sets, each with the open damage that reaches it in place of what it was said to have before."""
     if not damages:
-        return tuple(views)
+        return tuple(replace(view, damage=()) if view.damage else view for view in views)
     backups = {one: {*(name.partition("/")[0] for name in one.of), *(view.backup for view in views if one.reaches(view))}
                for one in damages}
     return tuple(replace(view, damage=of_set(view, damages, backups)) for view in views)

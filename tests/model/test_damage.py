@@ -90,6 +90,11 @@ def test_damage_without_an_object_is_known_by_whose_set_it_is_in() -> None:
     assert [one.word for one in with_damage(views, open_damage([quick(1, *both)]))] == ["damaged", "damaged"]
 
 
+def test_what_was_mended_is_not_carried_on() -> None:
+    (hit,) = with_damage([view("s1", -3)], open_damage([record(1, "data", (12,), 30, FLIPPED)]))
+    assert hit.word == "damaged" and with_damage([hit], ())[0].word == "good"
+
+
 def test_what_a_state_tells_by_itself_is_not_told_twice() -> None:
     planted = {"kind": "junk-object", "object": "snapshots/1", "sets": [], "reaches_all": True}
     (one,) = with_damage([view("s1", 0)], open_damage([quick(1, planted)]))
