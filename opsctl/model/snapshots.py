@@ -68,7 +68,9 @@ def parse_time(text: str) -> datetime:
 class BackupSummary:
     """How one ``restic backup`` ended: ``snapshot`` is None where nothing was saved.
 
-    ``unreadable`` holds (path, message) of what could not be read, each path once.
+    ``unreadable`` holds (path, message) of what could not be read at the source, each path once; ``anew``: paths whose
+    earlier content the repository lacks, so that they were read and stored again; ``torn``: (folder, message) where the
+    repository cannot read what it holds of the folder as it was before, and would not store the same again.
     """
 
     snapshot: str | None
@@ -78,6 +80,8 @@ class BackupSummary:
     data_added_packed: int
     seconds: float
     unreadable: tuple[tuple[str, str], ...] = ()
+    anew: tuple[str, ...] = ()
+    torn: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from opsctl.errors import DamagedData, ProgramFailed
+from opsctl.model.quantities import counted
 from opsctl.model.snapshots import BackupSummary
 from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.interface import OnProgress
@@ -136,6 +137,11 @@ class Backup:
         found = restic_output.summary(output, errors, paths)
         if result.code in (0, 3) and found is not None and found.snapshot is not None:
             self._look_again(found.snapshot)
+            if found.anew:
+                self._caller.notes.append(
+                    f"the repository lacks parts of what the set before holds of {counted(len(found.anew), 'path')}, first"
+                    f" {ascii(found.anew[0])[1:-1]}: read at the source and stored again"
+                )
             return found
         if (ended := restic_output.command_failure(errors)) is not None:
             raise _CommandFailed(ended)

@@ -194,7 +194,8 @@ class _Check:
             lost = Finding(
                 "structure",
                 "data that snapshots need is neither in an index nor in a pack",
-                repair="fetch what is missing from another copy of the repository",
+                repair="fetch what is missing from another copy of the repository; while the sources still exist, opsctl"
+                " backup run stores again what is still as it was",
             )
             self._add([reached.onto(lost)])
 
@@ -252,8 +253,15 @@ def _pack(kind: str, name: str, text: str, reached: Reached) -> Finding:
         "pack-truncated": f"is cut short ({text})",
         "pack-damaged": "is damaged: its content is not what its name says",
     }[kind]
+    # After `repair index` the index still names a pack that is there, and what it names is not stored again; `repair
+    # packs` cannot begin with one that is gone.
+    dropped = (
+        "restic repair index drops it from the index" if kind == "pack-missing" else
+        f"restic repair packs {name} salvages what is whole in it, drops the rest from the index and leaves a copy of it in the"
+        " folder it is called from"
+    )
     repair = (
-        "restore what is in it from another copy; while the sources still exist, restic repair index and"
-        " then a backup store it again"
+        f"put it back from another copy; or, while the sources still exist: {dropped}, then opsctl backup run stores again what"
+        " is still as it was"
     )
     return reached.onto(Finding(kind, f"pack {name[:12]} {said}", object=f"data/{name}", repair=repair))

@@ -20,6 +20,12 @@ _TARGET = re.compile(
     r"|is a directory|file exists|too many open files|operation not supported|invalid argument"
     r"|input/output error|no space left on device|disk quota exceeded)$"
 )
+#: What a backup calls an error of reading a source, and is one of the snapshot that it compares with.
+_ANEW = re.compile(
+    r"(?:^|: )(?:parts of .+ not found in the repository index; storing the file again"
+    r"|tree [0-9a-f]{64} is not known; the repository could be damaged, run `repair index` to try to repair it)$"
+)
+_TORN = re.compile(r"(?:^|: )tree [0-9a-f]{64} could not be loaded; the repository could be damaged: ")
 _MISSING = re.compile(r"^(?P<path>.+) does not exist, skipping$")
 
 
@@ -162,6 +168,7 @@ def summary(said: Said, errors: Said, paths: Sequence[str]) -> BackupSummary | N
     if not found:
         return None
     raw = found[-1]
+    whole, anew, torn = _told_apart(errors)
     return BackupSummary(
         snapshot=raw.get("snapshot_id") or None,
         files=raw.get("total_files_processed", 0),
@@ -169,9 +176,29 @@ def summary(said: Said, errors: Said, paths: Sequence[str]) -> BackupSummary | N
         data_added=raw.get("data_added", 0),
         data_added_packed=raw.get("data_added_packed", 0),
         seconds=raw.get("total_duration", 0.0),
-        unreadable=unreadable(errors, paths),
+        unreadable=unreadable(whole, paths),
+        anew=anew,
+        torn=torn,
         raw=raw,
     )
+
+
+def _told_apart(errors: Said) -> tuple[Said, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """What is said of the sources; what of the snapshot before: the paths that were stored anew, and those that were not."""
+    kept: list[Mapping[str, Any]] = []
+    anew: set[str] = set()
+    torn: dict[str, str] = {}
+    for each in errors.objects:
+        item, message = str(each.get("item", "")), error_message(each)
+        if each.get("message_type") != "error" or not item:
+            kept.append(each)
+        elif _ANEW.search(message):
+            anew.add(item)
+        elif _TORN.search(message):
+            torn.setdefault(item, _reason(message, item))
+        else:
+            kept.append(each)
+    return Said(tuple(kept), errors.lines), tuple(sorted(anew)), tuple(sorted(torn.items()))
 
 
 def unreadable(errors: Said, paths: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -274,6 +274,18 @@ def problems_after(
                 acceptable=True,
             )
         )
+    if summary.torn:
+        first, why = summary.torn[0]
+        found.append(
+            Problem(
+                3,
+                f"the repository cannot read what it holds of {first} as it was before, so this set may lack it too: {why}",
+                hint="`opsctl verify --level data --share all` names what is damaged, and how it is mended",
+                paths=tuple(path for path, _ in summary.torn[:LISTED]),
+                more_paths=max(0, len(summary.torn) - LISTED),
+                acceptable=True,
+            )
+        )
     for what, least in (at_least or {}).items():
         have = {"files": summary.files, "bytes": summary.bytes}[what]
         if least is not None and have < least:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from opsctl.repositories import restic_output
@@ -58,6 +60,29 @@ def test_unreadable_directory_is_one() -> None:
         ("/srv/data/x", "denied"),
         ("/srv/gone", "does not exist"),
     )
+
+
+def test_what_restic_lacks_of_the_set_before_is_not_called_unreadable() -> None:
+    def error(item: str, message: str) -> bytes:
+        return json.dumps({"message_type": "error", "error": {"message": f"{item}: {message}"}, "item": item}).encode() + b"\n"
+
+    tree = "tree " + "0a" * 32
+    errors = restic_output.sort_lines(
+        error("/srv/data/f1", "parts of data/f1 not found in the repository index; storing the file again")
+        + error("/srv/data/f2", "parts of data/f2 not found in the repository index; storing the file again")
+        + error("/srv/data/f2", "open /srv/data/f2: permission denied")
+        + error("/", f"{tree} is not known; the repository could be damaged, run `repair index` to try to repair it")
+        + error("/srv", f"{tree} could not be loaded; the repository could be damaged: decrypting failed")
+        + error("/srv/parts of x not found in the repository index; storing the file again", "permission denied")
+    )
+    output = restic_output.sort_lines(b'{"message_type":"summary","snapshot_id":"ab"}')
+    found = restic_output.summary(output, errors, ["/srv/data"])
+    assert found is not None and found.anew == ("/", "/srv/data/f1", "/srv/data/f2")
+    assert found.unreadable == (
+        ("/srv/data/f2", "permission denied"),
+        ("/srv/parts of x not found in the repository index; storing the file again", "permission denied"),
+    )
+    assert found.torn == (("/srv", f"{tree} could not be loaded; the repository could be damaged: decrypting failed"),)
 
 
 @pytest.mark.parametrize(

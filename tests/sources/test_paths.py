@@ -217,6 +217,13 @@ def test_unreadable_files_are_listed_up_to_a_number() -> None:
     assert (len(problem.paths), problem.more_paths, problem.code) == (LISTED, 5, 3)
 
 
+def test_a_folder_that_the_repository_cannot_read_is_not_said_to_be_unreadable_at_the_source() -> None:
+    torn = BackupSummary("id", 1, 1, 0, 0, 0.0, torn=(("/srv/data", "tree 0a could not be loaded"),))
+    (problem,) = problems_after(torn, None, None)
+    assert problem.message.startswith("the repository cannot read") and "/srv/data" in problem.message
+    assert problem.hint is not None and "may this user" not in problem.hint and "verify" in problem.hint
+
+
 def test_promise_2_unreadable_files_show_and_the_others_are_kept(
     repository: Restic,
     tree: Path,
