@@ -71,7 +71,7 @@ class Record(StateAction[RecordParams, Seen]):
             "shares": found["read"],
             "total": found["total"],
             "damaged": any(finding["kind"] not in NOT_OF_PACKS for finding in found["findings"]),
-            "findings": [{key: finding[key] for key in ("kind", "object", "sets", "of", "reaches_all")}
+            "findings": [{key: finding[key] for key in ("kind", "object", "sets", "of", "reaches_all") if key in finding}
                          for finding in found["findings"]],
         }
         history.write(record, tags=(f"level={found['level']}",), filename=f"opsctl-verification-{world.run}.json",
