@@ -233,12 +233,13 @@ class Copies:
         return (parse_time(standing.newest_time) + every).isoformat()
 
     def _standings(self) -> list[tuple[str, Standing | None]]:
-        from opsctl.repositories.standing import copy_key, from_dict
+        from opsctl.repositories.standing import as_of, copy_key, from_dict
 
         found = []
         for name in self.site.config.backups[self.backup].copies:
             raw = self.kept.get(copy_key(self.backup, name))
-            found.append((name, from_dict(raw) if raw else None))
+            standing = from_dict(raw) if raw else None
+            found.append((name, as_of(standing, self.site.clock()) if standing else None))
         return found
 
     def _late(self, name: str, standing: Standing | None) -> str | None:

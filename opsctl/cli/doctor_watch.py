@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from opsctl.cli.doctor import OK, WARNING, WRONG, Check
-from opsctl.model.sets import SKEW
-from opsctl.model.snapshots import parse_time
+from opsctl.model.quantities import counted
+from opsctl.model.sets import FUTURE
 
 if TYPE_CHECKING:
     from opsctl.wiring import Site
@@ -48,12 +48,10 @@ def backups(site: Site) -> list[Check]:
     from opsctl.cli import status
 
     found, undrilled = [], []
-    now = site.clock()
     for name, standing, verdict in status.stand(site):
-        newest = standing.newest_time if standing else None
-        if newest is not None and parse_time(newest) - now > SKEW:
-            found.append(Check(f"backup {name}", WRONG, f"its newest set is dated {newest}, which is still to come",
-                               "is this clock right? or who dated it?"))
+        if standing is not None and (ahead := standing.states.get(FUTURE)):
+            found.append(Check(f"backup {name}", WRONG, f"{counted(ahead, 'set')} of it dated at a time that is still to come",
+                               "is this clock right? or who dated it? `opsctl backup list` names what is in the future"))
         elif verdict.word == "never":
             found.append(Check(f"backup {name}", WARNING, verdict.because, f"opsctl backup run {name}"))
         elif verdict.late:

@@ -97,7 +97,7 @@ def late(site: Site) -> list[Overdue]:
 
 
 def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
-    from opsctl.repositories.standing import from_dict, verdict
+    from opsctl.repositories.standing import as_of, from_dict, verdict
 
     kept = site.catalogue.standing()
     now = site.clock()
@@ -105,6 +105,7 @@ def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     for name, plan in site.config.backups.items():
         raw = kept.get(name)
         standing = from_dict(raw) if raw and raw.get("repository") == plan.repository else None
+        standing = as_of(standing, now) if standing else None
         found.append((name, standing, verdict(standing, plan.every, plan.verify.read_all_within, now, plan.verify.drill)))
     return sorted(found, key=lambda one: (_ORDER.index(one[2].word), one[0]))
 
@@ -165,4 +166,5 @@ def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict)
     return {"state": verdict.word, "because": verdict.because, "late": verdict.late,
             "every_seconds": int(site.config.backups[name].every.total_seconds()),
             "only_bytes": _only_bytes(site, name),
-            **(as_dict(standing) if standing else {"newest": None, "newest_time": None})}
+            **({key: one for key, one in as_dict(standing).items() if key != "earlier"} if standing else
+               {"newest": None, "newest_time": None})}

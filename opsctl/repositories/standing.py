@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from opsctl.model import shares
 from opsctl.model.due import due, grace, overdue, words
 from opsctl.model.quantities import counted
-from opsctl.model.sets import GOOD, INCOMPLETE, UNVOUCHED, WHOLE
+from opsctl.model.sets import FUTURE, GOOD, INCOMPLETE, SKEW, UNVOUCHED, WHOLE
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 from opsctl.repositories.history import Holdings
 
 #: How many drills a standing remembers: enough to see whether restoring gets slower.
 DRILLS = 5
+
+#: How many sets before the newest one it remembers, for a clock that turns out to have run ahead when it looked.
+EARLIER = 50
 
 
 @value
@@ -29,6 +32,7 @@ class Standing:
     ``damage``: how much verifications found in its sets, or in what every set needs, that no later one found mended.
     ``locked``: until when (``until``, None: not at all) its S3 store locks what is in it, in which ``mode``, how many of
     its ``objects`` were ``looked`` at, and how the bucket is ``weak``; None where no store is said to lock.
+    ``earlier``: the sets that count before the newest, newest first, each with ``set time bytes``.
     """
 
     backup: str
@@ -46,6 +50,7 @@ class Standing:
     drills: Sequence[Mapping[str, Any]] = ()
     lacking: Sequence[str] = ()
     locked: Mapping[str, Any] | None = None
+    earlier: Sequence[Mapping[str, Any]] = ()
 
 
 def standing(
@@ -56,7 +61,8 @@ def standing(
     sets = holdings.judgement.of(backup)
     counted = WHOLE if copy else {GOOD}
     good = [view for view in sets if view.state in counted and view.time is not None]
-    newest = max(reversed(good), key=lambda view: view.time or now, default=None)
+    ordered = sorted(good, key=lambda view: view.time or now)[::-1]
+    newest = ordered[0] if ordered else None
     states: dict[str, int] = {}
     for view in sets:
         states[view.word] = states.get(view.word, 0) + 1
@@ -72,6 +78,7 @@ def standing(
         read_since=_stamp(read), verified=records[-1]["time"] if records else None,
         damage=_damage(backup, holdings), drills=_drills(backup, holdings),
         locked=locked,
+        earlier=[{"set": view.id, "time": _stamp(view.time), "bytes": view.bytes} for view in ordered[1:EARLIER + 1]],
     )
 
 
@@ -82,6 +89,27 @@ def _damage(backup: str, holdings: Holdings) -> int:
         whose = {view.backup for view in holdings.judgement.sets if view.state not in UNVOUCHED and one.reaches(view)}
         found += one.kind in shares.NOT_OF_PACKS or one.reaches_all or not whose or backup in whose
     return found
+
+
+def as_of(found: Standing, now: datetime) -> Standing:
+    """The standing as a look now would judge it: what is dated in the future, by a clock that ran ahead, counts no more."""
+    limit = now + SKEW
+    kept = [drill for drill in found.drills if parse_time(drill["time"]) <= limit]
+    read = found.read_since if found.read_since and parse_time(found.read_since) <= limit else None
+    found = replace(found, drills=kept, read_since=read)
+    if found.newest_time is None or parse_time(found.newest_time) <= limit:
+        return found
+    past = [one for one in found.earlier if parse_time(one["time"]) <= limit]
+    ahead = 1 + len(found.earlier) - len(past)
+    states = {**found.states, FUTURE: found.states.get(FUTURE, 0) + ahead}
+    for state in WHOLE:
+        taken = min(ahead, states.get(state, 0))
+        states[state] = states.get(state, 0) - taken
+        ahead -= taken
+    first = found.first_time if found.first_time and parse_time(found.first_time) <= limit else None
+    newest: Mapping[str, Any] = past[0] if past else {"set": None, "time": None, "bytes": 0}
+    return replace(found, newest=newest["set"], newest_time=newest["time"], bytes=newest["bytes"], first_time=first,
+                   states={state: count for state, count in states.items() if count}, earlier=past[1:])
 
 
 def _drills(backup: str, holdings: Holdings) -> list[dict[str, Any]]:
@@ -126,7 +154,7 @@ def verdict(
     if drill is not None and (why := undrilled(found, drill, now)):
         return Verdict("undrilled", why, True)
     soon = due(newest, every, now)
-    return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(now - newest)} old", False)
+    return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(max(now - newest, timedelta(0)))} old", False)
 
 
 def unverified(found: Standing, term: timedelta, now: datetime) -> str | None:
