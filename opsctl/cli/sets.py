@@ -128,10 +128,12 @@ def as_json(site: Site, held: Held) -> dict[str, Any]:
 
 
 def write_list(out: Out, site: Site, found: Found) -> None:
-    """The table of ``backup list``."""
+    """The table of ``backup list``; nothing where none can be shown since somebody did not answer."""
     from opsctl.cli.work import local_time
     from opsctl.model.quantities import format_size
 
+    if found.errors and not found.held:
+        return  # that there are no sets is not known
     rows = []
     for held in found.held:
         view = held.view

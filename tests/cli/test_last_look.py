@@ -36,3 +36,12 @@ def test_only_sets_from_the_future_are_none(machine: Machine) -> None:
     machine("backup", "run", expect=0)
     machine.at("2026-12-13T02:30:00+05:30")
     assert machine.json("status", expect=5).result["backups"]["portal"]["state"] == "never"
+
+
+def test_a_list_that_nobody_answered_for_says_no_more_than_the_error(kept: Machine) -> None:
+    wrong = kept.root / "wrong"
+    wrong.write_text("another\n")
+    said = kept("backup", "list", "--repository", str(kept.store), "--password-file", str(wrong), expect=12)
+    assert said.out == "" and "password" in said.err
+    kept.store.rename(kept.root / "taken")
+    assert kept("backup", "list", expect=22).out == ""
