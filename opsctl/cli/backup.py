@@ -117,13 +117,14 @@ def run(
                 found[one.item]["copies"] = {**one.result.get("copies", {})}
         return {"backups": found}
 
-    with ticking(site, session, due) as tick:
+    with ticking(site, session, due, chosen) as tick:
         if not session.dry_run:
             refuse_unsigned(site)
         report = carry_out(session, site, "backup", inputs, subject=subject, text=write_run, result=result)
         if not session.dry_run:
             remember(site, chosen)
         found = report.result.get("backups", {}) if isinstance(report.result, Mapping) else {}
+        tick.outcomes = {name: one["outcome"] for name, one in found.items()}
         taken = any(one["outcome"] in ("changed", "ok") for one in found.values())
         if report.exit_code and taken:
             # A set that stands and a copy that failed: some of what was asked for succeeded.

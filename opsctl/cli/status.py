@@ -84,10 +84,13 @@ def _last_attempt(site: Site) -> str | None:
     from opsctl.model.snapshots import parse_time
 
     stamp = ticks.read(site.state)
-    if not stamp.exit_code or stamp.began is None:
+    failed = {name: one for name, one in stamp.failed.items() if name in site.config.backups}
+    if not failed:
         return None
-    return (f"the last `backup run --due`, {local_time(site, parse_time(stamp.began))}, ended with {stamp.exit_code}; "
-            f"`opsctl runs` says which run")
+    latest = max(failed.values(), key=lambda one: parse_time(one["began"]))
+    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    return (f"the last `backup run --due` of {', '.join(list(failed)[:3])}{more}, "
+            f"{local_time(site, parse_time(latest['began']))}, ended with {latest['exit_code']}; `opsctl runs` says which run")
 
 
 def late(site: Site) -> list[Overdue]:

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ class Stamp:
     """``fired``: the last time that nobody at a terminal asked; ``running``: the process that still works, since then.
 
     ``began``, ``seconds``, ``exit_code``: the last call that came to an end. Times are RFC 3339.
+    ``failed``: the backups whose own last call did not go well, each with when it ``began`` and its ``exit_code``.
     """
 
     fired: str | None = None
@@ -36,6 +37,7 @@ class Stamp:
     began: str | None = None
     seconds: float | None = None
     exit_code: int | None = None
+    failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def last(self) -> datetime | None:
@@ -56,9 +58,17 @@ class Stamp:
 
 
 class Tick:
-    """One call under way; ``code`` is set by whoever knows how it ended."""
+    """One call under way; ``code`` and ``outcomes`` (of each backup) are set by whoever knows how it ended."""
 
-    code = 1
+    def __init__(self) -> None:
+        self.code = 1
+        self.outcomes: Mapping[str, str] = {}
+
+    def failed(self, chosen: Sequence[str]) -> set[str]:
+        """The backups that did not go well; all of them where it is not known which."""
+        if not self.code:
+            return set()
+        return {name for name in chosen if self.outcomes.get(name) not in ("changed", "ok", "skipped")} or set(chosen)
 
 
 def read(state: Path) -> Stamp:
@@ -66,16 +76,19 @@ def read(state: Path) -> Stamp:
     try:
         found = json.loads((state / "due.json").read_text("utf-8"))
         stamp = Stamp(**found)
-        if stamp.fired is not None:
-            parse_time(stamp.fired)
+        for moment in (stamp.fired, *(one["began"] for one in stamp.failed.values())):
+            if moment is not None:
+                parse_time(moment)
         return stamp
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return Stamp()
 
 
 @contextlib.contextmanager
-def ticking(site: Site, session: Session, asked: bool) -> Iterator[Tick]:
-    """Stamp a call of ``--due`` at its beginning and its end, however it ends. ``asked`` False: do nothing.
+def ticking(site: Site, session: Session, asked: bool, chosen: Sequence[str]) -> Iterator[Tick]:
+    """Stamp a call of ``--due`` for the ``chosen`` backups at its beginning and its end, however it ends.
+
+    ``asked`` False: do nothing.
 
     A stamp that cannot be written is said and never stands in the way of a backup.
     """
@@ -87,7 +100,7 @@ def ticking(site: Site, session: Session, asked: bool) -> Iterator[Tick]:
     before = read(site.state)
     fired = before.fired if session.interactive else began
     # Of two at once the first is at work, and the other ends at once.
-    _write(site, Stamp(fired, before.running if before.at_work else os.getpid(), before.began, before.seconds, before.exit_code))
+    _write(site, replace(before, fired=fired, running=before.running if before.at_work else os.getpid()))
     try:
         yield tick
     except OpsError as error:
@@ -100,7 +113,11 @@ def ticking(site: Site, session: Session, asked: bool) -> Iterator[Tick]:
         now = read(site.state)
         latest = max(filter(None, (now.fired, fired)), key=parse_time, default=None)
         still = now.running if now.running != os.getpid() and now.at_work else None
-        _write(site, Stamp(latest, still, began, round(time.monotonic() - started, 3), tick.code))
+        failed = tick.failed(chosen)
+        # One that was left alone, since somebody is at work on it, stands as before.
+        kept = {name: one for name, one in now.failed.items() if name not in chosen or tick.outcomes.get(name) == "skipped"}
+        kept |= {name: {"began": began, "exit_code": tick.code} for name in chosen if name in failed}
+        _write(site, Stamp(latest, still, began, round(time.monotonic() - started, 3), tick.code, kept))
 
 
 def _write(site: Site, stamp: Stamp) -> None:

@@ -284,7 +284,21 @@ def test_a_failed_attempt_shows_before_anything_is_late(machine: Machine) -> Non
     machine("backup", "run", "--due", expect=0)
     assert "ended with" not in machine("status", expect=0).err
     machine.at("2026-12-15T02:30:00+05:30")
-    machine.store.rename(machine.root / "taken")
-    machine("backup", "run", "--due", expect=22)
-    assert "ended with 22" in machine("status", expect=0).err
+    (machine.data / "bill").rename(machine.root / "bill")
+    machine.data.rmdir()
+    machine("backup", "run", "--due")
+    machine.at("2026-12-15T02:00:00+05:30")
+    assert "of portal, 2026-12-14 21:00 UTC, ended with" in machine("status", expect=0).err
     assert machine("status", "--nagios", expect=1).out.startswith("OPSCTL WARNING")
+    # Another backup that went well says nothing of this one.
+    text = (machine.etc / "opsctl.yaml").read_text()
+    machine.configure(text.replace("sources:\n", f"sources:\n  more: {{kind: paths, paths: [{machine.etc}]}}\n", 1)
+                      .replace("backups:\n", "backups:\n  other: {sources: [more], repository: main}\n", 1))
+    for _ in range(2):
+        machine("backup", "run", "--due", "other", expect=0)
+        assert "of portal, 2026-12-14 21:00 UTC, ended with" in machine("status", expect=0).err
+    machine.data.mkdir()
+    (machine.root / "bill").rename(machine.data / "bill")
+    machine("backup", "run", "--due", "portal", expect=0)
+    assert "ended with" not in machine("status", expect=0).err
+    machine("status", "--nagios", expect=0)
