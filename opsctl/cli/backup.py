@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import copies, locked, places
+from opsctl.cli import copies, locked, looks, places
 from opsctl.cli.compare import compare
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.rewind import rewind
@@ -168,7 +168,7 @@ def only_bytes(entry: Mapping[str, Any]) -> str:
 
 
 def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
-    """Look at the repositories of these backups once and keep how they stand, for ``status``."""
+    """Look at the repositories of these backups once and keep how they stand, for ``status``; also what is wrong there."""
     from opsctl.actions.verify import read_term
     from opsctl.repositories.standing import as_dict, standing
 
@@ -177,9 +177,8 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
     for name in backups:
         by_home.setdefault(site.config.backups[name].repository, []).append(name)
     for home, names in by_home.items():
-        history = site.history(home)
         try:
-            holdings = history.look(site.clock())
+            holdings = looks.look(site, home)
         except OpsError as error:
             errors.append(error)
             continue
@@ -209,6 +208,9 @@ def list_(
     session = of(context)
     site = open_site(session, trust=trust, given=given)
     found = sets.gather(site, names)
+    if not session.dry_run and given is None:
+        for place, error in found.looked.items():
+            looks.keep(site, place, error)
     if names and not session.dry_run and given is None:
         remember(site, [name for name in names if name in site.config.backups])
     return Report(result={"sets": [sets.as_json(site, held) for held in found.held]},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import locked, places
+from opsctl.cli import locked, looks, places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
@@ -104,7 +104,7 @@ def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
         try:
             if history.is_away():
                 continue
-            holdings = history.look(site.clock())
+            holdings = looks.look(site, place)
         except OpsError as error:
             if error.details.get("kind") != "not-made":
                 errors.append(error)
@@ -138,6 +138,7 @@ class Copies:
         self.site = site
         self.backup = backup
         self.kept = kept
+        self.wrong = looks.wrong(site)
 
     def as_json(self) -> dict[str, Any]:
         """By repository: newest set, its time, how many, whether late and why, whether it is here, and what it survives."""
@@ -246,6 +247,8 @@ class Copies:
         from opsctl.model.due import overdue
         from opsctl.model.snapshots import parse_time
 
+        if (wrong := self.wrong.get(name)) and wrong.late:
+            return wrong.words(self.site)
         if standing is None or standing.newest_time is None:
             return "never copied, as far as this machine knows"
         if standing.damage:

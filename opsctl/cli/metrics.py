@@ -88,6 +88,8 @@ HELP = {
     "opsctl_backup_damaged": "Damages that the last verification found and no later one cleared.",
     "opsctl_backup_late": "1 where `opsctl status` exits 5 because of this backup.",
     "opsctl_backup_checked_timestamp_seconds": "When the repository was last asked.",
+    "opsctl_repository_exit_code": "What the last look at a repository ended with: 0 it was as it should be, 22 gone, another "
+                                   "one or damaged, 12 refused, 13 no answer.",
     "opsctl_copy_newest_timestamp_seconds": "When the newest set of a copy was taken; absent where there is none.",
     "opsctl_copy_sets": "Whole sets in a copy.",
     "opsctl_copy_late": "1 where `opsctl status` exits 5 because of this copy.",
@@ -100,10 +102,14 @@ HELP = {
 }
 
 
-def text(found: Found, *, code: int, now: datetime, plans: Plans, stamp: Stamp | None, copies: Copied) -> str:
-    """The whole page in Prometheus's text format, every metric a gauge. ``copies``: as ``status --json`` has them."""
+def text(found: Found, *, code: int, now: datetime, plans: Plans, stamp: Stamp | None, copies: Copied,
+         looked: Mapping[str, int]) -> str:
+    """The whole page in Prometheus's text format, every metric a gauge. ``copies``: as ``status --json`` has them.
+
+    ``looked``: with which exit code the last look at each repository ended.
+    """
     samples: dict[str, list[Sample]] = {}
-    for name, labels, value in [*_of_backups(found, plans, now), *_of_copies(copies), *_of_all(code, now, stamp)]:
+    for name, labels, value in [*_of_backups(found, plans, now), *_of_looks(looked), *_of_copies(copies), *_of_all(code, now, stamp)]:
         samples.setdefault(name, []).append((name, labels, value))
     lines = []
     for name, rows in samples.items():
@@ -133,6 +139,11 @@ def _of_backups(found: Found, plans: Plans, now: datetime) -> Iterator[Sample]:
             yield "opsctl_backup_newest_timestamp_seconds", label, newest.timestamp()
             yield "opsctl_backup_age_seconds", label, (now - newest).total_seconds()
             yield "opsctl_backup_bytes", label, standing.bytes
+
+
+def _of_looks(looked: Mapping[str, int]) -> Iterator[Sample]:
+    for repository, code in sorted(looked.items()):
+        yield "opsctl_repository_exit_code", {"repository": repository}, code
 
 
 def _of_copies(copies: Copied) -> Iterator[Sample]:
@@ -166,11 +177,11 @@ def _number(value: float) -> str:
 
 
 def write(path: Path, found: Found, *, code: int, now: datetime, plans: Plans,
-          stamp: Stamp | None, copies: Copied) -> None:
+          stamp: Stamp | None, copies: Copied, looked: Mapping[str, int]) -> None:
     """Write the page whole or not at all, readable by everybody. ProgramFailed where the system says no."""
     from opsctl.repositories.history import system_said_no
 
-    page = text(found, code=code, now=now, plans=plans, stamp=stamp, copies=copies).encode()
+    page = text(found, code=code, now=now, plans=plans, stamp=stamp, copies=copies, looked=looked).encode()
     try:
         # The collector reads only *.prom, so it never sees the half of one.
         handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -48,11 +48,12 @@ class Held:
 
 @dataclass
 class Found:
-    """What the repositories answered. ``asked`` and ``answered``: how many of them."""
+    """What the repositories answered. ``asked`` and ``answered``: how many of them; ``looked``: what was wrong with each."""
 
     held: list[Held] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[OpsError] = field(default_factory=list)
+    looked: dict[str, OpsError | None] = field(default_factory=dict)
     asked: int = 0
     answered: int = 0
 
@@ -82,12 +83,14 @@ def gather(site: Site, names: Sequence[str] | None) -> Found:
             holdings = places.look(site, home)
         except OpsError as error:
             error.where = error.where or home
+            found.looked[home] = error
             if error.details.get("kind") in ("not-made", "away") and home not in homes:
                 found.warnings.append(f"{error.message}: {error.hint}")
             else:
                 found.errors.append(error)
             continue
         found.answered += 1
+        found.looked[home] = None
         seen += [Place(home, view) for view in holdings.judgement.sets if not names or view.backup in names]
         found.warnings += [finding.message for finding in (*holdings.junk, *holdings.judgement.findings) if not finding.sets]
     found.held = _grouped(site, seen)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opsctl.cli import looks
 from opsctl.cli.copies import Copies
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
@@ -40,7 +41,7 @@ def status(
         if prometheus is not None and not session.dry_run:
             # What was written before must not stand for how it is now; nor may a full disk hide why.
             with contextlib.suppress(OpsError):
-                metrics.write(prometheus, [], code=error.code, now=clock(session)(), plans={}, stamp=None, copies={})
+                metrics.write(prometheus, [], code=error.code, now=clock(session)(), plans={}, stamp=None, copies={}, looked={})
         if not nagios:
             raise
         return metrics.nagios_report([], [error], plans={}, now=clock(session)())
@@ -50,31 +51,41 @@ def status(
 
         errors = remember(site, list(site.config.backups))
     found = stand(site)
-    late = [(name, verdict) for name, _, verdict in found if verdict.late]
+    wrong = looks.wrong(site)
+    # What was found wrong just now is told as it was found.
+    told = {name for name, one in wrong.items() if one.message in {error.message for error in errors}}
+    late = [(name, verdict) for name, _, verdict in found
+            if verdict.late and not (verdict.wrong and site.config.backups[name].repository in told)]
     plans = site.config.backups
     copies = _copies(site)
     late_copies = [error for one in copies.values() for error in one.late()]
-    problems = [*(Overdue(f"{name}: {verdict.because}", where=name) for name, verdict in late), *late_copies]
+    problems = [*_overdue(site, late), *(one for one in late_copies if (one.where or "").rpartition("/")[2] not in told)]
     code = 5 if problems else errors[0].code if errors else 0
     if prometheus is not None and not session.dry_run:
         try:
             metrics.write(prometheus, found, code=code, now=site.clock(), plans=plans, stamp=ticks.read(site.state),
-                          copies={name: one.as_json() for name, one in copies.items()})
+                          copies={name: one.as_json() for name, one in copies.items()},
+                          looked={name: wrong[name].code if name in wrong else 0 for name in site.config.repositories})
         except OpsError as error:
             errors.append(error)
             code = code or error.code
+    silent = [one.words(site) for name, one in wrong.items() if not one.late and name not in told]
     failed = _last_attempt(site)
     if nagios:
-        return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies, failed=failed)
+        return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies,
+                                     failed=failed or "; ".join(silent) or None)
 
     def text(out: Out) -> None:
         _write(out, site, found, copies)
+        for one in wrong.values():
+            out.line(Mark(f"repository {one.repository}: {one.words(site)}", Tone.BAD))
 
     result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
-                          for name, standing, verdict in found}}
+                          for name, standing, verdict in found},
+              "repositories": {name: one.as_json() for name, one in wrong.items()}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,
-                  warnings=[*([failed] if failed else ()), *site.said, *site.config.warnings])
+                  warnings=[*([failed] if failed else ()), *silent, *site.said, *site.config.warnings])
 
 
 def _last_attempt(site: Site) -> str | None:
@@ -95,21 +106,29 @@ def _last_attempt(site: Site) -> str | None:
 
 def late(site: Site) -> list[Overdue]:
     """Everything that makes ``status`` exit 5, as last seen."""
-    backups = [Overdue(f"{name}: {verdict.because}", where=name) for name, _, verdict in stand(site) if verdict.late]
-    return [*backups, *(error for one in _copies(site).values() for error in one.late())]
+    backups = [(name, verdict) for name, _, verdict in stand(site) if verdict.late]
+    return [*_overdue(site, backups), *(error for one in _copies(site).values() for error in one.late())]
+
+
+def _overdue(site: Site, late: Sequence[tuple[str, Verdict]]) -> list[Overdue]:
+    wrong = looks.wrong(site)
+    hints = {name: wrong[site.config.backups[name].repository].hint for name, verdict in late if verdict.wrong}
+    return [Overdue(f"{name}: {verdict.because}", where=name, hint=hints.get(name)) for name, verdict in late]
 
 
 def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     from opsctl.repositories.standing import as_of, from_dict, verdict
 
     kept = site.catalogue.standing()
+    wrong = looks.wrong(site)
     now = site.clock()
     found = []
     for name, plan in site.config.backups.items():
         raw = kept.get(name)
         standing = from_dict(raw) if raw and raw.get("repository") == plan.repository else None
         standing = as_of(standing, now) if standing else None
-        found.append((name, standing, verdict(standing, plan.every, plan.verify.read_all_within, now, plan.verify.drill)))
+        judged = verdict(standing, plan.every, plan.verify.read_all_within, now, plan.verify.drill)
+        found.append((name, standing, looks.judged(site, judged, wrong.get(plan.repository))))
     return sorted(found, key=lambda one: (_ORDER.index(one[2].word), one[0]))
 
 
@@ -128,7 +147,8 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
         good = standing.states.get("good", 0) if standing else 0
         return (name, Mark(verdict.word, _TONES.get(verdict.word, Tone.BAD)), local_time(site, newest),
                 format_duration(site.config.backups[name].every), str(good), copies[name].summary(),
-                format_size(standing.bytes) if standing else "", verdict.because)
+                format_size(standing.bytes) if standing else "",
+                "its repository is not as it should be, see below" if verdict.wrong else verdict.because)
 
     out.table(Table(
         ("backup", "state", "newest set", "every", Column("sets", right=True), "copies", Column("size", right=True),

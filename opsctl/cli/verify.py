@@ -79,7 +79,8 @@ def verify(
     inputs = {"repositories": repositories, "level": level.value, "shares": share}
     report = carry_out(session, site, "verify", inputs, subject=subject, text=write)
     if not session.dry_run:
-        remember(site, [name for name, plan in site.config.backups.items() if plan.repository in repositories])
+        remember(site, [name for name, plan in site.config.backups.items()
+                        if {plan.repository, *plan.copies} & set(repositories)])
     return report
 
 

@@ -20,6 +20,7 @@ create table if not exists snapshots (repository text, id text, json text, seal 
 create table if not exists records (repository text, id text, json text, signer text, seal text,
   primary key (repository, id)) without rowid;
 create table if not exists standing (backup text primary key, json text, seal text) without rowid;
+create table if not exists wrong (repository text primary key, json text, seal text) without rowid;
 """
 
 #: What stands in every seal; another one makes all that was kept before unknown.
@@ -56,6 +57,7 @@ class Catalogue:
         self._snapshots: dict[str, dict[str, Mapping[str, Any]]] = {}
         self._records: dict[str, dict[str, Record]] = {}
         self._standing: dict[str, dict[str, Any]] = {}
+        self._wrong: dict[str, dict[str, Any]] = {}
 
     def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]:
         """Restic's JSON objects by snapshot id."""
@@ -106,6 +108,22 @@ class Catalogue:
         with self._guard:
             self._standing[backup] = dict(found)
             self._write("standing", [(backup, json.dumps(dict(found)))])
+
+    def wrong(self) -> dict[str, dict[str, Any]]:
+        """What the last look at each repository found wrong, by its name; those that were as they should be are not in it."""
+        with self._guard:
+            rows = self._rows("select repository, json, seal from wrong")
+            known = {name: value for name, raw, seal in rows
+                     if seal == self._sealed(seal, "wrong", name, raw) and (value := _object(raw)) is not None}
+            return {name: value for name, value in {**known, **self._wrong}.items() if value}
+
+    def put_wrong(self, repository: str, found: Mapping[str, Any] | None) -> None:
+        """Remember what a look found wrong; None: nothing, and what an earlier one found is over."""
+        with self._guard:
+            if found is None and repository not in self.wrong():
+                return
+            self._wrong[repository] = dict(found or {})
+            self._write("wrong", [(repository, json.dumps(self._wrong[repository]))])
 
     def _sealed(self, given: Any, *values: Any) -> Any:
         """The seal of a row of these values; where we have none, the one that is there."""

@@ -126,11 +126,15 @@ def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> dateti
 
 @value
 class Verdict:
-    """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged unknown``) and why."""
+    """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged unknown``) and why.
+
+    ``wrong``: only by what the last look at its repository ended with.
+    """
 
     word: str
     because: str
     late: bool
+    wrong: bool = False
 
 
 def verdict(
