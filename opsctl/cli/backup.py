@@ -167,7 +167,7 @@ def only_bytes(entry: Mapping[str, Any]) -> str:
     return f"; {WORDS}" if WORDS in entry.get("shows", "") else ""
 
 
-def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
+def remember(site: Site, backups: Sequence[str], *, ask: bool = False) -> list[OpsError]:
     """Look at the repositories of these backups once and keep how they stand, for ``status``; also what is wrong there."""
     from opsctl.actions.verify import read_term
     from opsctl.repositories.standing import as_dict, standing
@@ -178,7 +178,7 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
         by_home.setdefault(site.config.backups[name].repository, []).append(name)
     for home, names in by_home.items():
         try:
-            holdings = looks.look(site, home)
+            holdings = looks.look(site, home, ask=ask)
         except OpsError as error:
             errors.append(error)
             continue
@@ -187,7 +187,7 @@ def remember(site: Site, backups: Sequence[str]) -> list[OpsError]:
         for name in names:
             site.catalogue.put_standing(name, as_dict(
                 standing(name, home, holdings, term, site.clock(), locked=held)))
-    return [*errors, *copies.remember_copies(site, backups)]
+    return [*errors, *copies.remember_copies(site, backups, ask=ask)]
 
 
 @app.command("list")

@@ -89,7 +89,7 @@ def write_copies(out: Out, tally: Tally, plan: BoundPlan) -> None:
                 out.line(Mark(f"{one.item}: {name} lacks {', '.join(found['missing'])}", Tone.BAD))
 
 
-def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
+def remember_copies(site: Site, backups: Sequence[str], *, ask: bool = False) -> list[OpsError]:
     """Look at the copies of these backups once and keep how they stand, for ``status``. Away disks are left out."""
     from opsctl.actions.verify import read_term
     from opsctl.repositories.standing import as_dict, copy_key, standing
@@ -104,7 +104,7 @@ def remember_copies(site: Site, backups: Sequence[str]) -> list[OpsError]:
         try:
             if history.is_away():
                 continue
-            holdings = looks.look(site, place)
+            holdings = looks.look(site, place, ask=ask)
         except OpsError as error:
             if error.details.get("kind") != "not-made":
                 errors.append(error)

@@ -41,10 +41,16 @@ class Wrong:
         return {"time": self.time, "code": self.code, "message": self.message, "hint": self.hint}
 
 
-def look(site: Site, repository: str) -> Holdings:
-    """What stands in a repository now; keep whether anything is wrong with it. Raises what the look raises."""
+def look(site: Site, repository: str, *, ask: bool = False) -> Holdings:
+    """What stands in a repository now; keep whether anything is wrong with it. Raises what the look raises.
+
+    ``ask``: have restic open it in any case. Where a store's listing holds nothing new, a look needs no password.
+    """
+    history = site.history(repository)
     try:
-        found = site.history(repository).look(site.clock())
+        found = history.look(site.clock())
+        if ask:
+            history.find()
     except OpsError as error:
         keep(site, repository, error)
         raise

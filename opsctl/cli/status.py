@@ -25,7 +25,8 @@ _ORDER = ("never", "damaged", "overdue", "unverified", "undrilled", "unknown", "
 
 def status(
     context: typer.Context,
-    refresh: Annotated[bool, typer.Option("--refresh", help="ask the repositories instead of the catalogue")] = False,
+    refresh: Annotated[bool, typer.Option(
+        "--refresh", help="ask the repositories, each with its password, instead of the catalogue")] = False,
     nagios: Annotated[bool, typer.Option("--nagios", help="one line and exit codes 0 to 3, as monitors expect")] = False,
     prometheus: Annotated[Path | None, typer.Option(
         "--prometheus", metavar="FILE", help="also write it for node_exporter's textfile collector, whole")] = None,
@@ -49,7 +50,7 @@ def status(
     if refresh and not session.dry_run:
         from opsctl.cli.backup import remember
 
-        errors = remember(site, list(site.config.backups))
+        errors = remember(site, list(site.config.backups), ask=True)
     found = stand(site)
     wrong = looks.wrong(site)
     # What was found wrong just now is told as it was found.

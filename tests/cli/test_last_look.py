@@ -93,3 +93,16 @@ def test_a_copy_that_is_another_one_stays_so(copied: Machine) -> None:
     assert "is another one" in said.err and "portal in other" in said.out
     assert copied("status", "--nagios", expect=2).out.startswith("OPSCTL CRITICAL - the copy of portal in other")
     copied("status", "--refresh", expect=22)
+
+
+def test_a_refresh_proves_the_password_though_nothing_is_new(copied: Machine) -> None:
+    password = copied.etc / "keys" / "repository-password"
+    right = password.read_text()
+    password.write_text("another\n")
+    errors = copied.json("status", "--refresh", expect=12).errors
+    assert {error["where"] for error in errors} == {"main", "other"} and all("password" in error["message"] for error in errors)
+    assert "password" in copied("status", expect=5).err
+    assert copied.json("status", expect=5).result["backups"]["portal"]["state"] == "unknown"
+    password.write_text(right)
+    copied("status", "--refresh", expect=0)
+    copied("status", expect=0)
