@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from opsctl.errors import OpsError, Refused, SafetyRefusal
+from opsctl.repositories import versions
 from opsctl.repositories.s3_place import AT_ONCE, S3Place, at_once
+from opsctl.repositories.versions import PARTS, counts
 
 _LOOKED_AT = 32  # objects, beside the newest sets' own, the keys and the config
-_ORDER = ("data/", "index/", "snapshots/", "keys/")  # and the config; restic's locks come and go
 _SLACK = timedelta(hours=1)
 
 
@@ -51,11 +52,6 @@ class Extended:
 
     versions: int
     overwritten: tuple[str, ...]
-
-
-def counts(name: str) -> bool:
-    """Whether an object is one of what a repository is made of: no lock of restic's, nothing of another's below the prefix."""
-    return name == "config" or name.startswith(_ORDER)
 
 
 def facts(place: S3Place) -> Facts:
@@ -153,7 +149,7 @@ def extend(
         if on_progress is not None:
             on_progress(done, len(wanted))
 
-    for group in (*_ORDER, "config"):
+    for group in (*PARTS, "config"):
         at_once(lock, [each for each in wanted if each[0].startswith(group)], on_done)
     return Extended(done, tuple(overwritten))
 
@@ -174,24 +170,12 @@ def _lock(place: S3Place, name: str, version: str, *, mode: str, until: datetime
 
 def _needed(place: S3Place) -> tuple[list[tuple[str, str]], list[str]]:
     """Name and version of everything to be locked, and the names of what was replaced by something else."""
-    versions: dict[str, list[Mapping[str, Any]]] = {}
-    for page in place.pages("list_object_versions"):
-        for entry in page.get("Versions", ()):
-            if counts(name := place.name(entry["Key"])):
-                versions.setdefault(name, []).append(entry)
     wanted, overwritten = [], []
-    for name, found in versions.items():
-        newest, oldest = found[0], found[-1]  # by the store's own order: times change with locks at some
-        wanted += [(name, each) for each in dict.fromkeys((oldest["VersionId"], newest["VersionId"]))]
-        if not same(oldest, newest):
+    for name, kept in versions.read(place).items():
+        if not kept.versions:
+            continue
+        newest, oldest = kept.versions[0], kept.versions[-1]
+        wanted += [(name, each) for each in dict.fromkeys((oldest.id, newest.id))]
+        if versions.alike(newest, oldest) == "no":
             overwritten.append(name)
     return wanted, overwritten
-
-
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two versions can hold the same bytes; an ETag made of parts says nothing about another one."""
-    if one["Size"] != other["Size"]:
-        return False
-    tags = [str(each["ETag"]).strip('"') for each in (one, other)]
-    return tags[0] == tags[1] or ("-" in tags[0]) != ("-" in tags[1])
-

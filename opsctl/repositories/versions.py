@@ -13,9 +13,11 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Literal
 
-from opsctl.repositories.objectlock import counts
 from opsctl.repositories.s3_place import S3Place
 from opsctl.repositories.store import SHORTEST, is_object_name
+
+#: What a repository is made of beside its config, in the order in which restic stores it. Its locks come and go.
+PARTS = ("data/", "index/", "snapshots/", "keys/")
 
 #: What is done to an object: its delete markers taken away, an old version copied over, hidden behind a delete marker.
 Deed = Literal["uncover", "put-back", "hide"]
@@ -60,6 +62,11 @@ class Event:
     time: datetime
     name: str
     what: Literal["overwritten", "deleted"]
+
+
+def counts(name: str) -> bool:
+    """Whether an object is one of what a repository is made of: no lock of restic's, nothing of another's below the prefix."""
+    return name == "config" or name.startswith(PARTS)
 
 
 def read(place: S3Place) -> dict[str, Kept]:
