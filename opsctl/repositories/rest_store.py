@@ -67,8 +67,14 @@ class RestStore(Store):
             self._ask("DELETE", f"keys/{urllib.parse.quote(name, safe='')}")
 
     def prove_refusal(self) -> Sequence[Attempt]:
-        """Delete what does not exist; store the smallest index, which can be made anew, over itself."""
+        """Delete what does not exist; store the smallest index, which can be made anew, over itself.
+
+        Not where deletion is let through: a prune by this very door may have taken the index away since it was read, and
+        it would come back, naming packs that are gone.
+        """
         tried = [self._try_delete(kind) for kind in ("data", *SMALL_KINDS)]
+        if not all(each.refused for each in tried):
+            return [*tried, Attempt("overwrite", None, f"{self.url} was not asked to overwrite: what can be deleted can be replaced")]
         indexes = self.list("index")
         if not indexes:
             return [*tried, Attempt("overwrite", None, f"{self.url} holds no index yet that could be stored over itself")]
@@ -95,13 +101,12 @@ class RestStore(Store):
     def _answer(self, method: str, path: str, content: bytes | None = None) -> int:
         """The status of one request. Refused where it is the login that is not accepted."""
         try:
-            self._ask(method, path, content=content)
+            return 404 if self._ask(method, path, content=content) is None else 200
         except OpsError as error:
             code = getattr(error.__cause__, "code", None)
             if isinstance(code, int) and code != 401:
                 return code
             raise
-        return 200
 
     @cached_property
     def _opener(self) -> urllib.request.OpenerDirector:

@@ -51,8 +51,8 @@ def test_a_server_that_would_delete_is_found_out() -> None:
     with rest_server(append_only=False) as (server, store):
         before = everything(server.repository_path("main"))
         tried = store.prove_refusal()
-        assert [each.refused for each in tried if each.what == "delete"] == [False] * 4
-        assert not holds(tried, "delete") and "would not refuse to delete" in tried[0].message
+        assert [(each.what, each.refused) for each in tried] == [("delete", False)] * 4 + [("overwrite", None)]
+        assert "would not refuse to delete" in tried[0].message
         assert everything(server.repository_path("main")) == before
 
 
