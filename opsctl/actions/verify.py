@@ -45,7 +45,6 @@ class Seen:
     sets: Mapping[str, int]
     read: tuple[int, ...]
     total: int
-    wholly_good: tuple[str, ...]
     only_bytes: tuple[str, ...] = ()
 
 
@@ -87,7 +86,6 @@ class Verify(CheckAction[VerifyParams, Seen]):
             sets=_count(holdings, _record(params, findings, read, total, world)),
             read=read,
             total=total,
-            wholly_good=tuple(view.id for view in judgement.sets if view.state in WHOLE),
             only_bytes=_only_bytes(judgement),
         )
         _keep(params, seen, world)

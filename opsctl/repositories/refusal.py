@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from opsctl.model.values import value
 
@@ -22,13 +21,3 @@ class Attempt:
     what: What
     refused: bool | None
     message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"what": self.what, "refused": self.refused, "message": self.message}
-
-
-def holds(attempts: Sequence[Attempt], *what: What) -> bool:
-    """Whether each of these (all kinds that were tried, if none is named) was tried at least once, and always refused."""
-    wanted = what or tuple({each.what for each in attempts})
-    found = {kind: [each.refused for each in attempts if each.what == kind] for kind in wanted}
-    return bool(found) and all(answers and all(answers) for answers in found.values())

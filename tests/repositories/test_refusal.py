@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from opsctl.errors import Refused
-from opsctl.repositories.refusal import Attempt, holds
 from opsctl.repositories.rest_store import RestStore
 from opsctl.repositories.store import LocalStore
 from tests.lab.restserver import RestServer
@@ -42,7 +41,6 @@ def test_append_only_is_proven_and_leaves_no_trace() -> None:
         before = everything(server.repository_path("main"))
         tried = store.prove_refusal()
         assert [(each.what, each.refused) for each in tried] == [("delete", True)] * 4 + [("overwrite", True)]
-        assert holds(tried) and holds(tried, "delete", "overwrite") and not holds(tried, "shorten")
         assert everything(server.repository_path("main")) == before
 
 
@@ -65,9 +63,3 @@ def test_a_wrong_login_proves_nothing() -> None:
 
 def test_a_folder_refuses_nothing(tmp_path: Path) -> None:
     assert [each.refused for each in LocalStore(tmp_path).prove_refusal()] == [False]
-
-
-def test_what_could_not_be_tried_does_not_hold() -> None:
-    refused, untried = Attempt("delete", True, "no"), Attempt("overwrite", None, "nothing there")
-    assert holds([refused]) and not holds([refused, untried]) and holds([refused, untried], "delete")
-    assert not holds([]) and not holds([refused, Attempt("delete", False, "yes")])
