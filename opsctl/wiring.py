@@ -222,6 +222,32 @@ class Site:
                 self._hosts[name, login] = Connection(self.target(name, self.config.hosts[name], login), self._keyring)
             return SshShell(self._hosts[name, login])
 
+    def isolation(self, name: str) -> Any:
+        """The driver that cuts a host off. ConfigError where there is no such host, or none that software can cut off."""
+        from opsctl.shells.ssh import SshShell
+        from opsctl.shells.ssh_connection import Connection
+
+        if name not in self.config.hosts:
+            raise ConfigError(f"there is no host {name!r} in the configuration")
+        spec = self.config.hosts[name]
+
+        def connect() -> Any:
+            """A shell on a connection of its own: that it can be made is the proof that we are not shut out."""
+            return SshShell(Connection(self.target(name, spec, "ssh-isolation"), self._keyring))
+
+        if spec.isolation == "nftables":
+            from opsctl.isolation.nftables import Nftables
+
+            return Nftables(name, connect=connect, sudo=spec.become == "sudo")
+        raise ConfigError(f"{name} has no isolation: that software can carry out", hint=spec.by_hand)
+
+    @functools.cached_property
+    def isolated(self) -> Any:
+        """What this machine has cut off (``isolation.register.Register``)."""
+        from opsctl.isolation.register import Register
+
+        return Register(self.state / "isolated")
+
     def shown_key(self, name: str, spec: Host) -> str:
         """The key that a host shows, ``TYPE BASE64``, whether it is pinned or not. Nothing else is sent."""
         from opsctl.shells.ssh_connection import shown_key
@@ -352,6 +378,7 @@ class World:
         self.host = os.uname().nodename
         self.signatures = site.signatures
         self._warnings: list[str] = []
+        self._drivers: dict[str, Any] = {}
         self._on_progress = on_progress
         self._guard = threading.Lock()
         #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
@@ -365,6 +392,17 @@ class World:
 
     def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
         return self.site.source(name, entry)
+
+    def isolation(self, name: str) -> Any:
+        """The driver of a host, one for a whole run: connections are made once."""
+        with self._guard:
+            if name not in self._drivers:
+                self._drivers[name] = self.site.isolation(name)
+            return self._drivers[name]
+
+    @property
+    def isolated(self) -> Any:
+        return self.site.isolated
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

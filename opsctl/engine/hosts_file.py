@@ -21,7 +21,7 @@ from opsctl.model.part import fields
 
 FILE = "hosts.yaml"
 _HEAD = "# Written by `opsctl hosts add` and `opsctl hosts import`; yours to edit as well.\nhosts:\n"
-_KEYS = ("address", "port", "user", "become", "zone", "os", "isolation", "console", "host_key")
+_KEYS = ("address", "port", "user", "become", "zone", "os", "isolation", "gateway", "console", "host_key")
 
 
 def entry(host: Host) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from opsctl.model.config_command import CommandSource
+from opsctl.model.config_isolation import Isolation
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
@@ -388,6 +389,7 @@ class Config(Part):
     people: dict[Name, Person] = Field(default_factory=dict, description="People, by short name.")
     zones: dict[Name, Zone] = Field(default_factory=dict, description="What is cut off together, by name.")
     hosts: dict[Name, Host] = Field(default_factory=dict, description="Machines reached over SSH, by name.")
+    isolation: Isolation = Field(default_factory=Isolation, description="What is common to all hosts when they are cut off.")
     repositories: dict[Name, Repository] = Field(
         default_factory=dict, description="Places for backups, by name."
     )

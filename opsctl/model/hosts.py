@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from opsctl.model.config_values import PublicKey
-from opsctl.model.fields import Line, Mistake, Name, Names, Part, Shown, entries, mapping, meant, shown
-from opsctl.model.part import AfterValidator, Field
+from opsctl.model.fields import Argument, Line, Mistake, Name, Names, Part, Shown, entries, mapping, meant, shown
+from opsctl.model.part import AfterValidator, Field, Strict
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
@@ -33,6 +33,12 @@ def _address(value: str) -> str:
 def _account(value: str) -> str:
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", value) is None:
         raise ValueError("must be the name of an account")
+    return value
+
+
+def _instance(value: str) -> str:
+    if re.fullmatch(r"i-[0-9a-f]{8,17}", value) is None:
+        raise ValueError("must be the id of an instance, such as i-0123456789abcdef0")
     return value
 
 
@@ -77,10 +83,26 @@ class Host(Part):
         default="linux", description="Only `linux` is logged into."
     )
     isolation: Literal["nftables", "gateway", "command", "aws_security_group"] | None = Field(
-        default=None, description="How it is cut off. Not used by this version."
+        default=None,
+        description="How it is cut off: by its own rules, by the host that forwards for it, by a tool of the site, by AWS. "
+        "Without it a person has to do it.",
     )
     console: bool = Field(
-        default=False, description="It has a console that works without the network. Not used by this version."
+        default=False, description="It has a console that works without the network, so that `--hold` may be used."
+    )
+    gateway: Name | None = Field(
+        default=None, description="The host that forwards for it: cuts it off where it cannot be entered, or never answered."
+    )
+    tool: Name | None = Field(default=None, description="The tool below `isolation: tools:` that cuts it off.")
+    instance: Annotated[str, AfterValidator(_instance), Shown("instance id")] | None = Field(
+        default=None, description="Its id at EC2, such as `i-0123456789abcdef0`."
+    )
+    region: Argument | None = Field(default=None, description="Its region at AWS, such as `ap-south-1`.")
+    by_hand: Line | None = Field(
+        default=None, description="What a person has to do to cut it off, and whom to call, where no software can."
+    )
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Strict(False), Shown("list of numbers")] = Field(
+        default=(), description="Ports that it serves, tried when it is cut off; of hosts that are logged into they are seen there."
     )
 
     _name: str = ""

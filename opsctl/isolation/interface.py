@@ -1,0 +1,64 @@
+"""What a way of cutting a host off promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from opsctl.model.isolation import Cut, Order, Stand
+
+
+class Driver(ABC):
+    """One host, and one way to cut it off. Used by one thread at a time.
+
+    Every method may raise Refused (12), Unreachable (13), ProgramFailed (20), Interrupted. What a host enforces itself
+    can be undone by whoever has root there; ``enforced`` says where the rules are: ``host``, ``gateway``, ``cloud``, ``site``.
+    """
+
+    name: ClassVar[str]
+    enforced: ClassVar[str]
+    lifts_itself: ClassVar[bool] = True
+    """Whether ``load`` with seconds is a dead man's handle; where it is not, the caller loads only with ``--hold``."""
+
+    host: str
+
+    @abstractmethod
+    def observe(self) -> Stand:
+        """How the host stands. Reads only."""
+
+    @abstractmethod
+    def load(self, order: Order, stand: Stand) -> None:
+        """Cut off, in one transaction, by what ``observe`` found; over what was loaded before.
+
+        It lifts itself after ``order.seconds``. Where it can only be done in part, it is, and ``observe`` says so. Nothing is
+        changed where it raises.
+        """
+
+    @abstractmethod
+    def confirm(self) -> None:
+        """Make what is loaded permanent, over a connection made after it was loaded.
+
+        Raises NotConverged (21) where it had lifted itself meanwhile; that is not undone.
+        """
+
+    @abstractmethod
+    def extend(self, seconds: float) -> None:
+        """Let what is loaded lift itself only in ``seconds`` from now. Raises NotConverged as ``confirm`` does."""
+
+    @abstractmethod
+    def snapshot(self) -> bytes:
+        """Sockets, connection tracking and processes as text, within five seconds; empty where there is no way to look."""
+
+    @abstractmethod
+    def cut(self, order: Order) -> Cut:
+        """End old connections that are not let through, in every network namespace. Cannot be undone."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Take away what ``load`` made, and nothing else. Releasing what is open does nothing."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+__all__ = ["Driver"]

@@ -1,0 +1,72 @@
+"""What this machine has cut off and not yet released: what `isolate status` and the timer hold the hosts against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from opsctl.model.isolation import Mark, Opening, Order
+from opsctl.model.values import value
+from opsctl.repositories.history import write_whole
+
+
+@value
+class Entry:
+    """A host that is to be cut off. ``stage``: ``ordered`` before anything is loaded, ``confirmed``, or ``releasing``.
+
+    ``seal`` is that of the rules as they were confirmed; ``keep``: what is lifted is to be cut off again.
+    """
+
+    host: str
+    driver: str
+    order: Order
+    stage: str = "ordered"
+    seal: str | None = None
+    keep: bool = False
+
+
+class Register:
+    """``isolated/NAME.json`` in the state directory, one a host, each written whole."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def put(self, entry: Entry) -> None:
+        """Raises ProgramFailed where it cannot be written."""
+        write_whole(self._path(entry.host), json.dumps(asdict(entry), indent=1).encode() + b"\n")
+
+    def get(self, host: str) -> Entry | None:
+        """The entry of a host; None where there is none, or none that can be read."""
+        try:
+            return _entry(json.loads(self._path(host).read_text()))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def all(self) -> Iterator[Entry]:
+        """Every entry, by host."""
+        for path in sorted(self.directory.glob("*.json")):
+            entry = self.get(path.stem)
+            if entry is not None:
+                yield entry
+
+    def stage(self, host: str, stage: str, seal: str | None = None) -> None:
+        """Set the stage of an entry that is there."""
+        entry = self.get(host)
+        if entry is not None:
+            self.put(replace(entry, stage=stage, seal=seal or entry.seal))
+
+    def drop(self, host: str) -> None:
+        self._path(host).unlink(missing_ok=True)
+
+    def _path(self, host: str) -> Path:
+        return self.directory / f"{host}.json"
+
+
+def _entry(data: dict[str, Any]) -> Entry:
+    order = data["order"]
+    order = Order(**{**order, "mark": Mark(**order["mark"]), "managers": tuple(order["managers"]),
+                     "allow": tuple(Opening(**one) for one in order["allow"])})
+    return Entry(**{**data, "order": order})
