@@ -25,10 +25,10 @@ def _endpoint(value: str) -> str:
     place, _, port = value.rpartition(":")
     bare = place.removeprefix("[").removesuffix("]")
     try:
-        version = ipaddress.ip_address(bare).version
+        bracketed = ipaddress.ip_address(bare).version == 6
     except ValueError:
-        version = 0
-    if not version or (version == 6) != place.startswith("[") or not port.isdigit() or not 1 <= int(port) <= 65535:
+        bracketed = not place.startswith("[")
+    if bracketed != place.startswith("[") or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError("must be an address with a port, such as 10.0.0.5:443 or [fd00::5]:443")
     return value
 

@@ -230,7 +230,7 @@ class _Running:
         channel = self.channel
         if channel.recv_ready() or channel.recv_stderr_ready():
             return False
-        return channel.closed or (channel.eof_received and channel.exit_status_ready())
+        return bool(channel.closed or (channel.eof_received and channel.exit_status_ready()))
 
     def wait(self, seconds: float) -> None:
         """Until there is something to read, or for so long."""
