@@ -57,8 +57,9 @@ class Driver(ABC):
     def release(self) -> None:
         """Take away what ``load`` made, and nothing else. Releasing what is open does nothing."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections; the next call makes them anew."""
 
 
 __all__ = ["Driver"]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from opsctl.model.config_command import command_mistakes
+from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
 from opsctl.model.config_s3 import s3_mistakes
 from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
-from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.hosts import host_doubts, host_mistakes
 from opsctl.model.sftp import is_sftp
 
