@@ -19,6 +19,7 @@ from typing import Any
 from opsctl.errors import ConfigError, Refused, SafetyRefusal
 from opsctl.model.config import CommandSource, Config, MariadbSource, PathsSource, PostgresqlSource, SqliteSource
 from opsctl.model.config_remote import programs_as_root
+from opsctl.model.given_host import given_host, is_given
 from opsctl.model.hosts import Host
 from opsctl.model.plan import BoundPlan
 from opsctl.model.snapshots import Progress
@@ -222,11 +223,16 @@ class Site:
                 self._hosts[name, login] = Connection(self.target(name, self.config.hosts[name], login), self._keyring)
             return SshShell(self._hosts[name, login])
 
-    def isolation(self, name: str) -> Any:
-        """The driver that cuts a host off. ConfigError where there is no such host, or none that software can cut off."""
+    def isolation(self, name: str, host_key: str = "", key: str = "") -> Any:
+        """The driver that cuts a host off. ConfigError where there is no such host, or none that software can cut off.
+
+        ``host_key`` (a fingerprint) and ``key`` (a private key's file) are for a ``user@address`` that no configuration holds.
+        """
         from opsctl.shells.ssh import SshShell
         from opsctl.shells.ssh_connection import Connection
 
+        if is_given(name):
+            return self._given_isolation(name, host_key, key)
         if name not in self.config.hosts:
             raise ConfigError(f"there is no host {name!r} in the configuration")
         spec = self.config.hosts[name]
@@ -240,6 +246,16 @@ class Site:
 
             return Nftables(name, connect=connect, sudo=spec.become == "sudo")
         raise ConfigError(f"{name} has no isolation: that software can carry out", hint=spec.by_hand)
+
+    def _given_isolation(self, name: str, host_key: str, key: str) -> Any:
+        from opsctl.isolation.nftables import Nftables
+        from opsctl.shells.ssh import SshShell
+        from opsctl.shells.ssh_connection import Connection, Login, Target
+
+        spec = given_host(name, host_key, key)
+        target = Target(name=name, address=spec.address, port=spec.port, user=spec.user, host_key=host_key or None,
+                        sudo=spec.user != "root", login=Login(Path(key) if key else None, self.environ.get("SSH_AUTH_SOCK")))
+        return Nftables(name, connect=lambda: SshShell(Connection(target, self._keyring)), sudo=target.sudo)
 
     @functools.cached_property
     def isolated(self) -> Any:
@@ -372,6 +388,7 @@ class World:
         self.plan = plan
         self.run = plan.run
         self.now = plan.now
+        self.by = plan.started_by
         self.clock = site.clock
         self.config = site.config
         self.shell = site.shell
@@ -393,11 +410,11 @@ class World:
     def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
         return self.site.source(name, entry)
 
-    def isolation(self, name: str) -> Any:
+    def isolation(self, name: str, host_key: str = "", key: str = "") -> Any:
         """The driver of a host, one for a whole run: connections are made once."""
         with self._guard:
             if name not in self._drivers:
-                self._drivers[name] = self.site.isolation(name)
+                self._drivers[name] = self.site.isolation(name, host_key, key)
             return self._drivers[name]
 
     @property

@@ -44,10 +44,12 @@ class World(Protocol):
     ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume.
+    ``by`` is who started the run.
     """
 
     run: str
     now: datetime
+    by: str
     config: Any
     shell: Any
     host: str
@@ -62,7 +64,7 @@ class World(Protocol):
 
     def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any: ...
 
-    def isolation(self, name: str) -> Any: ...
+    def isolation(self, name: str, host_key: str = "", key: str = "") -> Any: ...
 
     isolated: Any
 
@@ -111,6 +113,10 @@ class Action(ABC, Generic[P, S]):
 
     def locks(self, params: P) -> Sequence[str]:
         """What may only be worked on by one run at a time, as lock names."""
+        return ()
+
+    def locks_there(self, params: P, world: World) -> Sequence[str]:
+        """More of them, whose names only the world knows."""
         return ()
 
     def skip_when_busy(self, params: P) -> bool:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from opsctl.model.plan import BoundPlan, BoundStep
     from opsctl.wiring import Site, World
 
+Told = Callable[["BoundStep", "StepResult"], Mark]
+
 #: For tests and the demo: the time at which this process believes that it started (RFC 3339).
 CLOCK = "OPSCTL_CLOCK"
 
@@ -155,8 +157,13 @@ def carry_out(
     before: Callable[[BoundPlan, World], None] | None = None,
     text: Callable[[Out, Tally, BoundPlan], None] | None = None,
     result: Callable[[Tally], Mapping[str, Any]] | None = None,
+    told: Told | None = None,
+    by: str | None = None,
 ) -> Report:
-    """Bind a playbook and carry it out (or say what it would do, with --dry-run)."""
+    """Bind a playbook and carry it out (or say what it would do, with --dry-run).
+
+    ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
+    """
     from opsctl.actions.registry import action
     from opsctl.engine.bind import bind, run_id
     from opsctl.engine.playbooks import find
@@ -165,8 +172,8 @@ def carry_out(
     now = site.clock().replace(second=0, microsecond=0)
     run = run_id(now, subject, site.token())
     plan = bind(find(playbook, site.config), inputs, config=site.config, registry=action, run=run, now=now,
-                started_by=who())
-    return go(session, site, plan, before=before, text=text, result=result)
+                started_by=by or who())
+    return go(session, site, plan, before=before, text=text, result=result, told=told)
 
 
 def go(
@@ -179,6 +186,7 @@ def go(
     before: Callable[[BoundPlan, World], None] | None = None,
     text: Callable[[Out, Tally, BoundPlan], None] | None = None,
     result: Callable[[Tally], Mapping[str, Any]] | None = None,
+    told: Told | None = None,
 ) -> Report:
     """Carry out a bound plan, or go on with it, and report."""
     from opsctl.actions.registry import action
@@ -193,7 +201,7 @@ def go(
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)
-        said = _Teller(session, tell)
+        said = _Teller(session, tell, told)
         runs = Runs(site.state, site.journal, site.locks, wait=site.wait)
         if session.dry_run:
             tally = runs.dry(plan, world, executor, action, said, resume=resume, repeat=repeat)
@@ -237,11 +245,15 @@ def _place(session: Session, site: Site, plan: BoundPlan) -> Iterator[Path | Non
 class _Teller:
     """Says each step as it ends, above the progress, where a person wants to follow."""
 
-    def __init__(self, session: Session, tell: Any) -> None:
+    def __init__(self, session: Session, tell: Any, told: Told | None) -> None:
         self.session = session
         self.tell = tell
+        self.told = told
 
     def __call__(self, step: BoundStep, result: StepResult) -> None:
+        if self.told is not None and not self.session.dry_run:
+            self.tell.say(self.told(step, result))
+            return
         waiting = result.outcome == "waiting"
         if self.session.verbose or waiting:
             item = f" {result.item}" if result.item else ""

@@ -72,7 +72,7 @@ class Performer:
         if self.dry_run:
             return stack
         try:
-            for name in sorted(action.locks(params)):
+            for name in sorted({*action.locks(params), *action.locks_there(params, self.world)}):
                 stack.enter_context(self.hold(name, f"step {step.id}"))
         except Busy as busy:
             stack.close()

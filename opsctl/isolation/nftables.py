@@ -40,7 +40,9 @@ class Nftables(Driver):
         if not mine:
             return Stand("open", facts=facts, persisted=_persisted(found), raw=text)
         standing, left = _standing(found["sets"], set(mine))
-        said = next((known for one in mine.values() if (known := nft_rules.read_comment(one.get("comment", "")))), None)
+        # From the text: nft leaves comments of tables out of its JSON (1.0.6).
+        comments = re.findall(r'^\tcomment "(.*)"$', text, re.MULTILINE)
+        said = next((known for one in comments if (known := nft_rules.read_comment(one))), None)
         return Stand(
             standing, left=left, partial=tuple(_partial(set(mine), found, facts)), digest=said[0] if said else None,
             mark=said[1] if said else None, seal=_seal(text), persisted=_persisted(found), facts=facts, raw=text,

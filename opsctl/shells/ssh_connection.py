@@ -36,6 +36,7 @@ _WINDOW = 4 << 20
 _KEX = ("curve25519-sha256@libssh.org", "mlkem768x25519-sha256", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384")
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
+_PRINT = "SHA256:"
 
 _doors: dict[tuple[str, int], threading.BoundedSemaphore] = {}
 _doors_guard = threading.Lock()
@@ -60,7 +61,10 @@ class Login:
 
 @dataclass(frozen=True)
 class Target:
-    """One host as the configuration knows it. ``host_key`` is ``TYPE BASE64``, None where none is pinned."""
+    """One host as the configuration knows it.
+
+    ``host_key`` is ``TYPE BASE64``, or the fingerprint ``SHA256:…`` that a person gave; None where none is pinned.
+    """
 
     name: str
     address: str
@@ -165,7 +169,7 @@ def connect(target: Target, keyring: Keyring) -> Transport:
         _check_host_key(target, transport)
         _authenticate(target, transport, keys)
 
-    return _connected(target, log_in, target.host_key.split()[0])
+    return _connected(target, log_in, None if target.host_key.startswith(_PRINT) else target.host_key.split()[0])
 
 
 def shown_key(target: Target) -> str:
@@ -263,16 +267,16 @@ def _prepared(paramiko: Any, caller: socket.socket, target: Target, key_type: st
 
 def _check_host_key(target: Target, transport: Transport) -> None:
     assert target.host_key is not None
-    pinned = target.host_key.split()
     key = transport.get_remote_server_key()
-    if key.asbytes() != base64.b64decode(pinned[1]):
+    printed = target.host_key.startswith(_PRINT)
+    pinned = target.host_key if printed else fingerprint(target.host_key)
+    if fingerprint_of(key) != pinned if printed else key.asbytes() != base64.b64decode(target.host_key.split()[1]):
         raise Refused(
-            f"{target.place} shows another key than the pinned one: {fingerprint_of(key)} instead of "
-            f"{fingerprint(target.host_key)}",
+            f"{target.place} shows another key than the pinned one: {fingerprint_of(key)} instead of {pinned}",
             hint="nothing was sent. If it was installed anew, two people compare it with `ssh-keygen -lf "
                  "/etc/ssh/ssh_host_ed25519_key.pub` on its own console, and sign: `opsctl hosts rekey`; "
                  "if not, somebody stands between",
-            where=target.name, details={"kind": "host-key", "shown": fingerprint_of(key), "pinned": fingerprint(target.host_key)},
+            where=target.name, details={"kind": "host-key", "shown": fingerprint_of(key), "pinned": pinned},
         )
 
 

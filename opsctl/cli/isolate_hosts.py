@@ -1,0 +1,110 @@
+"""Which hosts ``opsctl isolate`` is asked about: named, of zones, all, or named with everything that it takes to log in."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsctl.errors import ConfigError, UsageError
+from opsctl.model.fields import meant
+from opsctl.model.given_host import given_host, is_given
+from opsctl.model.values import value
+
+if TYPE_CHECKING:
+    from opsctl.cli.session import Session
+    from opsctl.wiring import Site
+
+
+@value
+class Asked:
+    """What was said of hosts. ``keys`` are fingerprints, one for each ``user@address`` in its order; ``key`` a file."""
+
+    names: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    every: bool = False
+    without: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    key: str = ""
+
+    @property
+    def logins(self) -> list[str]:
+        """How to log into hosts that no configuration holds, as playbooks take it. UsageError where it is not said."""
+        given = [name for name in self.names if is_given(name)]
+        if len(self.keys) not in (len(given), 0):
+            raise UsageError(f"--host-key was given {len(self.keys)} times for {len(given)} hosts of the form user@address",
+                             hint="one for each, in their order")
+        key = os.path.abspath(self.key) if self.key else ""
+        try:
+            for name, host_key in zip(given, self.keys, strict=False):
+                given_host(name, host_key)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return [" ".join(filter(None, (name, host_key, key))) for name, host_key in zip(given, self.keys, strict=False)]
+
+
+def site_for(session: Session, asked: Asked) -> Site:
+    """The configuration made to work; without one, or with a broken one, where only hosts are named that need none."""
+    from opsctl.cli.work import clock, open_site
+    from opsctl.model.config import Config
+    from opsctl.wiring import Site
+
+    try:
+        return open_site(session)
+    except ConfigError as error:
+        if not asked.names or not all(map(is_given, asked.names)) or asked.zones or asked.every:
+            raise
+        home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
+        site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
+        session.hooks.session, session.hooks.site = session, site
+        if error.problems or session.config is not None:
+            site.notes.append(f"without the configuration, which cannot be used: {error.message}")
+        return site
+
+
+def hosts_of(asked: Asked, config: Any) -> list[str]:
+    """The hosts that are meant, each once, those named first. UsageError for names that are not there, or none at all."""
+    for zone in asked.zones:
+        if zone not in config.zones:
+            raise UsageError(f"there is no zone {zone!r}{meant(zone, config.zones)}", hint=_there_are(config.zones))
+    for name in (*asked.names, *asked.without):
+        if not is_given(name) and name not in config.hosts:
+            raise UsageError(f"there is no host {name!r}{meant(name, config.hosts)}", hint=_there_are(config.hosts))
+    inside = [name for name, host in config.hosts.items() if asked.every or host.zone in asked.zones]
+    found = [name for name in dict.fromkeys([*asked.names, *inside]) if name not in asked.without]
+    if not found:
+        raise UsageError("which hosts?" if not (asked.zones or asked.every or asked.names) else "no host is left of what was named",
+                         hint="HOST…, --zone ZONE or --all; or user@address --host-key SHA256:… without a configuration")
+    return found
+
+
+def person() -> str:
+    """Who sits here: behind sudo, the one who called it."""
+    from opsctl.cli.work import who
+
+    behind = os.environ.get("SUDO_USER") if os.geteuid() == 0 else None
+    if behind:
+        try:
+            return pwd.getpwnam(behind).pw_name
+        except KeyError:
+            pass
+    return who()
+
+
+def again(asked: Asked, session: Session, incident: str, hosts: Sequence[str]) -> str:
+    """The exact command that releases what was cut off."""
+    import shlex
+
+    words = ["opsctl", *(["--config", os.path.abspath(session.config)] if session.config is not None else []), "isolate", "release"]
+    words += [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
+    words += asked.names if asked.zones or asked.every else hosts
+    words += ["--incident", incident] if incident else []
+    if session.environ.get("OPSCTL_CONFIG") and session.config is None:
+        words[1:1] = ["--config", str(Path(session.environ["OPSCTL_CONFIG"]).absolute())]
+    return shlex.join(words)
+
+
+def _there_are(known: Any) -> str:
+    return f"there are: {', '.join(known) or 'none'}"
