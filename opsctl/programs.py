@@ -103,6 +103,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program("sshd", "test", "openssh-server", "is the tests' hosts", (8, 4), ("-V",), folders="/usr/sbin"),
     Program("sudo", "test", "sudo", "runs what the tests' hosts allow", (1, 9)),
     Program("ip", "test", "iproute2", "makes the tests' network", (4, 9), ("-V",)),
+    Program("nft", "test", "nftables", "is what cuts the tests' hosts off", (0, 9, 7), folders="/usr/sbin"),
+    Program("conntrack", "test", "conntrack", "lists and ends what the tests' forwarder tracks", (1, 4), folders="/usr/sbin"),
+    Program("iptables-nft", "test", "iptables", "lays rules of others beside ours", (1, 8), folders="/usr/sbin"),
     Program("pkill", "test", "procps", "ends what sudo started", (3,)),
     Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
 )
