@@ -18,7 +18,12 @@ class Driver(ABC):
     name: ClassVar[str]
     enforced: ClassVar[str]
     lifts_itself: ClassVar[bool] = True
-    """Whether ``load`` with seconds is a dead man's handle; where it is not, the caller loads only with ``--hold``."""
+    """Whether ``load`` with seconds is a dead man's handle.
+
+    Where it is not, ``load`` takes only orders without seconds (``--hold``, which a person has said) and raises SafetyRefusal
+    (23) for others; ``confirm`` looks anew whether the host is cut off; ``extend`` raises SafetyRefusal. What lifts such an
+    isolation does not go through the host that is cut off, so none is stranded by it.
+    """
 
     host: str
 
