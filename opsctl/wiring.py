@@ -382,7 +382,7 @@ class World:
 
     def __init__(
         self, site: Site, plan: BoundPlan, *, on_progress: Callable[[Progress], None] | None = None,
-        directory: Path | None = None,
+        on_tell: Callable[[str], None] | None = None, directory: Path | None = None,
     ) -> None:
         self.site = site
         self.plan = plan
@@ -397,6 +397,7 @@ class World:
         self._warnings: list[str] = []
         self._drivers: dict[str, Any] = {}
         self._on_progress = on_progress
+        self._on_tell = on_tell
         self._guard = threading.Lock()
         #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
         self.directory = directory or site.state / "runs" / self.run
@@ -439,6 +440,10 @@ class World:
     def progress(self, event: Progress) -> None:
         if self._on_progress is not None:
             self._on_progress(event)
+
+    def tell(self, message: str) -> None:
+        if self._on_tell is not None:
+            self._on_tell(message)
 
     def warn(self, message: str) -> None:
         with self._guard:

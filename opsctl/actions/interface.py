@@ -44,7 +44,7 @@ class World(Protocol):
     ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume.
-    ``by`` is who started the run.
+    ``by`` is who started the run. ``warn`` says something at the end, ``tell`` at once.
     """
 
     run: str
@@ -82,6 +82,8 @@ class World(Protocol):
 
     def warn(self, message: str) -> None: ...
 
+    def tell(self, message: str) -> None: ...
+
     def journal_head(self) -> Mapping[str, Any]: ...
 
     def records(self, step: str) -> Sequence[Mapping[str, Any]]: ...
@@ -118,6 +120,10 @@ class Action(ABC, Generic[P, S]):
     def locks_there(self, params: P, world: World) -> Sequence[str]:
         """More of them, whose names only the world knows."""
         return ()
+
+    def patience(self, params: P) -> float:
+        """Seconds for which a step is tried again from its beginning where nothing but an answer was missing (13)."""
+        return 0.0
 
     def skip_when_busy(self, params: P) -> bool:
         """Whether somebody else holding the lock means that there is nothing to do here."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from opsctl.actions.interface import Change, StateAction, World
 from opsctl.actions.isolating import HostParams, driver, keep, kept, lock_of, place
-from opsctl.errors import Interrupted, OpsError
+from opsctl.errors import Interrupted, NotConverged, OpsError, SafetyRefusal, Unreachable
 from opsctl.isolation.register import Entry
+from opsctl.model import isolation_guard
 from opsctl.model.isolation import WITHIN, Mark, Order, Stand, opening
 from opsctl.model.values import value
 from opsctl.repositories.history import write_whole
+from opsctl.shells.own_addresses import is_own
+
+_PAUSE = 0.5  # seconds between two new connections to a host that is to be confirmed
 
 
 class IsolateParams(HostParams):
-    """``within``: seconds until what was not confirmed lifts itself."""
+    """``within``: seconds until what was not confirmed lifts itself; ``named``: hosts that a person named themselves."""
 
     incident: str = ""
     allow: tuple[str, ...] = ()
     profile: Literal["full", "backup-only", "outbound-only"] = "full"
     within: float = WITHIN
     options: tuple[Literal["hold", "persist", "keep", "dhcp"], ...] = ()
+    named: tuple[str, ...] = ()
+    retry_for: float = 180.0
 
 
 @value
@@ -52,6 +59,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
       within    seconds after which it lifts itself unless confirmed (60)
       options   `hold`: loaded permanent at once, for hosts with a console or a gateway; `persist`: it comes back after a
                 reboot; `keep`: `isolate status` cuts off again what was lifted; `dhcp`: the host may renew its address
+      named     hosts that a person named: only these are cut off where they are this machine, a manager, a store or one that stays
+      retry_for seconds for which a host that does not answer is tried again (180)
 
     It loads rules that lift themselves, connects anew, and only then makes them permanent: a host that opsctl would have
     shut itself out from opens again. After that sockets and processes are noted, and old connections ended. What is to be undone
@@ -64,7 +73,12 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def locks_there(self, params: IsolateParams, world: World) -> Sequence[str]:
         return lock_of(params, world)
 
+    def patience(self, params: IsolateParams) -> float:
+        return params.retry_for
+
     def observe(self, params: IsolateParams, world: World) -> Seen:
+        if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
+            raise refusal
         return Seen(order=_order(params, world), stand=driver(params, world).observe(), entry=world.isolated.get(params.host),
                     kept=kept(params, world))
 
@@ -90,7 +104,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
             way.load(order, way.observe())
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
-            way.confirm()
+            _confirm(params, world, order)
             keep(params, world, confirmed=world.clock().isoformat())
             self._note(params, world)
         elif change.key == "snapshot":
@@ -126,9 +140,56 @@ class Isolate(StateAction[IsolateParams, Seen]):
 def _order(params: IsolateParams, world: World) -> Order:
     mark = Mark(run=world.run, by=world.by, at=world.now.isoformat(), incident=params.incident or None)
     _, port = place(params.host, world.config)
+    allow = [*map(opening, params.allow), *(isolation_guard.stores(world.config) if params.profile == "backup-only" else ())]
     return Order(mark=mark, managers=tuple(world.config.isolation.managers), port=port,
-                 allow=tuple(map(opening, params.allow)), profile=params.profile, dhcp="dhcp" in params.options,
+                 allow=tuple(dict.fromkeys(allow)), profile=params.profile, dhcp="dhcp" in params.options,
                  seconds=None if "hold" in params.options else params.within, persist="persist" in params.options)
+
+
+def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
+    """What would shut opsctl, the backups or what has to stay out of reach, unless a person said it by name."""
+    host = params.host
+    address, _ = place(host, world.config)
+    why = isolation_guard.stays(host, world.config, here=is_own(address))
+    if why is not None and host not in params.named:
+        return SafetyRefusal(f"{why}, and is not cut off with others", where=host,
+                             hint=f"leave it out with --except {host}, or name it: opsctl isolate apply {host}")
+    way = driver(params, world)
+    if "hold" in params.options:
+        spec = world.config.hosts.get(host)
+        if way.enforced == "host" and not (spec is not None and (spec.console or spec.gateway)):
+            return SafetyRefusal(f"{host} has no console and no gateway, so --hold could strand it", where=host,
+                                 hint="without --hold it lifts itself unless confirmed; or say console: true where it has one")
+    elif not way.lifts_itself:
+        return SafetyRefusal(f"{host} is cut off by {way.name}, which does not lift itself", where=host,
+                             hint=f"opsctl isolate apply {host} --hold")
+    return None
+
+
+def _confirm(params: IsolateParams, world: World, order: Order) -> None:
+    """Make it permanent over a new connection, tried for as long as it does not lift itself.
+
+    Raises NotConverged where the rules shut us out, Unreachable where the host is gone otherwise.
+    """
+    way, until = driver(params, world), time.monotonic() + (order.seconds or 0.0)
+    while True:
+        try:
+            way.confirm()
+            return
+        except Unreachable as error:
+            if time.monotonic() > until:
+                if order.seconds is None:
+                    raise
+                shut_out = error
+                break
+        world.shell.check()
+        time.sleep(_PAUSE)
+    way.close()
+    way.observe()
+    raise NotConverged(
+        f"{params.host} could not be reached while it was cut off, so it lifted itself: it is open again", where=params.host,
+        hint="rules of others there may drop new connections from this machine, or it was away for a moment: "
+             f"look on it with `nft list ruleset`, or cut it off again: opsctl isolate apply {params.host}") from shut_out
 
 
 def _lifting(order: Order) -> str:

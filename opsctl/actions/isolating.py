@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsctl.actions.interface import Params, World
-from opsctl.errors import ConfigError, OpsError
+from opsctl.errors import ConfigError, OpsError, Partial
 from opsctl.model.given_host import given_host, is_given
 from opsctl.repositories.history import write_whole
 
@@ -33,7 +33,11 @@ class HostParams(Params):
 
 
 def driver(params: HostParams, world: World) -> Any:
-    """The way in which the host is cut off, one a run."""
+    """The way in which the host is cut off, one a run. Partial (3) where a person has to do it."""
+    spec = world.config.hosts.get(params.host)
+    if spec is not None and spec.isolation is None:
+        raise Partial(f"no software can cut {params.host} off: {spec.by_hand or 'it has no isolation: and no by_hand:'}", where=params.host,
+                      hint="a person has to do it, now" if spec.by_hand else "pull its cable or its switch port, and write by_hand: for the next time")
     return world.isolation(params.host, *params.login)
 
 

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from opsctl.actions.interface import Change, StateAction, World
 from opsctl.actions.isolating import HostParams, driver, lock_of
+from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
-from opsctl.model.isolation import Stand
+from opsctl.model import isolation_guard
+from opsctl.model.isolation import Mark, Stand
 from opsctl.model.values import value
 
 
 class ReleaseParams(HostParams):
-    """``incident``: the one that the host was cut off for."""
+    """``incident``: the one that the host was cut off for; ``said``: names that a person typed in full."""
 
     incident: str = ""
+    said: tuple[str, ...] = ()
+    retry_for: float = 30.0
 
 
 @value
 class Seen:
-    """How the host stands, and what this machine has written down of it."""
+    """How the host stands, what this machine has written down of it, its zone, and who opens it when."""
 
     stand: Stand
     entry: Entry | None
+    zone: str | None
+    person: str
+    now: datetime
+
+    @property
+    def mark(self) -> Mark | None:
+        """Who cut it off: by what is written here, else by what stands on the host."""
+        return self.entry.order.mark if self.entry is not None else self.stand.mark
 
 
 class Release(StateAction[ReleaseParams, Seen]):
@@ -32,8 +45,11 @@ class Release(StateAction[ReleaseParams, Seen]):
     with:
       host      a host of the configuration, or `user@address[:port]`
       logins    of such hosts: `user@address[:port] SHA256:… KEYFILE`
-      incident  the incident that it was cut off for
+      incident  the incident that it was cut off for; a host of another one is refused (23)
+      said      names that a person typed in full: the host's, its zone's or the incident's
+      retry_for seconds for which a host that does not answer is tried again (30)
 
+    Who cut it off may open it alone within 30 minutes where it was for no incident; after that a name has to be said.
     Old connections stay dead. Releasing what is open does nothing.
     """
 
@@ -43,10 +59,17 @@ class Release(StateAction[ReleaseParams, Seen]):
     def locks_there(self, params: ReleaseParams, world: World) -> Sequence[str]:
         return lock_of(params, world)
 
+    def patience(self, params: ReleaseParams) -> float:
+        return params.retry_for
+
     def observe(self, params: ReleaseParams, world: World) -> Seen:
-        return Seen(driver(params, world).observe(), world.isolated.get(params.host))
+        spec = world.config.hosts.get(params.host)
+        return Seen(driver(params, world).observe(), world.isolated.get(params.host), spec.zone if spec else None,
+                    world.by, world.clock())
 
     def plan(self, params: ReleaseParams, seen: Seen) -> list[Change]:
+        if seen.mark is not None and (refusal := refused(params, seen.mark, seen)) is not None:
+            raise refusal
         if seen.stand.standing != "open" or seen.stand.persisted:
             return [Change("release", f"open {params.host} again"),
                     Change("forget", f"write down that {params.host} is open", after=("release",))]
@@ -61,3 +84,19 @@ class Release(StateAction[ReleaseParams, Seen]):
 
     def result(self, params: ReleaseParams, seen: Seen) -> Mapping[str, Any]:
         return {"host": params.host, "stand": seen.stand.as_json()}
+
+
+def refused(params: ReleaseParams, mark: Mark, seen: Seen) -> SafetyRefusal | None:
+    """Why it is not opened on this word."""
+    if (mark.incident or "") != params.incident:
+        ours = f"not for {params.incident}" if params.incident else "which was not named"
+        whose = f"for incident {mark.incident}, {ours}" if mark.incident else f"for no incident, {ours}"
+        return SafetyRefusal(f"{params.host} was cut off {whose}", where=params.host,
+                             hint=f"opsctl isolate release {params.host}{f' --incident {mark.incident}' if mark.incident else ''}")
+    if {params.host, seen.zone, mark.incident} & set(params.said):
+        return None
+    why = isolation_guard.not_alone(mark, seen.person, seen.now)
+    if why is None:
+        return None
+    return SafetyRefusal(f"{params.host}: {why}, so its name has to be typed in full to open it", where=params.host,
+                         hint=f"at a terminal: opsctl isolate release {params.host}")

@@ -250,6 +250,8 @@ def _print(call: _Call, report: Report) -> int:
         # Who polls for the end of work does not know which signal asked for it.
         if isinstance(error, Interrupted) and hooks.signal is not None:
             error.signal = hooks.signal
+        if isinstance(error, Interrupted) and hooks.interrupted is not None:
+            error.message += f"; {hooks.interrupted()}"
     try:
         _print_once(call, report)
     except BrokenPipeError:

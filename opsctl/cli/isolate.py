@@ -33,8 +33,19 @@ def apply(
     incident: Incident = "",
     allow: Annotated[list[str] | None, typer.Option(
         "--allow", metavar="WHAT", help="what stays: 10.0.0.5, in:10.0.0.5:443, out:udp:10.0.0.5:123; may be given again")] = None,
+    profile: Annotated[str, typer.Option(
+        "--profile", metavar="NAME", help="full; backup-only: the backup stores stay in reach; outbound-only: it may call out")] = "full",
     within: Annotated[str, typer.Option(
         "--confirm-within", metavar="DURATION", help="unless confirmed for so long it lifts itself")] = "60s",
+    hold: Annotated[bool, typer.Option(
+        "--hold", help="do not let it lift itself: only where a console or a gateway can bring the host back")] = False,
+    persist: Annotated[bool, typer.Option("--persist", help="let it come back after a reboot of the host")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="let `isolate status` cut off again what was lifted")] = False,
+    dhcp: Annotated[bool, typer.Option("--dhcp", help="let hosts renew their addresses, or they lose them when the lease ends")] = False,
+    tolerate: Annotated[str, typer.Option("--tolerate", metavar="N|N%", help="so many may fail before what follows is given up")] = "0",
+    at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, max=512, help="so many hosts at the same time")] = 512,
+    retry_for: Annotated[str, typer.Option(
+        "--retry-for", metavar="DURATION", help="for so long a host that does not answer is tried again")] = "3m",
     host_key: HostKeys = None,
     key: Key = "",
 ) -> Report:
@@ -46,7 +57,9 @@ def apply(
     from opsctl.cli.isolate_apply import apply as carry_out
 
     asked = Asked(tuple(hosts or ()), tuple(zone or ()), every, tuple(without or ()), tuple(host_key or ()), key)
-    return carry_out(of(context), asked, {"incident": incident, "allow": allow or [], "within": within})
+    return carry_out(of(context), asked, {
+        "incident": incident, "allow": allow or [], "profile": profile, "within": within, "hold": hold, "persist": persist,
+        "keep": keep, "dhcp": dhcp, "tolerate": tolerate, "at_once": at_once, "retry_for": retry_for})
 
 
 @app.command("status")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opsctl.cli.isolate_hosts import Asked, again, hosts_of, person, site_for
-from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli import isolate_text
+from opsctl.cli.isolate_hosts import Asked, hosts_of, person, site_for
+from opsctl.cli.report import Mark, Out, Report
 from opsctl.errors import UsageError
-from opsctl.model.isolation import opening
+from opsctl.model.given_host import is_given
+from opsctl.model.isolation import PROFILES, opening
 from opsctl.model.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -17,62 +19,81 @@ if TYPE_CHECKING:
     from opsctl.cli.session import Session
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan, BoundStep
+    from opsctl.wiring import Site, World
 
 
 def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
-    """Bind the playbook to the hosts and carry it out."""
+    """Bind the playbook to the hosts and carry it out; ``said`` are its inputs as they were typed."""
     from opsctl.cli.work import carry_out
 
     begun = time.monotonic()
-    seconds = _seconds(said["within"])
-    for one in said["allow"]:
-        try:
-            opening(one)
-        except ValueError as error:
-            raise UsageError(f"--allow {one}: {error}", hint="10.0.0.5, in:10.0.0.5:443, out:udp:10.0.0.5:123") from error
+    inputs = _inputs(said)
     site = site_for(session, asked)
     hosts = hosts_of(asked, site.config)
-    inputs = {"hosts": hosts, "logins": asked.logins, "incident": said["incident"], "allow": list(said["allow"]), "within": seconds}
+    _refuse_unpinned(asked)
+    inputs |= {"hosts": hosts, "logins": asked.logins, "named": list(asked.names)}
+    way_back = isolate_text.way_back(session, asked, said["incident"], hosts)
     ended: dict[str, float] = {}
 
     def told(step: BoundStep, result: StepResult) -> Mark:
         ended[str(result.item)] = time.monotonic() - begun
-        return line(result, ended[str(result.item)])
+        return isolate_text.line(result, ended[str(result.item)])
 
-    way_back = again(asked, session, said["incident"], hosts)
+    def before(plan: BoundPlan, world: World) -> None:
+        session.hooks.interrupted = lambda: _left(site, plan.run, hosts, inputs["within"])
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
-        write(out, tally, plan)
-        out.line(f"release with: {way_back}")
+        isolate_text.write(out, tally, plan, ended)
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because,
                                           "seconds": round(ended.get(str(one.item), 0.0), 3)} for one in tally.results},
                 "release": way_back}
 
-    return carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", text=text,
-                     result=result, told=told, by=person())
+    report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
+                       text=text, result=result, told=told, by=person())
+    session.hooks.interrupted = None
+    return report if session.dry_run else isolate_text.ending(report, f"release with: {way_back}")
 
 
-def line(result: StepResult, seconds: float) -> Mark:
-    """How one host ended."""
-    if result.outcome in ("ok", "changed"):
-        cut = result.result.get("cut")
-        old = f", {cut['before'] - cut['after']} old connections ended" if cut and result.outcome == "changed" else ""
-        how = "isolated and confirmed" if result.outcome == "changed" else "was isolated already"
-        return Mark(f"{result.item}: {how}{old}, after {seconds:.1f} s", Tone.GOOD)
-    return Mark(f"{result.item}: NOT isolated: {result.because}", Tone.BAD)
+def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed as the playbook takes it. UsageError for what is nothing."""
+    for one in said["allow"]:
+        try:
+            opening(one)
+        except ValueError as error:
+            raise UsageError(f"--allow {one}: {error}", hint="10.0.0.5, in:10.0.0.5:443, out:udp:10.0.0.5:123") from error
+    if said["profile"] not in PROFILES:
+        raise UsageError(f"--profile {said['profile']}: there is no such profile", hint=f"one of {', '.join(PROFILES)}")
+    return {"incident": said["incident"], "allow": list(said["allow"]), "profile": said["profile"],
+            "within": seconds("--confirm-within", said["within"], 5), "retry_for": seconds("--retry-for", said["retry_for"], 0),
+            "options": [name for name in ("hold", "persist", "keep", "dhcp") if said[name]]}
 
 
-def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
-    """How many of how many, and each that is not, with its reason."""
-    asked = len(plan.step("isolate").items)
-    good = tally.outcomes.get("ok", 0) + tally.outcomes.get("changed", 0)
-    out.line(Mark(f"isolated: {good} of {asked}", Tone.GOOD if good == asked else Tone.BAD))
+def seconds(option: str, text: str, least: int) -> int:
+    """A duration of at most a day. UsageError for any other."""
+    try:
+        found = round(parse_duration(text).total_seconds())
+    except ValueError as error:
+        raise UsageError(f"{option} {text}: {error}", hint="60s, 10m") from error
+    if not least <= found <= 86400:
+        raise UsageError(f"{option} {text}: from {least}s to 24h")
+    return found
 
 
-def _seconds(text: str) -> int:
-    seconds = round(parse_duration(text).total_seconds())
-    if not 5 <= seconds <= 86400:
-        raise UsageError(f"--confirm-within {text}: from 5s to 24h")
-    return seconds
+def _refuse_unpinned(asked: Asked) -> None:
+    if any(map(is_given, asked.names)) and not asked.keys:
+        raise UsageError("--host-key is needed for user@address: nothing is sent to a host whose key nobody has compared",
+                         hint="on its own console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub; then --host-key SHA256:…")
+
+
+def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:
+    """In what state an interruption leaves each host, by what was written down before anything was loaded."""
+    known = {name: entry for name in hosts if (entry := site.isolated.get(name)) is not None}
+    done = [name for name, entry in known.items() if entry.stage == "confirmed"]
+    held = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is None]
+    lifting = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is not None]
+    rest = [name for name in hosts if name not in known]
+    parts = [("isolated and confirmed", done), ("cut off for good without being confirmed", held),
+             (f"open, or lifting itself within {within:g} s", lifting), ("not touched", rest)]
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

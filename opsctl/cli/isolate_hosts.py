@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.errors import ConfigError, UsageError
@@ -91,19 +89,6 @@ def person() -> str:
         except KeyError:
             pass
     return who()
-
-
-def again(asked: Asked, session: Session, incident: str, hosts: Sequence[str]) -> str:
-    """The exact command that releases what was cut off."""
-    import shlex
-
-    words = ["opsctl", *(["--config", os.path.abspath(session.config)] if session.config is not None else []), "isolate", "release"]
-    words += [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
-    words += asked.names if asked.zones or asked.every else hosts
-    words += ["--incident", incident] if incident else []
-    if session.environ.get("OPSCTL_CONFIG") and session.config is None:
-        words[1:1] = ["--config", str(Path(session.environ["OPSCTL_CONFIG"]).absolute())]
-    return shlex.join(words)
 
 
 def _there_are(known: Any) -> str:

@@ -99,6 +99,9 @@ def print_report(
         for line in error_lines(error, report.run):
             err.write(line + "\n")
     err.flush()
+    if report.last is not None and not quiet:
+        make_out(out, environ).line(report.last)
+        out.flush()
 
 
 def error_lines(error: OpsError, run: str | None = None) -> list[str]:

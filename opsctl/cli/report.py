@@ -104,7 +104,7 @@ class Report:
     ``result`` is what ``--json`` gives: dicts, lists, strings, numbers; also paths, aware datetimes and
     enums, which become strings. ``text`` writes the same for people and is called only where a person
     reads. ``exit_code`` None means: the code of the one error, of several the one that ``errors.worst``
-    says, without one 0.
+    says, without one 0. ``last`` is a line for people that stands below everything, errors too.
     """
 
     result: Mapping[str, Any] | Sequence[Any] = field(default_factory=dict)
@@ -113,6 +113,7 @@ class Report:
     run: str | None = None
     errors: Sequence[OpsError] = ()
     warnings: Sequence[str] = ()
+    last: Cell | None = None
 
     @property
     def code(self) -> int:

@@ -26,7 +26,8 @@ class Hooks:
     not. ``asking`` is true while a person is being asked, so that a signal ends the question. ``signal`` is the
     first signal that asked for the end of work. ``last_words(signal)`` prints the report of an interruption for
     a process that has to be ended; ``main`` sets it. ``site``: the configuration made to work, once one was
-    loaded; ``session``: with which options it was looked for.
+    loaded; ``session``: with which options it was looked for. ``interrupted`` says in what state an interruption
+    leaves the world, in words that end its sentence.
     """
 
     run: str | None = None
@@ -36,6 +37,7 @@ class Hooks:
     signal: int | None = None
     site: Any = None
     session: Session | None = None
+    interrupted: Callable[[], str] | None = None
 
 
 def _utc_now() -> datetime:

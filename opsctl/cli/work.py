@@ -197,7 +197,7 @@ def go(
     from opsctl.wiring import World
 
     with working(session) as stopped, display(session) as tell, _place(session, site, plan) as place:
-        world = World(site, plan, on_progress=tell, directory=place)
+        world = World(site, plan, on_progress=tell, on_tell=tell.say, directory=place)
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from opsctl.actions.interface import (
     StepResult,
     World,
 )
-from opsctl.errors import Busy, Interrupted, NotConverged, OpsError
+from opsctl.errors import Busy, Interrupted, NotConverged, OpsError, Unreachable
 from opsctl.model.plan import BoundItem, BoundStep
 from opsctl.repositories.history import system_said_no
 
@@ -30,6 +31,8 @@ class Notes(Protocol):
 
 
 Registry = Callable[[str], Action]
+_PAUSE = 5.0  # seconds between two tries of what did not answer
+_TURN = 0.5   # seconds after which a stop is noticed meanwhile
 HoldLock = Callable[[str, str], contextlib.AbstractContextManager[Any]]
 
 
@@ -56,7 +59,7 @@ class Performer:
             action = self.registry(step.uses)
             params = action.Params.model_validate(dict(item.params))
             with self._locks(action, params, step):
-                result = self._dispatch(action, params, step, item, unknown)
+                result = self._patiently(action, params, step, item, unknown)
         except Interrupted:
             raise
         except _NothingToDo as nothing:
@@ -83,6 +86,37 @@ class Performer:
             stack.close()
             raise
         return stack
+
+    def _patiently(
+        self, action: Action, params: Params, step: BoundStep, item: BoundItem, unknown: bool
+    ) -> StepResult:
+        """Do it, and where it met nothing but silence do it again, as long as the action has patience."""
+        seconds = 0.0 if self.dry_run else action.patience(params)
+        until = time.monotonic() + seconds
+        told = False
+        while True:
+            try:
+                result = self._dispatch(action, params, step, item, unknown)
+            except Unreachable as error:
+                if not seconds:
+                    raise
+                result = _failed(step, item, [error], because=error.message)
+            silent = [error for error in result.errors if isinstance(error, Unreachable)]
+            if not seconds or not silent or len(silent) < len(result.errors) or time.monotonic() >= until:
+                return result
+            if not told:
+                told = True
+                self.world.tell(f"{item.item or step.id}: {silent[0].message}; tried again for {seconds:g} s")
+                self._note("step.again", step, item, {"errors": [error.as_dict() for error in silent], "seconds": seconds},
+                           durable=False)
+            self._pause(min(_PAUSE, until - time.monotonic()))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and end the wait with the run."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.world.shell.check()
+            time.sleep(min(left, _TURN))
 
     def _dispatch(
         self, action: Action, params: Params, step: BoundStep, item: BoundItem, unknown: bool

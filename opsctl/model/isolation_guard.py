@@ -1,0 +1,82 @@
+"""What is not cut off, or not opened again, unless a person says it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from opsctl.model.isolation import Mark, Opening
+from opsctl.model.sftp import is_sftp, sftp_address
+from opsctl.model.snapshots import parse_time
+
+if TYPE_CHECKING:
+    from opsctl.model.config import Config
+
+ALONE = timedelta(minutes=30)
+"""For so long after it, the person who cut a host off may open it again alone."""
+
+
+def stays(name: str, config: Config, *, here: bool) -> str | None:
+    """Why a host is not cut off as one of many; None where nothing speaks against it. ``here``: it is this machine."""
+    host = config.hosts.get(name)
+    if here:
+        return f"{name} is the machine that opsctl runs on"
+    if host is None:
+        return None
+    if host.address in config.isolation.managers:
+        return f"{name} is a manager: isolation: managers: names its address"
+    if name == config.isolation.store:
+        return f"{name} is the backup store: isolation: store: names it"
+    for repository, spec in config.repositories.items():
+        server = server_of(spec.url)
+        if server is not None and server[0] == host.address:
+            return f"{name} serves the repository {repository}"
+    if name in config.isolation.stays:
+        return f"{name} is one of isolation: stays:"
+    return None
+
+
+def server_of(url: str) -> tuple[str, int] | None:
+    """Address and port of a repository's server; None where it is on this machine, or the address cannot be read."""
+    try:
+        if is_sftp(url):
+            place = sftp_address(url)
+            return place.host, place.port
+        if url.startswith(("rest:", "s3:")):
+            parts = urlsplit(url.partition(":")[2])
+            default = 443 if parts.scheme == "https" else 80
+            return (parts.hostname, parts.port or default) if parts.hostname else None
+    except ValueError:
+        return None
+    return None
+
+
+def stores(config: Config) -> Iterator[Opening]:
+    """What stays for a host that may still be backed up: the servers of all repositories that are given by address."""
+    import ipaddress
+
+    for spec in config.repositories.values():
+        server = server_of(spec.url)
+        if server is None:
+            continue
+        try:
+            yield Opening(str(ipaddress.ip_network(server[0])), server[1], "tcp", "out")
+        except ValueError:
+            continue  # a name, which is not looked up in an emergency
+
+
+def not_alone(mark: Mark, person: str, now: datetime) -> str | None:
+    """Why more than the word of ``person`` is needed to open a host that was cut off so; None where it is not."""
+    if mark.incident:
+        return f"it was cut off for incident {mark.incident}"
+    if mark.by != person:
+        return f"{mark.by} cut it off"
+    try:
+        age = now - parse_time(mark.at)
+    except ValueError:
+        return "nobody knows since when it is cut off"
+    if not timedelta(minutes=-1) <= age <= ALONE:
+        return f"it was cut off more than {ALONE.seconds // 60} minutes ago"
+    return None
