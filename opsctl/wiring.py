@@ -257,6 +257,33 @@ class Site:
                         sudo=spec.user != "root", login=Login(Path(key) if key else None, self.environ.get("SSH_AUTH_SOCK")))
         return Nftables(name, connect=lambda: SshShell(Connection(target, self._keyring)), sudo=target.sudo)
 
+    def prober(self, name: str, enter: Callable[[], Shell | None]) -> Any:
+        """Who tries whether a host that is cut off still reaches or can be reached; ``enter`` gives a shell on it, or None."""
+        from opsctl.isolation.probes import Prober
+        from opsctl.model.probes import endpoint
+
+        spec, common = given_host(name) if is_given(name) else self.config.hosts[name], self.config.isolation
+        with self._guard:
+            here, witness = self._probes_from_here, self._witness if common.witness not in (None, name) else None
+        return Prober(name, address=spec.address, enter=enter, here=here, witness=witness,
+                      ports=(*common.ports, *spec.ports), outside=[endpoint(one) for one in common.outside])
+
+    @functools.cached_property
+    def _probes_from_here(self) -> Any:
+        from opsctl.isolation.probes import Desk, from_here
+
+        return Desk(from_here)
+
+    @functools.cached_property
+    def _witness(self) -> Any:
+        """The witness, one for all hosts: its sshd serves one connection."""
+        from opsctl.isolation.probes import Witness
+        from opsctl.model.probes import endpoint
+
+        name = str(self.config.isolation.witness)
+        return Witness(name, lambda: self.on_host(name, "ssh-isolation"), self.config.hosts[name].port,
+                       [endpoint(one) for one in self.config.isolation.outside])
+
     @functools.cached_property
     def isolated(self) -> Any:
         """What this machine has cut off (``isolation.register.Register``)."""
@@ -421,6 +448,11 @@ class World:
     @property
     def isolated(self) -> Any:
         return self.site.isolated
+
+    def prober(self, name: str, host_key: str = "", key: str = "") -> Any:
+        """Who tries whether a host is cut off, on its driver's connection (``isolation.probes.Prober``)."""
+        driver = self.isolation(name, host_key, key)
+        return self.site.prober(name, lambda: driver.shell if driver.enforced == "host" else None)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

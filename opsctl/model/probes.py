@@ -1,0 +1,257 @@
+"""What probes of a host that is cut off have shown, and what that proves."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from typing import Any, Literal
+
+from opsctl.model.isolation import Opening, Order, Stand, families
+from opsctl.model.values import value
+
+Place = Literal["here", "witness", "out"]
+Outcome = Literal["open", "refused", "silent", "barred", "cannot"]
+Verdict = Literal["proven", "partial", "open"]
+
+PLACES: tuple[Place, ...] = ("here", "witness", "out")
+MOST_PORTS = 64
+"""How many ports of a host are tried: what it says it serves may be an attacker's list."""
+
+
+@value
+class Endpoint:
+    """An address and a TCP port."""
+
+    address: str
+    port: int
+
+    @property
+    def version(self) -> int:
+        return 6 if ":" in self.address else 4
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.version == 6 else f"{self.address}:{self.port}"
+
+
+@value
+class Probe:
+    """One call: from ``here`` (this machine) or the ``witness`` to the host, or from the host ``out``.
+
+    ``refused`` is an answer, too: whoever sent it was reached. ``silent``: no answer. ``barred``: a word came that it is not
+    let through. ``cannot``: not tried, for the reason in ``why``. ``source`` is the address that it was called from, empty
+    where nobody could tell.
+    """
+
+    place: Place
+    to: Endpoint
+    outcome: Outcome
+    source: str = ""
+    why: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return self.outcome in ("open", "refused")
+
+
+@value
+class Finding:
+    """Something that got through. ``rule``: the one that let it, where the host's own rules can say so."""
+
+    probe: Probe
+    rule: str | None = None
+
+    def __str__(self) -> str:
+        to, how = self.probe.to, "is open" if self.probe.outcome == "open" else "answers (refused)"
+        where = {"here": f"port {to.port} of {to.address} {how} from this machine",
+                 "witness": f"port {to.port} of {to.address} {how} from the witness",
+                 "out": f"{to} {how} from the host"}[self.probe.place]
+        return f"{where}, over IPv{to.version}: " + (f"let through by `{self.rule}`" if self.rule else "no rule of ours lets it through")
+
+
+@value
+class Look:
+    """All probes of one time, before they are judged.
+
+    ``witness`` is its name; ``trouble`` says by place why nobody could look from there. ``entered``: a command ran on the
+    host itself, so it lives. ``sources``: the witness's own addresses. ``left_out``: how many ports were too many.
+    """
+
+    probes: tuple[Probe, ...] = ()
+    witness: str | None = None
+    trouble: Mapping[Place, str] = field(default_factory=dict)
+    entered: bool = False
+    sources: tuple[str, ...] = ()
+    left_out: int = 0
+
+
+@value
+class Matrix:
+    """What is proven of one host.
+
+    ``proven``: everything that was to be tried was tried, on each IP version that the host has, and nothing got through.
+    ``partial``: nothing that was tried got through, and ``gaps`` says what was not tried, or is not cut off. ``open``:
+    something got through, ``findings`` and ``left`` say what. ``notes`` limit none of this.
+    """
+
+    host: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    gaps: tuple[str, ...]
+    notes: tuple[str, ...]
+    look: Look
+    versions: tuple[int, ...]
+    before: int | None
+    after: int | None
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """Everything that makes it open, a sentence each."""
+        left = (f"{self.after} old connections are still there",) if self.after else ()
+        return (*map(str, self.findings), *left)
+
+    def says(self) -> str:
+        """One line for people: the verdict and what it rests on."""
+        if self.verdict == "open":
+            return f"{self.host}: open: {'; '.join(self.wrong)}"
+        tried = [f"{count} {words}" for place, words in (("here", "from here"), ("witness", f"from {self.look.witness}"),
+                                                        ("out", "from it"))
+                 if (count := sum(probe.place == place and probe.outcome != "cannot" for probe in self.look.probes))]
+        head = f"partial ({'; '.join(self.gaps)})" if self.gaps else "proven"
+        rest = [f"probes: {', '.join(tried) or 'none'}", *self.notes]
+        return f"{self.host}: {head}: {'; '.join(rest)}"
+
+    def cell(self, place: Place, version: int) -> str:
+        """What a table shows: ``-`` where the host has no such address, ``not probed``, ``silent``, or what answers."""
+        if version not in self.versions:
+            return "-"
+        found = sorted({(one.probe.outcome, one.probe.to.port) for one in self.findings
+                        if one.probe.place == place and one.probe.to.version == version})
+        if found:
+            return ", ".join(f"{'OPEN' if outcome == 'open' else 'answers'} {port}" for outcome, port in found)
+        mine = (probe for probe in self.look.probes if probe.place == place and probe.to.version == version)
+        return "silent" if any(probe.outcome in ("silent", "barred") for probe in mine) else "not probed"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "host": self.host, "verdict": self.verdict, "findings": list(self.wrong), "gaps": list(self.gaps),
+            "notes": list(self.notes), "witness": self.look.witness,
+            "connections": {"before": self.before, "after": self.after},
+            "probes": [{"place": probe.place, "address": probe.to.address, "port": probe.to.port, "outcome": probe.outcome,
+                        "source": probe.source or None, "why": probe.why or None} for probe in self.look.probes],
+        }
+
+
+def endpoint(text: str) -> Endpoint:
+    """``10.0.0.5:443`` or ``[fd00::5]:443``, as the configuration allows it."""
+    place, _, port = text.rpartition(":")
+    return Endpoint(place.strip("[]"), int(port))
+
+
+def reachable(addresses: Iterable[str]) -> Sequence[str]:
+    """The addresses that others can reach, each once: no loopback, no link-local."""
+    return list(dict.fromkeys(str(ipaddress.ip_address(one)) for one in addresses if families([one])))
+
+
+def ports(configured: Sequence[int], served: Sequence[int]) -> tuple[Sequence[int], int]:
+    """What is tried, those that are configured first, and how many are left out."""
+    every = list(dict.fromkeys([*configured, *served]))
+    return every[:MOST_PORTS], max(0, len(every) - MOST_PORTS)
+
+
+def judge(
+    host: str, look: Look, order: Order, stand: Stand, *, before: int | None = None, after: int | None = None,
+    earlier: Look | None = None,
+) -> Matrix:
+    """What a look proves of a host that stands as ``stand`` says and was to be cut down to ``order``.
+
+    ``before`` and ``after``: old connections. ``earlier``: a look at the same host before it was cut off.
+    """
+    look = replace(look, probes=tuple(_settled(look, earlier)))
+    versions = tuple(families([*stand.facts.addresses, *(probe.to.address for probe in look.probes if probe.place != "out")]))
+    findings = tuple(Finding(probe) for probe in look.probes if probe.answered and not _let_through(probe, look, order, stand))
+    matrix = Matrix(
+        host, "partial", findings, tuple(_gaps(look, order, stand, versions, after, earlier)),
+        tuple(_notes(look, order, stand, versions, earlier)), look, versions, before, after)
+    verdict: Verdict = "open" if matrix.wrong else "partial" if matrix.gaps else "proven"
+    return replace(matrix, verdict=verdict)
+
+
+def _settled(look: Look, earlier: Look | None) -> Iterator[Probe]:
+    """A router that is not there says the same as a firewall: it counts only where the way is known to be good."""
+    known = {(probe.place, probe.to.version) for probe in (*look.probes, *(earlier.probes if earlier else ()))
+             if probe.answered}
+    for probe in look.probes:
+        if probe.outcome == "barred" and (probe.place, probe.to.version) not in known:
+            yield replace(probe, outcome="cannot", why="a firewall or a broken way said that there is none")
+        else:
+            yield probe
+
+
+def _gaps(
+    look: Look, order: Order, stand: Stand, versions: Sequence[int], after: int | None, earlier: Look | None
+) -> Iterator[str]:
+    yield from stand.partial
+    proving = [probe for probe in look.probes if probe.outcome != "cannot" and not _let_through(probe, look, order, stand)]
+    for version in versions:
+        mine = [probe for probe in proving if probe.to.version == version]
+        if not any(probe.place != "out" for probe in mine):
+            yield f"IPv{version} was not probed{_because(look, version)}"
+        elif "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
+            yield f"nothing was tried from it over IPv{version}"
+    for place in ("witness", "out"):
+        if place in look.trouble:
+            yield look.trouble[place]
+    if after is None:
+        yield "nobody could count its old connections"
+    if not _lives(look) and not (earlier and _lives(earlier)):
+        yield "it gave no sign of life, and a machine that is off looks the same"
+
+
+def _because(look: Look, version: int) -> str:
+    whys = dict.fromkeys(probe.why for probe in look.probes
+                         if probe.place != "out" and probe.to.version == version and probe.outcome == "cannot" and probe.why)
+    return f": {', '.join(whys)}" if whys else ""
+
+
+def _lives(look: Look) -> bool:
+    return look.entered or any(probe.answered for probe in look.probes if probe.place != "out")
+
+
+def _notes(look: Look, order: Order, stand: Stand, versions: Sequence[int], earlier: Look | None) -> Iterator[str]:
+    if look.witness is None:
+        yield "no witness"
+    if look.left_out:
+        yield f"{look.left_out} of its ports were not tried"
+    for version in versions:
+        if earlier is not None and not any(probe.answered for probe in earlier.probes if probe.to.version == version):
+            yield f"nothing answered over IPv{version} before either"
+
+
+def _let_through(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
+    """Whether the order itself lets this call through."""
+    if probe.place == "out":
+        return any(_names(one, probe.to.address, probe.to.port, "out") for one in order.allow)
+    sources = [probe.source] if probe.source else list(look.sources) if probe.place == "witness" else []
+    managers = [*order.managers, *([stand.facts.manager] if stand.facts.manager else [])]
+    if probe.place == "here" and stand.facts.manager:
+        sources.append(stand.facts.manager)  # what the host sees of us, where addresses are translated on the way
+    return any(
+        (source in managers and probe.to.port == order.port) or any(_names(one, source, probe.to.port, "in") for one in order.allow)
+        for source in sources)
+
+
+def _names(one: Opening, address: str, port: int, direction: str) -> bool:
+    if ipaddress.ip_address(address) not in ipaddress.ip_network(one.network):
+        return False
+    return one.port is None or (one.direction == direction and one.protocol == "tcp" and one.port == port)
+
+
+def shown(matrices: Iterable[Matrix]) -> Iterator[tuple[str, ...]]:
+    """A row of words a host, under ``HEAD``."""
+    for one in matrices:
+        counts = tuple("?" if count is None else str(count) for count in (one.before, one.after))
+        yield (one.host, one.verdict, *(one.cell(place, version) for place in PLACES for version in (4, 6)), "/".join(counts))
+
+
+HEAD = ("host", "proof", "from here IPv4", "IPv6", "from the witness IPv4", "IPv6", "out IPv4", "IPv6", "old connections")
