@@ -262,11 +262,13 @@ class Site:
         from opsctl.isolation.probes import Prober
         from opsctl.model.probes import endpoint
 
-        spec, common = given_host(name) if is_given(name) else self.config.hosts[name], self.config.isolation
+        common = self.config.isolation
+        address, ports = (given_host(name).address, ()) if is_given(name) else (
+            self.config.hosts[name].address, self.config.hosts[name].ports)
         with self._guard:
             here, witness = self._probes_from_here, self._witness if common.witness not in (None, name) else None
-        return Prober(name, address=spec.address, enter=enter, here=here, witness=witness,
-                      ports=(*common.ports, *spec.ports), outside=[endpoint(one) for one in common.outside])
+        return Prober(name, address=address, enter=enter, here=here, witness=witness, ports=(*common.ports, *ports),
+                      outside=[endpoint(one) for one in common.outside])
 
     @functools.cached_property
     def _probes_from_here(self) -> Any:
