@@ -188,11 +188,12 @@ class EventAction(Action[P, S]):
 
 @value
 class Outcome:
-    """Words for how a step stands."""
+    """Words for how a step stands. ``PARTLY`` only of one with many items, as many of which failed as it tolerates."""
 
     OK: ClassVar[str] = "ok"
     PLANNED: ClassVar[str] = "planned"
     CHANGED: ClassVar[str] = "changed"
+    PARTLY: ClassVar[str] = "partly"
     WAITING: ClassVar[str] = "waiting"
     FAILED: ClassVar[str] = "failed"
     SKIPPED: ClassVar[str] = "skipped"

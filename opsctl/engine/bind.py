@@ -11,11 +11,11 @@ from opsctl.errors import ConfigError, OpsError
 from opsctl.model.fields import meant
 from opsctl.model.part import NotValid, fields
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
-from opsctl.model.playbook import REFERENCE, Input, Playbook, Step, wrong_value
+from opsctl.model.playbook import REFERENCE, ForEach, Input, Playbook, Step, wrong_value
 
 #: What ``for_each`` can go through besides ``items``, and where the names stand in the configuration.
-COLLECTIONS = ("backups", "repositories", "sources")
-_ONE = {"backups": "backup", "repositories": "repository", "sources": "source"}
+COLLECTIONS = ("backups", "hosts", "repositories", "sources")
+_ONE = {"backups": "backup", "hosts": "host", "repositories": "repository", "sources": "source", "zones": "zone"}
 
 Registry = Callable[[str], Action]
 
@@ -52,7 +52,7 @@ def bind(
     graph = playbook.graph
     if not problems:
         for step in playbook.steps:
-            bound = _step(step, graph[step.id], values, config, registry, run, problems)
+            bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems)
             if bound is not None:
                 steps.append(bound)
     if problems:
@@ -97,7 +97,7 @@ def _read(value: Any, declared: Input) -> Any:
 
 
 def _unknown(declared: Input, value: Any, config: Any) -> str | None:
-    known = {"backup": "backups", "source": "sources", "repository": "repositories"}.get(declared.type)
+    known = {one: many for many, one in _ONE.items()}.get(declared.type)
     if known is None or config is None:
         return None
     names = getattr(config, known)
@@ -107,8 +107,8 @@ def _unknown(declared: Input, value: Any, config: Any) -> str | None:
 
 
 def _step(
-    step: Step, after: Sequence[str], values: Mapping[str, Any], config: Any, registry: Registry, run: str,
-    problems: list[str],
+    step: Step, after: Sequence[str], values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any,
+    registry: Registry, run: str, problems: list[str],
 ) -> BoundStep | None:
     try:
         action = registry(step.uses)
@@ -116,10 +116,7 @@ def _step(
         problems.append(f"step {step.id}: {error.message}")
         return None
     items = []
-    names = _items(step, values, config, problems)
-    if step.for_each is not None and step.for_each.tolerate != 0:
-        problems.append(f"step {step.id}: tolerate is not supported by this version")
-    for name in names:
+    for name in _items(step, values, inputs, config, problems):
         known = {**values, "item": name} if name is not None else values
         params = fill(step.with_, known)
         known_fields = fields(action.Params)
@@ -136,11 +133,20 @@ def _step(
     return BoundStep(
         id=step.id, uses=step.uses, title=str(step.title or step.id), after=tuple(after), items=tuple(items),
         may_fail=step.may_fail, always=step.always, on_unknown=step.on_unknown or "ask", phase=step.phase,
-        at_once=step.for_each.at_once if step.for_each else 1,
+        **_pace(step.for_each, len(items)),
     )
 
 
-def _items(step: Step, values: Mapping[str, Any], config: Any, problems: list[str]) -> Sequence[str | None]:
+def _pace(loop: ForEach | None, items: int) -> dict[str, int]:
+    if loop is None:
+        return {}
+    return {"at_once": loop.under_way, "tolerate": loop.tolerated(items), "canary": loop.canary or 0,
+            "waves": loop.waves or 0, "stop_after": loop.stop_after or 0}
+
+
+def _items(
+    step: Step, values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any, problems: list[str]
+) -> Sequence[str | None]:
     if step.for_each is None:
         return (None,)
     kind, value = step.for_each.collection, fill(step.for_each.value, values)
@@ -154,12 +160,40 @@ def _items(step: Step, values: Mapping[str, Any], config: Any, problems: list[st
             return ()
         return list(backup.sources)
     listed = [str(one) for one in (value if isinstance(value, list) else [value])]
+    if kind == "hosts":
+        whole = REFERENCE.fullmatch(step.for_each.value) if isinstance(step.for_each.value, str) else None
+        declared = inputs[whole[1]].type if whole else ""
+        return _hosts(listed, declared, config, problems, f"step {step.id}")
     # On a machine without a configuration the repository alone knows which backups there are.
     if kind != "items" and not (kind == "backups" and config.directory is None and not config.backups):
         for name in listed:
             if name not in getattr(config, kind):
                 problems.append(f"step {step.id}: there is no {_ONE[kind]} {name!r}{meant(name, getattr(config, kind))}")
     return listed
+
+
+def _hosts(listed: Sequence[str], declared: str, config: Any, problems: list[str], where: str) -> list[str]:
+    """The hosts that names stand for, each once: a zone's name for all that stand in it.
+
+    ``declared`` is the type of the input that the names came from; it says what a name is that a zone and a host have.
+    """
+    found: list[str] = []
+    for name in listed:
+        zone = name in config.zones and declared != "host"
+        host = name in config.hosts and declared != "zone"
+        if zone and host:
+            problems.append(f"{where}: {name!r} is a host and a zone; an input of type host or zone says which is meant")
+        elif host:
+            found.append(name)
+        elif zone:
+            inside = [one for one, spec in config.hosts.items() if spec.zone == name]
+            if not inside:
+                problems.append(f"{where}: there is no host in zone {name!r}")
+            found += inside
+        else:
+            near = meant(name, (*config.hosts, *config.zones))
+            problems.append(f"{where}: there is no host and no zone {name!r}{near}")
+    return list(dict.fromkeys(found))
 
 
 def fill(value: Any, known: Mapping[str, Any]) -> Any:

@@ -22,13 +22,17 @@ OnResult = Callable[[BoundStep, StepResult], None]
 
 @dataclass
 class Tally:
-    """What a run came to. Results of single items are kept only where they tell something."""
+    """What a run came to. Results of single items are kept only where they tell something.
+
+    ``partly``: a sentence for each step of which items failed, no more than it tolerates.
+    """
 
     outcomes: dict[str, int] = field(default_factory=dict)
     codes: dict[str, list[int]] = field(default_factory=dict)
     errors: list[OpsError] = field(default_factory=list)
     results: list[StepResult] = field(default_factory=list)
     waiting: list[StepResult] = field(default_factory=list)
+    partly: dict[str, str] = field(default_factory=dict)
 
     def add(self, step: BoundStep, result: StepResult, *, keep: bool = True) -> None:
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
@@ -44,10 +48,19 @@ class Tally:
         if result.outcome == Outcome.FAILED:
             self.errors.extend(result.errors)
 
+    def ended(self, plan: BoundPlan, steps: Mapping[str, str]) -> None:
+        """Take in what whole steps came to."""
+        for step in plan.steps:
+            if steps.get(step.id) == Outcome.PARTLY:
+                failed = sum(one.step == step.id and one.outcome == Outcome.FAILED for one in self.results)
+                self.partly[step.id] = (f"step {step.id}: {failed} of {len(step.items)} failed, which it tolerates "
+                                        f"({step.tolerate}); what comes after it went on")
+
     @property
     def exit_code(self) -> int:
         """The run's exit code: what its failed steps say; else 4 where a person has to say something."""
-        steps = [code for code in (worst(codes) for codes in self.codes.values()) if code]
+        found = (worst([*codes, 0] if step in self.partly else codes) for step, codes in self.codes.items())
+        steps = [code for code in found if code]
         if steps:
             return steps[0] if len(set(steps)) == 1 else worst([*steps, 0])
         return 4 if self.waiting else 0
@@ -74,8 +87,8 @@ class Runs:
             tally.add(step, result)
             on_result(step, result)
 
-        executor.execute(plan, Performer(world, _Nowhere(), registry, _no_lock, dry_run=True), before=before,
-                         on_result=took)
+        tally.ended(plan, executor.execute(
+            plan, Performer(world, _Nowhere(), registry, _no_lock, dry_run=True), before=before, on_result=took))
         return tally
 
     def start(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
@@ -113,7 +126,7 @@ class Runs:
 
             performer = Performer(world, self.journal, registry, _holder(self.locks, plan.run, self.wait))
             try:
-                executor.execute(plan, performer, before=before, on_result=took, patient=patient)
+                tally.ended(plan, executor.execute(plan, performer, before=before, on_result=took, patient=patient))
             finally:
                 self.journal.flush()
             self._end(plan, tally, world)
@@ -121,6 +134,8 @@ class Runs:
 
     def _end(self, plan: BoundPlan, tally: Tally, world: Any) -> None:
         ended = not tally.waiting
+        for sentence in tally.partly.values():
+            world.warn(sentence)
         summary = {"exit_code": tally.exit_code, "outcomes": tally.outcomes, "ended": ended,
                    "waiting": [{"step": found.step, "item": found.item, "for": found.because}
                                for found in tally.waiting],

@@ -10,6 +10,8 @@ from typing import Any
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
+_LATER = ("tolerate", "canary", "waves", "stop_after")
+
 
 @value
 class BoundItem:
@@ -21,7 +23,10 @@ class BoundItem:
 
 @value
 class BoundStep:
-    """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing."""
+    """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing.
+
+    ``tolerate`` items may fail. ``canary``, ``waves`` and ``stop_after`` are numbers of items; 0 where nothing was said.
+    """
 
     id: str
     uses: str
@@ -33,6 +38,10 @@ class BoundStep:
     on_unknown: str = "ask"
     at_once: int = 1
     phase: str | None = None
+    tolerate: int = 0
+    canary: int = 0
+    waves: int = 0
+    stop_after: int = 0
 
 
 @value
@@ -51,6 +60,11 @@ class BoundPlan:
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
+        for step in found["steps"]:
+            # What was not said is not written, so that a signature given to a plan of an older version still holds.
+            for name in _LATER:
+                if not step[name]:
+                    del step[name]
         found["now"] = self.now.isoformat()
         found["format"] = "opsctl-plan/1"
         return found

@@ -67,8 +67,12 @@ def _tolerated(value: Any) -> Any:
     raise ValueError("must be a number of items or a share such as 5%")
 
 
+AT_ONCE = 512
+"""As many items of one step can be under way at the same time."""
+
 Word = Annotated[str, AfterValidator(_word), Shown("word")]
 InputName = Annotated[str, AfterValidator(_input_name), Shown("name")]
+Count = Annotated[int, Field(ge=1, le=10**6), Shown("number")] | None
 
 
 class Title(Part):
@@ -106,20 +110,32 @@ class Input(Part):
 
 
 class ForEach(Part):
-    """Repeats a step: ``{items: [a, b]}`` or ``{sources: "${backup}"}``, at most ``at_once`` at a time."""
+    """Repeats a step: ``{items: [a, b]}`` or ``{hosts: "${zone}"}``, at most ``at_once`` at a time."""
 
     extra: ClassVar[str] = "allow"
 
-    at_once: Annotated[int, Field(ge=1, le=10_000), Shown("number")] = Field(
-        default=1, description="How many of them at the same time."
+    at_once: Annotated[int, Field(ge=1, le=AT_ONCE), Shown("number")] | None = Field(
+        default=None, description="How many of them at the same time; one, or with `waves` a whole wave."
     )
     tolerate: Annotated[int | str, BeforeValidator(_tolerated), Shown("number or share")] = Field(
         default=0, description="How many may fail (`2`, `5%`) before the step counts as failed."
     )
+    canary: Count = Field(default=None, description="So many first; the rest only where all of these succeeded.")
+    waves: Count = Field(
+        default=None, description="So many in a wave; the next one begins when all of it have ended."
+    )
+    stop_after: Count = Field(
+        default=None, description="After so many failures the rest is not begun."
+    )
+
+    @property
+    def under_way(self) -> int:
+        """How many at most at the same time."""
+        return self.at_once or min(self.waves or 1, AT_ONCE)
 
     @property
     def collection(self) -> str:
-        """What is gone through: ``items``, ``sources``, ``backups``, …"""
+        """What is gone through: ``items``, ``hosts``, ``sources``, …"""
         return next(iter(self.model_extra or {}), "items")
 
     @property
@@ -265,7 +281,7 @@ def _reference_mistakes(
 def _for_each_mistakes(place: tuple[str | int, ...], value: Any) -> Iterator[Mistake]:
     if not isinstance(value, dict):
         return
-    options = ("at_once", "tolerate")
+    options = ("at_once", "tolerate", "canary", "waves", "stop_after")
     collections = [key for key in value if key not in options]
     if not collections:
         yield place, 'needs what to go through: items: [a, b], or a collection such as sources: "${backup}"'

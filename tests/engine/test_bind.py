@@ -19,6 +19,9 @@ NOW = datetime(2026, 12, 12, 2, 30, tzinfo=UTC)
 CONFIG = Config.model_validate({
     "repositories": {"main": {"url": "/srv/b", "password_env": "P"}},
     "sources": {"a": {"kind": "paths", "paths": ["/a"]}, "b": {"kind": "sqlite", "path": "/b"}},
+    "zones": {"portal": {"title": "the portal"}, "empty": {"title": "nothing yet"}, "db-1": {"title": "as a host"}},
+    "hosts": {"db-1": {"address": "10.0.0.1", "zone": "portal"}, "app-1": {"address": "10.0.0.2", "zone": "portal"},
+              "lone": {"address": "10.0.0.3"}, "other": {"address": "10.0.0.4", "zone": "db-1"}},
     "backups": {"one": {"sources": ["a", "b"], "repository": "main"}, "two": {"sources": ["a"], "repository": "main"}},
 })
 
@@ -88,3 +91,63 @@ def test_every_packaged_playbook_is_right() -> None:
     found = list(check(None))
     assert {name for name, _, _ in found} >= {"backup", "backup-init", "verify", "restore-files", "restore-set"}
     assert [error for _, _, error in found if error] == []
+
+
+# Hosts and zones
+
+
+def cut_off(hosts: Any, inputs: dict[str, str] | None = None, *, more: dict[str, Any] | None = None,
+            **values: Any) -> BoundPlan:
+    return bound({"inputs": {name: {"type": type_, "help": name} for name, type_ in (inputs or {}).items()},
+                  "steps": [{"id": "s", "uses": "command", "for_each": {"hosts": hosts, **(more or {})},
+                             "with": {"argv": ["echo", "${item}"]}}]}, **values)
+
+
+def names(plan: BoundPlan) -> list[str | None]:
+    return [item.item for item in plan.steps[0].items]
+
+
+def test_a_zone_stands_for_all_hosts_in_it() -> None:
+    assert names(cut_off("${zone}", {"zone": "zone"}, zone="portal")) == ["db-1", "app-1"]
+    assert names(cut_off("${host}", {"host": "host"}, host="lone")) == ["lone"]
+    assert names(cut_off(["lone", "portal", "app-1"])) == ["lone", "db-1", "app-1"], "each of them once"
+    assert names(cut_off("${some}", {"some": "list"}, some="other,portal")) == ["other", "db-1", "app-1"]
+
+
+def test_the_type_of_an_input_says_what_a_name_is_that_a_zone_and_a_host_have() -> None:
+    assert names(cut_off("${zone}", {"zone": "zone"}, zone="db-1")) == ["other"]
+    assert names(cut_off("${host}", {"host": "host"}, host="db-1")) == ["db-1"]
+    with pytest.raises(ConfigError) as caught:
+        cut_off(["db-1"])
+    assert "'db-1' is a host and a zone" in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(("type_", "value", "words"), [
+    ("zone", "prtal", "there is no zone 'prtal' in the configuration; did you mean portal?"),
+    ("host", "portal", "there is no host 'portal' in the configuration"),
+    ("list", "lone,lnoe", "there is no host and no zone 'lnoe'; did you mean lone?"),
+    ("zone", "empty", "there is no host in zone 'empty'"),
+])
+def test_names_of_hosts_and_zones_are_checked(type_: str, value: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        cut_off("${given}", {"given": type_}, given=value)
+    assert words in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(("more", "pace"), [
+    ({}, (1, 0, 0, 0, 0)),
+    ({"at_once": 512, "tolerate": "50%"}, (512, 1, 0, 0, 0)),
+    ({"tolerate": 7, "canary": 1, "waves": 20, "stop_after": 3}, (20, 7, 1, 20, 3)),
+    ({"waves": 600}, (512, 0, 0, 600, 0)),
+    ({"at_once": 4, "waves": 20}, (4, 0, 0, 20, 0)),
+])
+def test_the_pace_is_fixed_when_the_run_is_bound(more: dict[str, Any], pace: tuple[int, ...]) -> None:
+    plan = cut_off("portal", more=more)
+    step = plan.steps[0]
+    assert (step.at_once, step.tolerate, step.canary, step.waves, step.stop_after) == pace
+    assert BoundPlan.from_json(plan.as_json()) == plan
+
+
+def test_a_plan_without_a_pace_is_written_as_before() -> None:
+    assert set(cut_off("portal").as_json()["steps"][0]) == {
+        "id", "uses", "title", "after", "items", "may_fail", "always", "on_unknown", "at_once", "phase"}

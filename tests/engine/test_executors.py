@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +34,7 @@ class Ran:
         self.executor = make(self.stopped)
         self.started: list[tuple[str, str | None]] = []
         self.results: dict[tuple[str, str | None], StepResult] = {}
+        self.came_to: Mapping[str, str] = {}
         self.guard = threading.Lock()
 
     def go(self, bound: BoundPlan, do: Do = lambda step, item: Outcome.OK, **more: Any) -> Ran:
@@ -43,7 +44,7 @@ class Ran:
             return StepResult(one.id, item.item, do(one.id, item.item), "because")
 
         more.setdefault("before", Before())
-        self.executor.execute(bound, perform, on_result=lambda one, result: self.results.__setitem__(
+        self.came_to = self.executor.execute(bound, perform, on_result=lambda one, result: self.results.__setitem__(
             (result.step, result.item), result), **more)
         return self
 
@@ -184,3 +185,115 @@ def test_a_bug_in_a_step_is_raised_and_not_swallowed(ran: Ran) -> None:
 
     with pytest.raises(ZeroDivisionError):
         ran.go(plan(step("a"), step("b", "a")), do)
+
+
+# Hundreds of items
+
+
+def many(count: int) -> tuple[str | None, ...]:
+    return tuple(str(number) for number in range(count))
+
+
+def test_hundreds_of_items_are_under_way_at_once(ran: Ran) -> None:
+    everyone = threading.Barrier(412, timeout=60)
+
+    def do(name: str, item: str | None) -> str:
+        everyone.wait()  # passes only while all the others are under way too
+        return Outcome.OK
+
+    ran.go(plan(step("a", items=many(412), at_once=512)), do)
+    assert len(ran.results) == 412
+
+
+def test_a_branch_does_not_wait_for_the_many_items_of_another(ran: Ran) -> None:
+    freed = threading.Event()
+
+    def do(name: str, item: str | None) -> str:
+        if name == "freeze":
+            freed.set()
+        return Outcome.OK if freed.wait(20) else Outcome.FAILED
+
+    ran.go(plan(step("cut-off", items=many(64), at_once=64), step("freeze")), do)
+    assert {found.outcome for found in ran.results.values()} == {Outcome.OK}
+
+
+def test_as_many_as_are_tolerated_may_fail_and_what_follows_goes_on(ran: Ran) -> None:
+    bad = ("1", "3")
+
+    def do(name: str, item: str | None) -> str:
+        return Outcome.FAILED if item in bad else Outcome.CHANGED
+
+    steps = (step("a", items=many(5), tolerate=2), step("b", "a"))
+    assert ran.go(plan(*steps), do).came_to == {"a": Outcome.PARTLY, "b": Outcome.CHANGED}
+    bad = ("1", "3", "4")
+    assert ran.go(plan(*steps), do).came_to == {"a": Outcome.FAILED, "b": Outcome.SKIPPED}
+
+
+def test_what_ended_unknown_is_never_tolerated(ran: Ran) -> None:
+    words = {"0": Outcome.FAILED, "1": Outcome.UNKNOWN}
+    ran.go(plan(step("a", items=many(3), tolerate=3), step("b", "a")),
+           lambda name, item: words.get(item or "", Outcome.OK))
+    assert ran.came_to == {"a": Outcome.UNKNOWN, "b": Outcome.SKIPPED}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.SKIPPED, Outcome.UNKNOWN])
+def test_the_rest_is_begun_only_where_every_canary_succeeded(ran: Ran, outcome: str) -> None:
+    steps = plan(step("a", items=many(6), at_once=6, canary=2, tolerate=6), step("b", "a"))
+    ran.go(steps, lambda name, item: outcome if item == "1" else Outcome.OK)
+    assert sorted(item or "" for name, item in ran.started if name == "a") == ["0", "1"]
+    assert [ran.outcome("a", item) for item in "2345"] == [Outcome.SKIPPED] * 4
+    assert ran.results["a", "2"].because.startswith("not begun: the canary 1 ")
+    assert ran.came_to == {"a": outcome, "b": Outcome.SKIPPED}
+
+
+def test_the_rest_waits_for_all_canaries(ran: Ran) -> None:
+    ended = 0
+
+    def do(name: str, item: str | None) -> str:
+        nonlocal ended
+        assert item in ("0", "1") or ended == 2
+        with ran.guard:
+            ended += item in ("0", "1")
+        return Outcome.CHANGED
+
+    ran.go(plan(step("a", items=many(20), at_once=20, canary=2)), do)
+    assert ran.came_to == {"a": Outcome.CHANGED} and len(ran.results) == 20
+
+
+def test_a_wave_begins_when_the_one_before_has_ended(ran: Ran) -> None:
+    ended: set[int] = set()
+
+    def do(name: str, item: str | None) -> str:
+        number = int(item or "")
+        first = 0 if number < 2 else 2 + (number - 2) // 3 * 3  # two canaries, then waves of three
+        assert set(range(first)) <= ended
+        with ran.guard:
+            ended.add(number)
+        return Outcome.FAILED if number == 3 else Outcome.OK
+
+    ran.go(plan(step("a", items=many(10), at_once=10, canary=2, waves=3, tolerate=1)), do)
+    assert len(ended) == 10 and ran.came_to == {"a": Outcome.PARTLY}
+
+
+def test_after_so_many_failures_the_rest_is_not_begun(ran: Ran) -> None:
+    ran.go(plan(step("a", items=many(6), stop_after=2, tolerate=6), step("b", "a")),
+           lambda name, item: Outcome.FAILED if item in ("1", "3") else Outcome.OK)
+    assert [item for name, item in ran.started if name == "a"] == ["0", "1", "2", "3"]
+    assert ran.results["a", "4"].because == "not begun: 2 items of this step failed, and it stops after 2"
+    assert ran.came_to == {"a": Outcome.FAILED, "b": Outcome.SKIPPED}, "what was not begun is not tolerated"
+
+
+def test_canaries_that_were_done_before_are_not_sent_again(ran: Ran) -> None:
+    before = Before(done={("a", "0"): Outcome.CHANGED, ("a", "1"): Outcome.CHANGED})
+    ran.go(plan(step("a", items=many(4), canary=2, waves=1)), before=before)
+    assert ran.started == [("a", "2"), ("a", "3")] and ran.came_to == {"a": Outcome.CHANGED}
+
+
+def test_a_stop_begins_none_of_the_items_that_are_left(ran: Ran) -> None:
+    def do(name: str, item: str | None) -> str:
+        ran.stopped.set()
+        return Outcome.FAILED
+
+    with pytest.raises(Interrupted):
+        ran.go(plan(step("a", items=many(9), canary=1, tolerate=9)), do)
+    assert ran.started == [("a", "0")]

@@ -29,7 +29,8 @@ class Executor(ABC):
 
     A step starts when every step in its ``after`` has ended. One that follows a failed, skipped or unknown step is
     skipped with the reason, unless it is ``always``; one that follows a waiting step is not started. A failed
-    step with ``may_fail`` counts as ended well. Items of one step run ``at_once`` at a time.
+    step with ``may_fail`` counts as ended well, and so does one that came to *partly*. Items of one step run
+    ``at_once`` at a time, as ``pace`` has it.
     """
 
     @abstractmethod
@@ -41,8 +42,8 @@ class Executor(ABC):
         before: Before,
         on_result: Callable[[BoundStep, StepResult], None],
         patient: bool = False,
-    ) -> None:
-        """Run to the end, giving each result to ``on_result`` (in the calling thread).
+    ) -> Mapping[str, str]:
+        """Run to the end, giving each result to ``on_result`` (in the calling thread); what each step came to that ended.
 
         ``perform(step, item, unknown=bool)`` does one. With ``patient`` waiting gates are asked again until they
         open. Raises Interrupted when told to stop, after everything under way has ended; a bug in ``perform`` is raised

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from opsctl.actions.interface import DONE, Outcome, StepResult
 from opsctl.engine.executors.interface import DONE_BEFORE, Before, Executor
+from opsctl.engine.executors.pace import Pace, past
 from opsctl.errors import Interrupted
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
 
 POLL = 0.1
 ASK_AGAIN = 2.0
+_DESCRIPTORS = 16
+"""An item's share of open files: two connections, or a command with its pipes, and a lock, with room to spare."""
 
 
 class LocalExecutor(Executor):
     """Threads share the work; the calling thread alone decides and reports."""
 
-    def __init__(self, *, stopped: threading.Event | None = None, workers: int = 16) -> None:
+    def __init__(self, *, stopped: threading.Event | None = None) -> None:
         self.stopped = stopped or threading.Event()
-        self.workers = workers
 
     def execute(
         self,
@@ -33,9 +36,29 @@ class LocalExecutor(Executor):
         before: Before,
         on_result: Callable[[BoundStep, StepResult], None],
         patient: bool = False,
-    ) -> None:
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="step") as pool:
-            _Run(plan, perform, before, on_result, patient, self.stopped, pool).go()
+    ) -> Mapping[str, str]:
+        # Wide enough for all branches at once, so that none waits for another's silent hosts; a thread is
+        # made only where none is free.
+        width = sum(min(step.at_once, len(step.items)) for step in plan.steps)
+        with _descriptors(width), ThreadPoolExecutor(max(width, 1), thread_name_prefix="step") as pool:
+            return _Run(plan, perform, before, on_result, patient, self.stopped, pool).go()
+
+
+@contextlib.contextmanager
+def _descriptors(items: int) -> Iterator[None]:
+    """Room for the files of so many items at once, as far as the system allows; many systems begin with 1,024."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _DESCRIPTORS * items if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS * items, hard)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class _Run:
@@ -64,16 +87,14 @@ class _Run:
         for step in plan.steps:
             for earlier in set(step.after):
                 self.followers[earlier].append(step.id)
-        self.todo: dict[str, collections.deque[BoundItem]] = {}
+        self.pace: dict[str, Pace] = {}
         self.outcomes: dict[str, str] = {}
-        self.left: dict[str, int] = {}
-        self.worst: dict[str, str] = {}
         self.running = 0
         self.waiting: list[tuple[float, BoundStep, BoundItem]] = []
         self.shown_waiting: set[tuple[str, str | None]] = set()
         self.failure: BaseException | None = None
 
-    def go(self) -> None:
+    def go(self) -> Mapping[str, str]:
         ready = collections.deque(step for step in self.steps.values() if not step.after)
         while True:
             while ready and self.failure is None and not self.stopped.is_set():
@@ -91,26 +112,21 @@ class _Run:
             if isinstance(result, BaseException):
                 self.failure = self.failure or result
                 continue
-            self._took(step, item, result, ready)
+            self._took(step, item, result)
+            self._start(step, ready)
         if self.failure is not None:
             raise self.failure
         if self.stopped.is_set():
             raise Interrupted()
+        return self.outcomes
 
     def _open(self, step: BoundStep, ready: collections.deque[BoundStep]) -> None:
         bad = [earlier for earlier in step.after
-               if self.outcomes[earlier] not in DONE and not self._forgiven(earlier)]
-        self.left[step.id] = len(step.items)
-        self.worst[step.id] = Outcome.OK
+               if self.outcomes[earlier] not in (*DONE, Outcome.PARTLY) and not self._forgiven(earlier)]
+        self.pace[step.id] = Pace(step)
         if bad and not step.always:
-            because = f"'{bad[0]}' {_past(self.outcomes[bad[0]])}"
-            for item in step.items:
-                self._took(step, item, StepResult(step.id, item.item, Outcome.SKIPPED, because), ready)
-        elif step.items:
-            self.todo[step.id] = collections.deque(step.items)
-            self._start(step, ready)
-        if not step.items:
-            self._end(step, ready)
+            self._give_up(step, f"'{bad[0]}' {past(self.outcomes[bad[0]])}")
+        self._start(step, ready)
 
     def _forgiven(self, step_id: str) -> bool:
         return (self.steps[step_id].may_fail and self.outcomes[step_id] in (Outcome.FAILED, Outcome.PLANNED)) or (
@@ -118,16 +134,22 @@ class _Run:
         )
 
     def _start(self, step: BoundStep, ready: collections.deque[BoundStep]) -> None:
-        todo = self.todo[step.id]
-        under_way = self.left[step.id] - len(todo)
-        while todo and under_way < step.at_once and self.failure is None and not self.stopped.is_set():
-            item = todo.popleft()
+        """Begin what may begin; where nothing is left and nothing under way the step has ended."""
+        pace = self.pace[step.id]
+        while self.failure is None and not self.stopped.is_set() and (item := pace.begin()) is not None:
             known = self.before.done.get((step.id, item.item))
-            if known is not None:
-                self._took(step, item, StepResult(step.id, item.item, known, DONE_BEFORE), ready, start=False)
-                continue
-            self._submit(step, item)
-            under_way += 1
+            if known is None:
+                self._submit(step, item)
+            else:
+                self._took(step, item, StepResult(step.id, item.item, known, DONE_BEFORE))
+        if pace.stopped is not None:
+            self._give_up(step, f"not begun: {pace.stopped}")
+        if pace.over:
+            self._end(step, ready)
+
+    def _give_up(self, step: BoundStep, because: str) -> None:
+        for item in self.pace[step.id].give_up():
+            self.on_result(step, StepResult(step.id, item.item, Outcome.SKIPPED, because))
 
     def _submit(self, step: BoundStep, item: BoundItem) -> None:
         self.running += 1
@@ -140,10 +162,7 @@ class _Run:
         except BaseException as error:
             self.ended.put((step, item, error))
 
-    def _took(
-        self, step: BoundStep, item: BoundItem, result: StepResult, ready: collections.deque[BoundStep],
-        *, start: bool = True,
-    ) -> None:
+    def _took(self, step: BoundStep, item: BoundItem, result: StepResult) -> None:
         if result.outcome == Outcome.WAITING:
             key = (step.id, item.item)
             if key not in self.shown_waiting:
@@ -152,18 +171,10 @@ class _Run:
             self.waiting.append((time.monotonic() + ASK_AGAIN, step, item))
             return
         self.on_result(step, result)
-        self.left[step.id] -= 1
-        if _worse(result.outcome, self.worst[step.id]):
-            self.worst[step.id] = result.outcome
-        if self.left[step.id]:
-            if start and step.id in self.todo:
-                self._start(step, ready)
-            return
-        self._end(step, ready)
+        self.pace[step.id].ended(item, result.outcome)
 
     def _end(self, step: BoundStep, ready: collections.deque[BoundStep]) -> None:
-        self.outcomes[step.id] = self.worst[step.id]
-        self.todo.pop(step.id, None)
+        self.outcomes[step.id] = self.pace[step.id].outcome
         for follower in self.followers[step.id]:
             self.blocked_by[follower] -= 1
             if not self.blocked_by[follower]:
@@ -177,15 +188,3 @@ class _Run:
         self.waiting = [entry for entry in self.waiting if entry[0] > now]
         for _, step, item in due:
             self._submit(step, item)
-
-
-def _worse(outcome: str, than: str) -> bool:
-    order: Collection[str] = (Outcome.OK, Outcome.CHANGED, Outcome.PLANNED, Outcome.SKIPPED, Outcome.UNKNOWN,
-                              Outcome.FAILED)
-    ranks = {word: rank for rank, word in enumerate(order)}
-    return ranks[outcome] > ranks[than]
-
-
-def _past(outcome: str) -> str:
-    return {Outcome.FAILED: "failed", Outcome.SKIPPED: "was skipped", Outcome.UNKNOWN: "ended unknown"}.get(
-        outcome, f"is {outcome}")
