@@ -29,6 +29,9 @@ from opsctl.repositories.private import private_folder
 from opsctl.shells.interface import Shell
 from opsctl.shells.local import LocalShell
 
+TOOL_AT_ONCE = 8
+"""Commands of one tool of the site at a time: as many as an sshd takes on one connection, with room for others."""
+
 
 def this_machine() -> Shell:
     """Where commands run when there is no configuration to say it."""
@@ -99,6 +102,7 @@ class Site:
         self.notes: list[str] = []
         self._histories: dict[str, History] = {}
         self._hosts: dict[tuple[str, str], Any] = {}
+        self._turns: dict[str, threading.BoundedSemaphore] = {}
         self._guard = threading.RLock()
 
     @property
@@ -245,6 +249,15 @@ class Site:
             from opsctl.isolation.nftables import Nftables
 
             return Nftables(name, connect=connect, sudo=spec.become == "sudo")
+        if spec.isolation == "command":
+            from opsctl.isolation.command import Command
+
+            tool = self.config.isolation.tools[str(spec.tool)]
+            with self._guard:
+                turns = self._turns.setdefault(str(spec.tool), threading.BoundedSemaphore(TOOL_AT_ONCE))
+            return Command(name, address=spec.address, limit=tool.limit.total_seconds(), turns=turns,
+                           shell=self.on_host(tool.host, "ssh-isolation").plain() if tool.host else self.shell,
+                           tool={"observe": tool.observe, "load": tool.load, "release": tool.release})
         raise ConfigError(f"{name} has no isolation: that software can carry out", hint=spec.by_hand)
 
     def _given_isolation(self, name: str, host_key: str, key: str) -> Any:

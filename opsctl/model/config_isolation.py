@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Any
 
-from opsctl.model.fields import Command, Mistake, Name, Names, Part, Shown, entries, mapping, shown
+from opsctl.model.fields import Command, Duration, Mistake, Name, Names, Part, Shown, entries, mapping, meant, shown
 from opsctl.model.hosts import unknown_host
 from opsctl.model.part import AfterValidator, Field, Strict
+
+_SECRET = re.compile(r"-{0,2}[a-z-]*(passw(or)?d|secret|token|community)[a-z-]*[=:].", re.IGNORECASE)
 
 
 def _ip(value: str) -> str:
@@ -40,12 +44,14 @@ Ips = Annotated[tuple[Ip, ...], Strict(False)]
 
 
 class Tool(Part):
-    """The site's own switch or firewall tool. `{host}`, `{address}` and `{run}` in its words stand for what is cut off."""
+    """The site's own switch or firewall tool, run without a shell, as the account that logs in. `{host}` and `{address}` in its
+    words stand for what is cut off. No password is among them: the tool reads its own."""
 
     observe: Command = Field(description="Exits 0 where the host is cut off, 1 where it is not; anything else is a failure.")
-    load: Command = Field(description="Cuts it off.")
+    load: Command = Field(description="Cuts it off; `{run}` is the run that does so.")
     release: Command = Field(description="Takes that back.")
     host: Name | None = Field(default=None, description="The host that the commands run on; this machine without it.")
+    limit: Duration = Field(default=timedelta(minutes=1), description="One that takes longer is ended, and has failed.")
 
 
 class Isolation(Part):
@@ -82,8 +88,12 @@ def isolation_mistakes(data: Any) -> Iterator[Mistake]:
             yield ("isolation", "stays", number), unknown
     tools = mapping(own, "tools")
     for name, tool in tools.items():
-        if isinstance(tool, dict) and (unknown := unknown_host(data, tool.get("host"))):
-            yield ("isolation", "tools", name, "host"), unknown
+        if isinstance(tool, dict):
+            if unknown := unknown_host(data, tool.get("host")):
+                yield ("isolation", "tools", name, "host"), unknown
+            elif isinstance(where := tool.get("host"), str) and mapping(mapping(data, "hosts"), where).get("tool") == name:
+                yield ("isolation", "tools", name, "host"), "is cut off by this tool itself, which could then not be taken back"
+            yield from _tool_mistakes(data, name, tool)
     for name, entry in entries(data, "hosts"):
         place = ("hosts", name)
         gateway, how, tool = entry.get("gateway"), entry.get("isolation"), entry.get("tool")
@@ -101,3 +111,22 @@ def isolation_mistakes(data: Any) -> Iterator[Mistake]:
             yield (*place, "tool"), f"there is no tool {shown(tool)} below isolation: tools:"
         if how == "aws_security_group" and (entry.get("instance") is None or entry.get("region") is None):
             yield (*place, "isolation"), "needs instance: and region:"
+
+
+def _tool_mistakes(data: Any, name: str, tool: dict[str, Any]) -> Iterator[Mistake]:
+    users = [host for host, entry in entries(data, "hosts") if entry.get("tool") == name]
+    for verb in ("observe", "load", "release"):
+        words = tool.get(verb)
+        words = [word for word in words if isinstance(word, str)] if isinstance(words, list | tuple) else []
+        known = ("host", "address", *(("run",) if verb == "load" else ()))
+        found = [(number, each) for number, word in enumerate(words) for each in re.findall(r"\{([a-z]+)\}", word)]
+        for number, each in found:
+            if each == "run" and verb != "load":
+                yield ("isolation", "tools", name, verb, number), "{run} is for load only"
+            elif each not in known:
+                yield ("isolation", "tools", name, verb, number), f"{{{shown(each)}}} is not filled in here{meant(each, known)}"
+        if words and len(users) > 1 and not any(each in ("host", "address") for _, each in found):
+            yield ("isolation", "tools", name, verb), f"needs {{host}} or {{address}}: {users[0]} and {users[1]} would be one to it"
+        for number, word in enumerate(words):
+            if _SECRET.match(word):
+                yield ("isolation", "tools", name, verb, number), "a command line can be seen by others: let the tool read its secret itself"
