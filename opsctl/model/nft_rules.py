@@ -136,3 +136,8 @@ def _managers(order: Order, facts: Facts) -> Iterator[tuple[str, str]]:
         named = [address for address in every if (":" in address) == (mark == ":")]
         if named:
             yield version, f"{{ {', '.join(named)} }}"
+
+
+def passes(order: Order, facts: Facts) -> tuple[list[str], list[str]]:
+    """The rules of what is let through to a host, and from it, wherever its packets pass."""
+    return list(_incoming("netdev", order, facts)), list(_outgoing("netdev", order, facts))

@@ -1,0 +1,98 @@
+"""A host cut off by the machine that forwards for it, without entering it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from opsctl.isolation.forwarder import Forwarder, Look
+from opsctl.isolation.interface import Driver
+from opsctl.model import nft_gateway
+from opsctl.model.isolation import Cut, Order, Stand, Standing
+from opsctl.model.nft_gateway import Gate, Member, Wish
+
+
+class Gateway(Driver):
+    """``addresses`` are the configured ones, prefixes too, the first the one that it is known by; ``at``: who cuts it off.
+
+    What passes between hosts of one segment never comes to a gateway: it is always said to be partial there. At the door
+    of the backup store (``nft_gateway.DOOR``) everything has to come in by it.
+    """
+
+    name = "gateway"
+    enforced = "gateway"
+
+    def __init__(self, host: str, *, addresses: tuple[str, ...], at: Forwarder) -> None:
+        self.host = host
+        self.own = tuple(map(nft_gateway.member, addresses))
+        self.at = at
+        self._seen: Look | None = None
+
+    def observe(self) -> Stand:
+        look = self._seen = self.at.look(self.own)
+        gate, mine = look.gate, look.gate.of(self.own)
+        connections = None if look.old is None else len(look.old)
+        if not mine:
+            return Stand("open", facts=look.facts, persisted=False, connections=connections, raw=_raw(look, mine))
+        standing, left = _standing(gate, mine)
+        said = gate.written(self.own)
+        return Stand(
+            standing, left=left, partial=tuple(self._partial(look, mine)), connections=connections, digest=said.digest if said else None,
+            mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=look.facts, raw=_raw(look, mine),
+        )
+
+    def load(self, order: Order, stand: Stand) -> None:
+        look = self._seen or self.at.look(self.own)
+        self.at.load((self.host, Wish(order, stand.facts, look.members), look))
+
+    def confirm(self) -> None:
+        self.at.arm((self.host, self.own, None))
+
+    def extend(self, seconds: float) -> None:
+        self.at.arm((self.host, self.own, seconds))
+
+    def snapshot(self) -> bytes:
+        look = self.at.snapshot(self.own)
+        lines = ["== known by", *map(str, look.members), f"== connections at {self.at.name}", *(flow.line for flow in look.flows)]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def cut(self, order: Order) -> Cut:
+        return self.at.cut(self.own)
+
+    def release(self) -> None:
+        self.at.release(self.own)
+
+    def close(self) -> None:
+        self.at.close()
+
+    def _partial(self, look: Look, mine: list[Member]) -> list[str]:
+        gateway = self.at.name
+        found = [f"{each}, which is new, is not cut off" for each in look.members if each not in mine]
+        found += [f"{each} has lifted itself" for each in mine if each not in look.gate.held]
+        if look.flowtables:
+            found.append(f"{gateway} hands connections on by a flowtable ({', '.join(look.flowtables)}), past all rules")
+        if self.at.table == nft_gateway.GATE:
+            found.append(f"hosts of its own segment still reach it: that does not pass {gateway}")
+        if not any(each.kind == "mac" for each in mine):
+            why = "others have the same hardware address" if look.shared else f"{gateway} does not see its hardware address"
+            found.append(f"only {', '.join(look.facts.addresses) or 'its prefix'}: {why}, so addresses that are not known pass")
+        return found
+
+
+def _standing(gate: Gate, mine: list[Member]) -> tuple[Standing, float | None]:
+    """By the elements that are there: permanent, for a time, or gone, which lifts."""
+    held = [gate.held[each] for each in mine if each in gate.held]
+    if not held:
+        return "lifted", None
+    seconds = [left for left in held if left is not None]
+    return ("armed", min(seconds)) if seconds else ("isolated", None)
+
+
+def _raw(look: Look, mine: list[Member]) -> str:
+    elements: list[dict[str, Any]] = [
+        {"member": str(each), "held": each in look.gate.held, "left": look.gate.held.get(each),
+         "orders": [note.group for note in look.gate.notes.get(each, ())]} for each in mine]
+    return json.dumps(elements)
+
+
+__all__ = ["Gateway"]

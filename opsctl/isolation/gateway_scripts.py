@@ -1,0 +1,44 @@
+"""What is asked of a machine that cuts others off, in one command each, whoever of them it concerns.
+
+Only what dash, bash and busybox's ash share. ``$S`` calls root's programs. Each part of the output begins with ``== NAME``.
+"""
+
+from __future__ import annotations
+
+#: ``$1`` is our table.
+LOOK = r"""
+echo "== manager"; echo "${SSH_CONNECTION%% *}"
+echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p'
+echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr \([^ ]*\).*/\1 \2/p'
+echo "== nft"; $S nft --version || exit 1
+echo "== kernel"; uname -r
+echo "== forwards6"; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null
+echo "== tables"; $S nft -j list tables || exit 1
+echo "== flowtables"; $S nft list flowtables 2>/dev/null | sed -n 's/.*flowtable \([^ ]*\) .*/\1/p'
+echo "== table"; $S nft -j list table inet "$1" 2>/dev/null
+exit 0
+"""
+
+#: Connections of the addresses on standard input, one a line (``*``: of all): what is tracked, and this machine's own.
+FLOWS = r"""
+echo "== tracker"; $S conntrack --version 2>/dev/null
+echo "== flows"
+{ cat; echo ==; $S conntrack -L -f ipv4 2>/dev/null; $S conntrack -L -f ipv6 2>/dev/null; $S ss -Htn state connected exclude time-wait 2>/dev/null
+} | awk '
+    /^==$/ { go = 1; next }
+    !go { want[$1]; next }
+    / src=/ { for (i = 1; i <= NF; i++) if (substr($i, 1, 4) == "src=" && (substr($i, 5) in want || "*" in want)) { print; next }; next }
+    { at = $NF; sub(/:[^:]*$/, "", at); gsub(/[][]|^\[?::ffff:|%.*/, "", at); if (at in want || "*" in want) print "socket", $(NF-1), $NF }'
+exit 0
+"""
+
+#: Commands on standard input, one a line: ``conntrack -D`` with these words, or ``ss -K`` with these.
+END = r"""
+while read -r what words; do
+    case $what in
+        tracked) $S conntrack -D $words >/dev/null 2>&1 ;;
+        socket) $S ss -K -t $words >/dev/null 2>&1 ;;
+    esac </dev/null
+done
+exit 0
+"""
