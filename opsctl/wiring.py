@@ -103,6 +103,7 @@ class Site:
         self._histories: dict[str, History] = {}
         self._hosts: dict[tuple[str, str], Any] = {}
         self._turns: dict[str, threading.BoundedSemaphore] = {}
+        self._forwarders: dict[tuple[str, str], Any] = {}
         self._guard = threading.RLock()
 
     @property
@@ -258,7 +259,54 @@ class Site:
             return Command(name, address=spec.address, limit=tool.limit.total_seconds(), turns=turns,
                            shell=self.on_host(tool.host, "ssh-isolation").plain() if tool.host else self.shell,
                            tool={"observe": tool.observe, "load": tool.load, "release": tool.release})
+        if spec.isolation == "gateway":
+            return self.gateway_for(name)
         raise ConfigError(f"{name} has no isolation: that software can carry out", hint=spec.by_hand)
+
+    def gateway_for(self, name: str) -> Any:
+        """The driver that cuts a host off at its gateway, whether it can be entered or not. ConfigError where it has none."""
+        from opsctl.isolation.gateway import Gateway
+        from opsctl.model.nft_gateway import GATE
+
+        gateway = self.config.hosts[name].gateway if name in self.config.hosts else None
+        if gateway is None:
+            raise ConfigError(f"{name} has no gateway: in the configuration", hint="name there the host that forwards for it")
+        return Gateway(name, addresses=self._addresses(name), at=self._forwarder(gateway, GATE))
+
+    def door(self, name: str) -> Any:
+        """The driver that shuts a host out at the machine of the backup store; None where no such machine is named."""
+        from opsctl.isolation.gateway import Gateway
+        from opsctl.model.nft_gateway import DOOR
+
+        store = self.config.isolation.store
+        if store is None or store == name:
+            return None
+        return Gateway(name, addresses=self._addresses(name), at=self._forwarder(store, DOOR))
+
+    def _addresses(self, name: str) -> tuple[str, ...]:
+        """Those by which others know a host; of one that is configured by name, what the name stands for."""
+        from opsctl.shells.resolve import resolved
+
+        if is_given(name):
+            return resolved(given_host(name).address)
+        if name not in self.config.hosts:
+            raise ConfigError(f"there is no host {name!r} in the configuration")
+        spec = self.config.hosts[name]
+        return tuple(dict.fromkeys((*resolved(spec.address), *spec.addresses)))
+
+    def _forwarder(self, name: str, table: str) -> Any:
+        """Who cuts off there, one for all hosts: what they ask at the same time is one transaction."""
+        from opsctl.isolation.forwarder import Forwarder
+        from opsctl.shells.ssh import SshShell
+        from opsctl.shells.ssh_connection import Connection
+
+        spec = self.config.hosts[name]
+        with self._guard:
+            if (name, table) not in self._forwarders:
+                self._forwarders[name, table] = Forwarder(
+                    name, connect=lambda: SshShell(Connection(self.target(name, spec, "ssh-isolation"), self._keyring)),
+                    sudo=spec.become == "sudo", table=table)
+            return self._forwarders[name, table]
 
     def _given_isolation(self, name: str, host_key: str, key: str) -> Any:
         from opsctl.isolation.nftables import Nftables
@@ -455,10 +503,19 @@ class World:
 
     def isolation(self, name: str, host_key: str = "", key: str = "") -> Any:
         """The driver of a host, one for a whole run: connections are made once."""
+        return self._driver(name, lambda: self.site.isolation(name, host_key, key))
+
+    def _driver(self, key: str, make: Callable[[], Any]) -> Any:
         with self._guard:
-            if name not in self._drivers:
-                self._drivers[name] = self.site.isolation(name, host_key, key)
-            return self._drivers[name]
+            if key not in self._drivers:
+                self._drivers[key] = make()
+            return self._drivers[key]
+
+    def gateway_for(self, name: str) -> Any:
+        return self._driver(f"gateway {name}", lambda: self.site.gateway_for(name))
+
+    def door(self, name: str) -> Any:
+        return self._driver(f"door {name}", lambda: self.site.door(name))
 
     @property
     def isolated(self) -> Any:

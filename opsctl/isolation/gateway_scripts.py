@@ -13,7 +13,7 @@ echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr
 echo "== nft"; $S nft --version || exit 1
 echo "== kernel"; uname -r
 echo "== forwards6"; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null
-echo "== tables"; $S nft -j list tables || exit 1
+$S nft -j list tables >/dev/null || exit 1
 echo "== flowtables"; $S nft list flowtables 2>/dev/null | sed -n 's/.*flowtable \([^ ]*\) .*/\1/p'
 echo "== table"; $S nft -j list table inet "$1" 2>/dev/null
 exit 0

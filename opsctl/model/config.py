@@ -405,8 +405,10 @@ class Config(Part):
         for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
+        gates = {self.isolation.store, *(host.gateway for host in self.hosts.values())}
         for name, host in self.hosts.items():
             wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)
+            object.__setattr__(host, "_cuts_off", name in gates)
             object.__setattr__(host, "_as_root", tuple(dict.fromkeys(program for programs in wanted for program in programs)))
 
     def copied_to(self, repository: str) -> Iterator[str]:

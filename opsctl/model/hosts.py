@@ -30,6 +30,16 @@ def _address(value: str) -> str:
     return value
 
 
+def _network(value: str) -> str:
+    import ipaddress
+
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("must be an address or a prefix such as fd00::7 or 10.0.7.0/24") from None
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
 def _account(value: str) -> str:
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", value) is None:
         raise ValueError("must be the name of an account")
@@ -49,6 +59,7 @@ def _host_key(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address), Shown("address")]
+Network = Annotated[str, AfterValidator(_network), Shown("address or prefix")]
 Account = Annotated[str, AfterValidator(_account), Shown("account name")]
 HostKey = Annotated[PublicKey, AfterValidator(_host_key), Shown("SSH public key")]
 
@@ -67,6 +78,11 @@ class Host(Part):
 
     address: Address = Field(
         description="Address, or a name; an address still works when the name server is cut off."
+    )
+    addresses: Annotated[tuple[Network, ...], Strict(False)] = Field(
+        default=(),
+        description="More addresses or prefixes of it: a gateway cuts them off as well, and the backup store shuts them out. An IPv6 "
+        "address that the gateway sees beside `address` needs no mention.",
     )
     port: Annotated[int, Field(ge=1, le=65535), Shown("number")] = Field(default=22, description="Port of its sshd.")
     user: Account = Field(default=USER, description="Account to log into.")
@@ -107,6 +123,7 @@ class Host(Part):
 
     _name: str = ""
     _as_root: tuple[str, ...] = ()
+    _cuts_off: bool = False
 
     @property
     def name(self) -> str:
@@ -116,6 +133,11 @@ class Host(Part):
     def as_root(self) -> tuple[str, ...]:
         """Programs, beside restic, that its sources need as root where it is ``become: sudo``."""
         return self._as_root
+
+    @property
+    def cuts_off(self) -> bool:
+        """Whether others are cut off at it: it forwards for them, or has the backup store."""
+        return self._cuts_off
 
     @property
     def pinned(self) -> str | None:

@@ -14,6 +14,7 @@ KEPT = ("RESTIC_REPOSITORY", "RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_
 _PKILL = (("pkill", "-TERM", "-s", "[0-9]*"), ("pkill", "-KILL", "-s", "[0-9]*"))
 _BACKUP = (("restic",), *_PKILL)
 _ISOLATION = (("nft",), ("ss",), ("conntrack",), ("nsenter",), *_PKILL)
+_GATE = (("nft",), ("ss",), ("conntrack",), *_PKILL)
 # sudo compares whole paths. restic is often newer than the system's own, and then in the other folder.
 _FOLDERS = {"nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr/bin", "/usr/local/bin")}
 
@@ -21,6 +22,7 @@ _FOLDERS = {"nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:
     """What runs as root on a host with ``become: sudo``: a program, and its words where only these are allowed."""
     wanted = _BACKUP + tuple((program,) for program in host.as_root) + (_ISOLATION if host.isolation == "nftables" else ())
+    wanted += _GATE if host.cuts_off else ()
     return tuple(dict.fromkeys(wanted))
 
 

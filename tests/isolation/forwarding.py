@@ -82,10 +82,12 @@ _AGENT = r"""
 import asyncio, json, sys
 
 kept = {}
+heard = bytearray()
 
 async def echo(reader, writer):
     try:
         while data := await reader.read(100):
+            heard.extend(data)
             writer.write(data)
             await writer.drain()
     except OSError:
@@ -116,6 +118,7 @@ class Answers(asyncio.DatagramProtocol):
         self.transport = transport
 
     def datagram_received(self, data, address):
+        heard.extend(data)
         self.transport.sendto(data, address)
 
 class Stream(asyncio.DatagramProtocol):
@@ -159,6 +162,8 @@ async def main():
             names = {}
         elif asked["do"] == "lost":
             names = {"lost": stream.lost()}
+        elif asked["do"] == "heard":
+            names = {"heard": asyncio.sleep(0, len(heard))}
         elif asked["do"] == "join":
             names = {name: join(name, source, (to, port)) for name, (source, to, port) in asked["who"].items()}
         else:
@@ -201,6 +206,10 @@ class Agent:
     def tick(self, who: Sequence[str]) -> dict[str, str]:
         """Send a byte on each, and see whether it comes back."""
         return self._ask({"do": "tick", "who": list(who)})
+
+    def heard(self) -> int:
+        """How many bytes ever came to it, over TCP and UDP."""
+        return self._ask({"do": "heard"})["heard"]
 
     def stream(self, to: str) -> None:
         """From now on send datagrams there, many a second."""

@@ -261,7 +261,13 @@ def test_a_door_shuts_hosts_out_of_the_machine_itself(lab: Forwarding) -> None:
     before = driver.observe()
     assert before.connections
     driver.load(HELD, before)
+    heard = lab.agent("gw").heard()
     assert host.tick(["store"]) == {"store": RESET}
+    assert lab.agent("gw").heard() == heard
+    heard = host.heard()
+    lab.agent("gw").stream("10.62.0.2")
+    sent, missing = lab.agent("gw").lost()
+    assert missing == sent > 0 and host.heard() == heard
     assert driver.cut(HELD).after == 0
     stand = driver.observe()
     assert (stand.standing, stand.connections, stand.partial) == ("isolated", 0, ())
