@@ -128,8 +128,9 @@ def _sections(output: bytes) -> Mapping[str, str]:
 
 def _facts(found: Mapping[str, str]) -> Facts:
     serves = sorted({int(port) for port in re.findall(r":([0-9]+)$", found["serves"], re.MULTILINE)})
-    return Facts(addresses=tuple(found["addresses"].split()), devices=tuple(found["devices"].split()), serves=tuple(serves),
-                 manager=found["manager"].strip() or None, namespaces=len(found["namespaces"].split()) or 1,
+    return Facts(addresses=tuple(found["addresses"].split()), inner=tuple(found["inner"].split()),
+                 devices=tuple(found["devices"].split()), serves=tuple(serves), manager=found["manager"].strip() or None,
+                 namespaces=len(found["namespaces"].split()) or 1,
                  versions={"nft": found["nft"].strip(), "kernel": found["kernel"].strip()})
 
 

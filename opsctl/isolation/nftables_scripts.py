@@ -37,6 +37,11 @@ inside() { $S nsenter -t "$pid" -n ss "$@"; }
 LOOK = _OTHERS + rf"""
 echo "== manager"; echo "$manager"
 echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{{0,1\}} \([^ /]*\).*/\1/p'
+echo "== inner"; for one in /sys/class/net/*/bridge; do
+    one=${{one%/bridge}} port=
+    for each in "$one"/lower_*/device "$one"/lower_*/lower_*/device "$one"/lower_*/lower_*/lower_*/device; do [ ! -e "$each" ] || port=1; done
+    [ "$port" ] || [ ! -e "$one" ] || ip -o addr show dev "${{one##*/}}" 2>/dev/null | sed -n 's/.* inet6\{{0,1\}} \([^ /]*\).*/\1/p'
+done
 echo "== devices"; for one in /sys/class/net/*/device; do one=${{one%/device}}; [ "$one" = '/sys/class/net/*' ] || echo "${{one##*/}}"; done
 echo "== serves"; ss -Hltn 2>/dev/null | while read -r _ _ _ at _; do case $at in 127.*|'[::1]'*) ;; *) echo "$at" ;; esac; done
 echo "== namespaces"; spaces

@@ -18,7 +18,7 @@ from opsctl.errors import Interrupted, OpsError, ProgramFailed
 from opsctl.isolation import dial
 from opsctl.isolation.probe_scripts import BASH, CHOOSE
 from opsctl.model.isolation import Facts, Order, Stand
-from opsctl.model.probes import Endpoint, Look, Matrix, Outcome, Place, Probe, judge, ports, reachable
+from opsctl.model.probes import Endpoint, Look, Matrix, Outcome, Place, Probe, judge, outer, ports, reachable
 from opsctl.model.values import value
 from opsctl.shells.interface import Session, Shell
 
@@ -91,8 +91,9 @@ class Elsewhere:
         plain = getattr(shell, "plain", None)
         there: Shell = plain() if plain else shell
         self._session: Session = there.open(["sh", "-c", CHOOSE, "sh", Path(dial.__file__).read_text(), BASH, str(WITHIN)])
-        self._session.stdin.write("".join(f"{one.address} {one.port}\n" for one in targets).encode())
-        self._session.stdin.flush()
+        with contextlib.suppress(OSError):  # whatever hindered it, `read` says
+            self._session.stdin.write("".join(f"{one.address} {one.port}\n" for one in targets).encode())
+            self._session.stdin.close()
 
     def read(self) -> tuple[Sequence[Answer], Sequence[str], str | None]:
         """The answers, the machine's own addresses, and from where it sees us.
@@ -199,9 +200,7 @@ class Prober:
 
     def look(self, facts: Facts, port: int = 22) -> Look:
         """Everything that can be tried, at once. Before a host is cut off, it shows what silence afterwards is worth."""
-        addresses = reachable(facts.addresses) or self._address()
-        with contextlib.suppress(ValueError):
-            addresses = list(dict.fromkeys([*addresses, str(ipaddress.ip_address(self.address))]))
+        addresses = self._addresses(facts)
         tried, left_out = ports([port, *self.ports], facts.serves)
         targets = [Endpoint(address, one) for address in addresses for one in tried]
         trouble: dict[Place, str] = {}
@@ -250,11 +249,15 @@ class Prober:
             trouble["out"] = f"nothing was tried from it: {error.message}"
             return None
 
-    def _address(self) -> Sequence[str]:
-        """What our own name for it stands for, where nobody told its addresses."""
-        with contextlib.suppress(OSError):
-            return reachable(str(found[4][0]) for found in socket.getaddrinfo(self.address, None, type=socket.SOCK_STREAM))
-        return ()
+    def _addresses(self, facts: Facts) -> Sequence[str]:
+        """The one that we know, and those that it says others can reach. A name is looked up only where it says none."""
+        known = outer(facts)
+        with contextlib.suppress(ValueError):
+            known = list(dict.fromkeys([str(ipaddress.ip_address(self.address)), *known]))
+        if not known:
+            with contextlib.suppress(OSError):
+                known = reachable(str(found[4][0]) for found in socket.getaddrinfo(self.address, None, type=socket.SOCK_STREAM))
+        return known
 
 
 def _probes(place: Place, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Sequence[Probe]:
@@ -265,5 +268,5 @@ def _answer(outcome: str, source: str, why: str) -> Answer:
     """What ``dial`` or the bash script said, in words for people."""
     known: Outcome = next(one for one in _OUTCOMES if one == outcome)
     meant = {"ENETUNREACH": "there is no way to it", "EADDRNOTAVAIL": "there is no address to call from",
-             "EHOSTUNREACH": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it"}
+             "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it"}
     return Answer(known, source if source not in ("0.0.0.0", "::") else "", meant.get(why, why))

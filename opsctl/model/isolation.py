@@ -95,10 +95,13 @@ class Order:
 class Facts:
     """What a driver found out about a host: its own addresses, ports that are served there, from where we are connected.
 
-    ``devices`` are physical network interfaces, ``namespaces`` how many network namespaces it has.
+    ``devices`` are physical network interfaces, ``namespaces`` how many network namespaces it has. ``inner`` are those of its
+    addresses that stand on a bridge without a physical port: only its own containers and guests reach them, and elsewhere
+    they belong to others.
     """
 
     addresses: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     serves: tuple[int, ...] = ()
     manager: str | None = None

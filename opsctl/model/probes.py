@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal
 
-from opsctl.model.isolation import Opening, Order, Stand, families
+from opsctl.model.isolation import Facts, Opening, Order, Stand, families
+from opsctl.model.nft_passing import letting
 from opsctl.model.values import value
 
 Place = Literal["here", "witness", "out"]
@@ -16,7 +17,8 @@ Verdict = Literal["proven", "partial", "open"]
 
 PLACES: tuple[Place, ...] = ("here", "witness", "out")
 MOST_PORTS = 64
-"""How many ports of a host are tried: what it says it serves may be an attacker's list."""
+MOST_ADDRESSES = 16
+"""How much of a host is tried: what it says of itself may be an attacker's list."""
 
 
 @value
@@ -153,6 +155,11 @@ def reachable(addresses: Iterable[str]) -> Sequence[str]:
     return list(dict.fromkeys(str(ipaddress.ip_address(one)) for one in addresses if families([one])))
 
 
+def outer(facts: Facts) -> Sequence[str]:
+    """Those of a host's addresses that others can reach, and no more than are sensible."""
+    return reachable(one for one in facts.addresses if one not in facts.inner)[:MOST_ADDRESSES]
+
+
 def ports(configured: Sequence[int], served: Sequence[int]) -> tuple[Sequence[int], int]:
     """What is tried, those that are configured first, and how many are left out."""
     every = list(dict.fromkeys([*configured, *served]))
@@ -168,13 +175,20 @@ def judge(
     ``before`` and ``after``: old connections. ``earlier``: a look at the same host before it was cut off.
     """
     look = replace(look, probes=tuple(_settled(look, earlier)))
-    versions = tuple(families([*stand.facts.addresses, *(probe.to.address for probe in look.probes if probe.place != "out")]))
-    findings = tuple(Finding(probe) for probe in look.probes if probe.answered and not _let_through(probe, look, order, stand))
+    versions = tuple(families([*outer(stand.facts), *(probe.to.address for probe in look.probes if probe.place != "out")]))
+    findings = tuple(Finding(probe, _rule(probe, stand)) for probe in look.probes
+                     if probe.answered and not _let_through(probe, look, order, stand))
     matrix = Matrix(
         host, "partial", findings, tuple(_gaps(look, order, stand, versions, after, earlier)),
         tuple(_notes(look, order, stand, versions, earlier)), look, versions, before, after)
     verdict: Verdict = "open" if matrix.wrong else "partial" if matrix.gaps else "proven"
     return replace(matrix, verdict=verdict)
+
+
+def _rule(probe: Probe, stand: Stand) -> str | None:
+    incoming = probe.place != "out"
+    return letting(stand.raw, incoming=incoming, version=probe.to.version, port=probe.to.port,
+                   other=probe.source if incoming else probe.to.address)
 
 
 def _settled(look: Look, earlier: Look | None) -> Iterator[Probe]:
@@ -196,21 +210,24 @@ def _gaps(
     for version in versions:
         mine = [probe for probe in proving if probe.to.version == version]
         if not any(probe.place != "out" for probe in mine):
-            yield f"IPv{version} was not probed{_because(look, version)}"
+            yield f"IPv{version} was not probed{_because(look, version=version)}"
         elif "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
             yield f"nothing was tried from it over IPv{version}"
     for place in ("witness", "out"):
         if place in look.trouble:
             yield look.trouble[place]
+        elif place == "witness" and look.witness and not any(probe.place == "witness" for probe in proving):
+            yield f"the witness {look.witness} could not try{_because(look, 'witness')}"
     if after is None:
         yield "nobody could count its old connections"
     if not _lives(look) and not (earlier and _lives(earlier)):
         yield "it gave no sign of life, and a machine that is off looks the same"
 
 
-def _because(look: Look, version: int) -> str:
+def _because(look: Look, *places: Place, version: int | None = None) -> str:
     whys = dict.fromkeys(probe.why for probe in look.probes
-                         if probe.place != "out" and probe.to.version == version and probe.outcome == "cannot" and probe.why)
+                         if probe.place in (places or ("here", "witness")) and version in (None, probe.to.version)
+                         and probe.outcome == "cannot" and probe.why)
     return f": {', '.join(whys)}" if whys else ""
 
 

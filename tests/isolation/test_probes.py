@@ -1,0 +1,206 @@
+"""Probes of hosts that are cut off, and of some that only seem to be, on real sshds and real nft."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opsctl.isolation.nftables import Nftables
+from opsctl.isolation.probes import Answer, Desk, Prober, Witness, from_here
+from opsctl.model.isolation import Mark, Opening, Order, Stand
+from opsctl.model.probes import Endpoint, Matrix
+from opsctl.shells.ssh import SshShell
+from opsctl.shells.ssh_connection import Connection, Keyring, Limits
+from tests.lab.isolation import Lab
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.xdist_group("probes"),
+]
+
+ORDER = Order(Mark("20261221-1000", "asha", "2026-12-21T10:00:00+05:30"), seconds=None)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(2, box=["h0"]) as made:
+        yield made
+
+
+class Probed:
+    """The host h0, its driver, and its prober."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.host = lab.hosts["h0"]
+        self.keyring = Keyring()
+        self.driver = Nftables("h0", connect=lambda: self.shell("h0"))
+        self.outside = [Endpoint(lab.hosts["manager"].address, 22), Endpoint(lab.hosts["manager"].address6, 22)]
+
+    def shell(self, name: str, **more: Any) -> SshShell:
+        return SshShell(Connection(self.lab.target(name, **more), self.keyring))
+
+    def witness(self, **more: Any) -> Witness:
+        return Witness("outside", lambda: self.shell("outside", **more), 22, self.outside)
+
+    def cut_off(self, order: Order = ORDER) -> None:
+        self.driver.load(order, self.driver.observe())
+
+    def probe(
+        self, order: Order = ORDER, witness: Witness | None = None, here: Desk | None = None, stand: Stand | None = None
+    ) -> Matrix:
+        prober = Prober("h0", address=self.host.address, enter=lambda: self.driver.shell, here=here or Desk(from_here),
+                        witness=witness, ports=(22, 80, 443), outside=self.outside)
+        # The lab's hosts have no physical port, and that is said elsewhere.
+        return prober.probe(order, replace(stand or self.driver.observe(), partial=()), before=0, after=0)
+
+
+@pytest.fixture
+def h0(lab: Lab) -> Iterator[Probed]:
+    kept = lab.run("h0", ["nft", "list", "tables"])
+    found = Probed(lab)
+    yield found
+    for line in lab.run("h0", ["nft", "list", "tables"]).splitlines():
+        if line not in kept:
+            lab.run("h0", ["nft", "delete", *line.split()])
+    found.driver.close()
+
+
+def test_a_host_that_is_cut_off_is_proven_so_on_both_versions(h0: Probed) -> None:
+    h0.cut_off()
+    found = h0.probe(witness=h0.witness())
+    assert (found.verdict, found.wrong, found.gaps, found.notes) == ("proven", (), (), ())
+    places = {(one.place, one.to.version) for one in found.look.probes if one.outcome == "silent"}
+    assert places == {(place, version) for place in ("here", "witness", "out") for version in (4, 6)}
+    login = [one for one in found.look.probes if one.to == Endpoint(h0.host.address, 22)]
+    assert {(one.place, one.outcome) for one in login} == {("here", "open"), ("witness", "silent")}
+    assert not [one for one in found.look.probes if one.to.address.startswith("172.17.")]
+
+
+def test_a_host_that_is_open_is_found_from_every_side(h0: Probed) -> None:
+    found = h0.probe(witness=h0.witness())
+    assert found.verdict == "open"
+    assert {found.cell(place, version) for place in ("here", "witness") for version in (4, 6)} == {
+        "OPEN 22, answers 80, answers 443", "answers 80, answers 443"}
+    assert "OPEN 22" in found.cell("out", 4) and "OPEN 22" in found.cell("out", 6)
+
+
+def test_a_hole_in_the_rules_is_found_with_the_rule_that_makes_it(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    outside = lab.hosts["outside"].address
+    for chain, rule in (("iso_in", f"ip saddr {outside} tcp dport 22"), ("iso_out", f"ip daddr {outside} tcp sport 22")):
+        lab.run("h0", ["nft", "insert", "rule", "inet", "opsctl_iso", chain, *rule.split(), "accept"])
+    found = h0.probe(witness=h0.witness())
+    assert [(str(one), one.rule) for one in found.findings] == [
+        (f"port 22 of {h0.host.address} is open from the witness, over IPv4: let through by "
+         f"`ip saddr {outside} tcp dport 22 accept`", f"ip saddr {outside} tcp dport 22 accept")]
+
+
+def test_what_was_allowed_is_open_and_no_finding(h0: Probed, lab: Lab) -> None:
+    outside, manager = lab.hosts["outside"].address, lab.hosts["manager"].address
+    order = replace(ORDER, allow=(Opening(outside, 22), Opening(manager, 22, direction="out")))
+    h0.cut_off(order)
+    found = h0.probe(order, h0.witness())
+    assert found.verdict == "proven"
+    assert {one.place for one in found.look.probes if one.outcome == "open"} == {"here", "witness", "out"}
+
+
+def test_rules_that_forget_a_version_are_found(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    lab.run("h0", ["nft", "delete", "element", "inet", "opsctl_iso", "armed", "{ ipv6 }"])
+    found = h0.probe(witness=h0.witness())
+    assert found.verdict == "open" and {one.probe.to.version for one in found.findings} == {6}
+    assert {one.probe.place for one in found.findings} == {"here", "witness", "out"}
+
+
+@pytest.mark.parametrize(("how", "verdict"), [("reject with icmpx admin-prohibited", "partial"),
+                                              ("meta l4proto tcp reject with tcp reset", "open")])
+def test_of_rules_that_answer_a_reset_is_an_answer_and_a_word_is_none(h0: Probed, lab: Lab, how: str, verdict: str) -> None:
+    keep = f"ip saddr {lab.address} tcp dport 22 accept"
+    lab.run("h0", ["nft", "-f", "-"], stdin=f"""table inet other {{
+        chain pre {{ type filter hook input priority -300; iif lo accept; {keep}; icmpv6 type nd-neighbor-advert accept
+            icmpv6 type nd-neighbor-solicit accept; ct state established accept; {how}
+        }}
+    }}""")
+    before = h0.driver.observe()
+    found = h0.probe()
+    assert found.verdict == "open"  # for it reaches everything itself
+    ours = [one for one in found.findings if one.probe.place != "out"]
+    assert bool(ours) == (verdict == "open") and before.standing == "open"
+    if verdict == "partial":  # over IPv4 a port that is let through shows that the way is good, over IPv6 nothing does
+        assert found.gaps == ("IPv6 was not probed: a firewall or a broken way said that there is none",)
+
+
+@pytest.mark.parametrize("tool", ["python3", "bash", "none"])
+def test_the_witness_uses_what_it_has(h0: Probed, lab: Lab, tool: str) -> None:
+    h0.cut_off()
+    outside = lab.hosts["outside"]
+    outside.put("python3", f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$@"\n' if tool == "python3" else "#!/bin/sh\nexit 127\n")
+    if tool == "none":
+        lab.run("outside", ["mount", "--bind", "/dev/null", "/usr/bin/bash"])
+    try:
+        cut_off = h0.probe(witness=h0.witness())
+        h0.driver.release()
+        opened = h0.probe(witness=h0.witness())
+    finally:
+        outside.drop("python3")
+        if tool == "none":
+            lab.run("outside", ["umount", "/usr/bin/bash"])
+    if tool == "none":
+        assert cut_off.verdict == "partial"
+        assert cut_off.gaps == ("the witness outside could not look: outside has no tool to try with: neither python3 nor bash",)
+        assert cut_off.cell("witness", 4) == "not probed"
+    else:
+        assert (cut_off.verdict, cut_off.gaps) == ("proven", ())
+        assert opened.cell("witness", 4) == opened.cell("witness", 6) == "OPEN 22, answers 80, answers 443"
+        assert {bool(one.source) for one in cut_off.look.probes if one.place == "witness"} == {tool == "python3"}
+
+
+def test_a_witness_that_does_not_answer_makes_the_proof_partial(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    found = h0.probe(witness=h0.witness(address=lab.silent, limits=Limits(connect=0.5)))
+    assert found.verdict == "partial"
+    assert found.gaps == (f"the witness outside could not look: outside ({lab.silent}) did not answer within 0.5 seconds",)
+
+
+def test_a_witness_that_is_cut_off_itself_proves_nothing(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    witness = Nftables("outside", connect=lambda: h0.shell("outside"))
+    witness.load(ORDER, witness.observe())
+    try:
+        found = h0.probe(witness=h0.witness())
+    finally:
+        witness.release()
+        witness.close()
+    assert found.cell("witness", 4) == found.cell("witness", 6) == "not probed"
+    assert found.verdict == "partial" and found.gaps == (
+        "the witness outside could not try: outside reaches nothing over IPv4, not even what it should, "
+        "outside reaches nothing over IPv6, not even what it should",)
+
+
+def test_a_version_that_nobody_has_a_way_for_is_not_probed(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    lab.run("h1", ["sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6"])
+
+    def from_h1(targets: Sequence[Endpoint]) -> Sequence[Answer]:
+        with lab.within("h1"):
+            return from_here(targets)
+
+    found = h0.probe(here=Desk(from_h1))
+    assert found.verdict == "partial" and found.gaps == ("IPv6 was not probed: there is no address to call from",)
+    assert found.cell("here", 4) == "silent" and found.cell("here", 6) == "not probed"
+
+
+def test_a_host_that_died_is_not_proven(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    stand = h0.driver.observe()
+    h0.driver.close()
+    lab.run("h0", ["ip", "link", "set", "eth0", "down"])
+    found = h0.probe(stand=stand)
+    assert found.verdict == "partial" and "it gave no sign of life, and a machine that is off looks the same" in found.gaps
