@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from opsctl.errors import ProgramFailed
 from opsctl.model.isolation import Cut, Order, Stand
 
 
@@ -61,6 +62,14 @@ class Driver(ABC):
     @abstractmethod
     def release(self) -> None:
         """Take away what ``load`` made, and nothing else. Releasing what is open does nothing."""
+
+    def persist(self, order: Order) -> None:
+        """Let what is confirmed come back after a reboot, or not, as ``order.persist`` says. ``release`` ends that, too.
+
+        Raises ProgramFailed (20) where it cannot be made to.
+        """
+        if order.persist:
+            raise ProgramFailed(f"{self.name} keeps nothing that would come back after a reboot", where=self.host)
 
     @abstractmethod
     def close(self) -> None:

@@ -2,64 +2,87 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from opsctl.errors import NotConverged, ProgramFailed
+from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
-from opsctl.isolation.nftables_scripts import CUT, LOOK, SNAPSHOT
-from opsctl.model import nft_rules
+from opsctl.isolation.nftables_scripts import (
+    ARM,
+    CUT,
+    FORGET,
+    LOOK,
+    PERSIST,
+    RELEASE,
+    SNAPSHOT,
+    UNIT_TEXT,
+)
+from opsctl.model import connections, nft_listing, nft_rules
 from opsctl.model.isolation import Cut, Facts, Order, Stand, Standing
 from opsctl.shells.interface import Result, Shell
 
-_SECONDS = 20.0
+_SECONDS = 30.0
+_SNAPSHOT = 5.0
+_OLD = ("no rules on the network ports themselves, for its nft or kernel (5.16) is too old: raw frames, DHCP and children of a "
+        "port (macvlan) pass")
+_NO_PORT = "it has no network port that rules could stand on: raw frames, DHCP and children of a port (macvlan) pass"
 
 
 class Nftables(Driver):
-    """``connect`` makes a shell on a connection of its own each time; ``sudo``: root's programs are called through it."""
+    """``connect`` makes a shell on a connection of its own each time, which runs commands as root.
+
+    ``sudo``: a shell of this machine has to be told so. ``environ`` is what it is given there.
+    """
 
     name = "nftables"
     enforced = "host"
 
-    def __init__(self, host: str, *, connect: Callable[[], Shell], sudo: bool = False) -> None:
+    def __init__(self, host: str, *, connect: Callable[[], Shell], sudo: bool = False,
+                 environ: Mapping[str, str] | None = None) -> None:
         self.host = host
         self.connect = connect
         self.sudo = sudo
+        self.environ = dict(environ or {})
         self._shell: Shell | None = None
         self._loaded = False
+        self._families: Sequence[str] | None = None
 
     def observe(self) -> Stand:
-        found = _sections(self._script(LOOK, _SECONDS).stdout)
+        found = _sections(self._script(LOOK).stdout)
         facts = _facts(found)
-        tables = json.loads(found["tables"] or "{}").get("nftables", [])
-        mine = {one["table"]["family"]: one["table"] for one in tables if one.get("table", {}).get("name") == nft_rules.TABLE}
-        text = found["rules"]
-        if not mine:
-            return Stand("open", facts=facts, persisted=_persisted(found), raw=text)
-        standing, left = _standing(found["sets"], set(mine))
-        # From the text: nft leaves comments of tables out of its JSON (1.0.6).
-        comments = re.findall(r'^\tcomment "(.*)"$', text, re.MULTILINE)
-        said = next((known for one in comments if (known := nft_rules.read_comment(one))), None)
+        tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
+        self._families = [family for family in nft_rules.FAMILIES if family in tables]
+        raw = "".join(f"== {name}\n{text}" for name, text in found)
+        persisted = _persisted(found, tables)
+        if not tables:
+            return Stand("open", facts=facts, persisted=persisted, raw=raw)
+        standing, left = _standing(tables)
+        said = next((table.said for table in tables.values() if table.said), (None, None))
+        any_of = next(iter(tables.values()))
+        spaces = _spaces(found)
         return Stand(
-            standing, left=left, partial=tuple(_partial(set(mine), found, facts)), digest=said[0] if said else None,
-            mark=said[1] if said else None, seal=_seal(text), persisted=_persisted(found), facts=facts, raw=text,
-            connections=_counted(found["connections"]),
+            standing, left=left, partial=tuple(_partial(tables, facts)), digest=said[0], mark=said[1],
+            seal=nft_listing.seal(tables), persisted=persisted, facts=facts, raw=raw,
+            connections=sum(len(connections.others(one, any_of.openings, any_of.profile)) for one in spaces),
         )
 
     def load(self, order: Order, stand: Stand) -> None:
-        result = self._nft(nft_rules.load(order, stand.facts), accept=None)
+        if stand.facts.manager is None and not self._here:
+            raise Refused(f"{self.host} does not say from where it is logged into, so its rules would shut opsctl out", where=self.host,
+                          hint="`opsctl hosts prepare` prints the sudoers lines: SSH_CONNECTION must be among env_keep")
+        there = nft_listing.tables(stand.raw)
+        result = self._nft(nft_rules.load(order, stand.facts, gone=[family for family in there if family == "netdev"]))
+        self._families = ["inet", "netdev"] if stand.facts.devices else ["inet"]
         if result.code and stand.facts.devices:
-            # Older kernels have no egress for devices: better half of it than nothing, and ``observe`` says so.
+            # Kernels before 5.16 have no egress for devices: better half of it than nothing, and ``observe`` says so.
             first = result
-            result = self._nft(nft_rules.load(order, stand.facts, ("inet",)), accept=None)
+            result = self._nft(nft_rules.load(order, stand.facts, ("inet",), gone=[*there]))
+            self._families = ["inet"]
             if result.code:
                 result = first
         if result.code:
-            raise ProgramFailed(f"nft on {self.host} refuses the rules: {result.errors.strip()[:300]}", where=self.host,
-                                hint="nothing was loaded there; is nft 0.9.7 or newer installed, and does it run as root?")
+            raise self._failed(result, "refuses the rules", "nothing was loaded there; is nft 0.9.7 or newer installed?")
         self._loaded = True
 
     def confirm(self) -> None:
@@ -69,14 +92,29 @@ class Nftables(Driver):
         self._arm(seconds)
 
     def snapshot(self) -> bytes:
-        return self._script(SNAPSHOT, 5.0, accept=None).stdout
+        lines: list[bytes] = []
+        try:
+            self._run(SNAPSHOT, seconds=_SNAPSHOT, on_line=lines.append)
+        except (ProgramFailed, Unreachable, Refused) as error:
+            lines.append(f"== broken off: {error.message}".encode())
+            self.close()  # what hangs there would hold a session that sshd may not have twice
+        return b"\n".join(lines) + b"\n"
 
     def cut(self, order: Order) -> Cut:
-        found = _sections(self._script(CUT, _SECONDS).stdout)
-        return Cut(_counted(found["before"]) or 0, _counted(found["after"]) or 0, tuple(found["notes"].splitlines()))
+        allowed = (*nft_rules.managers(order, Facts()), *order.allow)
+        result = self._script(CUT, order.profile, *connections.words(allowed))
+        found = _sections(result.stdout)
+        allowed += nft_rules.managers(order, _facts(found))
+        killed = sum(len(text.splitlines()) for name, text in found if name == "killed")
+        after = sum(len(connections.others(one, allowed, order.profile)) for one in _spaces(found))
+        notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
+        return Cut(killed + after, after, notes)
 
     def release(self) -> None:
-        self._nft(nft_rules.release())
+        self._script(RELEASE)
+
+    def persist(self, order: Order) -> None:
+        self._script(*((PERSIST, UNIT_TEXT) if order.persist else (FORGET,)))
 
     def close(self) -> None:
         connection = getattr(self._shell, "connection", None)
@@ -85,18 +123,30 @@ class Nftables(Driver):
         self._shell = None
 
     def _arm(self, seconds: float | None) -> None:
-        if self._loaded:  # an old session proves nothing: whether a new one can be made is the question
+        anew = self._loaded and not self._here
+        if anew:  # an old session proves nothing: whether a new one can be made is the question
             self.close()
-            self._loaded = False
-        families = self._families()
-        result = self._nft(nft_rules.arm(seconds, families), accept=None) if families else None
-        if result is None or result.code:
+        try:
+            result = self._run(ARM, nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
+            if result.code and self._families is None:
+                result = self._run(ARM, nft_rules.arm(seconds, ("inet",)))
+        except Unreachable as error:
+            if not anew:
+                raise
+            raise NotConverged(f"no new connection to {self.host} can be made since its rules were loaded: {error.message}",
+                               where=self.host, hint="it is not confirmed and lifts itself; rules of others may shut opsctl out there",
+                               details={"kind": "shut-out"}) from error
+        self._loaded = False
+        if result.code and "No such file or directory" in result.errors:
             raise NotConverged(f"the isolation of {self.host} had lifted itself before it was confirmed", where=self.host,
+                               details={"kind": "lifted"},
                                hint="it is open again; isolate it once more, with more time: --confirm-within 5m")
+        if result.code:
+            raise self._failed(result, "does not confirm the rules", "unless it is confirmed it lifts itself")
 
-    def _families(self) -> Sequence[str]:
-        tables = json.loads(self._run(["nft", "-j", "list", "tables"]).stdout or b"{}").get("nftables", [])
-        return [one["table"]["family"] for one in tables if one.get("table", {}).get("name") == nft_rules.TABLE]
+    @property
+    def _here(self) -> bool:
+        return self.shell.here
 
     @property
     def shell(self) -> Shell:
@@ -104,64 +154,89 @@ class Nftables(Driver):
             self._shell = self.connect()
         return self._shell
 
-    def _nft(self, text: str, accept: Any = (0,)) -> Result:
-        return self._run(["nft", "-f", "-"], stdin=text.encode(), accept=accept)
+    def _nft(self, text: str) -> Result:
+        return self._run("PATH=$PATH:/usr/sbin:/sbin; exec nft -f -", stdin=text.encode())
 
-    def _run(self, argv: Sequence[str], **more: Any) -> Result:
-        return self.shell.run(argv, timeout=_SECONDS, **more)
+    def _script(self, script: str, *words: str) -> Result:
+        result = self._run(script, *words)
+        if result.code:
+            raise self._failed(result, "fails", None)
+        return result
 
-    def _script(self, script: str, seconds: float, accept: Any = (0,)) -> Result:
-        """A script as the account itself, which calls what needs root by ``$S``."""
-        plain = getattr(self.shell, "plain", None)
-        shell: Shell = plain() if plain else self.shell
-        return shell.run(["sh", "-c", script, "sh"], env={"S": "sudo -n --" if self.sudo else ""}, timeout=seconds, accept=accept)
+    def _run(self, script: str, *words: str, seconds: float = _SECONDS, **more: Any) -> Result:
+        """A script as root, with any exit code."""
+        argv = ["sh", "-c", script, "sh", *words]
+        if self._here:
+            argv = [*(("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if self.sudo else ()), *argv]
+            more["env"] = self.environ
+        return self.shell.run(argv, timeout=seconds, accept=None, **more)
+
+    def _failed(self, result: Result, what: str, hint: str | None) -> OpsError:
+        said = " ".join(result.errors.split())[:300] or f"exit code {result.code}"
+        if "nft: not found" in said or "nft: command not found" in said:
+            hint = "install nftables there"
+        elif "not permitted" in said:
+            hint = "it takes root: log in as root, or set become: sudo"
+        return ProgramFailed(f"nft on {self.host} {what}: {said}", where=self.host, hint=hint,
+                             details={"exit_code": result.code})
 
 
-def _sections(output: bytes) -> Mapping[str, str]:
-    """What the scripts print: ``== NAME`` and then its lines."""
-    found: dict[str, str] = {}
+_Sections = Sequence[tuple[str, str]]
+
+
+def _sections(output: bytes) -> _Sections:
+    """What the scripts print: ``== NAME`` and then its lines; a name may come more than once."""
+    found = []
     for part in re.split(r"^== ", output.decode("utf-8", "replace"), flags=re.MULTILINE)[1:]:
         name, _, text = part.partition("\n")
-        found[name.strip()] = text
+        found.append((name.strip(), text))
     return found
 
 
-def _facts(found: Mapping[str, str]) -> Facts:
-    serves = sorted({int(port) for port in re.findall(r":([0-9]+)$", found["serves"], re.MULTILINE)})
-    return Facts(addresses=tuple(found["addresses"].split()), inner=tuple(found["inner"].split()),
-                 devices=tuple(found["devices"].split()), serves=tuple(serves), manager=found["manager"].strip() or None,
-                 namespaces=len(found["namespaces"].split()) or 1,
-                 versions={"nft": found["nft"].strip(), "kernel": found["kernel"].strip()})
+def _facts(found: _Sections) -> Facts:
+    text = dict(reversed(found))  # of what comes once for each namespace, our own is the first
+    caller = text.get("manager", "").split()
+    own = next(iter(_spaces(found)))
+    placed = [(name, connections.bare(address)) for name, address in
+              re.findall(r"^\d+: +(\S+) +inet6? ([^ /]+)", text.get("space", ""), re.MULTILINE)]
+    ports = [line.split() for line in text.get("ports", "").splitlines()]
+    outer = {name for name, address in placed if not address.startswith("fe80:")}
+    inner = {name for name, why in ports if why == "inner"}
+    return Facts(
+        addresses=tuple(dict.fromkeys(address for _, address in placed)),
+        inner=tuple(dict.fromkeys(address for name, address in placed if name in inner)),
+        devices=tuple(sorted(name for name, why in ports if why == "device" or (why == "other-end" and name in outer))),
+        serves=tuple(sorted(own.serves)), namespaces=sum(name == "space" for name, _ in found),
+        manager=connections.bare(caller[0]) if len(caller) == 4 else None, port=int(caller[3]) if len(caller) == 4 else None,
+        versions={"kernel": text.get("kernel", "").strip()},
+    )
 
 
-def _standing(text: str, families: set[str]) -> tuple[Standing, float | None]:
+def _spaces(found: _Sections) -> list[connections.Space]:
+    addresses = [text for name, text in found if name == "space"]
+    sockets = [text for name, text in found if name == "sockets"]
+    return [connections.space(*pair) for pair in zip(addresses, sockets, strict=False)] or [connections.space("", "")]
+
+
+def _standing(tables: Mapping[str, nft_listing.Table]) -> tuple[Standing, float | None]:
     """By the elements that are there: permanent, for a time, or gone, which lifts."""
-    left: list[float | None] = []
-    for document in text.splitlines():
-        for one in json.loads(document).get("nftables", []):
-            for element in one.get("set", {}).get("elem", []):
-                timed = element.get("elem", {}) if isinstance(element, dict) else {}
-                left.append(timed.get("expires") if "timeout" in timed else None)
-    if not left or "inet" not in families:
+    inet = tables.get("inet")
+    if inet is None or inet.missing or not inet.whole:
         return "lifted", None
-    seconds = [one for one in left if one is not None]
-    return ("armed", min(seconds)) if seconds else ("isolated", None)
+    left = nft_listing.shortest(list(tables.values()))
+    return ("armed", left) if left is not None else ("isolated", None)
 
 
-def _partial(families: set[str], found: Mapping[str, str], facts: Facts) -> list[str]:
-    missing = [device for device in facts.devices if f'"{device}"' not in found["hooks"]]
-    if "netdev" not in families:
-        return ["no rules on the network ports themselves: raw frames, DHCP and children of a port (macvlan) pass"]
-    return [f"no rules on {device}, which is new" for device in missing]
+def _partial(tables: Mapping[str, nft_listing.Table], facts: Facts) -> list[str]:
+    netdev = tables.get("netdev")
+    if netdev is None:
+        return [_OLD if facts.devices else _NO_PORT]
+    if netdev.missing or not netdev.whole:
+        return ["its rules on the network ports were changed: raw frames, DHCP and children of a port (macvlan) may pass"]
+    return [f"no rules on {device}, which is new" for device in facts.devices if device not in netdev.devices]
 
 
-def _seal(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _counted(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
-
-
-def _persisted(found: Mapping[str, str]) -> bool:
-    return found["persisted"].strip() == "yes"
+def _persisted(found: _Sections, tables: Mapping[str, nft_listing.Table]) -> bool:
+    text = dict(found)
+    return (text.get("persisted", "").strip() == "enabled" and text.get("unit", "") == UNIT_TEXT
+            and nft_listing.tables(text.get("file", "")) == dict(tables) != {})

@@ -1,69 +1,173 @@
-"""What is asked of a host in one command each, since a connection costs little and a command over it costs time.
+"""What is asked of a host in one command each, as root: a connection costs little, a command over it costs time.
 
-Only what dash, bash and busybox's ash share. ``$S`` calls root's programs. Each part of the output begins with ``== NAME``.
+Only what dash, bash and busybox's ash share, and as few programs as can be. Each part of the output begins with ``== NAME``.
 """
 
 from __future__ import annotations
 
 from opsctl.model.nft_rules import TABLE
 
-# Connections that are neither loopback, nor of the host with itself, nor the manager's own.
-_OTHERS = r"""
-manager=${SSH_CONNECTION%% *}
-port=${SSH_CONNECTION##* }
-others() {
-    set -- state connected exclude time-wait not \( dst 127.0.0.0/8 or dst '[::1]'
-    for own in $(ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p'); do
-        case $own in fe80*|127.*|::1) ;; *:*) set -- "$@" or dst "[$own]" ;; *) set -- "$@" or dst "$own" ;; esac
-    done
-    if [ "$manager" ]; then
-        case $manager in *:*) to="[$manager]" ;; *) to=$manager ;; esac
-        set -- "$@" or \( sport = ":$port" and dst "$to" \)
-    fi
-    "$how" -t -u -H $kill "$@" \)
-}
-spaces() { $S lsns -n -t net -o PID 2>/dev/null; }
+FILE = "/etc/opsctl/isolated.nft"
+UNIT = "opsctl-isolated.service"
+UNIT_TEXT = f"""\
+[Unit]
+Description=Cut off by opsctl, until `opsctl isolate release`
+DefaultDependencies=no
+After=systemd-modules-load.service nftables.service
+Before=network-pre.target
+Wants=network-pre.target
+ConditionPathExists={FILE}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+# First what holds for every interface; then all of it, which needs the interfaces to be there.
+ExecStart=/bin/sh -c 'sed -n "/^# netdev/q;p" {FILE} | nft -f -'
+ExecStart=-/bin/sh -c 'udevadm settle --timeout=20; exec nft -f {FILE}'
+
+[Install]
+WantedBy=sysinit.target
+"""
+_UNITS = "/etc/systemd/system"
+_WANTED = f"{_UNITS}/sysinit.target.wants"
+
+# Addresses and sockets of one network namespace: what is read here is judged by `model.connections`.
+_SPACE = r"""echo "== space"; ip -o addr show; echo "== sockets"; ss -Htuan | head -n 5000"""
+
+# Runs `$inside` with the words given in every network namespace, our own first.
+_EVERYWHERE = r"""
 everywhere() {
-    kill=$1
-    how=root; others
-    for pid in $(spaces); do
-        if [ "$($S readlink /proc/$pid/ns/net 2>/dev/null)" != "$(readlink /proc/$$/ns/net)" ]; then how=inside; others; fi
+    sh -c "$inside" sh "$@"
+    own=$(readlink /proc/self/ns/net)
+    lsns -n -t net -o NS,PID 2>/dev/null | while read -r space pid; do
+        if [ "net:[$space]" != "$own" ]; then nsenter -t "$pid" -n sh -c "$inside" sh "$@" </dev/null 2>/dev/null; fi
     done
 }
-root() { $S ss "$@"; }
-inside() { $S nsenter -t "$pid" -n ss "$@"; }
 """
 
-LOOK = _OTHERS + rf"""
-echo "== manager"; echo "$manager"
-echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{{0,1\}} \([^ /]*\).*/\1/p'
-echo "== inner"; for one in /sys/class/net/*/bridge; do
-    one=${{one%/bridge}} port=
-    for each in "$one"/lower_*/device "$one"/lower_*/lower_*/device "$one"/lower_*/lower_*/lower_*/device; do [ ! -e "$each" ] || port=1; done
-    [ "$port" ] || [ ! -e "$one" ] || ip -o addr show dev "${{one##*/}}" 2>/dev/null | sed -n 's/.* inet6\{{0,1\}} \([^ /]*\).*/\1/p'
+_BEGIN = """
+export LC_ALL=C
+PATH=$PATH:/usr/sbin:/sbin
+"""
+
+# A port leads out: it has a device, or its other end is in a namespace that is none of ours to see (the host is a container).
+LOOK = rf"""{_BEGIN}
+echo "== manager"; echo "$SSH_CONNECTION"
+echo "== kernel"; read -r release </proc/sys/kernel/osrelease; echo "$release"
+echo "== ports"
+for one in /sys/class/net/*; do
+    if [ -e "$one/device" ]; then echo "${{one##*/}} device"; continue; fi
+    if [ -e "$one/bridge" ]; then
+        kind=inner
+        for port in "$one"/lower_*/device "$one"/lower_*/lower_*/device "$one"/lower_*/lower_*/lower_*/device; do
+            [ ! -e "$port" ] || kind=bridge
+        done
+        echo "${{one##*/}} $kind"
+        continue
+    fi
+    read -r type <"$one/type"; read -r own <"$one/ifindex"; read -r other <"$one/iflink"
+    if [ "$type" = 1 ] && [ "$other" != "$own" ] && [ "$other" != 0 ] && ! [ -e "$one/master" ]; then
+        for lower in "$one"/lower_*; do [ -e "$lower" ] || echo "${{one##*/}} other-end"; break; done
+    fi
 done
-echo "== devices"; for one in /sys/class/net/*/device; do one=${{one%/device}}; [ "$one" = '/sys/class/net/*' ] || echo "${{one##*/}}"; done
-echo "== serves"; ss -Hltn 2>/dev/null | while read -r _ _ _ at _; do case $at in 127.*|'[::1]'*) ;; *) echo "$at" ;; esac; done
-echo "== namespaces"; spaces
-echo "== nft"; $S nft --version
-echo "== kernel"; uname -r
-echo "== tables"; $S nft -j list tables || exit 1
-echo "== sets"; for family in inet netdev; do $S nft -j list set $family {TABLE} armed 2>/dev/null; done
-echo "== rules"; for family in inet netdev; do $S nft -s list table $family {TABLE} 2>/dev/null | sed '/^	set armed/,/^	}}/d'; done
-echo "== hooks"; $S nft -s list table netdev {TABLE} 2>/dev/null | grep 'hook .*gress'
-echo "== connections"; everywhere '' | wc -l
-echo "== persisted"; if [ -e /etc/opsctl/isolated.nft ]; then echo yes; else echo no; fi
+echo "== persisted"
+if [ -L {_WANTED}/{UNIT} ]; then echo enabled; fi
+echo "== unit"; if [ -e {_UNITS}/{UNIT} ]; then cat {_UNITS}/{UNIT}; fi
+echo "== file"; if [ -e {FILE} ]; then cat {FILE}; fi
+for family in inet netdev; do
+    echo "== rules"
+    said=$(nft list table $family {TABLE} 2>&1)
+    code=$?
+    case $code:$said in
+        0:*) echo "$said" ;;
+        1:*"No such file or directory"*|1:*"not supported"*) ;;
+        *) echo "$said" >&2; exit $code ;;
+    esac
+done
+{_EVERYWHERE}
+inside='{_SPACE}'
+everywhere
 """
 
-CUT = _OTHERS + r"""
-echo "== before"; everywhere '' | wc -l
-echo "== notes"; everywhere -K 2>&1 >/dev/null | head -n 5
-echo "== after"; everywhere '' | wc -l
+ARM = rf"""{_BEGIN}
+printf '%s' "$1" | nft -f -
 """
 
-SNAPSHOT = r"""
+# `$1`: the profile, `$2`: `kill`, and the words of ss for what is let through, each with `or` behind it.
+CUT = rf"""{_BEGIN}{_EVERYWHERE}
+inside='
+profile=$1; shift
+if [ "$manager" ]; then set -- "$@" \( sport = ":$port" and dst "$manager" \) or; fi
+for own in $(ip -o addr show | while read -r _ _ _ at _; do echo "${{at%%/*}}"; done); do
+    case $own in fe80*|127.*|::1) ;; *:*) set -- "$@" dst "[$own]" or ;; *) set -- "$@" dst "$own" or ;; esac
+done
+echo "== killed"
+served=
+if [ "$profile" = outbound-only ]; then
+    for at in $(ss -Hltn | while read -r _ _ _ at _; do echo "${{at##*:}}"; done); do
+        served="$served${{served:+ or }}sport = :$at"
+    done
+    # What is not served here was opened from here.
+    if [ "$served" ]; then ss -K -Htn state connected exclude time-wait not \( "$@" dst 127.0.0.0/8 or dst "[::1]" \) and \( $served \); fi
+    ss -K -Hun state connected not \( "$@" dst 127.0.0.0/8 or dst "[::1]" \)
+else
+    ss -K -Htun state connected exclude time-wait not \( "$@" dst 127.0.0.0/8 or dst "[::1]" \)
+fi
+{_SPACE}
+'
+manager=${{SSH_CONNECTION%% *}} port=${{SSH_CONNECTION##* }}
+manager=${{manager%%%*}}; manager=${{manager#::ffff:}}
+case $manager in *:*) manager="[$manager]" ;; esac
+export manager port
+echo "== manager"; echo "$SSH_CONNECTION"
+everywhere "$@"
+"""
+
+SNAPSHOT = rf"""{_BEGIN}
+asked() {{ timeout 2 "$@" 2>/dev/null; }}
 echo "== date"; date -u +%Y-%m-%dT%H:%M:%SZ
-echo "== sockets"; $S ss -tuanpie 2>/dev/null
-echo "== tracked"; $S conntrack -L 2>/dev/null
-echo "== processes"; ps -eo pid,ppid,user,lstart,args 2>/dev/null
+echo "== sockets"; asked ss -tuanpie
+echo "== processes"; asked ps -eo pid,ppid,user,lstart,args
+echo "== tracked"; asked conntrack -L
+echo "== other namespaces"
+own=$(readlink /proc/self/ns/net)
+lsns -n -t net -o NS,PID 2>/dev/null | while read -r space pid; do
+    if [ "net:[$space]" != "$own" ]; then echo "-- net:[$space] of $pid"; asked nsenter -t "$pid" -n ss -tuanpie </dev/null; fi
+done
 """
+
+RELEASE = rf"""{_BEGIN}
+rm -f {_WANTED}/{UNIT} {_UNITS}/{UNIT} {FILE} || exit 1
+all=$(nft list tables) || exit 1
+text=
+for family in inet netdev; do
+    case $all in *"table $family {TABLE}"*) text="${{text}}delete table $family {TABLE}
+" ;; esac
+done
+if [ "$text" ]; then printf '%s' "$text" | nft -f -; fi
+"""
+
+# Standard input is the unit. What is written is what the kernel holds now.
+PERSIST = rf"""{_BEGIN}
+[ -d /run/systemd/system ] || {{ echo "it has no systemd, which would load its rules when it starts" >&2; exit 3; }}
+umask 077
+set -e
+mkdir -p /etc/opsctl {_WANTED}
+{{
+    echo "# Cut off by opsctl. {UNIT} loads this before any network is up; opsctl isolate release takes it away."
+    for family in inet netdev; do
+        text=$(nft -s list table $family {TABLE} 2>/dev/null) || continue
+        case $text in *"timeout "[0-9]*) echo "it lifts itself: it was not confirmed" >&2; exit 4 ;; esac
+        printf '# %s\nadd table %s {TABLE}\ndelete table %s {TABLE}\n%s\n' $family $family $family "$text"
+    done
+}} >{FILE}.new
+printf '%s' "$1" >{_UNITS}/{UNIT}.new
+chmod 0644 {_UNITS}/{UNIT}.new
+sync {FILE}.new {_UNITS}/{UNIT}.new 2>/dev/null || sync
+mv {FILE}.new {FILE}
+mv {_UNITS}/{UNIT}.new {_UNITS}/{UNIT}
+ln -sfn ../{UNIT} {_WANTED}/{UNIT}
+sync /etc/opsctl {_WANTED} {_UNITS} 2>/dev/null || sync
+"""
+
+FORGET = f"rm -f {_WANTED}/{UNIT} {_UNITS}/{UNIT} {FILE}"

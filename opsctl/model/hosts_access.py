@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from opsctl.model.hosts import Host
 
-#: Names of environment variables that sudo has to let through, since secrets never stand in an argument list.
+#: Names of environment variables that sudo has to let through: secrets, which never stand in an argument list, and from where
+#: we are logged in, whom no rule may shut out.
 KEPT = ("RESTIC_REPOSITORY", "RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_CACERT",
         "RESTIC_CACHE_DIR", "RESTIC_KEY_HINT", "RESTIC_PROGRESS_FPS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-        "AWS_DEFAULT_REGION")
+        "AWS_DEFAULT_REGION", "SSH_CONNECTION")
 
 _PKILL = (("pkill", "-TERM", "-s", "[0-9]*"), ("pkill", "-KILL", "-s", "[0-9]*"))
 _BACKUP = (("restic",), *_PKILL)
-_ISOLATION = (("nft",), ("ss",), ("conntrack",), ("nsenter",), *_PKILL)
+# One shell, not nft, ss, nsenter and conntrack each: whoever may call these as root is root, in more commands.
+_ISOLATION = (("sh",), *_PKILL)
 _GATE = (("nft",), ("ss",), ("conntrack",), *_PKILL)
 # sudo compares whole paths. restic is often newer than the system's own, and then in the other folder.
-_FOLDERS = {"nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr/bin", "/usr/local/bin")}
+_FOLDERS = {"sh": ("/bin",), "nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr/bin", "/usr/local/bin")}
 
 
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:

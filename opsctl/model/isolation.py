@@ -95,9 +95,9 @@ class Order:
 class Facts:
     """What a driver found out about a host: its own addresses, ports that are served there, from where we are connected.
 
-    ``devices`` are physical network interfaces, ``namespaces`` how many network namespaces it has. ``inner`` are those of its
-    addresses that stand on a bridge without a physical port: only its own containers and guests reach them, and elsewhere
-    they belong to others.
+    ``devices`` are network interfaces that lead out of it, ``namespaces`` how many network namespaces it has. ``port`` is the
+    one of its sshd that we are connected to, as the host sees it. ``inner`` are those of its addresses that stand on a bridge
+    without a port that leads out: only its own containers and guests reach them, and elsewhere they belong to others.
     """
 
     addresses: tuple[str, ...] = ()
@@ -107,6 +107,7 @@ class Facts:
     manager: str | None = None
     namespaces: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
+    port: int | None = None
 
 
 @value

@@ -9,28 +9,29 @@ there; elements with a time-out are the dead man's handle, which the kernel itse
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 
 from opsctl.model.isolation import Facts, Mark, Opening, Order
 
 TABLE = "opsctl_iso"
 FAMILIES = ("inet", "netdev")
-_ARMED = {"inet": ("nf_proto", ("ipv4", "ipv6")), "netdev": ("ether_type", ("ip", "ip6", "vlan", "8021ad"))}
+ARMED = {"inet": ("nf_proto", ("ipv4", "ipv6")), "netdev": ("ether_type", ("ip", "ip6", "vlan", "8021ad"))}
+_HOOKS = {
+    "inet": ("type filter hook prerouting priority -310", "type filter hook output priority -310"),
+    "netdev": ("type filter hook ingress devices = {{ {} }} priority -500", "type filter hook egress devices = {{ {} }} priority -500"),
+}
 
 
-def load(order: Order, facts: Facts, families: Sequence[str] = FAMILIES) -> str:
+def load(order: Order, facts: Facts, families: Sequence[str] = FAMILIES, gone: Sequence[str] = ()) -> str:
     """The transaction that cuts a host off, over whatever of ours is there.
 
-    ``facts`` give the devices, and where we are connected from, which always stays.
+    ``facts`` give the devices, and where we are connected from, which always stays. ``gone``: families whose table is taken
+    away without one that takes its place.
     """
-    parts = [f"add table {family} {TABLE}\ndelete table {family} {TABLE}" for family in FAMILIES if family in families]
-    if "inet" in families:
-        parts.append(_table("inet", order, facts, ("pre", "type filter hook prerouting priority -310"),
-                            ("outp", "type filter hook output priority -310")))
-    if "netdev" in families and facts.devices:
-        devices = ", ".join(f'"{device}"' for device in facts.devices)
-        parts.append(_table("netdev", order, facts, ("pre", f"type filter hook ingress devices = {{ {devices} }} priority -500"),
-                            ("outp", f"type filter hook egress devices = {{ {devices} }} priority -500")))
+    wanted = [family for family in FAMILIES if family in families and (family == "inet" or facts.devices)]
+    parts = [f"add table {family} {TABLE}\ndelete table {family} {TABLE}" for family in FAMILIES if family in wanted or family in gone]
+    parts += [_table(family, order, facts) for family in wanted]
     return "\n".join(parts) + "\n"
 
 
@@ -41,23 +42,20 @@ def arm(seconds: float | None, families: Sequence[str] = FAMILIES) -> str:
     """
     lines = []
     for family in families:
-        named, timed = ", ".join(_ARMED[family][1]), _elements(family, seconds)
+        named, timed = ", ".join(ARMED[family][1]), _elements(family, seconds)
         lines += [f"delete element {family} {TABLE} armed {{ {named} }}", f"add element {family} {TABLE} armed {{ {timed} }}"]
     return "\n".join(lines) + "\n"
-
-
-def release() -> str:
-    """The transaction that takes away what is ours, whether it is there or not."""
-    return "".join(f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in FAMILIES)
 
 
 def comment(order: Order) -> str:
     """What stands at the table: whose it is, and by which order. At most 128 bytes, the kernel's limit."""
     mark = order.mark
-    said = json.dumps([order.digest, mark.run, mark.at, mark.by, mark.incident], separators=(",", ":"), ensure_ascii=True)
-    return said.replace('"', "'") if len(said) <= 120 else json.dumps(
-        [order.digest, mark.run[:40], mark.at, mark.by[:12], (mark.incident or "")[:20] or None],
-        separators=(",", ":")).replace('"', "'")
+    for most in (60, 40, 12, 0):
+        plain = [re.sub(r"[^\w.@:+-]", "_", text or "", flags=re.ASCII)[:most] or None for text in (mark.by, mark.incident)]
+        said = json.dumps([order.digest, mark.run[:48], mark.at[:32], *plain], separators=(",", ":"))
+        if len(said) <= 127:
+            break
+    return said.replace('"', "'")
 
 
 def read_comment(text: str) -> tuple[str, Mark] | None:
@@ -66,24 +64,35 @@ def read_comment(text: str) -> tuple[str, Mark] | None:
         digest, run, at, by, incident = json.loads(text.replace("'", '"'))
     except (ValueError, TypeError):
         return None
-    return digest, Mark(run=run, by=by, at=at, incident=incident)
+    return digest, Mark(run=run, by=by or "", at=at, incident=incident)
+
+
+def managers(order: Order, facts: Facts) -> tuple[Opening, ...]:
+    """Who may log in: the one that is connected, and those that are named."""
+    # Behind a forwarded port sshd's own is another one than the one that is called.
+    ports = dict.fromkeys([port for port in (facts.port, order.port) if port is not None])
+    return tuple(Opening(address, port) for address in dict.fromkeys([*([facts.manager] if facts.manager else []), *order.managers])
+                 for port in ports)
 
 
 def _elements(family: str, seconds: float | None) -> str:
     after = f" timeout {round(seconds * 1000)}ms" if seconds is not None else ""
-    return ", ".join(f"{name}{after}" for name in _ARMED[family][1])
+    return ", ".join(f"{name}{after}" for name in ARMED[family][1])
 
 
-def _table(family: str, order: Order, facts: Facts, into: tuple[str, str], out: tuple[str, str]) -> str:
-    kind, _ = _ARMED[family]
+def _table(family: str, order: Order, facts: Facts) -> str:
+    kind, _ = ARMED[family]
     test = "meta nfproto @armed" if family == "inet" else "meta protocol @armed"
+    devices = ", ".join(f'"{device}"' for device in facts.devices)
+    into, out = (hook.format(devices) for hook in _HOOKS[family])
+    last = f'\t\tcounter drop comment "{order.profile}"'
     lines = [
         f"table {family} {TABLE} {{", f'\tcomment "{comment(order)}"',
         f"\tset armed {{ type {kind}; flags timeout; elements = {{ {_elements(family, order.seconds)} }}; }}",
-        f"\tchain {into[0]} {{ {into[1]}; policy accept; {test} jump iso_in; }}",
-        f"\tchain {out[0]} {{ {out[1]}; policy accept; {test} jump iso_out; }}",
-        "\tchain iso_in {", *(f"\t\t{rule}" for rule in _incoming(family, order, facts)), "\t\tcounter drop", "\t}",
-        "\tchain iso_out {", *(f"\t\t{rule}" for rule in _outgoing(family, order, facts)), "\t\tcounter drop", "\t}", "}",
+        f"\tchain pre {{ {into}; policy accept; {test} jump iso_in; }}",
+        f"\tchain outp {{ {out}; policy accept; {test} jump iso_out; }}",
+        "\tchain iso_in {", *(f"\t\t{rule}" for rule in _incoming(family, order, facts)), last, "\t}",
+        "\tchain iso_out {", *(f"\t\t{rule}" for rule in _outgoing(family, order, facts)), last, "\t}", "}",
     ]
     return "\n".join(lines)
 
@@ -91,51 +100,65 @@ def _table(family: str, order: Order, facts: Facts, into: tuple[str, str], out: 
 def _incoming(family: str, order: Order, facts: Facts) -> Iterator[str]:
     if family == "inet":
         yield "iif lo accept"
-    for version, who in _managers(order, facts):
-        yield f"{version} saddr {who} tcp dport {order.port} accept"
-        yield f"{version} saddr {who} {'icmp' if version == 'ip' else 'icmpv6'} type echo-request accept"
+    let_in = managers(order, facts)
+    for one in (*let_in, *order.allow):
+        yield _opened(one, incoming=True)
+    for family_of, network, kind in _pinging(let_in):
+        yield f"{family_of} saddr {network} {kind} type echo-request accept"
     yield "icmp type destination-unreachable icmp code frag-needed accept"
     yield "icmpv6 type packet-too-big accept"
     yield "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept"
+    # A switch that listens in on multicast forgets who does not answer, and neighbour discovery with it.
+    yield "ip6 hoplimit 1 icmpv6 type mld-listener-query accept"
     if order.dhcp:
         yield "udp sport 67 udp dport 68 accept"
         yield "udp sport 547 udp dport 546 accept"
-    for one in order.allow:
-        yield from _opened(one, "saddr", incoming=True)
+    if order.profile == "outbound-only":
+        if facts.serves:
+            yield f"tcp dport {{ {', '.join(map(str, facts.serves))} }} drop"
+        yield "tcp flags & (syn | ack) == syn drop"
+        yield "meta l4proto tcp accept"
+        yield "icmp type { echo-reply, destination-unreachable, time-exceeded } accept"
+        yield "icmpv6 type { echo-reply, destination-unreachable, time-exceeded } accept"
 
 
 def _outgoing(family: str, order: Order, facts: Facts) -> Iterator[str]:
     if family == "inet":
         yield "oif lo accept"
-    for version, who in _managers(order, facts):
-        # Replies only: the host cannot dial the manager.
-        yield f"{version} daddr {who} tcp sport {order.port} tcp flags & (syn | ack) != syn accept"
-        yield f"{version} daddr {who} {'icmp' if version == 'ip' else 'icmpv6'} type echo-reply accept"
+    let_in = managers(order, facts)
+    for one in (*let_in, *order.allow):
+        yield _opened(one, incoming=False)
+    for family_of, network, kind in _pinging(let_in):
+        yield f"{family_of} daddr {network} {kind} type echo-reply accept"
     yield "ip6 hoplimit 255 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept"
+    yield "ip6 hoplimit 1 icmpv6 type { mld-listener-report, mld2-listener-report } accept"
     if order.dhcp:
         yield "udp sport 68 udp dport 67 accept"
         yield "udp sport 546 udp dport 547 accept"
-    for one in order.allow:
-        yield from _opened(one, "daddr", incoming=False)
+    if order.profile == "outbound-only":
+        if facts.serves:
+            yield f"tcp sport {{ {', '.join(map(str, facts.serves))} }} drop"
+        yield "tcp flags & (syn | ack) == (syn | ack) drop"
+        yield "meta l4proto tcp accept"
+        yield "icmp type echo-request accept"
+        yield "icmpv6 type echo-request accept"
 
 
-def _opened(one: Opening, side: str, *, incoming: bool) -> Iterator[str]:
-    family = "ip" if one.version == 4 else "ip6"
+def _opened(one: Opening, *, incoming: bool) -> str:
+    place = f"{'ip' if one.version == 4 else 'ip6'} {'saddr' if incoming else 'daddr'} {one.network}"
+    said = f'accept comment "{one}"'
     if one.port is None:
-        yield f"{family} {side} {one.network} accept"
-        return
+        return f"{place} {said}"
     asks = (one.direction == "in") == incoming  # whether this is the side on which a connection begins
     port = "dport" if asks else "sport"
+    # Replies only: who is let in cannot be dialled from here.
     replies = " tcp flags & (syn | ack) != syn" if one.protocol == "tcp" and not asks else ""
-    yield f"{family} {side} {one.network} {one.protocol} {port} {one.port}{replies} accept"
+    return f"{place} {one.protocol} {port} {one.port}{replies} {said}"
 
 
-def _managers(order: Order, facts: Facts) -> Iterator[tuple[str, str]]:
-    every = dict.fromkeys([*([facts.manager] if facts.manager else []), *order.managers])
-    for version, mark in (("ip", "."), ("ip6", ":")):
-        named = [address for address in every if (":" in address) == (mark == ":")]
-        if named:
-            yield version, f"{{ {', '.join(named)} }}"
+def _pinging(let_in: Sequence[Opening]) -> Iterator[tuple[str, str, str]]:
+    for network, version in dict.fromkeys((one.network, one.version) for one in let_in):
+        yield ("ip", network, "icmp") if version == 4 else ("ip6", network, "icmpv6")
 
 
 def passes(order: Order, facts: Facts) -> tuple[list[str], list[str]]:

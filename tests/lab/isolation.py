@@ -355,6 +355,7 @@ class Lab:
             host.key = new_key(host.folder / "key")
             (host.folder / "authorized_keys").write_text(f"restrict {login}\n")
             (host.folder / "network").write_text("\n".join(self._network(host)) + "\n")
+        (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{host.address} {host.name}\n" for host in self.hosts.values()))
         (self.place / "names").write_text("".join(f"{name}\n" for name in self.hosts))
         (self.place / "links").write_text("\n".join(self._links()) + "\n")
 
