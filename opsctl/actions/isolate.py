@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from opsctl.actions.interface import Change, StateAction, World
-from opsctl.actions.isolating import HostParams, driver, keep, kept, lock_of, place
-from opsctl.errors import Interrupted, NotConverged, OpsError, SafetyRefusal, Unreachable
+from opsctl.actions.isolating import (
+    HostParams,
+    confirm,
+    cut,
+    driver,
+    keep,
+    kept,
+    lock_of,
+    note,
+    place,
+    probed,
+    proof,
+    register,
+    snapshot,
+)
+from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
 from opsctl.model import isolation_guard
 from opsctl.model.isolation import WITHIN, Mark, Order, Stand, opening
+from opsctl.model.probes import Finding, Matrix
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
 from opsctl.shells.own_addresses import is_own
-
-_PAUSE = 0.5  # seconds between two new connections to a host that is to be confirmed
 
 
 class IsolateParams(HostParams):
@@ -33,20 +45,23 @@ class IsolateParams(HostParams):
 
 @value
 class Seen:
-    """What was ordered, how the host stands, what this machine has written down of it, and what this run has done to it."""
+    """What was ordered, how the host stands, what this machine has written down of it, and what this run has done to it.
+
+    ``loaded``: the rules that are there are the ones that were ordered, as they were confirmed. ``matrix``: what probes showed
+    of a host that is cut off as ordered.
+    """
 
     order: Order
     stand: Stand
+    loaded: bool
     entry: Entry | None
     kept: Mapping[str, Any]
+    matrix: Matrix | None = None
 
     @property
-    def loaded(self) -> bool:
-        """Whether the rules that are there are the ones that were ordered, as they were confirmed."""
-        if self.stand.digest is None and self.stand.seal is None:  # a tool of the site tells only that it is cut off
-            return self.entry is None or self.entry.order.digest == self.order.digest
-        seal = self.entry.seal if self.entry is not None and self.entry.order.digest == self.order.digest else None
-        return self.stand.digest == self.order.digest and seal in (None, self.stand.seal)
+    def through(self) -> Sequence[Finding]:
+        """What got through although the host is cut off."""
+        return self.matrix.findings if self.matrix is not None else ()
 
 
 class Isolate(StateAction[IsolateParams, Seen]):
@@ -65,8 +80,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
       retry_for seconds for which a host that does not answer is tried again (180)
 
     It loads rules that lift themselves, connects anew, and only then makes them permanent: a host that opsctl would have
-    shut itself out from opens again. After that sockets and processes are noted, and old connections ended. What is to be undone
-    is written down first.
+    shut itself out from opens again. After that sockets and processes are noted, and old connections ended. Then it is tried,
+    from here, from the witness and from the host itself, over IPv4 and IPv6, whether anything gets through (21). What is to
+    be undone is written down first.
     """
 
     word = "isolate"
@@ -81,13 +97,15 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def observe(self, params: IsolateParams, world: World) -> Seen:
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
             raise refusal
-        return Seen(order=_order(params, world), stand=driver(params, world).observe(), entry=world.isolated.get(params.host),
-                    kept=kept(params, world))
+        order, stand, entry, known = _order(params, world), driver(params, world).observe(), world.isolated.get(params.host), kept(params, world)
+        loaded = _as_ordered(order, stand, entry)
+        matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
+        return Seen(order, stand, loaded, entry, known, matrix)
 
     def plan(self, params: IsolateParams, seen: Seen) -> list[Change]:
         host, stand = params.host, seen.stand
         changes = []
-        if not (seen.loaded and stand.standing in ("armed", "isolated")):
+        if seen.through or not (seen.loaded and stand.standing in ("armed", "isolated")):
             changes.append(Change("load", f"cut {host} off{_lifting(seen.order)}"))
         if changes or stand.standing == "armed":
             changes.append(Change("confirm", f"connect to {host} anew and make it permanent", after=("load",)))
@@ -102,45 +120,50 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def apply(self, params: IsolateParams, change: Change, world: World) -> None:
         way, order = driver(params, world), _order(params, world)
         if change.key == "load":
-            _register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options))
+            known = world.isolated.get(params.host)
+            if known is not None and known.stage == "confirmed" and _alike(known.order, order):
+                order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
+                keep(params, world, mark=asdict(order.mark))
+            register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
             way.load(order, way.observe())
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
-            _confirm(params, world, order)
+            confirm(params, world, order)
             keep(params, world, confirmed=world.clock().isoformat())
-            self._note(params, world)
+            note(params, world, order, again="keep" in params.options)
         elif change.key == "snapshot":
-            _snapshot(params, world)
+            snapshot(params, world)
         elif change.key == "cut":
-            done = way.cut(order)
-            keep(params, world, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
+            cut(params, world, order)
         else:
-            self._note(params, world)
-
-    def _note(self, params: IsolateParams, world: World) -> None:
-        way = driver(params, world)
-        stand = way.observe()
-        known = world.isolated.get(params.host)
-        order = _order(params, world)
-        if stand.mark is not None and stand.mark != order.mark and known is None:
-            order = Order(**{**vars(order), "mark": stand.mark})  # whoever cut it off first answers for it
-        _register(params, world, Entry(params.host, way.name, known.order if known else order, "confirmed", stand.seal,
-                                       "keep" in params.options or bool(known and known.keep)))
+            note(params, world, order, again="keep" in params.options)
 
     def result(self, params: IsolateParams, seen: Seen) -> Mapping[str, Any]:
-        return {"host": params.host, "stand": seen.stand.as_json(), "order": seen.order.digest, **seen.kept}
+        return {"host": params.host, "stand": seen.stand.as_json(), "order": seen.order.digest, **seen.kept,
+                "proof": proof(seen.matrix) if seen.matrix is not None else None}
 
     def missing(self, params: IsolateParams, seen: Seen, changes: Sequence[Change]) -> str:
         stand = seen.stand
         if stand.standing != "isolated":
             return f"{params.host} is {stand.standing}, not isolated"
+        if seen.through:
+            return f"{params.host} is cut off by its rules, and yet {'; '.join(map(str, seen.through))}"
         if stand.connections:
             return f"{params.host} is isolated, and {stand.connections} of its old connections are still alive"
         return super().missing(params, seen, changes)
 
 
+def _as_ordered(order: Order, stand: Stand, entry: Entry | None) -> bool:
+    """Whether the rules that are there are the ones that were ordered, as they were confirmed."""
+    ours = entry is not None and entry.order.digest == order.digest
+    if stand.digest is None and stand.seal is None:  # a tool of the site tells only that it is cut off
+        return entry is None or ours
+    return stand.digest == order.digest and (not ours or entry is None or entry.seal in (None, stand.seal))
+
+
 def _order(params: IsolateParams, world: World) -> Order:
-    mark = Mark(run=world.run, by=world.by, at=world.now.isoformat(), incident=params.incident or None)
+    known = kept(params, world).get("mark")
+    mark = Mark(**known) if known else Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
     _, port = place(params.host, world.config)
     allow = [*map(opening, params.allow), *(isolation_guard.stores(world.config) if params.profile == "backup-only" else ())]
     return Order(mark=mark, managers=tuple(world.config.isolation.managers), port=port,
@@ -168,53 +191,9 @@ def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
     return None
 
 
-def _confirm(params: IsolateParams, world: World, order: Order) -> None:
-    """Make it permanent over a new connection, tried for as long as it does not lift itself.
-
-    Raises NotConverged where the rules shut us out, Unreachable where the host is gone otherwise.
-    """
-    way, until = driver(params, world), time.monotonic() + (order.seconds or 0.0)
-    while True:
-        try:
-            way.confirm()
-            return
-        except Unreachable as error:
-            if time.monotonic() > until:
-                if order.seconds is None:
-                    raise
-                shut_out = error
-                break
-        world.shell.check()
-        time.sleep(_PAUSE)
-    way.close()
-    way.observe()
-    raise NotConverged(
-        f"{params.host} could not be reached while it was cut off, so it lifted itself: it is open again", where=params.host,
-        hint="rules of others there may drop new connections from this machine, or it was away for a moment: "
-             f"look on it with `nft list ruleset`, or cut it off again: opsctl isolate apply {params.host}") from shut_out
+def _alike(one: Order, other: Order) -> bool:
+    return one.digest == other.digest and one.mark.incident == other.mark.incident
 
 
 def _lifting(order: Order) -> str:
     return f", lifting itself after {order.seconds:g} s" if order.seconds is not None else ", permanently at once"
-
-
-def _register(params: IsolateParams, world: World, entry: Entry) -> None:
-    """The journal has a line of it already, and the host's own rules say whose they are: no full disk may hold it up."""
-    try:
-        world.isolated.put(entry)
-    except OpsError as error:
-        world.warn(f"{params.host}: `isolate status` will not know of it: {error.message}")
-
-
-def _snapshot(params: IsolateParams, world: World) -> None:
-    """Never prevents what follows."""
-    try:
-        found = driver(params, world).snapshot()
-        path = world.keep("isolation") / f"{params.host}.snapshot"
-        write_whole(path, found)
-    except Interrupted:
-        raise
-    except (OpsError, OSError) as error:
-        world.warn(f"{params.host}: its sockets and processes were not noted: {error}")
-    else:
-        keep(params, world, snapshot=str(path))

@@ -1,16 +1,23 @@
-"""What isolating and releasing a host have in common: which host it is, and what a run keeps of it."""
+"""What the words that isolate have in common: which host it is, how it is confirmed, what is kept and written down of it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from opsctl.actions.interface import Params, World
-from opsctl.errors import ConfigError, OpsError, Partial
+from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Partial, Unreachable
+from opsctl.isolation.register import Entry
 from opsctl.model.given_host import given_host, is_given
+from opsctl.model.isolation import Order, Stand
+from opsctl.model.probes import PLACES, Matrix
 from opsctl.repositories.history import write_whole
+
+_PAUSE = 0.5  # seconds between two new connections to a host that is to be confirmed
 
 
 class HostParams(Params):
@@ -25,11 +32,13 @@ class HostParams(Params):
     @property
     def login(self) -> tuple[str, str]:
         """Fingerprint and key file of the host; empty where nothing is said of it."""
-        for line in self.logins:
-            name, host_key, key = (*line.split(" ", 2), "")[:3]
-            if name == self.host:
-                return host_key, key
-        return "", ""
+        host_key, key = (*self.line.split(" ", 2), "", "")[1:3]
+        return host_key, key
+
+    @property
+    def line(self) -> str:
+        """What ``logins`` says of the host; empty where that is nothing."""
+        return next((line for line in self.logins if line.split(" ", 1)[0] == self.host), "")
 
 
 def driver(params: HostParams, world: World) -> Any:
@@ -70,3 +79,91 @@ def keep(params: HostParams, world: World, **facts: Any) -> None:
     with contextlib.suppress(OSError, OpsError):
         content = json.dumps({**kept(params, world), **facts}).encode()
         write_whole(world.keep("isolation") / f"{params.host}.json", content)
+
+
+def confirm(params: HostParams, world: World, order: Order) -> None:
+    """Make it permanent over a new connection, tried for as long as it does not lift itself.
+
+    Raises NotConverged where it had lifted itself or its rules shut us out, Unreachable where the host is gone otherwise.
+    """
+    way, until = driver(params, world), time.monotonic() + (order.seconds or 0.0)
+    while True:
+        try:
+            way.confirm()
+            return
+        except Unreachable as error:
+            if time.monotonic() > until:
+                if order.seconds is None:
+                    raise
+                shut_out = error
+                break
+        pause(world, _PAUSE)
+    way.close()
+    way.observe()
+    raise NotConverged(
+        f"{params.host} could not be reached while it was cut off, so it lifted itself: it is open again", where=params.host,
+        hint="rules of others there may drop new connections from this machine, or it was away for a moment: "
+             f"look on it with `nft list ruleset`, or cut it off again: opsctl isolate apply {params.host}") from shut_out
+
+
+def pause(world: World, seconds: float) -> None:
+    """Wait; Interrupted where the run is told to stop."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        world.shell.check()
+        time.sleep(min(left, 0.25))
+
+
+def snapshot(params: HostParams, world: World) -> None:
+    """Sockets, connections and processes, for evidence. What goes wrong with it never prevents what follows."""
+    try:
+        found = driver(params, world).snapshot()
+        path = world.keep("isolation") / f"{params.host}.snapshot"
+        write_whole(path, found)
+    except Interrupted:
+        raise
+    except (OpsError, OSError) as error:
+        world.warn(f"{params.host}: its sockets and processes were not noted: {error}")
+    else:
+        keep(params, world, snapshot=str(path))
+
+
+def cut(params: HostParams, world: World, order: Order) -> None:
+    """End old connections, and keep how many there were."""
+    done = driver(params, world).cut(order)
+    keep(params, world, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
+
+
+def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matrix:
+    """What gets through, tried from here, from the witness and from the host. Raises nothing but Interrupted."""
+    done = kept(params, world).get("cut")
+    matrix: Matrix = world.prober(params.host, *params.login).probe(
+        order, stand, before=done["before"] if done else None, after=stand.connections if stand.connections is not None
+        else done["after"] if done else None)
+    return matrix
+
+
+def proof(matrix: Matrix) -> dict[str, Any]:
+    """A matrix as JSON, with the words of its cells."""
+    cells = {place: {str(version): matrix.cell(place, version) for version in matrix.versions} for place in PLACES}
+    return {**matrix.as_json(), "cells": cells, "says": matrix.says()}
+
+
+def register(params: HostParams, world: World, entry: Entry) -> None:
+    """The journal has a line of it already, and the host's own rules say whose they are: no full disk may hold it up."""
+    try:
+        world.isolated.put(entry)
+    except OpsError as error:
+        world.warn(f"{params.host}: `isolate status` will not know of it: {error.message}")
+
+
+def note(params: HostParams, world: World, order: Order, *, again: bool = False) -> None:
+    """Write down that it is confirmed, with a hash of its rules as they are now. Whoever cut it off first answers for it."""
+    way = driver(params, world)
+    stand, known = way.observe(), world.isolated.get(params.host)
+    if known is not None:
+        order = known.order
+    elif stand.mark is not None:
+        order = replace(order, mark=stand.mark)
+    register(params, world, Entry(params.host, way.name, order, "confirmed", stand.seal, again or bool(known and known.keep),
+                                  params.line or (known.login if known else "")))

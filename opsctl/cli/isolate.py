@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from opsctl.cli.isolate_hosts import Asked
+from opsctl.cli.isolate_hosts import ask
 from opsctl.cli.report import Report
 from opsctl.cli.session import of
 
@@ -56,22 +56,69 @@ def apply(
     """
     from opsctl.cli.isolate_apply import apply as carry_out
 
-    asked = Asked(tuple(hosts or ()), tuple(zone or ()), every, tuple(without or ()), tuple(host_key or ()), key)
+    asked = ask(hosts, zone, every, without, host_key, key)
     return carry_out(of(context), asked, {
         "incident": incident, "allow": allow or [], "profile": profile, "within": within, "hold": hold, "persist": persist,
         "keep": keep, "dhcp": dhcp, "tolerate": tolerate, "at_once": at_once, "retry_for": retry_for})
 
 
+@app.command("confirm")
+def confirm(
+    context: typer.Context,
+    hosts: Hosts = None,
+    longer: Annotated[str, typer.Option(
+        "--for", metavar="DURATION", help="do not confirm, but let it lift itself only in so long from now")] = "",
+    host_key: HostKeys = None,
+    key: Key = "",
+) -> Report:
+    """Make permanent what was loaded and would lift itself.
+
+    Over a new connection; old connections are ended then. What has lifted itself meanwhile stays open (21).
+    """
+    from opsctl.cli.isolate_apply import seconds
+    from opsctl.cli.isolate_more import confirm as carry_out
+
+    asked = ask(hosts, keys=host_key, key=key)
+    return carry_out(of(context), asked, seconds("--for", longer, 5) if longer else None)
+
+
+@app.command("rehearse")
+def rehearse(
+    context: typer.Context,
+    hosts: Hosts = None,
+    length: Annotated[int, typer.Option("--seconds", metavar="N", min=5, max=600, help="until it lifts itself")] = 60,
+    host_key: HostKeys = None,
+    key: Key = "",
+) -> Report:
+    """Cut a host off for a minute, to practise.
+
+    It always lifts itself, which is waited for and seen; connections pause and go on, none is ended.
+    """
+    from opsctl.cli.isolate_more import rehearse as carry_out
+
+    return carry_out(of(context), ask(hosts, keys=host_key, key=key), length)
+
+
 @app.command("status")
-def status(context: typer.Context, hosts: Hosts = None, host_key: HostKeys = None, key: Key = "") -> Report:
+def status(
+    context: typer.Context,
+    hosts: Hosts = None,
+    zone: Zones = None,
+    every: Every = False,
+    keep: Annotated[bool, typer.Option("--keep", help="cut off again what was lifted or changed")] = False,
+    due: Annotated[bool, typer.Option("--due", help="only what this machine has cut off; for timers")] = False,
+    host_key: HostKeys = None,
+    key: Key = "",
+) -> Report:
     """What is cut off, and whether it still is.
 
-    Since when, by whom and for which incident; exit 21 where it is not as it was confirmed.
-    Without names it looks at what this machine has cut off, and where that is nothing at every host.
+    Since when, by whom and for which incident; exit 21 where it is not as it was confirmed. Without names it looks at what
+    this machine has cut off, and where that is nothing at every host.
     """
     from opsctl.cli.isolate_status import status as look
 
-    return look(of(context), Asked(tuple(hosts or ()), keys=tuple(host_key or ()), key=key))
+    asked = ask(hosts, zone, every, keys=host_key, key=key)
+    return look(of(context), asked, keep=keep, due=due)
 
 
 @app.command("release")
@@ -91,5 +138,5 @@ def release(
     """
     from opsctl.cli.isolate_release import release as carry_out
 
-    asked = Asked(tuple(hosts or ()), tuple(zone or ()), every, tuple(without or ()), tuple(host_key or ()), key)
+    asked = ask(hosts, zone, every, without, host_key, key)
     return carry_out(of(context), asked, incident)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import isolate_text
@@ -51,7 +53,7 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
                 "release": way_back}
 
     report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
-                       text=text, result=result, told=told, by=person())
+                       text=text, result=result, told=told, by=person(), shape=_shape(said))
     session.hooks.interrupted = None
     return report if session.dry_run else isolate_text.ending(report, f"release with: {way_back}")
 
@@ -68,6 +70,20 @@ def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
     return {"incident": said["incident"], "allow": list(said["allow"]), "profile": said["profile"],
             "within": seconds("--confirm-within", said["within"], 5), "retry_for": seconds("--retry-for", said["retry_for"], 0),
             "options": [name for name in ("hold", "persist", "keep", "dhcp") if said[name]]}
+
+
+def _shape(said: Mapping[str, Any]) -> Callable[[BoundPlan], BoundPlan]:
+    """How many at once, and how many may fail."""
+    text = said["tolerate"]
+    if re.fullmatch(r"[0-9]{1,6}|100%|[0-9]{1,2}%", text) is None:
+        raise UsageError(f"--tolerate {text}: a number of hosts or a share such as 5%")
+
+    def shape(plan: BoundPlan) -> BoundPlan:
+        step = plan.steps[0]
+        share = len(step.items) * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+        return replace(plan, steps=(replace(step, at_once=said["at_once"], tolerate=share), *plan.steps[1:]))
+
+    return shape
 
 
 def seconds(option: str, text: str, least: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from opsctl.errors import ConfigError, UsageError
@@ -43,8 +44,23 @@ class Asked:
         return [" ".join(filter(None, (name, host_key, key))) for name, host_key in zip(given, self.keys, strict=False)]
 
 
+def ask(
+    names: Sequence[str] | None = None, zones: Sequence[str] | None = None, every: bool = False,
+    without: Sequence[str] | None = None, keys: Sequence[str] | None = None, key: str = "",
+) -> Asked:
+    """What a command line said of hosts; those of no configuration are written in one way. UsageError for what is no address."""
+    try:
+        found = [given_host(name).name if is_given(name) else name for name in names or ()]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return Asked(tuple(found), tuple(zones or ()), every, tuple(without or ()), tuple(keys or ()), key)
+
+
 def site_for(session: Session, asked: Asked) -> Site:
-    """The configuration made to work; without one, or with a broken one, where only hosts are named that need none."""
+    """The configuration made to work; without one, or with a broken one, where only hosts are meant that need none.
+
+    These are ``user@address``, and without any name those that were cut off so.
+    """
     from opsctl.cli.work import clock, open_site
     from opsctl.model.config import Config
     from opsctl.wiring import Site
@@ -52,9 +68,10 @@ def site_for(session: Session, asked: Asked) -> Site:
     try:
         return open_site(session)
     except ConfigError as error:
-        if not asked.names or not all(map(is_given, asked.names)) or asked.zones or asked.every:
-            raise
         home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
+        known = asked.names or os.path.isdir(os.path.join(home, "opsctl", "isolated"))
+        if not known or not all(map(is_given, asked.names)) or asked.zones or asked.every:
+            raise
         site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
         session.hooks.session, session.hooks.site = session, site
         if error.problems or session.config is not None:

@@ -1,18 +1,21 @@
-"""``opsctl isolate release``: hosts opened again."""
+"""``opsctl isolate release``: hosts opened again, on the word of whoever may."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.isolate_hosts import Asked, hosts_of, person, site_for
 from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.errors import SafetyRefusal, UsageError
+from opsctl.model.isolation_guard import not_alone
 
 if TYPE_CHECKING:
     from opsctl.actions.interface import StepResult
     from opsctl.cli.session import Session
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan, BoundStep
+    from opsctl.wiring import Site
 
 
 def release(session: Session, asked: Asked, incident: str) -> Report:
@@ -20,14 +23,51 @@ def release(session: Session, asked: Asked, incident: str) -> Report:
     from opsctl.cli.work import carry_out
 
     site = site_for(session, asked)
-    hosts = hosts_of(asked, site.config)
-    inputs = {"hosts": hosts, "logins": asked.logins, "incident": incident}
+    hosts = _hosts(site, asked, incident)
+    said = [] if session.dry_run else _said(session, site, asked, hosts, incident)
+    inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident, "said": said}
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because} for one in tally.results}}
 
     return carry_out(session, site, "release", inputs, subject=asked.zones[0] if asked.zones else "release", text=write,
                      result=result, told=line, by=person())
+
+
+def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
+    """Those that are named, or with nothing but an incident the ones that it cut off."""
+    if asked.names or asked.zones or asked.every:
+        return hosts_of(asked, site.config)
+    found = [entry.host for entry in site.isolated.all() if incident and entry.order.mark.incident == incident]
+    if not found:
+        raise UsageError(f"nothing is cut off from here for incident {incident}" if incident else "which hosts?",
+                         hint="opsctl isolate status; then HOST…, --zone ZONE, --all or --incident ID")
+    return [name for name in found if name not in asked.without]
+
+
+def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], incident: str) -> list[str]:
+    """The names that have to be typed in full, typed. ``--yes`` does not answer; Waiting where nobody is there."""
+    known = {name: entry.order.mark for name in hosts if (entry := site.isolated.get(name)) is not None}
+    names: dict[str, str] = {}
+    for host, mark in known.items():
+        why = not_alone(mark, person(), site.clock())
+        if why is None or (mark.incident or "") != incident:  # of another incident: refused as it is
+            continue
+        spec = site.config.hosts.get(host)
+        zone = spec.zone if spec is not None and spec.zone in asked.zones else None
+        names.setdefault(zone or (incident if not asked.names and incident else host), why)
+    for name, why in names.items():
+        answer = session.typed(f"{name}: {why}. To open it, type {name}")
+        if answer != name:
+            raise SafetyRefusal(f"{answer!r} is not {name}: nothing was opened", hint="the whole name, as it is shown")
+    return list(names)
+
+
+def _logins(site: Site, asked: Asked, hosts: Sequence[str]) -> list[str]:
+    """How to log into hosts that no configuration holds: as it was said, or as it was written down when they were cut off."""
+    said = {line.split(" ")[0]: line for line in asked.logins}
+    kept = {name: entry.login for name in hosts if (entry := site.isolated.get(name)) is not None and entry.login}
+    return list({**kept, **said}.values())
 
 
 def line(step: BoundStep, result: StepResult) -> Mark:

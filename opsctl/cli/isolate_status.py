@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.isolate_hosts import Asked, hosts_of, site_for
@@ -14,6 +15,7 @@ from opsctl.model.values import value
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
     from opsctl.isolation.register import Entry
+    from opsctl.model.isolation import Mark as Whose
     from opsctl.model.isolation import Stand
     from opsctl.wiring import Site
 
@@ -28,52 +30,143 @@ class Looked:
     entry: Entry | None
     stand: Stand | None
     error: OpsError | None
+    again: str = ""
+
+    @property
+    def mark(self) -> Whose | None:
+        """Who cut it off."""
+        return (self.stand.mark if self.stand else None) or (self.entry.order.mark if self.entry else None)
 
     def drift(self) -> NotConverged | None:
         """What is not as this machine has it."""
-        if self.entry is None or self.stand is None or self.entry.stage == "releasing":
+        if self.entry is None or self.stand is None:
             return None
-        if self.stand.standing != "isolated":
-            return NotConverged(f"{self.host} was cut off and is {self.stand.standing}", where=self.host)
+        standing, host, stage = self.stand.standing, self.host, self.entry.stage
+        if stage == "releasing":
+            return None if standing == "open" else NotConverged(
+                f"{host} was to be opened and is {standing}", where=host, hint=f"opsctl isolate release {host}")
+        if stage == "ordered":
+            return None if standing in ("armed", "isolated") else NotConverged(
+                f"{host} was to be cut off and is open: {'it lifted itself' if standing == 'lifted' else 'nothing is loaded there'}",
+                where=host, hint=f"opsctl resume {self.entry.order.mark.run}")
+        way_back = f"opsctl isolate apply {host} cuts it off again"
+        if standing != "isolated":
+            how = {"open": "OPEN: its rules are gone", "lifted": "OPEN: its rules lifted themselves",
+                   "armed": "about to lift itself"}[standing]
+            return NotConverged(f"{host} was cut off and is {how}{self.again}", where=host, hint=None if self.again else way_back)
         if self.entry.seal not in (None, self.stand.seal):
-            return NotConverged(f"{self.host} is cut off, and its rules are not the ones that were confirmed", where=self.host)
+            return NotConverged(f"{host} is cut off by other rules than were confirmed{self.again}", where=host,
+                                hint=None if self.again else f"somebody changed them there; {way_back}")
         return None
 
+    def remarks(self) -> Iterator[str]:
+        """What is to be said of it beside who and when."""
+        if self.error is not None:
+            yield self.error.message
+        if self.stand is None:
+            return
+        if self.stand.left is not None:
+            yield f"lifts itself in {self.stand.left:.0f} s unless confirmed: opsctl isolate confirm {self.host}"
+        if drift := self.drift():
+            yield drift.message
+        yield from (f"in part: {why}" for why in self.stand.partial)
+        if self.stand.standing == "isolated" and self.stand.persisted is not None:
+            yield "stays after a reboot" if self.stand.persisted else "a reboot lifts it"
+        if self.stand.standing == "isolated" and self.stand.connections:
+            yield f"{self.stand.connections} old connections are alive"
+        if self.entry is None and self.stand.standing in ("armed", "isolated"):
+            yield "not by this machine"
 
-def status(session: Session, asked: Asked) -> Report:
-    """Look at all of them at once, one connection each."""
-    from opsctl.cli.signals import working
 
+def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
+    """Look at all of them at once, one connection each; cut off again what was lifted and is to stay so."""
     site = site_for(session, asked)
     known = {entry.host: entry for entry in site.isolated.all()}
-    names = hosts_of(asked, site.config) if asked.names else list(known) or [
-        name for name, host in site.config.hosts.items() if host.isolation is not None]
-    logins = {line.split(" ")[0]: line.split(" ")[1:] for line in asked.logins}
-
-    def look(name: str) -> Looked:
-        try:
-            return Looked(name, known.get(name), site.isolation(name, *logins.get(name, ())).observe(), None)
-        except OpsError as error:
-            return Looked(name, known.get(name), None, error)
-
-    with working(session), ThreadPoolExecutor(max(1, min(len(names), _AT_ONCE))) as pool:
-        found = list(pool.map(look, names))
+    chosen = bool(asked.names or asked.zones or asked.every)
+    names = hosts_of(asked, site.config) if chosen else list(known)
+    if not names and not due:
+        names = [name for name, host in site.config.hosts.items() if host.isolation is not None]
+    logins = [*(entry.login for entry in known.values() if entry.login), *asked.logins]
+    found = look(session, site, names, known, {line.split(" ")[0]: line.split(" ", 2)[1:] for line in logins})
+    if not session.dry_run:
+        found = _keep(session, site, found, everything=keep)
     errors = [error for one in found for error in (one.error, one.drift()) if error is not None]
     return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found),
-                  errors=errors, warnings=site.said)
+                  errors=errors, warnings=[*site.said])
+
+
+def look(
+    session: Session, site: Site, names: Sequence[str], known: Mapping[str, Entry], logins: Mapping[str, Sequence[str]]
+) -> list[Looked]:
+    """How they stand, in their order."""
+    from opsctl.cli.signals import working
+
+    def one(name: str) -> Looked:
+        entry = known.get(name)
+        try:
+            return Looked(name, entry, site.isolation(name, *logins.get(name, ())).observe(), None)
+        except OpsError as error:
+            return Looked(name, entry, None, error)
+
+    with working(session), ThreadPoolExecutor(max(1, min(len(names), _AT_ONCE))) as pool:
+        return list(pool.map(one, names))
+
+
+def _keep(session: Session, site: Site, found: list[Looked], *, everything: bool) -> list[Looked]:
+    """Cut off again, by the order that each was cut off by; the drift stays in the report, with what became of it."""
+    from opsctl.cli.work import carry_out
+
+    done: dict[str, str] = {}
+    for one in found:
+        if one.entry is None or one.entry.stage != "confirmed" or one.drift() is None or not (everything or one.entry.keep):
+            continue
+        order = one.entry.order
+        options = [name for name, said in (("hold", order.seconds is None), ("persist", order.persist), ("dhcp", order.dhcp),
+                                           ("keep", one.entry.keep)) if said]
+        inputs = {"hosts": [one.host], "incident": order.mark.incident or "", "allow": [str(each) for each in order.allow],
+                  "profile": order.profile, "within": round(order.seconds or 60), "options": options, "named": [one.host],
+                  "logins": [one.entry.login] if one.entry.login else [], "retry_for": 0}
+        report = carry_out(session, site, "isolate", inputs, subject="keep")
+        done[one.host] = ("; it was cut off again" if report.code == 0 else
+                          f"; cutting it off again failed: {report.errors[0].message if report.errors else report.code}")
+    return [replace(one, again=done.get(one.host, "")) for one in found]
 
 
 def as_json(one: Looked) -> Mapping[str, Any]:
     drift = one.drift()
     return {"stand": one.stand.as_json() if one.stand else None, "stage": one.entry.stage if one.entry else None,
+            "since": one.mark.at if one.mark else None, "by": one.mark.by if one.mark else None,
+            "incident": one.mark.incident if one.mark else None, "keep": bool(one.entry and one.entry.keep),
             "drift": drift.message if drift else None, "error": one.error.as_dict() if one.error else None}
 
 
-def _write(out: Out, site: Site, found: list[Looked]) -> None:
+def _write(out: Out, site: Site, found: Sequence[Looked]) -> None:
+    from opsctl.cli.work import local_time
+    from opsctl.model.snapshots import parse_time
+
     rows = []
     for one in found:
-        mark = (one.stand.mark if one.stand else None) or (one.entry.order.mark if one.entry else None)
         word = one.stand.standing if one.stand else "no answer"
         tone = Tone.BAD if one.error or one.drift() else Tone.GOOD if word == "isolated" else Tone.QUIET
-        rows.append((one.host, Mark(word, tone), mark.at if mark else "", mark.by if mark else "", (mark.incident or "") if mark else ""))
-    out.table(Table(("host", "stands", "since", "by", Column("incident", flexible=True)), rows, empty="nothing is cut off"))
+        since = ""
+        if one.mark is not None:
+            try:
+                since = local_time(site, parse_time(one.mark.at))
+            except ValueError:
+                since = "unknown"  # it stands on the host, where others can write
+        rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
+                     (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))
+    out.table(Table(("host", "stands", "since", "by", "incident", Column("remark", flexible=True)), rows,
+                    empty="nothing is cut off from here"))
+
+
+def summary(site: Site) -> str | None:
+    """One line about what this machine has cut off, as it was written down; None where that is nothing."""
+    entries = list(site.isolated.all())
+    if not entries:
+        return None
+    words = {"confirmed": "cut off", "ordered": "about to be cut off", "releasing": "about to be opened"}
+    counted = {stage: [entry.host for entry in entries if entry.stage == stage] for stage in words}
+    parts = [f"{words[stage]}: {', '.join(hosts[:5])}{f' and {len(hosts) - 5} more' if len(hosts) > 5 else ''}"
+             for stage, hosts in counted.items() if hosts]
+    return f"{'; '.join(parts)} (opsctl isolate status)"

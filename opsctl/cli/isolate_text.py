@@ -1,14 +1,14 @@
-"""What ``opsctl isolate apply`` tells: each host as it ends, how many of how many, and the way back."""
+"""What ``opsctl isolate apply`` tells: each host as it ends, how many of how many, what the probes showed, the way back."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
@@ -18,33 +18,87 @@ if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
 
+_MOST_ROWS = 40  # hosts that are shown one by one; of more, only those of which something is to be said
+_TONES = {"proven": Tone.GOOD, "partial": Tone.WARN, "open": Tone.BAD}
+
 
 def line(result: StepResult, seconds: float) -> Mark:
     """How one host ended."""
     if result.outcome == "ok":
-        return Mark(f"{result.item}: was isolated already", Tone.GOOD)
+        return Mark(f"{result.item}: was isolated already{_in_part(result)}", Tone.GOOD)
     if result.outcome == "changed":
         cut = result.result.get("cut")
         old = f", {counted(cut['before'] - cut['after'], 'old connection')} ended" if cut else ""
-        return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}", Tone.GOOD)
+        return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}{_in_part(result)}", Tone.GOOD)
     if result.outcome == "skipped":
         return Mark(f"{result.item}: not begun: {result.because}", Tone.WARN)
     return Mark(f"{result.item}: NOT isolated: {result.because}", Tone.BAD)
 
 
+def _in_part(result: StepResult) -> str:
+    proof = result.result.get("proof")
+    return f" (proven in part: {'; '.join(proof['gaps'])})" if proof and proof["gaps"] else ""
+
+
 def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | None = None) -> None:
-    """How many of how many, how long it took to the first and the last, and what is only half of it."""
+    """How many of how many, how long it took to the first and the last, the probe matrix, and what is not isolated."""
     asked = len(plan.step("isolate").items)
     good = [one for one in tally.results if one.outcome in ("ok", "changed")]
+    isolated = tally.outcomes.get("ok", 0) + tally.outcomes.get("changed", 0)
     times = sorted((ended or {}).get(str(one.item), 0.0) for one in good if one.outcome == "changed")
     when = f"; the first after {times[0]:.1f} s, the last after {times[-1]:.1f} s" if times and ended else ""
-    out.line(Mark(f"isolated: {len(good)} of {asked}{when}", Tone.GOOD if len(good) == asked else Tone.BAD))
-    for one in good:
-        for why in one.result["stand"]["partial"] if one.result else ():
-            out.line(Mark(f"{one.item}: in part: {why}", Tone.WARN))
-    for one in tally.results:
-        if one.outcome not in ("ok", "changed"):
-            out.line(line(one, 0.0))
+    proofs = [(str(one.item), one.result["proof"]) for one in tally.results if one.result.get("proof")]
+    if proofs:
+        _matrix(out, proofs)
+    rest = [one for one in tally.results if one.outcome not in ("ok", "changed")]
+    for one in rest:
+        out.line(line(one, 0.0))
+    out.line(Mark(f"isolated: {isolated} of {asked}{when}", Tone.GOOD if isolated == asked else Tone.BAD))
+
+
+def _matrix(out: Out, proofs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    shown = proofs if len(proofs) <= _MOST_ROWS else [one for one in proofs if one[1]["verdict"] != "proven"]
+    if shown:
+        out.table(Table(("host", "proof", "from here", "witness", "outward", "old connections"), [_row(*one) for one in shown]))
+    if len(shown) < len(proofs):
+        out.line(Mark(f"{len(proofs) - len(shown)} more: proven", Tone.GOOD))
+    gaps: dict[str, list[str]] = {}
+    for host, proof in proofs:
+        for gap in (*proof["gaps"], *proof["notes"]):
+            gaps.setdefault(gap, []).append(host)
+    for gap, hosts in gaps.items():
+        out.line(Mark(f"{_few(hosts)}: {gap}", Tone.QUIET if gap == "no witness" else Tone.WARN))
+
+
+def _row(host: str, proof: Mapping[str, Any]) -> tuple[Any, ...]:
+    counts = proof["connections"]
+    old = " → ".join("?" if counts[when] is None else str(counts[when]) for when in ("before", "after"))
+    return (host, Mark(proof["verdict"], _TONES[proof["verdict"]]), *(_cell(proof, place) for place in ("here", "witness", "out")), old)
+
+
+def _cell(proof: Mapping[str, Any], place: str) -> Mark:
+    """``v4 v6 silent``, or each by itself where they differ."""
+    if place == "witness" and proof["witness"] is None:
+        return Mark("no witness", Tone.QUIET)
+    said = proof["cells"][place]
+    by_word: dict[str, list[str]] = {}
+    for version, word in said.items():
+        by_word.setdefault(word, []).append(f"v{version}")
+    tone = Tone.BAD if any("OPEN" in word or "answers" in word for word in by_word) else Tone.GOOD if set(by_word) == {"silent"} else Tone.WARN
+    return Mark(", ".join(f"{' '.join(versions)} {word}" for word, versions in by_word.items()) or "not probed", tone)
+
+
+def _few(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
+
+
+def offers(tally: Tally, config: Any) -> Iterator[str]:
+    """Hosts that never answered, and can be cut off by the host that forwards for them."""
+    silent = [str(one.item) for one in tally.results if one.outcome == "failed" and one.errors and all(error.code == 13 for error in one.errors)]
+    for name in silent:
+        spec = config.hosts.get(name)
+        if spec is not None and spec.gateway is not None and spec.isolation != "gateway":
+            yield f"{name} never answered; its gateway {spec.gateway} can cut it off: opsctl isolate apply {name} --by-gateway"
 
 
 def ending(report: Report, last: str) -> Report:

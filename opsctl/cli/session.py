@@ -97,6 +97,11 @@ class Session:
             if answer is not None:
                 return answer
 
+    def typed(self, question: str) -> str:
+        """Ask for a word that nothing but a person at a terminal gives: ``--yes`` does not. Raises Waiting as ``ask``."""
+        self._someone_must_be_there(question, "ask again at a terminal")
+        return self._answer(f"{question}: ")
+
     def hidden(self, question: str) -> str:
         """Ask for a word that the terminal does not show; an empty one is asked for again. Raises Waiting as ``ask``."""
         import getpass

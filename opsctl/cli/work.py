@@ -159,10 +159,11 @@ def carry_out(
     result: Callable[[Tally], Mapping[str, Any]] | None = None,
     told: Told | None = None,
     by: str | None = None,
+    shape: Callable[[BoundPlan], BoundPlan] | None = None,
 ) -> Report:
     """Bind a playbook and carry it out (or say what it would do, with --dry-run).
 
-    ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
+    ``shape`` changes the bound plan: how many at once, how many may fail. ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
     """
     from opsctl.actions.registry import action
     from opsctl.engine.bind import bind, run_id
@@ -173,6 +174,7 @@ def carry_out(
     run = run_id(now, subject, site.token())
     plan = bind(find(playbook, site.config), inputs, config=site.config, registry=action, run=run, now=now,
                 started_by=by or who())
+    plan = shape(plan) if shape else plan
     return go(session, site, plan, before=before, text=text, result=result, told=told)
 
 

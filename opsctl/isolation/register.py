@@ -18,6 +18,7 @@ class Entry:
     """A host that is to be cut off. ``stage``: ``ordered`` before anything is loaded, ``confirmed``, or ``releasing``.
 
     ``seal`` is that of the rules as they were confirmed; ``keep``: what is lifted is to be cut off again.
+    ``login``: of a host that no configuration holds, how to log in.
     """
 
     host: str
@@ -26,6 +27,7 @@ class Entry:
     stage: str = "ordered"
     seal: str | None = None
     keep: bool = False
+    login: str = ""
 
 
 class Register:

@@ -20,6 +20,13 @@ class GivenHost:
     host_key: str = ""
     key: str = ""
 
+    @property
+    def name(self) -> str:
+        """The one way to write it: ``root@10.0.0.5``, ``ops@[fd00::5]:2222``."""
+        if self.port == 22:
+            return f"{self.user}@{self.address}"
+        return f"{self.user}@{f'[{self.address}]' if ':' in self.address else self.address}:{self.port}"
+
 
 def is_given(name: str) -> bool:
     """Whether a name is of this kind; configured ones hold no ``@``."""
