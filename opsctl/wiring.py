@@ -318,24 +318,30 @@ class Site:
                         sudo=spec.user != "root", login=Login(Path(key) if key else None, self.environ.get("SSH_AUTH_SOCK")))
         return Nftables(name, connect=lambda: SshShell(Connection(target, self._keyring)), sudo=target.sudo)
 
-    def prober(self, name: str, enter: Callable[[], Shell | None]) -> Any:
-        """Who tries whether a host that is cut off still reaches or can be reached; ``enter`` gives a shell on it, or None."""
+    def prober(self, name: str, driver: Any) -> Any:
+        """Who tries whether a host that ``driver`` cuts off can be reached, or reaches anything (``isolation.probes.Prober``)."""
         from opsctl.isolation.probes import Prober
         from opsctl.model.probes import endpoint
 
-        common = self.config.isolation
-        address, ports = (given_host(name).address, ()) if is_given(name) else (
-            self.config.hosts[name].address, self.config.hosts[name].ports)
+        common, spec = self.config.isolation, self.config.hosts.get(name)
         with self._guard:
             here, witness = self._probes_from_here, self._witness if common.witness not in (None, name) else None
-        return Prober(name, address=address, enter=enter, here=here, witness=witness, ports=(*common.ports, *ports),
-                      outside=[endpoint(one) for one in common.outside])
+
+        def enter() -> Shell | None:
+            if driver.enforced == "host":
+                return driver.shell
+            return self.on_host(name, "ssh-isolation") if spec is not None and spec.os == "linux" and spec.pinned else None
+
+        return Prober(name, addresses=[one for one in self._addresses(name) if "/" not in one], enter=enter, here=here,
+                      witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),
+                      outside=[endpoint(one) for one in common.outside], knock=driver.enforced != "host",
+                      gateway=driver.at.name if driver.enforced == "gateway" else None)
 
     @functools.cached_property
     def _probes_from_here(self) -> Any:
         from opsctl.isolation.probes import Desk, from_here
 
-        return Desk(from_here)
+        return Desk(functools.partial(from_here, self.shell))
 
     @functools.cached_property
     def _witness(self) -> Any:
@@ -522,9 +528,8 @@ class World:
         return self.site.isolated
 
     def prober(self, name: str, host_key: str = "", key: str = "") -> Any:
-        """Who tries whether a host is cut off, on its driver's connection (``isolation.probes.Prober``)."""
-        driver = self.isolation(name, host_key, key)
-        return self.site.prober(name, lambda: driver.shell if driver.enforced == "host" else None)
+        """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
+        return self.site.prober(name, self.isolation(name, host_key, key))
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

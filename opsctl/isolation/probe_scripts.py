@@ -1,21 +1,23 @@
 """How calls are made on a host, with what is there. ``address port`` a line on standard input, ``number outcome source why`` out.
 
-``end`` comes last; without it nothing was said.
+Before that come its own addresses, from where it sees us, and its ways to the targets. ``end`` comes last; without it nothing
+was said.
 """
 
 from __future__ import annotations
 
-# $1: what python3 runs, $2: what bash runs, $3: seconds. A python3 that is too old, or no more than a name, reads nothing
-# from standard input; one that dies later leaves nothing there, and bash then has too few answers.
+# $1: what python3 runs, $2: what bash runs, $3: seconds. A python3 that is too old, or no more than a name, says nothing.
 CHOOSE = r"""
+targets=$(cat)
 echo own $(ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p')
 echo from ${SSH_CONNECTION%% *}
-python3 -I -S -c "$1" "$3" 2>/dev/null && exit 0
-if command -v bash >/dev/null 2>&1; then exec bash --norc -c "$2" bash "$3"; fi
+echo "$targets" | sed 's/^/route get /; s/ [0-9]*$//' | sort -u | ip -force -batch - 2>/dev/null | sed 's/^/way /'
+echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null && exit 0
+if command -v bash >/dev/null 2>&1; then echo "$targets" | bash --norc -c "$2" bash "$3"; exit; fi
 echo no tool
 """
 
-# A call is a child that first says its number, so that one that could not even start is not taken for a silent one.
+# A call is a child that first says its number and then has a socket: one that did not even get there is not silent.
 BASH = r"""
 LC_ALL=C
 calls=() number=0
@@ -35,7 +37,10 @@ round() {
                     *) why=other ;;
                 esac
             else
-                outcome=silent
+                why=busy
+                for open in /proc/"$child"/fd/*; do
+                    case ${open##*/} in [012]) ;; *) if [ -S "$open" ]; then outcome=silent why=-; fi ;; esac
+                done
                 kill -KILL "$child" 2>/dev/null
             fi
         fi
@@ -45,6 +50,7 @@ round() {
     calls=()
 }
 while read -r address port; do
+    if [ -z "$port" ]; then continue; fi
     exec {handle}< <(echo "$BASHPID"; exec 2>&1; exec 9<>"/dev/tcp/$address/$port" && echo open)
     calls+=("$number $handle")
     number=$((number + 1))

@@ -6,15 +6,14 @@ Only TCP, only to hosts and ports that are configured or that a host serves itse
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from opsctl.errors import Interrupted, OpsError, ProgramFailed
+from opsctl.errors import Interrupted, OpsError, ProgramFailed, Unreachable
 from opsctl.isolation import dial
 from opsctl.isolation.probe_scripts import BASH, CHOOSE
 from opsctl.model.isolation import Facts, Order, Stand
@@ -33,11 +32,12 @@ _OUTCOMES: tuple[Outcome, ...] = ("open", "refused", "silent", "barred", "cannot
 
 @value
 class Answer:
-    """How one call ended; ``source`` and ``why`` as in a probe."""
+    """How one call ended; ``source`` and ``why`` as in a probe. ``direct``: no router stood between."""
 
     outcome: Outcome
     source: str = ""
     why: str = ""
+    direct: bool = False
 
 
 class Desk:
@@ -75,11 +75,17 @@ class Desk:
             answers.set_result([known[one] for one in targets])
 
 
-def from_here(targets: Sequence[Endpoint]) -> Sequence[Answer]:
-    """Calls from this machine."""
+def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
+    """Calls from this machine, whose ``shell`` tells its ways."""
     found = dial.dial([(one.address, one.port) for one in targets], WITHIN)
-    return [Answer("cannot", source, "it is an address of this machine, too") if source == one.address else _answer(*said)
-            for one, said in zip(targets, found, strict=True) for source in (said[1],)]
+    asked = "".join(f"route get {address}\n" for address in dict.fromkeys(one.address for one in targets))
+    ways = ""
+    with contextlib.suppress(ProgramFailed, Unreachable):
+        ways = shell.run(["ip", "-force", "-batch", "-"], stdin=asked.encode(), accept=None, timeout=_PATIENCE).text
+    direct = _direct(ways.splitlines())
+    return [Answer("cannot", source, "it is an address of this machine, too") if source == one.address
+            else replace(_answer(outcome, source, why), direct=one.address in direct)
+            for one, (outcome, source, why) in zip(targets, found, strict=True)]
 
 
 class Elsewhere:
@@ -105,6 +111,7 @@ class Elsewhere:
         result = self._session.close(_PATIENCE + WITHIN * waves)
         own: Sequence[str] = ()
         seen: str | None = None
+        ways: list[str] = []
         answers: dict[int, Answer] = {}
         ended = False
         for line in result.text.splitlines():
@@ -113,6 +120,8 @@ class Elsewhere:
                 own = reachable(words[1:])
             elif words[:1] == ["from"]:
                 seen = words[1] if len(words) > 1 else None
+            elif words[:1] == ["way"]:
+                ways.append(line.removeprefix("way "))
             elif words == ["no", "tool"]:
                 raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
             elif words == ["end"]:
@@ -122,7 +131,9 @@ class Elsewhere:
         if not ended or sorted(answers) != list(range(len(self.targets))):
             raise ProgramFailed(f"what was to try from {self.name} broke off: {result.errors.strip()[-200:] or 'it said nothing'}",
                                 where=self.name)
-        return ([Answer("cannot", "", f"it is an address of {self.name}, too") if one.address in own else answers[number]
+        direct = _direct(ways)
+        return ([Answer("cannot", "", f"it is an address of {self.name}, too") if one.address in own
+                 else replace(answers[number], direct=one.address in direct)
                  for number, one in enumerate(self.targets)], own, seen)
 
 
@@ -166,7 +177,7 @@ class Witness:
         deaf = {version for version in (4, 6)
                 if (heard := [answer.outcome for one, answer in zip(controls, answers[len(targets):], strict=True)
                               if one.version == version]) and not {"open", "refused"} & set(heard)}
-        return [Answer("cannot", answer.source, f"{self.name} reaches nothing over IPv{one.version}, not even what it should")
+        return [replace(answer, outcome="cannot", why=f"{self.name} reaches nothing over IPv{one.version}, not even what it should")
                 if answer.outcome == "silent" and one.version in deaf else answer
                 for one, answer in zip(targets, answers, strict=False)]
 
@@ -174,20 +185,25 @@ class Witness:
 class Prober:
     """The probes of one host. ``enter`` gives a shell on it, None where it is not entered; ``here`` and ``witness`` are shared.
 
-    ``address`` is the one that we know it by; ``ports`` and ``outside`` are those of the configuration.
+    ``addresses`` are those that we know it by; ``ports`` and ``outside`` are those of the configuration. ``gateway`` is the host
+    that cuts it off where it does not do so itself: what does not pass there proves nothing. ``knock``: enter only where it
+    answers, since waiting for one that does not holds everything up.
     """
 
     def __init__(
-        self, host: str, *, address: str, enter: Callable[[], Shell | None], here: Desk, witness: Witness | None,
-        ports: Sequence[int] = (), outside: Sequence[Endpoint] = (),
+        self, host: str, *, addresses: Sequence[str], enter: Callable[[], Shell | None], here: Desk, witness: Witness | None,
+        ports: Sequence[int] = (), outside: Sequence[Endpoint] = (), gateway: str | None = None,
+        knock: bool = False,
     ) -> None:
         self.host = host
-        self.address = address
+        self.addresses = tuple(addresses)
         self.enter = enter
         self.here = here
         self.witness = witness
         self.ports = tuple(ports)
         self.outside = tuple(outside)
+        self.gateway = gateway
+        self.knock = knock
 
     def probe(
         self, order: Order, stand: Stand, *, before: int | None = None, after: int | None = None, earlier: Look | None = None
@@ -200,18 +216,21 @@ class Prober:
 
     def look(self, facts: Facts, port: int = 22) -> Look:
         """Everything that can be tried, at once. Before a host is cut off, it shows what silence afterwards is worth."""
-        addresses = self._addresses(facts)
+        addresses = list(dict.fromkeys([*self.addresses, *outer(facts)]))
         tried, left_out = ports([port, *self.ports], facts.serves)
         targets = [Endpoint(address, one) for address in addresses for one in tried]
         trouble: dict[Place, str] = {}
         here = self.here.ask(targets)
         witness = self.witness.desk.ask(targets) if self.witness else None
-        out = self._out(facts, addresses, trouble)
-        probes = [*_probes("here", targets, here.result())]
+        doors = zip(targets, here.result(), strict=True) if self.knock else ()
+        if self.knock and not any(one.port == port and answer.outcome == "open" for one, answer in doors):
+            trouble["out"] = f"nothing was tried from it: it does not let this machine in on port {port}"
+        out = None if trouble else self._out(facts, addresses, trouble)
+        probes = [*self._probes("here", targets, here.result())]
         sources: Sequence[str] = ()
         if self.witness and witness:
             try:
-                probes += _probes("witness", targets, witness.result())
+                probes += self._probes("witness", targets, witness.result())
                 sources = self.witness.addresses()
             except Interrupted:
                 raise
@@ -219,7 +238,7 @@ class Prober:
                 trouble["witness"] = f"the witness {self.witness.name} could not look: {error.message}"
         if out is not None:
             try:
-                probes += _probes("out", out.targets, out.read()[0])
+                probes += self._probes("out", out.targets, out.read()[0])
             except Interrupted:
                 raise
             except OpsError as error:
@@ -249,24 +268,23 @@ class Prober:
             trouble["out"] = f"nothing was tried from it: {error.message}"
             return None
 
-    def _addresses(self, facts: Facts) -> Sequence[str]:
-        """The one that we know, and those that it says others can reach. A name is looked up only where it says none."""
-        known = outer(facts)
-        with contextlib.suppress(ValueError):
-            known = list(dict.fromkeys([str(ipaddress.ip_address(self.address)), *known]))
-        if not known:
-            with contextlib.suppress(OSError):
-                known = reachable(str(found[4][0]) for found in socket.getaddrinfo(self.address, None, type=socket.SOCK_STREAM))
-        return known
+    def _probes(self, place: Place, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Iterator[Probe]:
+        for one, answer in zip(targets, answers, strict=True):
+            if self.gateway and answer.direct:
+                yield Probe(place, one, "cannot", answer.source, f"what is on its own segment does not pass {self.gateway}")
+            else:
+                yield Probe(place, one, answer.outcome, answer.source, answer.why)
 
 
-def _probes(place: Place, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Sequence[Probe]:
-    return [Probe(place, one, answer.outcome, answer.source, answer.why) for one, answer in zip(targets, answers, strict=True)]
+def _direct(ways: Sequence[str]) -> frozenset[str]:
+    """The addresses that are on a segment of the machine's own, in what ``ip route get`` said."""
+    return frozenset(words[0] for line in ways if len(words := line.split()) > 1 and words[0] != "local" and "via" not in words)
 
 
 def _answer(outcome: str, source: str, why: str) -> Answer:
     """What ``dial`` or the bash script said, in words for people."""
     known: Outcome = next(one for one in _OUTCOMES if one == outcome)
     meant = {"ENETUNREACH": "there is no way to it", "EADDRNOTAVAIL": "there is no address to call from",
-             "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it"}
+             "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it",
+             "busy": "the machine was too busy to try"}
     return Answer(known, source if source not in ("0.0.0.0", "::") else "", meant.get(why, why))

@@ -262,13 +262,3 @@ def _names(one: Opening, address: str, port: int, direction: str) -> bool:
     if ipaddress.ip_address(address) not in ipaddress.ip_network(one.network):
         return False
     return one.port is None or (one.direction == direction and one.protocol == "tcp" and one.port == port)
-
-
-def shown(matrices: Iterable[Matrix]) -> Iterator[tuple[str, ...]]:
-    """A row of words a host, under ``HEAD``."""
-    for one in matrices:
-        counts = tuple("?" if count is None else str(count) for count in (one.before, one.after))
-        yield (one.host, one.verdict, *(one.cell(place, version) for place in PLACES for version in (4, 6)), "/".join(counts))
-
-
-HEAD = ("host", "proof", "from here IPv4", "IPv6", "from the witness IPv4", "IPv6", "out IPv4", "IPv6", "old connections")

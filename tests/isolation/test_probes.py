@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from opsctl.isolation.forwarder import Forwarder
+from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.nftables import Nftables
 from opsctl.isolation.probes import Answer, Desk, Prober, Witness, from_here
 from opsctl.model.isolation import Mark, Opening, Order, Stand
-from opsctl.model.probes import Endpoint, Matrix
+from opsctl.model.probes import PLACES, Endpoint, Matrix
+from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_connection import Connection, Keyring, Limits
 from tests.lab.isolation import Lab
@@ -31,6 +35,12 @@ ORDER = Order(Mark("20261221-1000", "asha", "2026-12-21T10:00:00+05:30"), second
 def lab() -> Iterator[Lab]:
     with Lab(2, box=["h0"]) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the lab nothing is lost on the way."""
+    monkeypatch.setattr("opsctl.isolation.probes.WITHIN", 0.6)
 
 
 class Probed:
@@ -55,7 +65,7 @@ class Probed:
     def probe(
         self, order: Order = ORDER, witness: Witness | None = None, here: Desk | None = None, stand: Stand | None = None
     ) -> Matrix:
-        prober = Prober("h0", address=self.host.address, enter=lambda: self.driver.shell, here=here or Desk(from_here),
+        prober = Prober("h0", addresses=[self.host.address], enter=lambda: self.driver.shell, here=here or Desk(functools.partial(from_here, LocalShell())),
                         witness=witness, ports=(22, 80, 443), outside=self.outside)
         # The lab's hosts have no physical port, and that is said elsewhere.
         return prober.probe(order, replace(stand or self.driver.observe(), partial=()), before=0, after=0)
@@ -190,7 +200,7 @@ def test_a_version_that_nobody_has_a_way_for_is_not_probed(h0: Probed, lab: Lab)
 
     def from_h1(targets: Sequence[Endpoint]) -> Sequence[Answer]:
         with lab.within("h1"):
-            return from_here(targets)
+            return from_here(LocalShell(), targets)
 
     found = h0.probe(here=Desk(from_h1))
     assert found.verdict == "partial" and found.gaps == ("IPv6 was not probed: there is no address to call from",)
@@ -204,3 +214,32 @@ def test_a_host_that_died_is_not_proven(h0: Probed, lab: Lab) -> None:
     lab.run("h0", ["ip", "link", "set", "eth0", "down"])
     found = h0.probe(stand=stand)
     assert found.verdict == "partial" and "it gave no sign of life, and a machine that is off looks the same" in found.gaps
+
+
+def test_at_a_gateway_counts_only_what_passes_it() -> None:
+    with Lab(0, zones={"a": 2}) as lab:
+        keyring = Keyring()
+        a0 = lab.hosts["a0"]
+        outside = [Endpoint(lab.hosts["manager"].address, 22), Endpoint(lab.hosts["manager"].address6, 22)]
+        at = Forwarder("gw", connect=lambda: SshShell(Connection(lab.target("gw"), keyring)))
+        driver = Gateway("a0", addresses=(a0.address, a0.address6), at=at)
+        host = SshShell(Connection(lab.target("a0"), keyring))
+
+        def probe(witness: str, enter: bool = True) -> Matrix:
+            other = Witness(witness, lambda: SshShell(Connection(lab.target(witness), keyring)), 22, outside)
+            prober = Prober("a0", addresses=[a0.address, a0.address6], enter=lambda: host if enter else None, knock=True,
+                            here=Desk(functools.partial(from_here, LocalShell())), witness=other, ports=(22, 443),
+                            outside=outside, gateway="gw")
+            return prober.probe(ORDER, replace(driver.observe(), partial=()), before=0, after=0)
+
+        assert probe("outside").cell("witness", 4) == "OPEN 22, answers 443"
+        driver.load(ORDER, driver.observe())
+        found = probe("outside")
+        assert (found.verdict, found.wrong, found.gaps) == ("proven", (), ())
+        assert all(found.cell(place, version) == "silent" for place in PLACES for version in (4, 6))
+        neighbour = probe("a1", enter=False)
+        assert neighbour.verdict == "partial" and neighbour.cell("witness", 4) == "not probed"
+        assert neighbour.gaps == ("the witness a1 could not try: what is on its own segment does not pass gw",
+                                  "nothing was tried from it, for it is not entered")
+        host.connection.close()
+        at.close()
