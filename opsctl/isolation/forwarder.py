@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
-from opsctl.isolation.gateway_scripts import END, FLOWS, LOOK
+from opsctl.isolation.gateway_scripts import END, FLOWS, LOOK, TABLE
 from opsctl.isolation.together import Together
 from opsctl.model import nft_gateway
 from opsctl.model.flows import Flow, flows, others
 from opsctl.model.isolation import Cut, Facts
-from opsctl.model.nft_gateway import Gate, Member, Wish, member
+from opsctl.model.nft_gate import Gate, read
+from opsctl.model.nft_gateway import Member, Wish, member
 from opsctl.model.values import value
 from opsctl.shells.interface import Result, Shell
 
@@ -69,7 +70,7 @@ class Forwarder:
 
     def _look(self, owns: Sequence[Own], seconds: float = _SECONDS) -> list[Look]:
         found = sections(self._script(LOOK, seconds, self.table).stdout)
-        gate = nft_gateway.read(found["table"])
+        gate = read(found["table"], bool(found["dormant"].strip()))
         manager = found["manager"].strip() or None
         hardware = dict(line.split() for line in found["neighbours"].splitlines())
         versions = {"nft": found["nft"].strip(), "kernel": found["kernel"].strip()}
@@ -145,10 +146,8 @@ class Forwarder:
         self._shell = None
 
     def _gate(self) -> Gate:
-        done = self._run(["nft", "-j", "list", "table", "inet", self.table], accept=None)
-        if done.code and "No such file or directory" not in done.errors:
-            raise ProgramFailed(f"nft on {self.name}: {done.errors.strip()[:300]}", where=self.name, hint="does it run as root?")
-        return nft_gateway.read(done.text)
+        found = sections(self._script(TABLE, _SECONDS, self.table).stdout)
+        return read(found["table"], bool(found["dormant"].strip()))
 
     def _flows(self, members: Sequence[Member], seconds: float) -> tuple[bool, list[str]]:
         """Whether connections are tracked there, and the lines of those that these are part of."""

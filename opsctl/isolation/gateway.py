@@ -9,7 +9,8 @@ from opsctl.isolation.forwarder import Forwarder, Look
 from opsctl.isolation.interface import Driver
 from opsctl.model import nft_gateway
 from opsctl.model.isolation import Cut, Order, Stand, Standing
-from opsctl.model.nft_gateway import Gate, Member, Wish
+from opsctl.model.nft_gate import Gate
+from opsctl.model.nft_gateway import Member, Wish
 
 
 class Gateway(Driver):
@@ -69,6 +70,8 @@ class Gateway(Driver):
         gateway = self.at.name
         found = [f"{each}, which is new, is not cut off" for each in look.members if each not in mine]
         found += [f"{each} has lifted itself" for each in mine if each not in look.gate.held]
+        if altered := look.gate.altered:
+            found.append(f"somebody altered our rules at {gateway} ({', '.join(altered)}): opsctl isolate apply {self.host}")
         if look.flowtables:
             found.append(f"{gateway} hands connections on by a flowtable ({', '.join(look.flowtables)}), past all rules")
         if self.at.table == nft_gateway.GATE:

@@ -5,17 +5,21 @@ Only what dash, bash and busybox's ash share. ``$S`` calls root's programs. Each
 
 from __future__ import annotations
 
-#: ``$1`` is our table.
-LOOK = r"""
+#: ``$1`` is our table. That it is dormant stands in no JSON.
+TABLE = r"""
+$S nft -j list tables >/dev/null || exit 1
+echo "== table"; $S nft -j list table inet "$1" 2>/dev/null
+echo "== dormant"; $S nft -t list table inet "$1" 2>/dev/null | sed -n '/^	flags .*dormant/p'
+"""
+
+LOOK = TABLE + r"""
 echo "== manager"; echo "${SSH_CONNECTION%% *}"
 echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p'
 echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr \([^ ]*\).*/\1 \2/p'
 echo "== nft"; $S nft --version || exit 1
 echo "== kernel"; uname -r
 echo "== forwards6"; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null
-$S nft -j list tables >/dev/null || exit 1
 echo "== flowtables"; $S nft list flowtables 2>/dev/null | sed -n 's/.*flowtable \([^ ]*\) .*/\1/p'
-echo "== table"; $S nft -j list table inet "$1" 2>/dev/null
 exit 0
 """
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from opsctl.model.nft_gateway import Gate, Member, member
+from opsctl.model.nft_gate import Gate
+from opsctl.model.nft_gateway import Member, member
 from opsctl.model.values import value
 
 _OVER = ("CLOSE", "TIME_WAIT", "NONE", "SYN_SENT", "SYN_RECV")

@@ -17,13 +17,16 @@ import ipaddress
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opsctl.model import nft_rules
-from opsctl.model.isolation import Facts, Mark, Order
+from opsctl.model.isolation import Facts, Order
 from opsctl.model.values import value
+
+if TYPE_CHECKING:
+    from opsctl.model.nft_gate import Gate
 
 GATE = "opsctl_gate"
 """On the machine that forwards for the hosts."""
@@ -31,19 +34,29 @@ DOOR = "opsctl_door"
 """On the machine of the backup store, which shuts them out."""
 
 GUARD_SECONDS = 3600
+PASS = ("pass_from", "pass_to")
 # Kind of member: type and flags of its sets, and what of a packet is compared with them.
-_KINDS: Mapping[str, tuple[str, str, str]] = {
+KINDS: Mapping[str, tuple[str, str, str]] = {
     "4": ("ipv4_addr", "", "ip"), "6": ("ipv6_addr", "", "ip6"),
     "net4": ("ipv4_addr", "interval", "ip"), "net6": ("ipv6_addr", "interval", "ip6"),
     "mac": ("ether_addr", "", "ether"),
 }
 _SYN = "tcp flags & (fin | syn | rst | ack) == syn"
-_SHARED = ("from_new", "to_new", "from_live", "to_live", "pre_from", "pre_to", "fwd_from", "fwd_to", "inp_from", "out_to")
+# Chain: its hook, and where it sends those who are cut off. ``from``: by who sends; ``to``: by who is to get it.
+BASE = {
+    "pre_from": ("prerouting", "from_new"), "pre_to": ("prerouting", "to_new"), "fwd_from": ("forward", "from_live"),
+    "fwd_to": ("forward", "to_live"), "inp_from": ("input", "from_live"), "out_to": ("output", "to_live"),
+}
+ENDS = {
+    # Before connection tracking a reset cannot be sent on every kernel: what lives goes on to the chains that can.
+    "new": ("tcp flags & (fin | syn | rst | ack) != syn accept", "drop"),
+    "live": (f"{_SYN} drop", "meta l4proto tcp reject with tcp reset", "drop"),
+}
 
 
 @dataclass(frozen=True)
 class Member:
-    """What a host is known by: an address, a prefix, or a hardware address. ``kind`` is one of ``_KINDS``."""
+    """What a host is known by: an address, a prefix, or a hardware address. ``kind`` is one of ``KINDS``."""
 
     kind: str
     text: str
@@ -59,89 +72,6 @@ def member(text: str) -> Member:
     network = ipaddress.ip_network(text)
     whole = network.prefixlen == network.max_prefixlen
     return Member(("" if whole else "net") + str(network.version), str(network.network_address if whole else network))
-
-
-@value
-class Note:
-    """What stands at a member: the group of its order, and who ordered it, or of which address it is a part."""
-
-    group: str
-    digest: str | None = None
-    mark: Mark | None = None
-    part_of: str | None = None
-
-
-@value
-class Gate:
-    """What stands at a machine. ``held``: who is cut off, and for how many seconds still (None: permanent).
-
-    ``notes``: who belongs to which orders, whether the isolation has lifted itself or not. ``rules``: the text of the
-    rules of each chain, without what moves by itself. ``parts``: by the text of a member, those that were cut off with it.
-    """
-
-    there: bool = False
-    held: Mapping[Member, float | None] = field(default_factory=dict)
-    notes: Mapping[Member, tuple[Note, ...]] = field(default_factory=dict)
-    parts: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)
-    guarded: Collection[Member] = ()
-    groups: Collection[str] = ()
-    rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def of(self, own: Collection[Member]) -> list[Member]:
-        """Everything that was cut off for the host with these addresses, in order."""
-        found = {each for each in own if each in self.notes}
-        found.update(part for each in own for part in self.parts.get(each.text, ()))
-        return sorted(found, key=lambda each: (each.kind, each.text))
-
-    def written(self, own: Collection[Member]) -> Note | None:
-        """What stands at the host about its order."""
-        notes = (note for each in own for note in self.notes.get(each, ()))
-        return next((note for note in notes if note.digest is not None), None)
-
-    def seal(self, own: Collection[Member]) -> str:
-        """A hash of all that holds the host: the shared rules, those of its order, its own elements."""
-        members = self.of(own)
-        groups = {note.group for each in members for note in self.notes[each]}
-        own_chains = [name for name in self.rules if name in _SHARED or name.rpartition("_")[2] in groups]
-        lines = [[name, self.rules[name]] for name in sorted(own_chains)]
-        lines += [[name, [line for line in self.rules.get(name, ()) if any(group in line for group in groups)]]
-                  for name in ("pass_from", "pass_to")]
-        elements = [[each.kind, each.text, each in self.held, sorted(note.group for note in self.notes[each])] for each in members]
-        return hashlib.sha256(json.dumps([lines, elements]).encode()).hexdigest()
-
-
-def read(document: str) -> Gate:
-    """From ``nft -j list table`` of ours; an empty text is a machine without it."""
-    if not document.strip():
-        return Gate()
-    held: dict[Member, float | None] = {}
-    notes: dict[Member, list[Note]] = defaultdict(list)
-    parts: dict[str, list[Member]] = defaultdict(list)
-    guarded: set[Member] = set()
-    groups: set[str] = set()
-    rules: dict[str, list[str]] = {}
-    for one in json.loads(document)["nftables"]:
-        if "chain" in one:
-            rules.setdefault(one["chain"]["name"], []).append(json.dumps(one["chain"].get("hook"), sort_keys=True))
-        elif "rule" in one:
-            rules.setdefault(one["rule"]["chain"], []).append(json.dumps(_still(one["rule"]["expr"]), sort_keys=True))
-        elif "set" in one:
-            name, elements = one["set"]["name"], one["set"].get("elem", [])
-            if name.startswith("o"):
-                group = name.rpartition("_")[2]
-                groups.add(group)
-                for each, _, comment in map(_element, elements):
-                    note = _note(group, comment)
-                    notes[each].append(note)
-                    if note.part_of:
-                        parts[note.part_of].append(each)
-            elif name.startswith("held"):
-                held.update((each, left) for each, left, _ in map(_element, elements))
-            elif name.startswith("guard"):
-                guarded.update(each for each, _, _ in map(_element, elements))
-    return Gate(bool(rules), held, {each: tuple(found) for each, found in notes.items()},
-                {name: tuple(found) for name, found in parts.items()}, guarded, groups,
-                {name: tuple(lines) for name, lines in rules.items()})
 
 
 @value
@@ -168,12 +98,10 @@ class Wish:
 
 def load(gate: Gate, wishes: Sequence[Wish], table: str) -> str:
     """The transaction that cuts hosts off, over whatever of them is there."""
-    lines = [] if gate.there else list(_skeleton(table))
-    made = set(gate.groups)
-    for wish in wishes:
-        if wish.group not in made:
-            made.add(wish.group)
-            lines += _group(wish, table)
+    lines = [] if gate.there and not gate.altered else list(_skeleton(gate, table))
+    for group, wish in {wish.group: wish for wish in wishes}.items():
+        if group not in gate.groups or _differs(gate, wish):
+            lines += _group(wish, table, anew=group in gate.groups)
     gone: list[tuple[str, str, str]] = []
     come: list[tuple[str, str, str]] = []
     for wish in wishes:
@@ -212,62 +140,87 @@ def release(gate: Gate, owns: Iterable[Sequence[Member]], table: str) -> str:
     return _text([*made, *_gone(table, gone), *_gone(table, guard), *_elements("add", table, guard)])
 
 
-def _skeleton(table: str) -> Iterator[str]:
+def chains() -> list[str]:
+    return [*BASE, *(f"{way}_{what}" for way in ("from", "to") for what in ENDS)]
+
+
+def _skeleton(gate: Gate, table: str) -> Iterator[str]:
+    """The shared rules; over those that somebody altered, with what they refer to."""
     # Not `add`: where somebody else makes it at this moment, one of both fails whole, and looks again.
-    yield f"create table inet {table}"
+    yield f"{'add' if gate.there else 'create'} table inet {table}"
+    if gate.there:
+        yield from (f"flush chain inet {table} {name}" for name in (*chains(), *PASS) if name in gate.rules)
     yield f"table inet {table} {{"
-    for kind, (type_, flags, _) in _KINDS.items():
-        timed = ", ".join(filter(None, (flags, "timeout")))
-        yield f"\tset held{kind} {{ type {type_}; flags {timed}; }}"
-    yield "\tchain pass_from { }\n\tchain pass_to { }"
-    # Before connection tracking a reset cannot be sent on every kernel: what lives goes on to the chains that can.
+    for kind, (type_, flags, _) in KINDS.items():
+        yield f"\tset held{kind} {{ type {type_}; flags {_timed(flags)}; }}"
     for way in ("from", "to"):
-        yield f"\tchain {way}_new {{ jump pass_{way}; tcp flags & (fin | syn | rst | ack) != syn accept; drop; }}"
-        yield f"\tchain {way}_live {{ jump pass_{way}; {_SYN} drop; meta l4proto tcp reject with tcp reset; drop; }}"
-    hooks = (("pre_from", "prerouting", "from_new"), ("pre_to", "prerouting", "to_new"), ("fwd_from", "forward", "from_live"),
-             ("fwd_to", "forward", "to_live"), ("inp_from", "input", "from_live"), ("out_to", "output", "to_live"))
-    for name, hook, target in hooks:
+        yield f"\tchain pass_{way} {{ }}"
+        for what, rules in ENDS.items():
+            yield f"\tchain {way}_{what} {{ jump pass_{way}; {'; '.join(rules)}; }}"
+    for name, (hook, target) in BASE.items():
         yield f"\tchain {name} {{ type filter hook {hook} priority -310; policy accept;"
         if hook == "output":
             yield "\t\ttcp flags & rst == rst accept"  # our own resets go out here
-        side = "saddr" if target.startswith("from") else "daddr"
-        for kind, (_, _, compared) in _KINDS.items():
-            if kind != "mac" or side == "saddr":
-                yield f"\t\t{compared} {side} @held{kind} goto {target}"
+        yield from (f"\t\t{compared} @{held} goto {target}" for held, compared in tests(name))
         yield "\t}"
     yield "}"
+    for group in sorted(gate.groups):
+        yield from _passing(group, table)
+
+
+def tests(chain: str) -> Iterator[tuple[str, str]]:
+    """The sets that a chain asks, and what of a packet it compares. Who is to get a packet is not known by hardware address."""
+    side = "saddr" if chain.endswith("from") else "daddr"
+    return ((f"held{kind}", f"{compared} {side}") for kind, (_, _, compared) in KINDS.items() if kind != "mac" or side == "saddr")
+
+
+def _timed(flags: str) -> str:
+    return ", ".join(filter(None, (flags, "timeout")))
 
 
 def _guard(table: str) -> Iterator[str]:
     """It makes the kernel track connections, so it is not there before it is needed."""
     yield f"table inet {table} {{"
-    for kind, (type_, flags, _) in _KINDS.items():
+    for kind, (type_, flags, _) in KINDS.items():
         if kind != "mac":
-            yield f"\tset guard{kind} {{ type {type_}; flags {', '.join(filter(None, (flags, 'timeout')))}; timeout {GUARD_SECONDS}s; }}"
+            yield f"\tset guard{kind} {{ type {type_}; flags {_timed(flags)}; timeout {GUARD_SECONDS}s; }}"
     yield "\tchain guard {"
     yield f"\t\tct state established,related return\n\t\t{_SYN} return\n\t\tmeta l4proto tcp reject with tcp reset\n\t}}"
     yield "\tchain fwd_guard { type filter hook forward priority -300; policy accept;"
-    for kind, (_, _, compared) in _KINDS.items():
+    for kind, (_, _, compared) in KINDS.items():
         if kind != "mac":
             yield f"\t\t{compared} saddr @guard{kind} goto guard\n\t\t{compared} daddr @guard{kind} goto guard"
     yield "\t}\n}"
 
 
-def _group(wish: Wish, table: str) -> Iterator[str]:
-    """Sets for those who belong to it, and chains with what it lets through."""
+def _group(wish: Wish, table: str, *, anew: bool) -> Iterator[str]:
+    """Sets for those who belong to it, and chains with what it lets through; ``anew``: over chains that are there."""
     group, (to, come_from) = wish.group, wish.passes
+    if anew:
+        yield from (f"flush chain inet {table} {way}_{group}" for way in ("to", "from"))
     yield f"table inet {table} {{"
-    for kind, (type_, flags, _) in _KINDS.items():
+    for kind, (type_, flags, _) in KINDS.items():
         yield f"\tset o{kind}_{group} {{ type {type_}; {f'flags {flags}; ' if flags else ''}}}"
     for way, rules in (("to", to), ("from", come_from)):
         yield f"\tchain {way}_{group} {{"
         yield from (f"\t\t{rule}" for rule in rules)
         yield "\t}"
     yield "}"
-    for kind, (_, _, compared) in _KINDS.items():
+    if not anew:
+        yield from _passing(group, table)
+
+
+def _passing(group: str, table: str) -> Iterator[str]:
+    """Where those who belong to it are sent to what it lets through."""
+    for kind, (_, _, compared) in KINDS.items():
         yield f"add rule inet {table} pass_from {compared} saddr @o{kind}_{group} jump from_{group}"
         if kind != "mac":
             yield f"add rule inet {table} pass_to {compared} daddr @o{kind}_{group} jump to_{group}"
+
+
+def _differs(gate: Gate, wish: Wish) -> bool:
+    """Whether somebody took rules from what its order lets through, or put some there."""
+    return any(len(gate.rules.get(f"{way}_{wish.group}", ())) != 1 + len(rules) for way, rules in zip(("to", "from"), wish.passes, strict=True))
 
 
 def _sets_of(gate: Gate, each: Member) -> Iterator[str]:
@@ -293,25 +246,3 @@ def _elements(verb: str, table: str, elements: Sequence[tuple[str, str, str]]) -
 
 def _text(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
-
-
-def _element(element: Any) -> tuple[Member, float | None, str]:
-    more: dict[str, Any] = element.get("elem", {}) if isinstance(element, dict) else {}
-    found = more.get("val", element)
-    text = f"{found['prefix']['addr']}/{found['prefix']['len']}" if isinstance(found, dict) else found
-    return member(text), more.get("expires"), more.get("comment", "")
-
-
-def _note(group: str, comment: str) -> Note:
-    if comment.startswith("part of "):
-        return Note(group, part_of=comment.removeprefix("part of "))
-    known = nft_rules.read_comment(comment)
-    return Note(group, *known) if known else Note(group)
-
-
-def _still(expressions: Any) -> Any:
-    """A rule without the numbers of its counter."""
-    return ["counter" if isinstance(each, dict) and "counter" in each else each for each in expressions]
-
-
-__all__ = ["DOOR", "GATE", "Gate", "Member", "Note", "Wish", "arm", "load", "member", "read", "release"]

@@ -221,16 +221,31 @@ def test_somebody_elses_accept_before_ours_helps_nobody(lab: Forwarding) -> None
         lab.run("gw", "nft", "delete", "table", "inet", "early")
 
 
-def test_what_others_do_to_our_rules_shows(lab: Forwarding) -> None:
+def test_what_others_do_to_our_rules_shows_and_is_mended_by_loading_anew(lab: Forwarding) -> None:
     at, _ = lab.forwarder()
     driver = a1(at)
     isolate(driver, HELD)
     sealed = driver.observe().seal
     another = Gateway("pc", addresses=(lab.hosts[0],), at=at)
     isolate(another, replace(HELD, allow=(opening("10.60.0.2"),)))
-    assert driver.observe().seal == sealed  # what is done for other hosts does not count
-    lab.run("gw", "nft", "flush", "chain", "inet", "opsctl_gate", "fwd_from")
-    assert driver.observe().seal != sealed
+    stand = driver.observe()
+    assert stand.seal == sealed  # what is done for other hosts does not count
+    said = "somebody altered our rules at gw ({}): opsctl isolate apply a1".format
+    for command, what in (
+        (["flush", "chain", "inet", "opsctl_gate", "fwd_from"], "fwd_from"),
+        (["insert", "rule", "inet", "opsctl_gate", "from_new", "accept"], "from_new"),
+        (["add", "rule", "inet", "opsctl_gate", "pass_to", "accept"], "pass_to"),
+        (["add", "table", "inet", "opsctl_gate", "{ flags dormant; }"], "all"),
+    ):
+        lab.run("gw", "nft", *command)
+        changed = driver.observe()
+        assert changed.seal != sealed and said(what) in changed.partial
+        driver.load(HELD, changed)
+        assert (driver.observe().seal, driver.observe().partial) == (sealed, stand.partial)
+    lab.agent("out")
+    assert lab.agent("a1").join({"out": A1}, "10.60.0.2") == {"out": "silent"}
+    assert lab.agent("a").join({"let": lab.hosts[0]}, "10.60.0.2") == {"let": "alive"}
+
     lab.run("gw", "nft", "delete", "element", "inet", "opsctl_gate", "held6", "{ fd61::a1 }")
     assert "fd61::a1 has lifted itself" in driver.observe().partial
     lab.run("gw", "nft", "flush", "set", "inet", "opsctl_gate", "held4")
