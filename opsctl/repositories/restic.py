@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsctl.errors import OpsError, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.limits import Limits
 from opsctl.model.secrets import SecretRef
-from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Snapshot, Unreferenced
+from opsctl.model.snapshots import BackupSummary, Finding, Node, Snapshot, Unreferenced
 from opsctl.repositories import (
     restic_copy,
-    restic_failures,
     restic_host,
-    restic_locks,
+    restic_identity,
     restic_output,
     restic_restore,
     restic_snapshots,
 )
 from opsctl.repositories.interface import Identity, OnProgress, Repository, SnapshotCache
 from opsctl.repositories.restic_backup import Backup
-from opsctl.repositories.restic_failures import NO_LIMIT, Place
+from opsctl.repositories.restic_calls import Calls
+from opsctl.repositories.restic_failures import NO_LIMIT
 from opsctl.repositories.restic_program import Program
 from opsctl.repositories.sftp import SftpDoor
-from opsctl.repositories.store import LocalStore, Store, public_url, store_for
-from opsctl.shells.interface import Result, Shell, Word
+from opsctl.repositories.store import LocalStore, public_url, store_for
+from opsctl.shells.interface import Shell, Word
 
 if TYPE_CHECKING:
     from opsctl.shells.ssh import SshShell
@@ -38,16 +33,14 @@ if TYPE_CHECKING:
 _TIME_LIMIT = 120.0
 
 
-class Restic(Repository):
+class Restic(Calls, Repository):
     """A repository that restic keeps.
 
     ``s3_keys``: where the id and the secret of the access key to an S3 store are found. ``environment`` holds what
-    else a storage needs. ``wait`` is the seconds to wait
-    for somebody else's lock. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no
-    cache. A repository in a local directory never gets one: it would hide damage and save nothing. ``sftp``: the way to
-    a repository behind an SFTP server.
-    ``version`` is the program's, where it is known and new enough; otherwise the program is asked before the first
-    call. ``calls`` counts the restic calls that open the repository.
+    else a storage needs. ``time_limit`` (seconds) bounds the calls that only look. ``cache_dir=None``: no cache. A
+    repository in a local directory never gets one: it would hide damage and save nothing. ``sftp``: the way to a
+    repository behind an SFTP server. ``version`` is the program's, where it is known and new enough; otherwise the
+    program is asked before the first call. ``calls`` counts the restic calls that open the repository.
     """
 
     def __init__(
@@ -71,10 +64,7 @@ class Restic(Repository):
         s3_region: str | None = None,
         sftp: SftpDoor | None = None,
     ) -> None:
-        self.name = name
-        self.url = public_url(url)
-        self.notes: list[str] = []
-        self.program = Program(
+        restic = Program(
             shell,
             program,
             version,
@@ -88,30 +78,23 @@ class Restic(Repository):
             environment={**(environment or {}), **_s3_environment(s3_keys, s3_region)},
             words=sftp.words if sftp is not None else None,
         )
-        self.store = sftp.store() if sftp is not None else store_for(
+        store = sftp.store() if sftp is not None else store_for(
             url,
             user=rest_user,
-            secret=self.program.rest_password,
+            secret=restic.rest_password,
             cacert=cacert,
-            keys=(lambda: (self.program.secret(s3_keys[0]), self.program.secret(s3_keys[1]))) if s3_keys else None,
+            keys=(lambda: (restic.secret(s3_keys[0]), restic.secret(s3_keys[1]))) if s3_keys else None,
             region=s3_region,
         )
-        if cache_dir is None or isinstance(self.store, LocalStore):
-            self.program.options = ("--no-cache",)
+        if cache_dir is None or isinstance(store, LocalStore):
+            restic.options = ("--no-cache",)
+        super().__init__(name, public_url(url), restic, store, wait)
         self._cache_dir = cache_dir
-        self._wait = wait
-        self._pinned: Identity | None = None
-        self._confirmed = False
         self._listing = restic_snapshots.Listing(snapshot_cache)
-        self._locks = restic_locks.Locks(self.program, self.store)
 
     @property
     def calls(self) -> int:
         return self.program.calls
-
-    @property
-    def place(self) -> Place:
-        return Place(self.name, self.url, self.store, self._pinned)
 
     def use_no_cache(self) -> None:
         self.program.options = ("--no-cache",)
@@ -140,88 +123,16 @@ class Restic(Repository):
     # Which repository this is
 
     def create(self, *, chunker_from: Repository | None = None, begun: bool = False) -> Identity:
-        refusal = SafetyRefusal(
-            f"something is already at {self.url} ({self.name}); a repository is only made in an empty place",
-            hint="is it a repository of yours? then it needs no backup init; otherwise choose another place",
-        )
-        if begun and self.store is not None and self.store.is_only_begun():
-            self._clear_begun(self.store)
-        elif self.store is not None and not self.store.is_empty():
-            raise refusal
-        words = ["init", "--json", "--repository-version", "2"]
-        if chunker_from is None:
-            result = self.program.run(words)
-        elif isinstance(chunker_from, Restic):
-            with restic_copy.reading(chunker_from, self) as env:
-                result = self.program.run([*restic_copy.way(chunker_from, self), *words, "--copy-chunker-params"], env=env)
-        else:
-            raise TypeError("the chunker parameters come from another restic repository")
-        if result.code:
-            if "already" in result.errors:
-                raise refusal
-            raise self.failure("make a repository", result)
-        return self.identity()
-
-    def _clear_begun(self, store: Store) -> None:
-        try:
-            store.remove_keys()
-        except Refused as error:
-            keys = ", ".join(f"keys/{name}" for name in store.list("keys"))
-            raise SafetyRefusal(
-                f"making {self.place} was begun and not finished, and the store does not let its key be removed",
-                hint=f"on the store's own machine remove {keys} (it opens nothing), then try again",
-            ) from error
+        return restic_identity.create(self, chunker_from, begun)
 
     def identity(self) -> Identity:
-        stored = self.store.config() if self.store is not None else None
-        if self.store is not None and stored is None:
-            raise restic_failures.gone(self.place)
-        found = self._document("read the config", ["cat", "config", "--no-lock"], sure=False)
-        keys = list(self.store.list("keys")) if self.store is not None else []
-        key = keys[0] if len(keys) == 1 else None
-        if len(keys) > 1:
-            result = self.call("list the keys", ["key", "list", "--json", "--no-lock"], sure=False)
-            key = next(
-                (each["id"] for each in restic_output.array(result.stdout) if each.get("current")), None
-            )
-        return Identity(
-            found["id"],
-            found["chunker_polynomial"],
-            hashlib.sha256(stored).hexdigest() if stored is not None else None,
-            key,
-        )
+        return restic_identity.identity(self)
 
     def pin(self, identity: Identity | None) -> None:
         self._pinned = identity
         self._confirmed = False
         self.program.key = identity.key if identity is not None else None
         self._listing.repository_id = identity.id if identity is not None else None
-
-    def make_sure(self) -> None:
-        """Raise DamagedData where this is not the pinned repository; a restic call only when in doubt."""
-        stored = None
-        if self.store is not None:
-            stored = self.store.config()
-            if stored is None:
-                raise restic_failures.gone(self.place)
-        if self._pinned is None or (stored is None and self._confirmed):
-            return
-        digest = hashlib.sha256(stored).hexdigest() if stored is not None else None
-        if digest is not None and digest == self._pinned.config_sha256:
-            return
-        try:
-            found = self.identity()
-        except OpsError as error:
-            locked_out = error.code == 12 or error.details.get("kind") == "key-missing"
-            if locked_out and self._pinned.config_sha256 is not None:
-                raise restic_failures.replaced(self.place, None) from error
-            raise
-        if found.id != self._pinned.id:
-            raise restic_failures.replaced(self.place, found.id)
-        if self._pinned.config_sha256 is not None and digest is not None:
-            self.notes.append(f"the config of {self.place} was stored anew (same repository)")
-        self._pinned = replace(self._pinned, config_sha256=digest)
-        self._confirmed = True
 
     # What is in it
 
@@ -317,7 +228,7 @@ class Restic(Repository):
     def dump_to(self, snapshot_id: str, path: str, target: Path) -> None:
         restic_restore.dump_to(self, snapshot_id, path, target)
 
-    # Whether it is whole, and who is in it
+    # Whether it is whole
 
     def check(self, share: tuple[int, int] | None = None, on_progress: OnProgress | None = None) -> list[Finding]:
         from opsctl.repositories import restic_damage  # much to load, and most commands find no damage
@@ -328,129 +239,6 @@ class Restic(Repository):
         from opsctl.repositories import restic_orphans
 
         return restic_orphans.find(self, shares)
-
-    def locks(self) -> list[LockInfo]:
-        return self._locks.read()
-
-    def unlock_stale(self) -> list[LockInfo]:
-        removed = self._locks.remove_stale()
-        self.notes += [
-            f"removed the lock of process {lock.pid} of this host, which is gone, from {self.place}"
-            for lock in removed
-        ]
-        return removed
-
-    # Calling restic
-
-    def call(
-        self,
-        doing: str,
-        words: Sequence[Word],
-        *,
-        accept: Collection[int] | None = (0,),
-        sure: bool = True,
-        timeout: float | None = None,
-        env: Mapping[str, str] | None = None,
-        on_line: Callable[[bytes], None] | None = None,
-        hidden: Collection[str] = (),
-    ) -> Result:
-        """One restic call against the pinned repository, waiting for locks; raises for a code not accepted.
-
-        With ``accept=None`` every code comes back but those that mean the same for all commands: 10, 11, 12.
-        ``timeout=0``: no limit. ``hidden`` (``kind/name``): objects that restic shall not see; it only reads.
-        """
-        if sure:
-            self.make_sure()
-        if hidden and self.store is not None:
-            from opsctl.repositories.view import view  # an HTTP server, which a sound repository does not need
-
-            with view(self.store, hidden) as url:
-                words = [*words, *(() if "--no-lock" in words else ("--no-lock",))]
-                return self._run(doing, words, {"RESTIC_REPOSITORY": url}, timeout, on_line)
-        if "--no-lock" not in words and self.store is not None and self.store.list("locks"):
-            self._refuse_planted_locks()
-        begun = time.monotonic()
-        while True:
-            result = self._run(doing, words, env, timeout, on_line)
-            if result.code == 1 and self._avoid_bad_keys(result):
-                continue
-            if result.code != 11:
-                break
-            self._wait_for_lock(begun)
-        if result.code in (10, 12) or (accept is not None and result.code not in accept):
-            raise self.failure(doing, result)
-        return result
-
-    def _run(
-        self,
-        doing: str,
-        words: Sequence[Word],
-        env: Mapping[str, str] | None,
-        timeout: float | None,
-        on_line: Callable[[bytes], None] | None,
-    ) -> Result:
-        try:
-            return self.program.run(words, env=env, timeout=timeout, on_line=on_line)
-        except Unreachable as error:
-            if not self.program.shell.here:  # the host itself
-                raise
-            raise Unreachable(
-                f"restic could not {doing}: {self.place} did not answer in time",
-                hint="is the store running, and the network up?",
-            ) from error
-
-    def failure(self, doing: str, result: Result) -> OpsError:
-        """The error to raise for a call that ended badly; damage is looked up by name."""
-        error = restic_failures.failure(doing, result, self.place)
-        if error.details.get("kind") == "structure" and self.store is not None:
-            from opsctl.repositories import restic_damage
-
-            found = self.planted_locks() or restic_damage.bad_indexes(self)
-            if found:
-                return restic_failures.damage(found, self.place)
-        return error
-
-    def planted_locks(self) -> list[Finding]:
-        return [
-            restic_failures.junk("locks", name, "is no lock, but keeps restic from taking one")
-            for name in self._locks.unreadable()
-        ]
-
-    def _refuse_planted_locks(self) -> None:
-        """restic tries for half a minute to read what is no lock. Only what costs no call is looked at."""
-        if self._locks.unreadable(ask=False):
-            raise restic_failures.damage(self.planted_locks(), self.place)
-
-    def _wait_for_lock(self, begun: float) -> None:
-        """Come back when it is worth trying again; raises Busy when ``wait`` is over."""
-        if self.unlock_stale():
-            return
-        waited = time.monotonic() - begun
-        if waited >= self._wait:
-            raise restic_failures.busy(self.place, self.locks(), time.time(), waited)
-        self._locks.await_change(min(self._wait - waited, 5.0))
-
-    def _avoid_bad_keys(self, result: Result) -> bool:
-        """A planted or damaged key object stops restic from trying the others: point it at a good one."""
-        if self.store is None or self.program.key is not None:
-            return False
-        if "Unmarshal" not in result.errors and "LoadRaw(<key/" not in restic_output.plain(result.stderr):
-            return False
-        bad = {finding.object for finding in restic_failures.suspicious(self.store, ("keys",), self._pinned)}
-        good = [name for name in self.store.list("keys") if f"keys/{name}" not in bad]
-        if bad and good:
-            self.program.key = good[0]
-        return bool(bad and good)
-
-    def _document(self, doing: str, words: Sequence[Word], *, sure: bool = True) -> dict[str, str]:
-        result = self.call(doing, words, sure=sure)
-        try:
-            return restic_output.document(result.stdout)
-        except (ValueError, json.JSONDecodeError) as error:
-            raise ProgramFailed(
-                f"restic could not {doing} ({self.place}): it printed something else"
-            ) from error
-
 
 def _s3_environment(keys: tuple[SecretRef, SecretRef] | None, region: str | None) -> dict[str, str | SecretRef]:
     """What restic needs for an S3 store, so that it takes neither a file's nor a cloud machine's own credentials."""

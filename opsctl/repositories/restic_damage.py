@@ -13,7 +13,7 @@ from opsctl.errors import DamagedData, Unreachable
 from opsctl.model.snapshots import Finding, Progress, Snapshot
 from opsctl.repositories import restic_failures
 from opsctl.repositories.interface import OnProgress
-from opsctl.repositories.restic_failures import Caller, Place
+from opsctl.repositories.restic_failures import Caller, Place, Reader
 from opsctl.repositories.restic_reach import Reach, Reached
 from opsctl.repositories.restic_verdict import Verdict, read_verdict
 from opsctl.repositories.store import Store
@@ -22,7 +22,7 @@ _LOOKED_AT = ("keys", "snapshots", "index")
 _UNREADABLE = {"snapshots", "index", "locks"}  # where a bad object keeps restic from reading the good ones
 
 
-def check(caller: Caller, share: tuple[int, int] | None, on_progress: OnProgress | None) -> list[Finding]:
+def check(caller: Reader, share: tuple[int, int] | None, on_progress: OnProgress | None) -> list[Finding]:
     """Everything that is wrong; an empty list where nothing is."""
     if share is not None and not 1 <= share[0] <= share[1] <= 256:
         raise ValueError(f"no share n/M with 1 <= n <= M <= 256: {share}")
@@ -60,7 +60,7 @@ def bad_indexes(caller: Caller) -> list[Finding]:
 class _Check:
     """One check of one repository."""
 
-    def __init__(self, caller: Caller, share: tuple[int, int] | None) -> None:
+    def __init__(self, caller: Reader, share: tuple[int, int] | None) -> None:
         self._caller = caller
         self._share = share
         self._findings: list[Finding] = []

@@ -69,23 +69,28 @@ class Caller(Protocol):
         words: Sequence[Word],
         *,
         accept: Collection[int] | None = (0,),
+        sure: bool = True,
         timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[bytes], None] | None = None,
         hidden: Collection[str] = (),
     ) -> Result: ...
 
-    def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]: ...
-
     def make_sure(self) -> None: ...
-
-    def snapshots(self) -> list[Snapshot]: ...
-
-    def junk(self) -> list[Finding]: ...
 
     def planted_locks(self) -> list[Finding]: ...
 
     def failure(self, doing: str, result: Result) -> OpsError: ...
+
+
+class Reader(Caller, Protocol):
+    """A caller that also says what is in the repository."""
+
+    def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]: ...
+
+    def snapshots(self) -> list[Snapshot]: ...
+
+    def junk(self) -> list[Finding]: ...
 
 
 def failure(doing: str, result: Result, place: Place) -> OpsError:

@@ -15,7 +15,7 @@ from opsctl.errors import DamagedData, OpsError, ProgramFailed
 from opsctl.model.quantities import counted
 from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.interface import OnProgress
-from opsctl.repositories.restic_failures import NO_LIMIT, Caller
+from opsctl.repositories.restic_failures import NO_LIMIT, Caller, Reader
 from opsctl.repositories.restic_output import Status
 from opsctl.shells.interface import Result, Word
 
@@ -47,7 +47,7 @@ def restore(
         )
 
 
-def dump_to(caller: Caller, snapshot_id: str, path: str, target: Path) -> None:
+def dump_to(caller: Reader, snapshot_id: str, path: str, target: Path) -> None:
     """As ``Repository.dump_to`` promises."""
     doing = f"read {path} of snapshot {snapshot_id[:8]}"
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
