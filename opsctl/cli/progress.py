@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import IO, Any
 
 from opsctl.cli import render
-from opsctl.cli.report import Cell, Mark, Tone
+from opsctl.cli.report import Cell
 from opsctl.cli.safe_text import shown
 from opsctl.cli.session import Session
 from opsctl.model.quantities import format_size, rough_duration
@@ -151,15 +151,3 @@ def _measure(event: Progress) -> tuple[float, float | None]:
     if event.files_total:
         return event.files_done, event.files_total
     return event.bytes_done or event.files_done, None
-
-
-OUTCOME_TONES = {
-    "ok": Tone.GOOD, "changed": Tone.GOOD, "planned": Tone.QUIET, "skipped": Tone.QUIET, "waiting": Tone.WARN,
-    "unknown": Tone.WARN, "failed": Tone.BAD,
-}
-"""The tone of each outcome of a step."""
-
-
-def outcome_mark(outcome: str) -> Mark:
-    """An outcome as a cell."""
-    return Mark(outcome, OUTCOME_TONES.get(outcome, Tone.STRONG))

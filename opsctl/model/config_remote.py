@@ -60,7 +60,7 @@ def programs_as_root(source: Any) -> tuple[str, ...]:
 
 
 def _relative_paths(place: Place, entry: Mapping[str, Any]) -> Iterator[Mistake]:
-    """On this machine they start at the configuration; another one has none."""
+    """On this machine they start at the configuration; another one has none. A ~ is refused for itself, and once is enough."""
     found: list[tuple[Place, Any]] = []
     if entry.get("kind") == "sqlite":
         found = [((*place, "path"), entry.get("path"))]

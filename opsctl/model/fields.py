@@ -136,7 +136,3 @@ def shown(value: str, longest: int = 60) -> str:
         mark if mark.isprintable() else mark.encode("unicode_escape", "replace").decode() for mark in value
     )
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _escaped(mark: str) -> str:
-    return mark.encode("unicode_escape", "replace").decode()

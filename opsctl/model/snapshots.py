@@ -24,15 +24,12 @@ class Snapshot:
     hostname: str
     tags: tuple[str, ...] = ()
     original: str | None = None
-    backup_start: datetime | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Snapshot:
         """Read one object of ``restic snapshots --json``; raises KeyError or ValueError on another shape."""
-        summary = raw.get("summary") or {}
-        start = summary.get("backup_start")
         return cls(
             id=raw["id"],
             time=parse_time(raw["time"]),
@@ -41,8 +38,7 @@ class Snapshot:
             hostname=raw.get("hostname", ""),
             tags=tuple(raw.get("tags") or ()),
             original=raw.get("original"),
-            backup_start=parse_time(start) if start else None,
-            summary=summary,
+            summary=raw.get("summary") or {},
             raw=raw,
         )
 

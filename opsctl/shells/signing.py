@@ -13,7 +13,6 @@ import os
 import re
 import struct
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,21 +140,6 @@ def check(data: bytes, signature: str, namespace: str, shell: Shell) -> str:
     if found is None or found[1] != namespace or found[2] != _digest(blob):
         raise DamagedData(f"the signature cannot be believed: ssh-keygen says {last_words(done.stdout)}")
     return found[2]
-
-
-def check_many(
-    items: Sequence[tuple[bytes, str]], namespace: str, shell: Shell, *, at_once: int = 4
-) -> list[str | DamagedData]:
-    """``check`` each (data, signature), side by side; in order, the fingerprint or why it does not hold."""
-
-    def one(item: tuple[bytes, str]) -> str | DamagedData:
-        try:
-            return check(*item, namespace, shell)
-        except DamagedData as error:
-            return error
-
-    with ThreadPoolExecutor(max(1, min(at_once, len(items)))) as pool:
-        return list(pool.map(one, items))
 
 
 def _check_namespace(namespace: str) -> None:

@@ -210,6 +210,8 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
          "a.yaml:4: sources.db.host: is os: windows, which is not logged into"),
         ("hosts:\n  db-1: {address: 10.0.0.1}\nsources:\n  db: {kind: sqlite, path: x.sqlite, host: db-1}",
          "a.yaml:4: sources.db.path: must be absolute: it is a path of another machine"),
+        ("hosts:\n  db-1: {address: 10.0.0.1}\nsources:\n  db: {kind: sqlite, path: ~/x.sqlite, host: db-1}",
+         "a.yaml:4: sources.db.path: ~ is not expanded here; write the whole path"),
         ("sources:\n  db: {kind: postgres, database: x}",
          "a.yaml:2: sources.db.kind: must be paths, postgresql, mariadb, sqlite or command; did you mean postgresql?"),
         ("sources:\n  db: {database: x}", "a.yaml:2: sources.db.kind: is missing: paths, postgresql, mariadb, sqlite or command"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from opsctl.errors import DamagedData, ProgramFailed, Refused
 from opsctl.shells.local import LocalShell
-from opsctl.shells.signing import Signer, check, check_many, fingerprint
+from opsctl.shells.signing import Signer, check, fingerprint
 
 NAMESPACE = "manifest@opsctl"
 DATA = "नगर पालिका\n".encode()
@@ -138,15 +138,6 @@ def test_no_flipped_bit_passes(signature: str, shell: LocalShell, place: int, bi
     changed = "\n".join([first, base64.b64encode(raw).decode(), last]) + "\n"
     with pytest.raises(DamagedData):
         check(DATA, changed, NAMESPACE, shell)
-
-
-def test_many_are_checked_side_by_side_and_told_apart(key: Path, signature: str, shell: LocalShell) -> None:
-    mine = fingerprint(signature)
-    items = [(DATA, signature), (b"other", signature), (DATA, ""), (DATA, signature)] * 3
-    found = check_many(items, NAMESPACE, shell)
-    assert [one if isinstance(one, str) else type(one) for one in found] == [
-        mine, DamagedData, DamagedData, mine] * 3
-    assert check_many([], NAMESPACE, shell) == []
 
 
 def test_checking_leaves_no_file_and_needs_none(
