@@ -45,6 +45,13 @@ def s3_server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("as_root")
+    if marker is not None and os.geteuid() != 0:
+        pytest.skip(*marker.args)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

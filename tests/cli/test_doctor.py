@@ -26,7 +26,7 @@ from tests.lab.s3server import Bucket, S3Server
 from tests.lab.timeserver import TimeServer
 from tests.machine import PACKAGE, Machine
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of other accounts and file systems need root")
+as_root = pytest.mark.as_root("files of other accounts and file systems need root")
 Rows = dict[str, dict[str, Any]]
 
 

@@ -96,7 +96,7 @@ def free_port() -> int:
 
 @pytest.mark.lab
 @pytest.mark.xdist_group("sshd")
-@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.as_root("network namespaces need root")
 def test_hosts_with_another_key_without_our_login_and_silent_ones(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Site.target
     monkeypatch.setattr(Site, "target", lambda *words: replace(target(*words), limits=Limits(connect=1.0)))

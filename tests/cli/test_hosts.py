@@ -25,7 +25,7 @@ from tests.machine import Machine
 
 on_hosts = [
     pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.as_root("network namespaces need root"),
     pytest.mark.xdist_group("sshd"),
 ]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01"

@@ -399,7 +399,7 @@ def test_two_at_once_are_one_and_a_refusal(tmp_path: Path) -> None:
     run(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can set up a machine for an account")
+@pytest.mark.as_root("only root can set up a machine for an account")
 def test_keys_made_by_root_belong_to_the_account_that_owns_their_folder(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir(mode=0o700)
     os.chown(tmp_path / "keys", 1234, 1234)

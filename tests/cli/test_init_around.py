@@ -31,7 +31,7 @@ from tests.badluck.faults import small_disk
 from tests.cli.test_init import SAID, Person
 
 PASSWORD = "geheim 1"
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+as_root = pytest.mark.as_root("mounting needs root")
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,26 @@ def test_what_hangs_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.disks == () and "/srv/portal/uploads" in found.folders
 
 
-def test_looking_at_this_machine_changes_nothing_and_fails_at_nothing() -> None:
-    assert isinstance(init_around.look(LocalShell(), os.geteuid()), Around)
+def test_looking_changes_nothing_and_fails_at_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    write(tmp_path, {"srv/portal/uploads/scan.pdf": "x", "etc/cron.d/folder/of": "0 2 * * * root restic backup /srv",
+                     "proc/self/mountinfo": "36 25 8:17 / /gone rw - ext4 /dev/sdb1 rw\n", "proc/net/tcp": "head\n"})
+    (tmp_path / "etc/cron.d/old").write_bytes(b"\xff\x00 restic \n")
+    link(tmp_path / "srv/round", tmp_path / "srv")
+    link(tmp_path / "var/www/gone", tmp_path / "not there")
+    link(tmp_path / "var/run/postgresql", tmp_path / "not there")
+    before = listed(tmp_path)
+    found = init_around.look(LocalShell(), os.geteuid(), tmp_path)
+    on_this_machine = init_around.look(LocalShell(), os.geteuid())
+    assert raised == [] and listed(tmp_path) == before
+    assert "/srv/portal/uploads" in found.folders and found.others == ["restic: /etc/cron.d/old"]
+    assert all(Path(folder).is_dir() for folder in on_this_machine.folders)
+
+
+def listed(root: Path) -> dict[Path, tuple[int, int, int]]:
+    """All that lies below, with what a change to it changes."""
+    return {path: (seen.st_mode, seen.st_size, seen.st_ctime_ns) for path in root.rglob("*") if (seen := path.lstat())}
 
 
 # What is proposed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("sshd")
 
 
 def on_hosts(test: Any) -> Any:
-    return pytest.mark.lab(pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")(test))
+    return pytest.mark.lab(pytest.mark.as_root("network namespaces need root")(test))
 
 
 OLD = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01"

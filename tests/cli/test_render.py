@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import re
 import unicodedata
 from collections.abc import Callable
@@ -290,8 +292,16 @@ class TestProgress:
         assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
 
     def test_a_terminal_that_went_away_ends_no_work(self) -> None:
-        stream = io.StringIO()
-        show = LineDisplay(stream, lambda: 0.0)
-        stream.close()
-        show(Progress("a", 1, 2))
-        show.say("b")
+        ours, theirs = pty.openpty()
+        stream, done = os.fdopen(theirs, "w"), []
+        with LineDisplay(stream, lambda: 0.0) as show:
+            show.say("begun")
+            seen = os.read(ours, 1000)
+            os.close(ours)
+            for what in ("a", "b"):
+                show(Progress(what, 1, 2))
+                show.say(what)
+                done.append(what)
+        with pytest.raises(OSError):
+            stream.close()
+        assert (seen, done) == (b"begun\r\n", ["a", "b"])

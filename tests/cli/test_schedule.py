@@ -19,7 +19,7 @@ from tests.lab import cron
 from tests.machine import Machine, tree
 
 START = datetime.fromisoformat("2026-12-12T02:44:00+05:30")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces and cron need root")
+as_root = pytest.mark.as_root("mount namespaces and cron need root")
 
 
 def install(machine: Machine, kind: str, expect: int = 0) -> Path:

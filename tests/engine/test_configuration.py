@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_mistakes_of_the_others(pla
     ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+@pytest.mark.as_root("only root can make a file of root's")
 @pytest.mark.parametrize("name", ["", "portal.yaml"])
 @pytest.mark.parametrize(("mode", "owner"), [(0o775, 0), (0o757, 0), (0o755, ORDINARY)])
 def test_root_obeys_no_configuration_that_others_can_write(
@@ -182,7 +182,7 @@ def test_root_obeys_no_configuration_that_others_can_write(
     load_config(place, euid=0)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of root's")
+@pytest.mark.as_root("only root can make a file of root's")
 def test_root_obeys_no_playbook_that_others_can_write(tmp_path: Path) -> None:
     path = tmp_path / "contain.yaml"
     path.write_text("name: contain\n")
@@ -225,7 +225,7 @@ def test_a_folder_configs_with_examples_only_is_none(tmp_path: Path) -> None:
         find_config_dir(None, {}, ORDINARY, system=tmp_path / "nothing", here=tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.as_root("only root can give a file to somebody else")
 def test_the_folder_configs_of_somebody_else_is_refused(place: Path, tmp_path: Path) -> None:
     own = tmp_path / "configs"
     os.rename(place, own)

@@ -110,8 +110,9 @@ def test_two_threads_exclude_each_other_too(locks: Locks) -> None:
 
 
 def test_different_names_do_not_disturb_each_other(locks: Locks) -> None:
-    with locks.hold("backup a", run=None, purpose=""), locks.hold("backup b", run=None, purpose=""):
-        pass
+    with hold(locks, "backup a", purpose="p"), hold(locks, "backup b", purpose="q"):
+        seen = [locks.holder(name) for name in ("backup a", "backup b", "backup c")]
+    assert [one and one.purpose for one in seen] == ["p", "q", None]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -168,10 +169,12 @@ def test_looking_never_makes_taking_fail(locks: Locks) -> None:
     with hold(locks):
         pass
     stop = threading.Event()
+    purposes: set[str] = set()
 
     def look() -> None:
         while not stop.is_set():
-            locks.holder("x")
+            if (seen := locks.holder("x")) is not None:
+                purposes.add(seen.purpose)
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for looker in lookers:
@@ -180,10 +183,14 @@ def test_looking_never_makes_taking_fail(locks: Locks) -> None:
         for _ in range(100):
             with hold(locks):
                 pass
+        with hold(locks, purpose="the last one"):
+            while "the last one" not in purposes:
+                assert all(looker.is_alive() for looker in lookers)
     finally:
         stop.set()
         for looker in lookers:
             looker.join()
+    assert locks.holder("x") is None
 
 
 def test_one_at_a_time_among_many_processes(locks: Locks, tmp_path: Path) -> None:

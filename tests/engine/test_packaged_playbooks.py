@@ -12,7 +12,7 @@ import pytest
 
 from tests.machine import PACKAGE, Machine
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root is told whom it may believe")
+pytestmark = pytest.mark.as_root("only root is told whom it may believe")
 OTHER = 65534
 
 

@@ -149,7 +149,7 @@ def test_a_long_directory_gets_a_short_socket(place: Path) -> None:
     assert not server.socket.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a server as another account")
+@pytest.mark.as_root("only root starts a server as another account")
 def test_a_directory_closed_to_the_server_account_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(ProgramFailed, match="Permission denied") as failed, Postgres(tmp_path / "pg"):

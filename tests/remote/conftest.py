@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"))
+            item.add_marker(pytest.mark.as_root("network namespaces need root"))
             item.add_marker(pytest.mark.xdist_group("remote"))
 
 

@@ -32,7 +32,7 @@ from tests.repositories.conftest import Template
 INSIDE = "/run/lab/home"
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("sshd")]
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+root_only = pytest.mark.as_root("network namespaces need root")
 
 
 @pytest.fixture(scope="module")

@@ -237,6 +237,7 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, how: str) -> N
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as process:
         children = pids(tmp_path / "pids", 2)
+        assert all(alive(pid) for pid in children)
         process.kill()
     until(lambda: not any(alive(pid) for pid in children))
 

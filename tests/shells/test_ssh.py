@@ -22,7 +22,7 @@ from tests.lab.sshd import Lab, until
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.as_root("network namespaces need root"),
     pytest.mark.xdist_group("sshd"),
 ]
 
@@ -285,7 +285,8 @@ def test_a_time_limit_ends_the_command_and_its_children(lab: Lab, shell: SshShel
 
 
 def test_what_a_command_leaves_running_is_ended_with_it(lab: Lab, shell: SshShell) -> None:
-    shell.run(["sh", "-c", "sleep 4716 </dev/null >/dev/null 2>&1 &"])
+    script = "sleep 4716 </dev/null >/dev/null 2>&1 & until grep -q 4716 /proc/$!/cmdline; do :; done; cat /proc/$!/cmdline"
+    assert shell.run(["sh", "-c", script]).stdout == b"sleep\x004716\x00"
     gone(lab, "sleep 4716")
 
 
@@ -314,6 +315,7 @@ SshShell(Connection(target, Keyring())).run(["sh", "-c", "sleep 4718; echo never
     started = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(root)})
     try:
         until(lambda: lab.processes("sleep 4718"))
+        assert started.poll() is None, "it was not killed but ended"
     finally:
         started.kill()
         started.wait()

@@ -17,7 +17,7 @@ from tests.lab.sshd import Lab, until
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.as_root("network namespaces need root"),
     pytest.mark.xdist_group("sshd"),
 ]
 
