@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
-from opsctl.shells.interface import Result, Session, Shell
+from opsctl.shells.interface import Session, Shell
 from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
+from opsctl.sources import conversation
+from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation
 
-ANSWER_WITHIN = 10  # seconds a server may take to take a connection
 LOCK_WITHIN = 20  # seconds to wait for somebody's lock; while we wait for the one on everything, others wait for us
 IDLE_WITHIN = 60  # seconds after which the server lets a silent session of ours go, and with it every lock
-_MARK = "--8<-- opsctl --8<--"
 
 #: What a value looks like as text depends on these. Proofs are made of that text, so they must never change.
 SETTINGS = f"""
@@ -42,18 +40,8 @@ class ServerError(ProgramFailed):
         self.number = number
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a server is: a host name or address, or the path of its socket; None is the client's own default.
-
-    ``host`` is the name of the machine that it is seen from, None for this one.
-    """
-
-    server: str | None = None
-    port: int | None = None
-    user: str | None = None
-    host: str | None = None
-    cacert: str | None = None  # what the server's TLS is checked against; None: it is not checked
+class Address(conversation.Address):
+    """Where a server is: a host name or address, or the path of its socket; None is the client's own default."""
 
     @property
     def options(self) -> list[str]:
@@ -69,16 +57,6 @@ class Address:
             # MariaDB's word for a server that has to prove its name, and MySQL's; each passes over the other's.
             words += [f"--ssl-ca={self.cacert}", "--loose-ssl-verify-server-cert", "--loose-ssl-mode=VERIFY_IDENTITY"]
         return words
-
-    def override(self, server: Mapping[str, str] | None) -> Address:
-        """With the keys ``server port user`` of a mapping in place of ours."""
-        if not server:
-            return self
-        port = server.get("port")
-        return Address(
-            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host,
-            self.cacert,
-        )
 
     def __str__(self) -> str:
         where = self.server or ("the local socket" if self.port is None else "127.0.0.1")
@@ -156,47 +134,29 @@ def _escaped(text: str) -> str:
     return text
 
 
-class Client:
-    """One client in conversation: ``ask`` sends statements and reads what they print, a JSON value a line.
-
-    It lasts for a ``with`` block, or until the first error. The settings are made once, at the start.
-    """
+class Client(Conversation):
+    """The client program of MariaDB or MySQL in conversation."""
 
     def __init__(self, door: Door, database: str | None) -> None:
+        super().__init__(door.shell)
         self._door = door
         self._database = database
-        self._session: Session
-        self._connection: int | None = None
         self._current: str | None = None
-        self._settled = False
-        self._closing = threading.Lock()
 
-    def ask(self, script: str) -> list[Any]:
-        """What the statements print.
+    def open(self) -> Session:
+        return self._door.shell.open(self._door.client(self._database), env=self._door.env)
 
-        Raises Refused, Unreachable, Busy, Partial (there is no such database), ServerError, Interrupted.
-        """
-        if not self._settled:
-            self._settled = True
-            self._connection = self.ask(f"{SETTINGS}SELECT CONNECTION_ID();")[0]
-        return [json.loads(line) for line in self.plain(script)]
+    def settle(self) -> int:
+        return int(self.ask(f"{SETTINGS}SELECT CONNECTION_ID();")[0])
 
-    def plain(self, script: str) -> list[str]:
-        """What the statements print, line by line, for answers that the server gives only as text. Raises as ``ask``."""
-        try:
-            self._session.stdin.write(f"{script}\nSELECT '{_MARK}';\n".encode("utf-8", "surrogateescape"))
-            self._session.stdin.flush()
-        except OSError:
-            raise self._ended() from None
-        lines: list[bytes] = []
-        mark = _MARK.encode("ascii")
-        for line in self._session.stdout:
-            line = line.rstrip(b"\n")
-            if line == mark:
-                return [each.decode("utf-8", "backslashreplace") for each in lines]
-            if line:
-                lines.append(line)
-        raise self._ended()
+    def marked(self, script: str) -> str:
+        return f"{script}\nSELECT '{MARK}';\n"
+
+    def kill(self, number: int) -> None:
+        run(self._door, None, f"KILL {number};", timeout=ANSWER_WITHIN)
+
+    def failure(self, errors: str) -> OpsError:
+        return failure(errors, self._door.address, self._database)
 
     def one(self, query: str) -> Any:
         """The single JSON value of a query that has one row."""
@@ -213,47 +173,6 @@ class Client:
         if self._current is None:
             self._current = self.text("DATABASE()")
         return self._current
-
-    def close(self) -> None:
-        """End the conversation."""
-        self._close(0.5)
-
-    def cancel(self) -> None:
-        """End a conversation in the middle of a question, which the server would go on with otherwise.
-
-        For another thread than the one that asks, which then sees its question fail.
-        """
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            run(self._door, None, f"KILL {connection};", timeout=ANSWER_WITHIN)
-        except OpsError:
-            with suppress(OpsError):
-                self._close(0)
-
-    def __enter__(self) -> Client:
-        self._session = self._door.shell.open(self._door.client(self._database), env=self._door.env)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-            return
-        self.cancel()
-        with suppress(OpsError):  # the failure that is on its way is the one to hear of
-            self.close()
-
-    def _close(self, timeout: float) -> Result:
-        with self._closing:
-            return self._session.close(timeout)
-
-    def _ended(self) -> OpsError:
-        """Why the client is gone."""
-        self._connection = None
-        result = self._close(10)
-        self._door.shell.check()
-        return failure(result.errors, self._door.address, self._database)
 
 
 def run(door: Door, database: str | None, script: str, *, timeout: float | None = None) -> str:

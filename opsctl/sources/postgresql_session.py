@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from opsctl.errors import Busy, OpsError, Partial, ProgramFailed, Refused, SafetyRefusal, Unreachable
 from opsctl.model.secrets import SecretRef
-from opsctl.shells.interface import Result, Session, Shell
+from opsctl.shells.interface import Session, Shell
 from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
+from opsctl.sources import conversation
+from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation
 
-ANSWER_WITHIN = 10  # seconds a server may take to take a connection
 LOCK_WITHIN = 60  # seconds to wait for somebody's lock on a table
-_MARK = "--8<-- opsctl --8<--"
 
 #: What a value looks like as text depends on these. Proofs are made of that text, so they must never change.
 #: With the connection check (since 14) the server gives a question up whose asker was killed.
@@ -59,18 +56,8 @@ class ServerError(ProgramFailed):
         self.sqlstate = sqlstate
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a server is: an address or the folder of its socket, port, role; None is libpq's own default.
-
-    ``host`` is the name of the machine that it is seen from, None for this one.
-    """
-
-    server: str | None = None
-    port: int | None = None
-    user: str | None = None
-    host: str | None = None
-    cacert: str | None = None  # what the server's TLS is checked against; None: it is not checked
+class Address(conversation.Address):
+    """Where a server is: an address or the folder of its socket, port, role; None is libpq's own default."""
 
     def conninfo(self, database: str) -> str:
         """A connection string without secrets, safe for any name."""
@@ -89,16 +76,6 @@ class Address:
             "sslrootcert": self.cacert,
         }
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in words.items() if value is not None)
-
-    def override(self, server: Mapping[str, str] | None) -> Address:
-        """With the keys ``server port user`` of a mapping in place of ours."""
-        if not server:
-            return self
-        port = server.get("port")
-        return Address(
-            server.get("server", self.server), int(port) if port else self.port, server.get("user", self.user), self.host,
-            self.cacert,
-        )
 
     def __str__(self) -> str:
         place = self.server or "the local socket"
@@ -143,99 +120,35 @@ def credentials(
         yield {**environment, "PGPASSFILE": path}
 
 
-class Psql:
-    """One psql in conversation: ``ask`` sends statements and reads what they print, a JSON value a line.
-
-    It lasts for a ``with`` block, or until the first error. The settings are made once, at the start.
-    """
+class Psql(Conversation):
+    """psql in conversation."""
 
     def __init__(self, shell: Shell, address: Address, database: str, environment: Mapping[str, str]) -> None:
-        self._shell = shell
+        super().__init__(shell)
         self._address = address
         self._database = database
         self._environment = dict(environment)
-        self._session: Session
-        self._backend: int | None = None
-        self._settled = False
-        self._closing = threading.Lock()
 
-    def ask(self, script: str) -> list[Any]:
-        """What the statements print.
+    def open(self) -> Session:
+        return self._shell.open(argv(self._shell, self._address, self._database), env=self._environment)
 
-        Raises Refused, Unreachable, Busy, Partial (there is no such database), ServerError, Interrupted.
-        """
-        if not self._settled:
-            self._settled = True
-            self._backend = self.ask(
-                f"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n{SETTINGS}SELECT pg_backend_pid();"
-            )[0]
-        try:
-            self._session.stdin.write(f"{script}\n\\echo {_MARK}\n".encode("utf-8", "surrogateescape"))
-            self._session.stdin.flush()
-        except OSError:
-            raise self._ended() from None
-        lines: list[bytes] = []
-        mark = _MARK.encode("ascii")
-        for line in self._session.stdout:
-            line = line.rstrip(b"\n")
-            if line == mark:
-                return [json.loads(each.decode("utf-8", "backslashreplace")) for each in lines]
-            if line:
-                lines.append(line)
-        raise self._ended()
+    def settle(self) -> int:
+        return int(self.ask(f"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n{SETTINGS}SELECT pg_backend_pid();")[0])
+
+    def marked(self, script: str) -> str:
+        return f"{script}\n\\echo {MARK}\n"
+
+    def kill(self, number: int) -> None:
+        run(self._shell, self._address, self._database, self._environment, f"SELECT pg_terminate_backend({number});",
+            timeout=ANSWER_WITHIN)
+
+    def failure(self, errors: str) -> OpsError:
+        return failure(errors, self._address, self._database)
 
     def one(self, query: str) -> Any:
         """The single value of a query that has one row."""
         found = self.ask(f"SELECT to_json(({query}));")
         return found[0] if found else None
-
-    def close(self) -> None:
-        """End the conversation."""
-        self._close(0.5)
-
-    def cancel(self) -> None:
-        """End a conversation in the middle of a question, which the server would go on with otherwise.
-
-        For another thread than the one that asks, which then sees its question fail.
-        """
-        backend, self._backend = self._backend, None
-        if backend is None:
-            return
-        try:
-            run(
-                self._shell,
-                self._address,
-                self._database,
-                self._environment,
-                f"SELECT pg_terminate_backend({backend});",
-                timeout=ANSWER_WITHIN,
-            )
-        except OpsError:
-            with suppress(OpsError):
-                self._close(0)
-
-    def __enter__(self) -> Psql:
-        self._session = self._shell.open(argv(self._shell, self._address, self._database), env=self._environment)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-            return
-        self.cancel()
-        with suppress(OpsError):  # the failure that is on its way is the one to hear of
-            self.close()
-
-    def _close(self, timeout: float) -> Result:
-        with self._closing:
-            return self._session.close(timeout)
-
-    def _ended(self) -> OpsError:
-        """Why psql is gone."""
-        self._backend = None
-        result = self._close(10)
-        self._shell.check()
-        return failure(result.errors, self._address, self._database)
 
 
 def argv(shell: Shell, address: Address, database: str) -> list[str]:
