@@ -595,11 +595,13 @@ def refuse_unsigned(site: Site) -> None:
 
 
 def load_plan(site: Site, run: str) -> BoundPlan:
-    """The bound plan of a run. SafetyRefusal where there is none that can be read."""
+    """The bound plan of a run. UsageError where there is no such run, SafetyRefusal where it cannot be read."""
     path = site.state / "runs" / run / "plan.json"
     try:
         return BoundPlan.from_json(json.loads(path.read_text()))
     except FileNotFoundError as error:
-        raise SafetyRefusal(f"there is no run {run}", hint="opsctl runs") from error
+        from opsctl.model.unknown import unknown
+
+        raise unknown("run", run, (one.name for one in path.parents[1].glob("*")), hint="opsctl runs") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SafetyRefusal(f"the plan of run {run} cannot be read: {error}") from error

@@ -16,6 +16,7 @@ from opsctl.actions.into_view import move, move_over_empty
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
 from opsctl.model.sets import FOREIGN, UNVOUCHED, WHOLE, SetView
+from opsctl.model.unknown import unknown
 from opsctl.repositories.history import History
 
 #: The file that tells what a restored folder is, and of which run.
@@ -31,7 +32,7 @@ def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[Se
     judgement = history.look(world.clock()).judgement
     view = next((found for found in judgement.of(backup) if found.id == set_id), None)
     if view is None:
-        raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
+        raise unknown("set", set_id, [found.id for found in judgement.of(backup)], hint=f"opsctl backup list {backup}")
     if not view.record:
         raise SafetyRefusal(
             f"set {set_id} of {backup} is {view.state}: {'; '.join(view.reasons)}",

@@ -229,14 +229,16 @@ def show(
     """One set: where it is, its sources and proofs, its signer."""
     from opsctl.cli import sets
     from opsctl.cli.work import open_site
+    from opsctl.model.unknown import unknown
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
     found = sets.gather(site, None)
     chosen = found.newest() if set_id in places.NEWEST else [held for held in found.held if held.view.id == set_id]
     if not chosen and not found.errors:
-        raise SafetyRefusal(f"there is no set {set_id}" if set_id not in places.NEWEST else "no backup has a whole set",
-                            hint="opsctl backup list")
+        if set_id in places.NEWEST:
+            raise SafetyRefusal("no backup has a whole set", hint="opsctl backup list")
+        raise unknown("set", set_id, [held.view.id for held in found.held], hint="opsctl backup list")
     if not chosen:
         found.warnings.append(f"there is no set {set_id} in the repositories that answered")
 
@@ -253,7 +255,7 @@ def show(
 
 def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
     from opsctl.errors import UsageError
-    from opsctl.model.fields import meant
+    from opsctl.model.unknown import unknown
 
     if not names:
         if not known:
@@ -261,7 +263,7 @@ def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
         return list(known)
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no {what} {name!r}{meant(name, known)}", hint=f"there are: {', '.join(known)}")
+            raise unknown(what, name, known)
     return list(dict.fromkeys(names))
 
 

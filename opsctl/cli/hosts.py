@@ -320,12 +320,14 @@ def _bare(host: Host) -> Host:
 
 def _chosen(site: Site, names: Sequence[str] | None, zone: str | None) -> dict[str, Host]:
     """Hosts by name, of a zone, or all. UsageError names what there is instead."""
+    from opsctl.model.unknown import unknown
+
     hosts = site.config.hosts
     if zone is not None and zone not in site.config.zones:
-        raise UsageError(f"there is no zone {zone!r}", hint=f"there are: {', '.join(site.config.zones) or 'none'}")
+        raise unknown("zone", zone, site.config.zones)
     for name in names or ():
         if name not in hosts:
-            raise UsageError(f"there is no host {name!r}", hint=f"there are: {', '.join(hosts) or 'none'}")
+            raise unknown("host", name, hosts)
     return {name: host for name, host in hosts.items()
             if (not names or name in names) and (zone is None or host.zone == zone)}
 

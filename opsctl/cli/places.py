@@ -128,19 +128,33 @@ def _with_keys_told(site: Site, repository: str, seen: Holdings) -> Holdings:
     return seen
 
 
+def home(site: Site, backup: str) -> str:
+    """The repository of a backup that was named on the command line."""
+    from opsctl.model.unknown import unknown
+
+    if site.config.backups and backup not in site.config.backups:
+        raise unknown("backup", backup, site.config.backups)
+    return site.home(backup)
+
+
 def choose(site: Site, judgement: Judgement, backup: str, set_id: str | None) -> SetView:
-    """The set that was asked for, or the newest good one, a copy where there are only copies. SafetyRefusal says what there is instead."""
+    """The set that was asked for, or the newest good one, a copy where there are only copies. UsageError and SafetyRefusal say what there is instead."""
+    from opsctl.model.unknown import unknown
+
     found = judgement.of(backup)
     if set_id is not None and set_id not in NEWEST:
         chosen = [view for view in found if view.id == set_id]
-        if not chosen:
-            raise SafetyRefusal(f"there is no set {set_id} of {backup}", hint=f"opsctl backup list {backup}")
-        return chosen[0]
+        if not chosen and found:
+            raise unknown("set", set_id, [view.id for view in found], hint=f"opsctl backup list {backup}")
+        if chosen:
+            return chosen[0]
     newest = judgement.newest_good(backup) or judgement.newest_whole(backup)
     if newest is not None:
         return newest
     if not found:
         others = sorted({view.backup for view in judgement.sets})
+        if others and backup not in site.config.backups:
+            raise unknown("backup", backup, others)
         raise SafetyRefusal(f"there is no set of {backup}",
                             hint=f"there are sets of {', '.join(others)}" if others else "the repository holds no set")
     raise SafetyRefusal(f"no set of {backup} can be taken without asking: of {counted(len(found), 'set')} the last "

@@ -44,6 +44,7 @@ def rekey(
     call without `--by` checks all of it and changes the configuration. A request holds for a day.
     """
     from opsctl.cli.work import open_site
+    from opsctl.model.unknown import unknown
 
     session = of(context)
     if fingerprint is not None and re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", fingerprint) is None:
@@ -51,7 +52,7 @@ def rekey(
     site = open_site(session)
     host = site.config.hosts.get(name)
     if host is None:
-        raise UsageError(f"there is no host {name!r}", hint=f"there are: {', '.join(site.config.hosts) or 'none'}")
+        raise unknown("host", name, site.config.hosts)
     if host.pinned is None:
         raise UsageError(f"no key is pinned for {name}", hint=f"opsctl hosts add {name} {host.address}")
     place = file or site.state / "rekeys" / f"{name}.json"

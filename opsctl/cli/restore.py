@@ -135,15 +135,11 @@ def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> l
 
 
 def _set(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
-    from opsctl.model.fields import meant
+    from opsctl.model.unknown import unknown
 
     if copy_in is not None and copy_in not in site.config.repositories:
-        raise UsageError(f"--from {copy_in}: there is no such repository{meant(copy_in, site.config.repositories)}",
-                         hint=f"there are: {', '.join(site.config.repositories)}")
-    if copy_in is None and site.config.backups and backup not in site.config.backups:
-        raise UsageError(f"there is no backup {backup!r}{meant(backup, site.config.backups)}",
-                         hint=f"there are: {', '.join(site.config.backups)}")
-    judgement = places.look(site, copy_in or site.home(backup)).judgement
+        raise unknown("repository", copy_in, site.config.repositories)
+    judgement = places.look(site, copy_in or places.home(site, backup)).judgement
     view = places.choose(site, judgement, backup, set_id)
     if view.damage and not (session.quiet or session.json):
         _warn_of_damage(view, judgement)

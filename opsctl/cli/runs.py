@@ -163,11 +163,12 @@ def resume(
 
 
 def _step(bound: Any, step: str) -> Any:
+    from opsctl.model.unknown import unknown
+
     try:
         return bound.step(step)
     except KeyError as error:
-        known = ", ".join(one.id for one in bound.steps)
-        raise UsageError(f"run {bound.run} has no step {step}", hint=f"it has: {known}") from error
+        raise unknown("step", step, [one.id for one in bound.steps]) from error
 
 
 def done(
@@ -181,6 +182,7 @@ def done(
     """Say, signed with your SSH key, that a step which a person does is done."""
     from opsctl.cli.work import open_site
     from opsctl.model.statements import NAMESPACE, signed_bytes, statement
+    from opsctl.model.unknown import unknown
     from opsctl.shells.signing import Signer
     from opsctl.wiring import load_plan
 
@@ -190,7 +192,7 @@ def done(
     _step(bound, step)
     person = site.config.people.get(by)
     if person is None:
-        raise UsageError(f"there is nobody called {by!r} under people", hint=f"there are: {', '.join(site.config.people)}")
+        raise unknown("person", by, site.config.people)
     if person.ssh_key is None:
         raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
                             hint=f"put their public key under people.{by}.ssh_key")

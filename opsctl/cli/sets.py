@@ -73,7 +73,7 @@ class Found:
 
 def gather(site: Site, names: Sequence[str] | None) -> Found:
     """The sets of these backups, in their own repositories and in those of their copies; all sets without names."""
-    homes = [site.home(name) for name in names or ()]
+    homes = [places.home(site, name) for name in names or ()]
     copies = [place for name in names or () if name in site.config.backups for place in site.config.backups[name].copies]
     found = Found()
     seen: list[Place] = []

@@ -181,6 +181,7 @@ def explain(
         return _exit_codes()
     from opsctl.actions.registry import action, words
     from opsctl.model.judging import json_schema
+    from opsctl.model.unknown import unknown
 
     if word is None:
         pages = {name: _first_line(action(name)) for name in words()}
@@ -191,6 +192,8 @@ def explain(
             out.line("also: opsctl explain exit-codes")
 
         return Report(result={"words": pages}, text=text)
+    if word not in (known := words()):
+        raise unknown("action", word, known, hint="opsctl explain lists them")
     found = action(word)
     page = inspect.cleandoc(type(found).__doc__ or "")
 

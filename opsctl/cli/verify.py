@@ -153,6 +153,8 @@ def _check_share(share: str) -> None:
 
 
 def _repositories(names: Sequence[str] | None, config: Any) -> list[str]:
+    from opsctl.model.unknown import unknown
+
     if not names:
         return list(config.repositories)
     found = []
@@ -162,8 +164,7 @@ def _repositories(names: Sequence[str] | None, config: Any) -> list[str]:
         elif name in config.repositories:
             found.append(name)
         else:
-            known = ", ".join([*config.backups, *config.repositories])
-            raise UsageError(f"there is no backup or repository {name!r}", hint=f"there are: {known}")
+            raise unknown("backup or repository", name, [*config.backups, *config.repositories])
     return list(dict.fromkeys(found))
 
 

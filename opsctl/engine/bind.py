@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opsctl.actions.interface import Action, Kind
-from opsctl.errors import ConfigError, OpsError
+from opsctl.errors import ConfigError, OpsError, UsageError
 from opsctl.model.fields import meant
 from opsctl.model.part import NotValid, fields
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
@@ -42,22 +42,25 @@ def bind(
     started_by: str,
     options: Mapping[str, Any] | None = None,
 ) -> BoundPlan:
-    """Fix inputs, items and moment. ConfigError (10) with every mistake at once; nothing was touched.
+    """Fix inputs, items and moment. Every mistake at once, and nothing was touched: UsageError (2) for inputs, ConfigError (10)
+    for the playbook.
 
     ``inputs`` may hold texts (from a command line), which are read as the type that the playbook declares.
     """
+    said: list[str] = []
     problems: list[str] = []
-    values = _values(playbook, inputs, config, problems)
+    values = _values(playbook, inputs, config, said)
     steps = []
     graph = playbook.graph
-    if not problems:
-        for step in playbook.steps:
-            bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems)
-            if bound is not None:
-                steps.append(bound)
+    for step in playbook.steps if not said else ():
+        bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems, said)
+        if bound is not None:
+            steps.append(bound)
+    what, hint = f"playbook {playbook.name} cannot be run like this", f"opsctl playbooks show {playbook.name}"
     if problems:
-        raise ConfigError(f"playbook {playbook.name} cannot be run like this", problems=problems,
-                          hint=f"opsctl playbooks show {playbook.name}")
+        raise ConfigError(what, problems=[*problems, *said], hint=hint)
+    if said:
+        raise UsageError(f"{what}: {'; '.join(said)}", hint=hint)
     return BoundPlan(
         run=run, playbook=playbook.name, title=str(playbook.title), now=now, started_by=started_by,
         inputs=values, steps=tuple(steps), config_digest=config.digest if config else "", options=dict(options or {}),
@@ -108,15 +111,16 @@ def _unknown(declared: Input, value: Any, config: Any) -> str | None:
 
 def _step(
     step: Step, after: Sequence[str], values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any,
-    registry: Registry, run: str, problems: list[str],
+    registry: Registry, run: str, problems: list[str], said: list[str],
 ) -> BoundStep | None:
+    """``problems``: the playbook's own mistakes; ``said``: those of its inputs."""
     try:
         action = registry(step.uses)
     except OpsError as error:
         problems.append(f"step {step.id}: {error.message}")
         return None
     items = []
-    for name in _items(step, values, inputs, config, problems):
+    for name in _items(step, values, inputs, config, problems, said):
         known = {**values, "item": name} if name is not None else values
         params = fill(step.with_, known)
         known_fields = fields(action.Params)
@@ -145,30 +149,31 @@ def _pace(loop: ForEach | None, items: int) -> dict[str, int]:
 
 
 def _items(
-    step: Step, values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any, problems: list[str]
+    step: Step, values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any, problems: list[str], said: list[str],
 ) -> Sequence[str | None]:
     if step.for_each is None:
         return (None,)
     kind, value = step.for_each.collection, fill(step.for_each.value, values)
+    unknown = said if value != step.for_each.value else problems  # of an input, or written in the playbook
     if kind != "items" and kind not in COLLECTIONS:
         problems.append(f"step {step.id}: for_each cannot go through {kind!r}{meant(kind, ('items', *COLLECTIONS))}")
         return ()
     if kind == "sources" and isinstance(value, str):
         backup = config.backups.get(value)
         if backup is None:
-            problems.append(f"step {step.id}: there is no backup {value!r}")
+            unknown.append(f"step {step.id}: there is no backup {value!r}{meant(value, config.backups)}")
             return ()
         return list(backup.sources)
     listed = [str(one) for one in (value if isinstance(value, list) else [value])]
     if kind == "hosts":
         whole = REFERENCE.fullmatch(step.for_each.value) if isinstance(step.for_each.value, str) else None
         declared = inputs[whole[1]].type if whole else ""
-        return _hosts(listed, declared, config, problems, f"step {step.id}")
+        return _hosts(listed, declared, config, unknown, f"step {step.id}")
     # On a machine without a configuration the repository alone knows which backups there are.
     if kind != "items" and not (kind == "backups" and config.directory is None and not config.backups):
         for name in listed:
             if name not in getattr(config, kind):
-                problems.append(f"step {step.id}: there is no {_ONE[kind]} {name!r}{meant(name, getattr(config, kind))}")
+                unknown.append(f"step {step.id}: there is no {_ONE[kind]} {name!r}{meant(name, getattr(config, kind))}")
     return listed
 
 

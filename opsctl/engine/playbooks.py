@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from opsctl.engine.configuration import read_documents
 from opsctl.engine.load import validate
 from opsctl.errors import ConfigError
-from opsctl.model.fields import meant
 from opsctl.model.playbook import Playbook
+from opsctl.model.unknown import unknown
 
 
 def packaged() -> Path:
@@ -31,13 +31,16 @@ def paths(config: Any) -> dict[str, Path]:
 
 
 def find(name: str, config: Any) -> Playbook:
-    """A playbook by its name, or by the path of its file. ConfigError with every mistake in it."""
-    known = paths(config)
+    """A playbook by its name, or by the path of its file. ConfigError with every mistake in it; UsageError where there is none."""
+    return read(_path(name, paths(config)))
+
+
+def _path(name: str, known: Mapping[str, Path]) -> Path:
     if name in known:
-        return read(known[name])
+        return known[name]
     if "/" in name or name.endswith(".yaml"):
-        return read(Path(name))
-    raise ConfigError(f"there is no playbook {name!r}{meant(name, known)}", hint="opsctl playbooks list")
+        return Path(name)
+    raise unknown("playbook", name, known, hint="opsctl playbooks list")
 
 
 def read(path: Path) -> Playbook:
@@ -55,7 +58,7 @@ def check(config: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[str, Path,
 
     known = paths(config)
     for name in names or tuple(known):
-        path = known.get(name) or Path(name)
+        path = _path(name, known)
         yield name, path, _mistakes(path, action)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,28 +11,25 @@ from pathlib import Path
 import pytest
 
 from opsctl.sources.postgresql_server import Postgres
+from tests.lab.places import open_folder
 from tests.machine import Machine
 
 
 @pytest.fixture(scope="module")
-def portal() -> Iterator[Postgres]:
+def portal(server_place: Path) -> Iterator[Postgres]:
     """The production server: a database with a table, an owner and a grant."""
-    # Not below pytest's directory, which is closed to the account that the server runs under.
-    with tempfile.TemporaryDirectory(prefix="opsctl-pg-") as directory:
-        Path(directory).chmod(0o711)
-        with Postgres(Path(directory) / "server") as server:
-            server.psql("create role clerk; create database enagar owner clerk;")
-            server.psql("create table bills (id int primary key, body text, rupees numeric);"
-                        "insert into bills select n, 'नगर पालिका ' || n, n * 1.5 from generate_series(1, 2000) n;"
-                        "grant select on bills to clerk;", "enagar")
-            yield server
+    with Postgres(server_place / "drill") as server:
+        server.psql("create role clerk; create database enagar owner clerk;")
+        server.psql("create table bills (id int primary key, body text, rupees numeric);"
+                    "insert into bills select n, 'नगर पालिका ' || n, n * 1.5 from generate_series(1, 2000) n;"
+                    "grant select on bills to clerk;", "enagar")
+        yield server
 
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="opsctl-scratch-") as directory:
-        Path(directory).chmod(0o711)
-        yield Path(directory)
+    with open_folder() as directory:
+        yield directory
 
 
 def furnish(machine: Machine, portal: Postgres, more: str = "") -> None:
@@ -150,6 +146,6 @@ def test_what_cannot_be_drilled_is_said(machine: Machine, scratch: Path) -> None
     (machine.data / "a").write_text("a")
     assert "there is no whole set of portal" in machine("verify", "--level", "drill", expect=23).err
     machine("backup", "run", expect=0)
-    assert "no set 20200101-0000-0000" in machine("verify", "--level", "drill", "portal", "--set", "20200101-0000-0000", expect=23).err
+    assert "no set '20200101-0000-0000'" in machine("verify", "--level", "drill", "portal", "--set", "20200101-0000-0000", expect=2).err
     assert "--level drill" in machine("verify", "--set", "newest", expect=2).err
     assert left(scratch) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -48,7 +47,7 @@ def test_a_foreign_set_cannot_name_a_source_out_of_its_folder(
     record["set"] = "20261212-0000-ffff"
     plant(kept, record, stranger)
     said = kept("restore", "set", "portal", "--set", "20261212-0000-ffff", "--into", str(tmp_path / "a" / "b" / "c"))
-    assert said.code == 23
+    assert said.code == 2 and "there is no set '20261212-0000-ffff'" in said.err
     assert tree(victim) == {"mine": b"mine"}
 
 
@@ -253,7 +252,7 @@ def test_a_set_is_shown_with_who_could_not_be_asked(kept: Machine) -> None:
     unknown = kept.json("backup", "show", "20260101-0000-aaaa", expect=13)
     assert unknown.result == {"sets": []} and "in the repositories that answered" in " ".join(unknown.document["warnings"])
     kept.configure()
-    assert "there is no set" in kept.json("backup", "show", "20260101-0000-aaaa", expect=23).errors[0]["message"]
+    assert "there is no set" in kept.json("backup", "show", "20260101-0000-aaaa", expect=2).errors[0]["message"]
 
 
 def test_what_is_no_fingerprint_is_not_trusted(kept: Machine) -> None:
@@ -284,16 +283,9 @@ def test_resume_with_another_configuration_says_so(kept: Machine) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Postgres]:
-    place = Path(tempfile.mkdtemp(prefix="opsctl-hostile-"))
-    place.chmod(0o711)
-    found = Postgres(place / "pg")
-    try:
-        found.start()
+def server(server_place: Path) -> Iterator[Postgres]:
+    with Postgres(server_place / "hostile") as found:
         yield found
-    finally:
-        found.remove()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 LONG = "a-municipal-portal-with-a-rather-long-name-of-its-own"

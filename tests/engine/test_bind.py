@@ -10,7 +10,7 @@ import pytest
 from opsctl.actions.registry import action
 from opsctl.engine.bind import bind, fill, run_id, set_id
 from opsctl.engine.playbooks import check, find
-from opsctl.errors import ConfigError
+from opsctl.errors import ConfigError, UsageError
 from opsctl.model.config import Config
 from opsctl.model.plan import BoundPlan
 from opsctl.model.playbook import Playbook
@@ -81,10 +81,10 @@ def test_every_mistake_is_said_at_once() -> None:
     ({}, "is needed"), ({"backup": "thre"}, "no backup"), ({"backup": "one", "bakup": "x"}, "no such input"),
 ])
 def test_inputs_are_checked(inputs: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UsageError) as caught:
         bound({"inputs": {"backup": {"type": "backup", "help": "which"}},
                "steps": [{"id": "s", "uses": "backup", "with": {"backup": "${backup}"}}]}, **inputs)
-    assert words in caught.value.problems[0]
+    assert words in caught.value.message
 
 
 def test_every_packaged_playbook_is_right() -> None:
@@ -129,9 +129,9 @@ def test_the_type_of_an_input_says_what_a_name_is_that_a_zone_and_a_host_have() 
     ("zone", "empty", "there is no host in zone 'empty'"),
 ])
 def test_names_of_hosts_and_zones_are_checked(type_: str, value: str, words: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UsageError) as caught:
         cut_off("${given}", {"given": type_}, given=value)
-    assert words in caught.value.problems[0]
+    assert words in caught.value.message
 
 
 @pytest.mark.parametrize(("more", "pace"), [
