@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from opsctl.shells import local
+from tests.lab.places import open_folder
 from tests.lab.quick_key import make_quick
 from tests.lab.s3server import S3Server
 from tests.machine import Machine
@@ -36,6 +37,13 @@ def machine(_made_machine: Path, tmp_path: Path) -> Iterator[Machine]:
     found.configure()
     yield found
     local.reset()
+
+
+@pytest.fixture(scope="session")
+def server_place() -> Iterator[Path]:
+    """A folder that the accounts of servers can reach, whoever runs the tests; each server takes a name of its own in it."""
+    with open_folder() as place:
+        yield place
 
 
 @pytest.fixture(scope="session")

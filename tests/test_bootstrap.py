@@ -13,10 +13,8 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -274,15 +272,6 @@ def test_the_tests_run_two_at_a_time_and_without_the_long_repetitions() -> None:
     assert bootstrap.test_command(python, True, []) == common
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user may enter, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="opsctl-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
 def as_an_ordinary_user(argv: list[str]) -> list[str]:
     if os.geteuid() != 0:
         return argv
@@ -296,9 +285,10 @@ def python_for_everyone() -> str:
     return "/usr/bin/python3" if tried.returncode else sys.executable
 
 
-def test_an_ordinary_user_is_told_that_install_needs_root(open_folder: Path) -> None:
-    shutil.copytree(CHECKOUT / "opsctl", open_folder / "opsctl", ignore=shutil.ignore_patterns("__pycache__"))
-    python, script = python_for_everyone(), str(open_folder / "opsctl" / "bootstrap.py")
+def test_an_ordinary_user_is_told_that_install_needs_root(server_place: Path) -> None:
+    copied = server_place / "bootstrap" / "opsctl"
+    shutil.copytree(CHECKOUT / "opsctl", copied, ignore=shutil.ignore_patterns("__pycache__"))
+    python, script = python_for_everyone(), str(copied / "bootstrap.py")
     argv = as_an_ordinary_user([python, script, "install"])
     done = subprocess.run(argv, capture_output=True, text=True, cwd="/", env=plain(), check=False)
     assert done.returncode == 3, done.stderr

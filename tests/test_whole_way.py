@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +17,11 @@ from tests.machine import Machine, tree
 
 
 @pytest.fixture
-def server() -> Iterator[Postgres]:
+def server(server_place: Path) -> Iterator[Postgres]:
     """A PostgreSQL server with a small portal."""
-    place = Path(tempfile.mkdtemp(prefix="opsctl-whole-"))
-    place.chmod(0o711)
-    found = Postgres(place / "pg")
-    try:
-        found.start()
+    with Postgres(server_place / "whole-way") as found:
         portal.build(found, scale=0.02)
         yield found
-    finally:
-        found.remove()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def begun(machine: Machine, word: str) -> bool:
@@ -84,14 +76,12 @@ def test_from_init_to_a_restored_database(server: Postgres, tmp_path: Path) -> N
     machine("journal", "verify", expect=0)
 
 
-def test_promise_3_an_append_only_store_holds_and_nothing_is_deleted(tmp_path: Path) -> None:
+def test_promise_3_an_append_only_store_holds_and_nothing_is_deleted(tmp_path: Path, server_place: Path) -> None:
     machine = Machine(tmp_path / "m")
     machine.make_key()
     secret = machine.etc / "keys" / "rest"
     secret.write_text("rest password\n")
     secret.chmod(0o600)
-    place = Path(tempfile.mkdtemp(prefix="opsctl-rest-"))
-    place.chmod(0o711)  # the server's account has to pass
     # Every call of restic is written down by the program that stands in its place.
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -100,12 +90,11 @@ def test_promise_3_an_append_only_store_holds_and_nothing_is_deleted(tmp_path: P
     wrapper.write_text(f'#!/bin/sh\necho "$*" >> {calls}\nexec {shutil.which("restic")} "$@"\n')
     wrapper.chmod(0o755)
     machine.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
-    try:
-        with RestServer(place / "rest", append_only=True, user="portal", password="rest password") as server:
-            password = machine.etc / "keys" / "repository-password"
-            password.write_text("for tests only\n")
-            password.chmod(0o600)
-            machine.configure(f"""
+    with RestServer(server_place / "whole-way-rest", append_only=True, user="portal", password="rest password") as server:
+        password = machine.etc / "keys" / "repository-password"
+        password.write_text("for tests only\n")
+        password.chmod(0o600)
+        machine.configure(f"""
 state: {machine.state}
 repositories:
   main: {{url: "{server.repository_url('portal')}", user: portal, secret_file: {secret}, password_file: {password}, append_only: true}}
@@ -114,19 +103,17 @@ sources:
 backups:
   portal: {{sources: [files], repository: main}}
 """)
-            (machine.data / "a.txt").write_text("a" * 1000)
-            machine("backup", "init", expect=0)
-            machine("backup", "run", expect=0)
-            machine.at("2026-12-15T02:30:00+05:30")
-            (machine.data / "b.txt").write_text("b" * 1000)
-            machine("backup", "run", "--due", expect=0)
-            machine("verify", "--level", "data", "--share", "all", expect=0)
-            machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
-            machine("restore", "files", "portal", f"{machine.data}/b.txt", "--into", str(tmp_path / "one"), expect=0)
-            assert tree(Path(f"{tmp_path}/back/files{machine.data}")) == tree(machine.data)
-            machine.environ["PATH"] = os.environ["PATH"]
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+        (machine.data / "a.txt").write_text("a" * 1000)
+        machine("backup", "init", expect=0)
+        machine("backup", "run", expect=0)
+        machine.at("2026-12-15T02:30:00+05:30")
+        (machine.data / "b.txt").write_text("b" * 1000)
+        machine("backup", "run", "--due", expect=0)
+        machine("verify", "--level", "data", "--share", "all", expect=0)
+        machine("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
+        machine("restore", "files", "portal", f"{machine.data}/b.txt", "--into", str(tmp_path / "one"), expect=0)
+        assert tree(Path(f"{tmp_path}/back/files{machine.data}")) == tree(machine.data)
+        machine.environ["PATH"] = os.environ["PATH"]
     words = {word for line in calls.read_text().splitlines() for word in line.split()}
     assert not words & {"forget", "prune", "tag", "rewrite", "repair", "recover", "migrate"}
     assert "rest password" not in calls.read_text() and "for tests only" not in calls.read_text()

@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.lab.places import open_folder
 from tests.lab.quick_key import make_quick
 from tests.lab.restserver import RestServer
-from tests.machine import Machine, tree
+from tests.machine import Kept, Machine, tree
 
 OTHER = "the copies have a password of their own"
 DAYS = [f"2026-12-{day:02d}T02:30:00+05:30" for day in (12, 15, 18, 21, 24, 27)]
@@ -39,9 +39,9 @@ backups:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A machine with all repositories made and one set, copied; and where it is kept unchanged."""
-    root, kept = tmp_path_factory.mktemp("copies") / "m", tmp_path_factory.mktemp("kept") / "m"
+def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """A machine with all repositories made and one set, copied."""
+    root = tmp_path_factory.mktemp("copies") / "m"
     machine = Machine(root)
     setting(machine)
     change(machine, "first")
@@ -52,19 +52,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
                                   ("offline", "disk/opsctl", OTHER)):
         make_quick(root / place, password, machine.state / "repositories" / f"{name}.json")
     machine("backup", "run", expect=0)
-    shutil.copytree(root, kept, symlinks=True)
-    return root, kept
+    return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
 
 
 @pytest.fixture
-def machine(made: tuple[Path, Path]) -> Machine:
+def machine(made: Kept) -> Machine:
     """Two copies, one on a removable disk that is plugged in; one set, which both have."""
-    root, kept = made
-    shutil.rmtree(root)
-    shutil.copytree(kept, root, symlinks=True)
-    machine = Machine(root)
-    machine.at(DAYS[0])
-    return machine
+    return made.again()
 
 
 def unplug(machine: Machine) -> None:
@@ -298,10 +292,8 @@ def test_a_copy_behind_an_append_only_server(machine: Machine) -> None:
     secret = machine.etc / "keys" / "rest-password"
     secret.write_text("for tests only\n")
     secret.chmod(0o600)
-    # The server runs under another account, and pytest closes its own directory to others.
-    with tempfile.TemporaryDirectory(prefix="opsctl-rest-") as directory:
-        Path(directory).chmod(0o711)
-        with RestServer(Path(directory) / "store", user="far", password="for tests only", tls=True) as server:
+    with open_folder() as directory:
+        with RestServer(directory / "store", user="far", password="for tests only", tls=True) as server:
             setting(machine, more=f"""
   far: {{url: "{server.repository_url('portal')}", user: far, secret_file: {secret}, cacert: {server.certificate},
         password_file: {secret}, append_only: true}}""", copies="second, far")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,16 +24,9 @@ def stranger(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server() -> Iterator[Postgres]:
-    place = Path(tempfile.mkdtemp(prefix="opsctl-foreign-"))
-    place.chmod(0o711)
-    found = Postgres(place / "pg")
-    try:
-        found.start()
+def server(server_place: Path) -> Iterator[Postgres]:
+    with Postgres(server_place / "foreign") as found:
         yield found
-    finally:
-        found.remove()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def databases(server: Postgres) -> list[str]:

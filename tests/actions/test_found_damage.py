@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.actions.test_verify import fill, flip
-from tests.machine import Machine
+from tests.machine import Kept, Machine
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> tuple[Path, Path]:
-    """A machine with two sets, a byte flipped in a pack of both, and a reading of all that found it; and where it is kept."""
+def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
+    """A machine with two sets, a byte flipped in a pack of both, and a reading of all that found it."""
     root = tmp_path_factory.mktemp("damage") / "m"
     shutil.copytree(_made_machine, root, symlinks=True)
     machine = Machine(root)
@@ -27,19 +27,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> tuple
     flip(machine)
     machine.at("2026-12-16T02:30:00+05:30")
     machine("verify", "--level", "data", "--share", "all", expect=22)
-    kept = tmp_path_factory.mktemp("kept") / "m"
-    shutil.copytree(root, kept, symlinks=True)
-    return root, kept
+    machine.at("2026-12-16T03:30:00+05:30")
+    return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
 
 
 @pytest.fixture
-def hurt(made: tuple[Path, Path]) -> Machine:
-    root, kept = made
-    shutil.rmtree(root)
-    shutil.copytree(kept, root, symlinks=True)
-    machine = Machine(root)
-    machine.at("2026-12-16T03:30:00+05:30")
-    return machine
+def hurt(made: Kept) -> Machine:
+    return made.again()
 
 
 def states(machine: Machine, expect: int = 0) -> list[str]:

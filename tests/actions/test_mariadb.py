@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from opsctl.sources.mariadb_server import LOOPBACK, Mariadb
 from tests.lab.mariadb import Writer, configure, content, licences, sessions
+from tests.lab.places import open_folder
 from tests.lab.quick_key import make_quick
 from tests.machine import Machine
 
@@ -118,9 +118,8 @@ def test_promise_1_a_dump_without_its_trailer_is_no_backup(machine: Machine, ser
 
 
 def test_a_server_that_is_stopped_is_13_and_the_next_hour_goes_on(machine: Machine) -> None:
-    with tempfile.TemporaryDirectory(prefix="opsctl-my-") as directory:
-        Path(directory).chmod(0o711)
-        with Mariadb(Path(directory) / "server") as own:
+    with open_folder() as directory:
+        with Mariadb(directory / "server") as own:
             own.sql("CREATE DATABASE licence; CREATE TABLE licence.t (a INT);")
             machine.configure(sources=f"  db: {{kind: mariadb, database: licence, server: {own.socket}, user: root}}",
                               backup_sources="[db]")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +22,8 @@ ROWS = "select count(*), sum(hashtextextended(t::text, 0)) from bills t"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    place = Path(tempfile.mkdtemp(prefix="opsctl-badluck-"))
-    place.chmod(0o711)
-    made = Postgres(place / "pg")
-    try:
-        made.start()
+def server(server_place: Path) -> Iterator[Postgres]:
+    with Postgres(server_place / "badluck") as made:
         made.psql("create database enagar")
         made.psql(
             f"create table bills as select n as id, 'body ' || n % 412 as body, n * 7 as paise"
@@ -37,9 +31,6 @@ def server() -> Iterator[Postgres]:
             "enagar",
         )
         yield made
-    finally:
-        made.remove()
-        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from opsctl.cli.doctor_jobs import Job
 from opsctl.errors import Interrupted, Refused
 from opsctl.shells import sntp
 from tests.badluck.faults import fill, small_disk
+from tests.lab.places import open_folder
 from tests.lab.restserver import RestServer
 from tests.lab.s3server import Bucket, S3Server
 from tests.lab.timeserver import TimeServer
@@ -308,8 +308,6 @@ def test_disks_that_are_nearly_full(machine: Machine, tmp_path: Path) -> None:
 def behind_rest(machine: Machine) -> Iterator[Any]:
     """The machine's repository behind a rest-server, as ``place(append_only=…)``; it is called append_only."""
     servers: list[RestServer] = []
-    home = Path(tempfile.mkdtemp(prefix="opsctl-doctor-"))
-    home.chmod(0o711)  # the server's account has to get there
 
     def place(*, append_only: bool) -> RestServer:
         server = RestServer(home / f"rest-{len(servers)}", append_only=append_only, user="portal", password="geheim")
@@ -334,10 +332,10 @@ repositories:
 """)
         return server
 
-    yield place
-    for server in servers:
-        server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with open_folder() as home:
+        yield place
+        for server in servers:
+            server.stop()
 
 
 def test_a_store_that_refuses_deletion_as_it_is_said_to(machine: Machine, behind_rest: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,17 +23,9 @@ PASSWORD = "geheim 1"
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="opsctl-doctor-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def postgres(place: Path) -> Iterator[Postgres]:
+def postgres(server_place: Path) -> Iterator[Postgres]:
     """The database `enagar`, with a reader and a role that may read nothing."""
-    with Postgres(place / "postgres", tcp=True, password="the superuser's") as running:
+    with Postgres(server_place / "doctor-postgres", tcp=True, password="the superuser's") as running:
         running.psql("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE ROLE nobody LOGIN; CREATE DATABASE enagar;")
         running.psql("CREATE TABLE bills (id int);", "enagar")
         for role in ("reader", "nobody"):
@@ -43,9 +34,9 @@ def postgres(place: Path) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-def mariadb(place: Path) -> Iterator[Mariadb]:
+def mariadb(server_place: Path) -> Iterator[Mariadb]:
     """The database `water`, with a reader who lacks the right to the lock that a proof needs."""
-    with Mariadb(place / "mariadb", tcp=True) as running:
+    with Mariadb(server_place / "doctor-mariadb", tcp=True) as running:
         running.sql("CREATE DATABASE water; CREATE TABLE water.meters (id int primary key) engine=innodb;"
                     f"CREATE USER reader@'%' IDENTIFIED BY '{PASSWORD}'; GRANT SELECT ON mysql.* TO reader@'%';"
                     "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON water.* TO reader@'%';")

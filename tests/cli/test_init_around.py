@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,16 +33,8 @@ as_root = pytest.mark.as_root("mounting needs root")
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="opsctl-around-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def mariadb(place: Path) -> Iterator[Mariadb]:
-    with Mariadb(place / "mariadb", tcp=True) as running:
+def mariadb(server_place: Path) -> Iterator[Mariadb]:
+    with Mariadb(server_place / "around-mariadb", tcp=True) as running:
         running.sql("CREATE DATABASE water; CREATE TABLE water.meters (id int primary key) engine=innodb;"
                     f"CREATE USER reader@localhost IDENTIFIED BY '{PASSWORD}'; GRANT SELECT ON mysql.* TO reader@localhost;"
                     "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON water.* TO reader@localhost; GRANT RELOAD ON *.* TO reader@localhost;")
@@ -71,8 +61,8 @@ def run(directory: Path, said: InitAnswers, person: Person, around: Around, euid
 # What is found
 
 
-def test_servers_that_run_here_and_their_databases_the_largest_first(tmp_path: Path, place: Path, mariadb: Mariadb) -> None:
-    with Postgres(place / "postgres", tcp=True, password="x") as postgres:
+def test_servers_that_run_here_and_their_databases_the_largest_first(tmp_path: Path, server_place: Path, mariadb: Mariadb) -> None:
+    with Postgres(server_place / "around-postgres", tcp=True, password="x") as postgres:
         postgres.psql("CREATE DATABASE small; CREATE DATABASE enagar;")
         postgres.psql("CREATE TABLE bills AS SELECT generate_series(1, 100000);", "enagar")
         root = tmp_path / "root"

@@ -23,9 +23,9 @@ PASSWORD = "geheim 1"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
+def server(server_place: Path) -> Iterator[Postgres]:
     """The database `enagar`, a reader with a password, and one with no rights."""
-    with Postgres(Path(tempfile.mkdtemp(prefix="opsctl-init-")), tcp=True, password="the superuser's") as running:
+    with Postgres(server_place / "init", tcp=True, password="the superuser's") as running:
         running.psql("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader; CREATE ROLE nobody LOGIN;")
         running.psql("CREATE DATABASE enagar;")
         running.psql("CREATE TABLE bills (id int);", "enagar")

@@ -152,16 +152,21 @@ def test_what_is_overdue_is_told_by_a_look_at_the_status(machine: Machine, mailb
     assert "OVERDUE: portal: the newest set is 4 days old" in told
 
 
+def are_told(machine: Machine, box: Mailbox, code: int, *names: str) -> None:
+    """A run fails for these: one notice names them all, and so does the terminal."""
+    said = machine("backup", "run", "--due", expect=code)
+    (told,) = box.texts()
+    for name in names:
+        assert f"FAILED: opsctl backup run: {name}: " in told and f"opsctl: {name}: " in said.err
+
+
 def test_two_sources_that_fail_in_the_same_way_are_both_told_by_name(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
     box, url = mailbox
     notify(machine, url)
     file = machine.etc / "opsctl.yaml"
     sources = "".join(f"  {name}: {{kind: command, argv: [/bin/false]}}\n" for name in ("tax", "water"))
     file.write_text(file.read_text().replace("sources:\n", f"sources:\n{sources}").replace("[files]", "[tax, water]"))
-    said = machine("backup", "run", "--due", expect=20)
-    (told,) = box.texts()
-    for name in ("portal/tax: ", "portal/water: "):
-        assert f"FAILED: opsctl backup run: {name}" in told and f"opsctl: {name}" in said.err
+    are_told(machine, box, 20, "portal/tax", "portal/water")
 
 
 def test_stores_that_do_not_answer_are_told_by_name(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
@@ -176,10 +181,7 @@ def test_stores_that_do_not_answer_are_told_by_name(machine: Machine, mailbox: t
     for name in ("far", "farther"):
         ledger = machine.state / "repositories" / f"{name}.json"
         ledger.write_text(json.dumps({"id": "0" * 64, "chunker": "0", "key": "0" * 64, "sets": []}))
-    said = machine("backup", "run", "--due", expect=3)
-    (told,) = box.texts()
-    for name in ("far: ", "farther: "):
-        assert f"FAILED: opsctl backup run: {name}" in told and f"opsctl: {name}" in said.err
+    are_told(machine, box, 3, "far", "farther")
 
 
 def test_a_broken_configuration_and_a_lost_repository_are_told(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from opsctl.shells.local import LocalShell
 from opsctl.sources.mariadb import Mariadb as Source
 from opsctl.sources.mariadb_server import Mariadb
+from tests.lab.places import open_folder
 from tests.machine import Machine
 
 RICH = r"""
@@ -147,9 +146,8 @@ class Writer(threading.Thread):
 @contextmanager
 def licences() -> Iterator[Mariadb]:
     """A production server: `licence` with bills that a writer changes, and an account that clerks use."""
-    with tempfile.TemporaryDirectory(prefix="opsctl-my-") as directory:
-        Path(directory).chmod(0o711)
-        with Mariadb(Path(directory) / "server", tcp=True) as server:
+    with open_folder() as directory:
+        with Mariadb(directory / "server", tcp=True) as server:
             server.sql("CREATE DATABASE licence CHARACTER SET utf8mb4; CREATE USER clerk@localhost;"
                        "GRANT SELECT, UPDATE ON licence.* TO clerk@localhost;"
                        "CREATE USER backup@'%' IDENTIFIED BY 'right';"

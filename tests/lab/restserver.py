@@ -10,16 +10,17 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from opsctl.errors import ProgramFailed
 from opsctl.shells.tether import Account, owned_directory, quiet_environment, server_account, tethered
+from tests.lab.server import Server, certify
 
 START_LIMIT = 30.0  # seconds
 PROGRAMS = ("restic-rest-server", "rest-server")  # Debian's name, and upstream's
 
 
-class RestServer:
+class RestServer(Server):
     """One server: `with RestServer(directory) as server:`, or start() and stop(), which may alternate.
 
     `directory` is made, or taken over, and then belongs to the OS account that the server runs under: ours,
@@ -46,14 +47,6 @@ class RestServer:
         self.tls = tls
         self.port = 0  # chosen by the first start, then kept
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> RestServer:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def url(self) -> str:
@@ -87,7 +80,7 @@ class RestServer:
         """What the server said, appended to by every start."""
         return self.directory / "server.log"
 
-    def start(self) -> RestServer:
+    def start(self) -> Self:
         """Start the server and wait until it listens; raises ProgramFailed with what it said, if not."""
         if self._process is not None:
             return self
@@ -139,20 +132,7 @@ class RestServer:
     def _certify(self, account: Account) -> Path:
         key = self.directory / "key.pem"
         if not key.exists():
-            argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-            argv += [
-                "-nodes",
-                "-days",
-                "30",
-                "-subj",
-                f"/CN={self.address}",
-                "-addext",
-                f"subjectAltName=IP:{self.address}",
-            ]
-            argv += ["-keyout", str(key), "-out", str(self.certificate)]
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise ProgramFailed(f"openssl: {done.stderr.strip()}")
+            certify(self.address, key, self.certificate)
             os.chown(key, account.uid, account.gid)
         return key
 

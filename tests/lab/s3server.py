@@ -14,11 +14,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from opsctl.errors import ProgramFailed
 from opsctl.shells.tether import owned_directory, quiet_environment, server_account, tethered
+from tests.lab.server import Server, certify
 
 START_LIMIT = 60.0  # seconds
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "monmaptool")
@@ -138,7 +138,7 @@ class Bucket:
                 self.put(f"{prefix}/{path.relative_to(directory)}", path.read_bytes())
 
 
-class S3Server:
+class S3Server(Server):
     """One server: `with S3Server() as server:`. Everything is in memory, and gone when this process ends, however.
 
     It answers on two ports, with TLS and without, and has two users: `owner`, who makes the buckets, and `writer`, who
@@ -153,14 +153,6 @@ class S3Server:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._janitor: subprocess.Popen[bytes] | None = None
         self._clients: dict[Key, Any] = {}
-
-    def __enter__(self) -> S3Server:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -213,7 +205,7 @@ class S3Server:
         owner.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": statements}))
         return Bucket(self, name)
 
-    def start(self) -> S3Server:
+    def start(self) -> Self:
         """Start the server and wait until it answers; raises ProgramFailed with what it said, if not."""
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
         if missing:
@@ -245,7 +237,7 @@ class S3Server:
         self._janitor = subprocess.Popen(["/bin/sh", "-c", sweep, "sh", str(place)], stdin=subprocess.PIPE,
                                          start_new_session=True)
         place.chmod(0o755)
-        self._certify(place)
+        certify("127.0.0.1", place / "key.pem", place / "certificate.pem")
         *monitors, self.port, self.tls_port = _free_ports(4)
         monitor = f"[v2:127.0.0.1:{monitors[0]},v1:127.0.0.1:{monitors[1]}]"
         cluster, disk = str(uuid.uuid4()), str(uuid.uuid4())
@@ -283,14 +275,6 @@ class S3Server:
             self._children[name] = subprocess.Popen(
                 tethered(argv, server_account(), death_signal="KILL"), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env=_environment(), start_new_session=True)
-
-    def _certify(self, place: Path) -> None:
-        done = subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
-             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(place / "key.pem"),
-             "-out", str(place / "certificate.pem")], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ProgramFailed(f"openssl: {done.stderr.strip()}")
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_LIMIT

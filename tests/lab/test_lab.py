@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import signal
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -27,6 +25,7 @@ from opsctl.errors import ProgramFailed
 from opsctl.shells.tether import server_account
 from opsctl.sources.postgresql_server import Postgres, program_directory
 from opsctl.sources.throwaway import SUN_PATH_LIMIT
+from tests.lab.places import open_folder
 from tests.lab.restserver import RestServer
 
 PROJECT = Path(__file__).parents[2]
@@ -35,16 +34,13 @@ LIMIT = 30.0  # seconds until a condition must hold
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory that other accounts may enter; pytest's own is closed to all but its maker."""
-    made = Path(tempfile.mkdtemp(prefix="opsctl-lab-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with open_folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres(Path(tempfile.mkdtemp(prefix="opsctl-lab-"))) as running:
+def server(server_place: Path) -> Iterator[Postgres]:
+    with Postgres(server_place / "lab") as running:
         yield running
 
 

@@ -146,5 +146,15 @@ class Controller:
                     found.append(int(path.parent.name))
         return found
 
+    def commands(self) -> list[str]:
+        """What each of them is, what it waits for in the kernel, and its call there, for whoever has to find out why it hangs."""
+        found = []
+        for pid in self.processes():
+            with suppress(OSError):
+                place = Path(f"/proc/{pid}")
+                argv = place.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                found.append(f"{pid} {place.joinpath('wchan').read_text()} {place.joinpath('syscall').read_text().strip()}: {argv}")
+        return found
+
     def all_gone(self) -> None:
         until(lambda: not self.processes(), "the end of everything on the machine")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -208,12 +207,3 @@ class Department:
     def now(self) -> dict[str, str]:
         """The content of every source as it is."""
         return {name: source.now() for name, source in self.sources.items()}
-
-
-def made(place: Path) -> Iterator[Path]:
-    """A folder that the servers' accounts can reach, gone afterwards."""
-    place.chmod(0o711)
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

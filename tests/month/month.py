@@ -159,7 +159,12 @@ class Month:
 
     def ended(self, process: subprocess.Popen[str], at: datetime) -> Tick:
         """Wait for a tick and write it down."""
-        mailed, err = process.communicate(timeout=300)
+        try:
+            mailed, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            log = self.department.controller.log.read_bytes()[self._log_read:].decode()
+            running = "\n".join(self.department.controller.commands())
+            raise AssertionError(f"the tick of {at} has not ended after five minutes; it runs\n{running}\nand said\n{log}") from None
         assert not err, f"the line wrote to standard error: {err}"
         box, switch, log = self.department.mailbox, self.department.switch, self.department.controller.log.read_bytes()
         tick = Tick(at, process.returncode, mailed, log[self._log_read:].decode(), tuple(box.texts[self._mails_read:]),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab.places import open_folder
 from tests.lab.s3server import S3Server
 from tests.lab.sshd import Lab
 from tests.month import faults_of_hosts, faults_of_machine, faults_of_sources, faults_of_stores
-from tests.month.department import Department, made
+from tests.month.department import Department
 from tests.month.inspector import Inspector
 from tests.month.month import Month
 
@@ -22,7 +22,8 @@ as_root = pytest.mark.as_root("mount namespaces and small disks need root")
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    yield from made(Path(tempfile.mkdtemp(prefix="opsctl-month-")))
+    with open_folder() as folder:
+        yield folder
 
 
 @as_root

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +12,15 @@ import pytest
 from opsctl.errors import Refused
 from opsctl.repositories.rest_store import RestStore
 from opsctl.repositories.store import LocalStore
+from tests.lab.places import open_folder
 from tests.lab.restserver import RestServer
 
 
 @contextmanager
 def rest_server(*, append_only: bool) -> Iterator[tuple[RestServer, RestStore]]:
     """A server with one repository that looks made: two index files, no more."""
-    with tempfile.TemporaryDirectory(prefix="opsctl-rest-") as directory:
-        Path(directory).chmod(0o711)
-        server = RestServer(Path(directory) / "store", append_only=append_only, user="portal", password="word")
+    with open_folder() as directory:
+        server = RestServer(directory / "store", append_only=append_only, user="portal", password="word")
         with server:
             index = server.repository_path("main") / "index"
             index.mkdir(parents=True, mode=0o755)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import socket
 import ssl
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -29,14 +28,9 @@ USER, LOGIN = "portal", "login of portal"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RestServer]:
-    # Not below pytest's directory: the server runs under another account, and pytest closes that to others.
-    with tempfile.TemporaryDirectory(prefix="opsctl-rest-") as directory:
-        Path(directory).chmod(0o711)
-        with RestServer(
-            Path(directory) / "store", append_only=True, user=USER, password=LOGIN, tls=True
-        ) as server:
-            yield server
+def server(server_place: Path) -> Iterator[RestServer]:
+    with RestServer(server_place / "rest", append_only=True, user=USER, password=LOGIN, tls=True) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

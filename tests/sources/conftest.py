@@ -92,15 +92,6 @@ def restored(repository: Restic, captured: Captured, place: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_place() -> Iterator[Path]:
-    """A directory that the account of the servers can reach, whoever runs the tests."""
-    place = Path(tempfile.mkdtemp(prefix="opsctl-test-"))
-    place.chmod(0o711)
-    yield place
-    shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
 def postgres(server_place: Path) -> Iterator[Postgres]:
     """The server that is backed up. It asks for passwords on TCP."""
     with Postgres(server_place / "main", tcp=True, password="superuser's own") as server:
