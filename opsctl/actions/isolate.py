@@ -125,7 +125,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
                 order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
                 keep(params, world, mark=asdict(order.mark))
             register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
-            way.load(order, way.observe())
+            way.load(order, way.last or way.observe())  # the engine has just looked
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
             confirm(params, world, order)

@@ -160,10 +160,11 @@ def register(params: HostParams, world: World, entry: Entry) -> None:
 def note(params: HostParams, world: World, order: Order, *, again: bool = False) -> None:
     """Write down that it is confirmed, with a hash of its rules as they are now. Whoever cut it off first answers for it."""
     way = driver(params, world)
-    stand, known = way.observe(), world.isolated.get(params.host)
+    known = world.isolated.get(params.host)
     if known is not None:
-        order = known.order
-    elif stand.mark is not None:
-        order = replace(order, mark=stand.mark)
-    register(params, world, Entry(params.host, way.name, order, "confirmed", stand.seal, again or bool(known and known.keep),
+        order, seal = known.order, way.sealed()
+    else:
+        stand = way.observe()
+        order, seal = replace(order, mark=stand.mark or order.mark), stand.seal
+    register(params, world, Entry(params.host, way.name, order, "confirmed", seal, again or bool(known and known.keep),
                                   params.line or (known.login if known else "")))

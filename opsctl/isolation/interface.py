@@ -27,10 +27,16 @@ class Driver(ABC):
     """
 
     host: str
+    last: Stand | None = None
+    """What ``observe`` found last, where the driver keeps it."""
 
     @abstractmethod
     def observe(self) -> Stand:
         """How the host stands. Reads only."""
+
+    def sealed(self) -> str | None:
+        """The ``seal`` of the rules as they are now, as ``observe`` tells it, with as little as it takes."""
+        return self.observe().seal
 
     @abstractmethod
     def load(self, order: Order, stand: Stand) -> None:

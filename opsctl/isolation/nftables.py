@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
-from opsctl.isolation.nftables_scripts import (
-    ARM,
-    CUT,
-    FORGET,
-    LOOK,
-    PERSIST,
-    RELEASE,
-    SNAPSHOT,
-    UNIT_TEXT,
-)
+from opsctl.isolation.nftables_scripts import SCRIPT, UNIT_TEXT
 from opsctl.model import connections, nft_listing, nft_rules
 from opsctl.model.isolation import Cut, Facts, Order, Stand, Standing
-from opsctl.shells.interface import Result, Shell
+from opsctl.shells.interface import Answering, Result, Shell
 
+_Sections = Sequence[tuple[str, str]]
 _SECONDS = 30.0
 _SNAPSHOT = 5.0
 _OLD = ("no rules on the network ports themselves, for its nft or kernel (5.16) is too old: raw frames, DHCP and children of a "
@@ -45,14 +37,19 @@ class Nftables(Driver):
         self.sudo = sudo
         self.environ = dict(environ or {})
         self._shell: Shell | None = None
+        self._answering: Answering | None = None
         self._loaded = False
         self._families: Sequence[str] | None = None
 
     def observe(self) -> Stand:
-        found = _sections(self._script(LOOK).stdout)
+        found = _sections(self._script("look", *self._known).stdout)
         facts = _facts(found)
         tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
         self._families = [family for family in nft_rules.FAMILIES if family in tables]
+        self.last = self._stand(found, facts, tables)
+        return self.last
+
+    def _stand(self, found: _Sections, facts: Facts, tables: Mapping[str, nft_listing.Table]) -> Stand:
         raw = "".join(f"== {name}\n{text}" for name, text in found)
         persisted = _persisted(found, tables)
         if not tables:
@@ -66,6 +63,15 @@ class Nftables(Driver):
             seal=nft_listing.seal(tables), persisted=persisted, facts=facts, raw=raw,
             connections=sum(len(connections.others(one, any_of.openings, any_of.profile)) for one in spaces),
         )
+
+    def sealed(self) -> str | None:
+        found = _sections(self._script("rules", *self._known).stdout)
+        return nft_listing.seal(nft_listing.tables("\n".join(text for name, text in found if name == "rules")))
+
+    @property
+    def _known(self) -> Sequence[str]:
+        """The families in which a table of ours was, or was loaded; all of them, or none is worth asking for."""
+        return self._families if self._families is not None and len(self._families) == len(nft_rules.FAMILIES) else ()
 
     def load(self, order: Order, stand: Stand) -> None:
         if stand.facts.manager is None and not self._here:
@@ -92,17 +98,17 @@ class Nftables(Driver):
         self._arm(seconds)
 
     def snapshot(self) -> bytes:
-        lines: list[bytes] = []
+        found = bytearray()
         try:
-            self._run(SNAPSHOT, seconds=_SNAPSHOT, on_line=lines.append)
+            self._run("snapshot", seconds=_SNAPSHOT, partial=found)
         except (ProgramFailed, Unreachable, Refused) as error:
-            lines.append(f"== broken off: {error.message}".encode())
+            found += f"== broken off: {error.message}\n".encode()
             self.close()  # what hangs there would hold a session that sshd may not have twice
-        return b"\n".join(lines) + b"\n"
+        return bytes(found)
 
     def cut(self, order: Order) -> Cut:
         allowed = (*nft_rules.managers(order, Facts()), *order.allow)
-        result = self._script(CUT, order.profile, *connections.words(allowed))
+        result = self._script("cut_off", order.profile, *connections.words(allowed))
         found = _sections(result.stdout)
         allowed += nft_rules.managers(order, _facts(found))
         killed = sum(len(text.splitlines()) for name, text in found if name == "killed")
@@ -111,25 +117,27 @@ class Nftables(Driver):
         return Cut(killed + after, after, notes)
 
     def release(self) -> None:
-        self._script(RELEASE)
+        self._script("release")
 
     def persist(self, order: Order) -> None:
-        self._script(*((PERSIST, UNIT_TEXT) if order.persist else (FORGET,)))
+        self._script(*(("persist", UNIT_TEXT) if order.persist else ("forget",)))
 
     def close(self) -> None:
+        if self._answering is not None:
+            self._answering.close()
         connection = getattr(self._shell, "connection", None)
         if connection is not None:
             connection.close()
-        self._shell = None
+        self._shell = self._answering = None
 
     def _arm(self, seconds: float | None) -> None:
         anew = self._loaded and not self._here
         if anew:  # an old session proves nothing: whether a new one can be made is the question
             self.close()
         try:
-            result = self._run(ARM, nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
+            result = self._run("load", nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
             if result.code and self._families is None:
-                result = self._run(ARM, nft_rules.arm(seconds, ("inet",)))
+                result = self._run("load", nft_rules.arm(seconds, ("inet",)))
         except Unreachable as error:
             if not anew:
                 raise
@@ -155,21 +163,22 @@ class Nftables(Driver):
         return self._shell
 
     def _nft(self, text: str) -> Result:
-        return self._run("PATH=$PATH:/usr/sbin:/sbin; exec nft -f -", stdin=text.encode())
+        return self._run("load", text)
 
-    def _script(self, script: str, *words: str) -> Result:
-        result = self._run(script, *words)
+    def _script(self, function: str, *words: str) -> Result:
+        result = self._run(function, *words)
         if result.code:
             raise self._failed(result, "fails", None)
         return result
 
-    def _run(self, script: str, *words: str, seconds: float = _SECONDS, **more: Any) -> Result:
-        """A script as root, with any exit code."""
-        argv = ["sh", "-c", script, "sh", *words]
-        if self._here:
-            argv = [*(("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if self.sudo else ()), *argv]
-            more["env"] = self.environ
-        return self.shell.run(argv, timeout=seconds, accept=None, **more)
+    def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None) -> Result:
+        """A function of the script as root, with any exit code."""
+        if self._answering is None:
+            raised = self._here and self.sudo
+            self._answering = self.shell.answering(
+                SCRIPT, prefix=("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if raised else (),
+                env=self.environ if self._here else None)
+        return self._answering.ask(shlex.join([function, *words]), seconds, partial)
 
     def _failed(self, result: Result, what: str, hint: str | None) -> OpsError:
         said = " ".join(result.errors.split())[:300] or f"exit code {result.code}"
@@ -179,9 +188,6 @@ class Nftables(Driver):
             hint = "it takes root: log in as root, or set become: sudo"
         return ProgramFailed(f"nft on {self.host} {what}: {said}", where=self.host, hint=hint,
                              details={"exit_code": result.code})
-
-
-_Sections = Sequence[tuple[str, str]]
 
 
 def _sections(output: bytes) -> _Sections:

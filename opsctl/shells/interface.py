@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import IO
 
 from opsctl.model.values import value
@@ -50,6 +51,44 @@ class Session(ABC):
         self.close()
 
 
+class Answering(ABC):
+    """A shell that is asked one thing after another. Used by one thread at a time."""
+
+    @abstractmethod
+    def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
+        """What ``request`` printed, and how it ended, whatever that is: a line or more of shell, in a process of its own.
+
+        Raises Unreachable (no answer within ``timeout`` seconds, or the connection is gone), Interrupted, Refused, ProgramFailed;
+        asking again afterwards begins anew. What had come by then is in ``partial``. A request is carried out whole or not begun.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it; what still runs is ended."""
+
+
+class _Anew(Answering):
+    """Each request as a command of its own."""
+
+    def __init__(self, shell: Shell, script: str, prefix: Sequence[Word], env: Mapping[str, str]) -> None:
+        self._shell = shell
+        self._script = script
+        self._prefix = tuple(prefix)
+        self._env = env
+
+    def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
+        def take(line: bytes) -> None:
+            said.extend(line + b"\n")
+
+        said = bytearray() if partial is None else partial
+        result = self._shell.run([*self._prefix, "sh", "-c", f"{self._script}\n{request}"], env=self._env, timeout=timeout,
+                                 accept=None, on_line=take)
+        return replace(result, stdout=bytes(said))
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
 class Shell(ABC):
     """Where commands run. ``argv`` only, never a command string. ``here``: on this machine."""
 
@@ -70,6 +109,10 @@ class Shell(ABC):
         machine writes an ``r`` to descriptor 3 when it has come there, and begins with a ``1`` on standard input.
         """
         return list(argv), dict(env)
+
+    def answering(self, script: str, *, prefix: Sequence[Word] = (), env: Mapping[str, str] | None = None) -> Answering:
+        """A shell that has read ``script``, which prints nothing, behind ``prefix``; its requests get no standard input."""
+        return _Anew(self, script, prefix, env or {})
 
     @abstractmethod
     def run(

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
-from opsctl.shells.interface import Result, Session, Shell, Word
+from opsctl.shells.interface import Answering, Result, Session, Shell, Word
 from opsctl.shells.local import LocalShell, how_it_ended, last_words, program
 from opsctl.shells.ssh_connection import Connection, Target, lost
-from opsctl.shells.ssh_wrapper import BEAT, END, NOT_INSTALLED, command, first_line, frames
+from opsctl.shells.ssh_wrapper import BEAT, END, NOT_INSTALLED, Fed, command, first_line, frames
 
 if TYPE_CHECKING:
     from paramiko import Channel
@@ -104,7 +104,7 @@ class SshShell(Shell):
         given: Iterable[bytes] = [stdin] if isinstance(stdin, bytes) else stdin or ()
         lines = _Lines(on_line) if on_line is not None else None
         take = on_data or (lines.take if lines else None)
-        running = _Running(self, argv, env, cwd=cwd, limit=timeout, fed=stdin is not None)
+        running = Running(self, argv, env, cwd=cwd, limit=timeout, fed="frames" if stdin is not None else "")
         try:
             output = running.converse(given, None if timeout is None else begun + timeout, take)
             if lines is not None:
@@ -127,7 +127,12 @@ class SshShell(Shell):
         LocalShell().check()
 
     def open(self, argv: Sequence[Word], *, env: Mapping[str, str] | None = None) -> Session:
-        return SshSession(self, argv, _Running(self, argv, env, fed=True))
+        return SshSession(self, argv, Running(self, argv, env, fed="frames"))
+
+    def answering(self, script: str, *, prefix: Sequence[Word] = (), env: Mapping[str, str] | None = None) -> Answering:
+        from opsctl.shells.ssh_answering import SshAnswering
+
+        return SshAnswering(self, script, prefix, env or {})
 
     def refuse_what_sudo_refused(self, argv: Sequence[Word], code: int, errors: bytes) -> None:
         """Raises Refused where it was sudo that said no, with the line that would allow it."""
@@ -149,12 +154,12 @@ class SshShell(Shell):
                                 hint=f"install {program(argv)} there", details={"exit_code": code})
 
 
-class _Running:
+class Running:
     """One command on one channel."""
 
     def __init__(
         self, shell: SshShell, argv: Sequence[Word], env: Mapping[str, str] | None, *,
-        fed: bool, cwd: str | None = None, limit: float | None = None,
+        fed: Fed, cwd: str | None = None, limit: float | None = None,
     ) -> None:
         self.shell = shell
         self.argv = tuple(argv)
@@ -187,7 +192,7 @@ class _Running:
         ended_at: float | None = None
         while True:
             self.shell.check()
-            moved = self._read_errors()
+            moved = self.hear_errors()
             if self.channel.recv_ready():
                 try:
                     piece = self.channel.recv(_CHUNK)
@@ -258,7 +263,8 @@ class _Running:
                                 where=self.shell.name)
         return 128 - status if 128 < status < 160 else status
 
-    def _read_errors(self) -> bool:
+    def hear_errors(self) -> bool:
+        """Take what there is of standard error; whether there was any."""
         if not self.channel.recv_stderr_ready():
             return False
         try:
@@ -349,7 +355,7 @@ class _Lines:
 class _Output(io.RawIOBase):
     """Standard output as a file. A lost connection raises Unreachable, and is never its end."""
 
-    def __init__(self, running: _Running) -> None:
+    def __init__(self, running: Running) -> None:
         self._running = running
         self._line = 0
 
@@ -402,7 +408,7 @@ class _Input(io.RawIOBase):
 class SshSession(Session):
     """A command of a host that is being talked with."""
 
-    def __init__(self, shell: SshShell, argv: Sequence[Word], running: _Running) -> None:
+    def __init__(self, shell: SshShell, argv: Sequence[Word], running: Running) -> None:
         self._shell = shell
         self._argv = tuple(argv)
         self._running = running

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from opsctl.shells.interface import Word
 
+Fed = Literal["", "frames", "lines"]
 BEAT = b"\0"
 BLOCK = 1 << 16  # as much as a pipe holds
 NOT_INSTALLED = b"opsctl: not installed\n"
@@ -71,7 +73,7 @@ _SCRIPT = " ".join(line.strip() for line in r"""
     };
     ending=;
     trap 'ending=1' TERM;
-    if [ "$fed" ]; then feed | run "$@"; else run "$@" </dev/null; fi;
+    case $fed in frames) feed | run "$@";; lines) run "$@";; *) run "$@" </dev/null;; esac;
 """.strip().splitlines())
 
 
@@ -97,25 +99,26 @@ def command(argv: Sequence[Word], *, raised: bool, prefix: Sequence[str] = ()) -
 
 
 def first_line(
-    argv: Sequence[Word], env: Mapping[str, str], *, raised: bool, fed: bool, cwd: str | None,
+    argv: Sequence[Word], env: Mapping[str, str], *, raised: bool, fed: Fed, cwd: str | None,
     limit: float | None,
 ) -> bytes:
     """The line that lets the command begin.
 
-    ``limit`` is in seconds, after which the host itself ends it. ``fed``: standard input follows, in frames.
+    ``limit`` is in seconds, after which the host itself ends it. ``fed``: standard input follows, in frames, or as lines
+    of which the command acts on none that is not whole.
     """
     settings: dict[str, Word] = {
         "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
-        "fed": "yes" if fed else "",
+        "fed": fed,
     }
     parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
-    parts += [name.encode() + b"=" + _on_one_line(value) for name, value in settings.items()]
+    parts += [name.encode() + b"=" + on_one_line(value) for name, value in settings.items()]
     for name, value in env.items():
         if not name.isidentifier() or not name.isascii():
             raise ValueError(f"{name!r} is no name for an environment variable")
-        parts += [f"{name}=".encode() + _on_one_line(value), f"export {name}".encode()]
+        parts += [f"{name}=".encode() + on_one_line(value), f"export {name}".encode()]
     if cwd is not None:
-        parts.append(b"cd -- " + _on_one_line(cwd))
+        parts.append(b"cd -- " + on_one_line(cwd))
     return b"; ".join(parts) + b"\n"
 
 
@@ -124,5 +127,6 @@ def _quoted(word: Word) -> bytes:
                        if isinstance(word, str) else word.decode("latin-1")).encode("latin-1")
 
 
-def _on_one_line(value: Word) -> bytes:
+def on_one_line(value: Word) -> bytes:
+    """A word for a shell in which ``$n`` is a newline."""
     return _quoted(value).replace(b"\n", b"'\"$n\"'")

@@ -39,9 +39,6 @@ mount -t tmpfs fleet /run
 mkdir -p /run/sshd /run/home /run/nft
 touch /run/wire
 mount --bind /proc/self/ns/net /run/wire
-# What drives a port that does exist here is that of no machine.
-mount -t tmpfs fleet /sys/class/net
-mkdir -p /sys/class/net/eth0/device
 ip link set lo up
 ip link add wire type bridge ageing_time 100000
 ip link set wire up
@@ -56,6 +53,7 @@ while :; do wait || :; done
 _MACHINE = r"""
 set -e
 exec >"/mnt/hosts/$1/log" 2>&1
+mount -t sysfs fleet /sys
 hostname "$1"
 ip -batch "/mnt/hosts/$1/network"
 if [ -e "/mnt/hosts/$1/no-nft" ]; then
