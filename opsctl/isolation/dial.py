@@ -85,4 +85,3 @@ if __name__ == "__main__":
     asked = [line.split() for line in sys.stdin if line.strip()]
     for count, answer in enumerate(dial([(address, int(port)) for address, port in asked], float(sys.argv[1]))):
         sys.stdout.write(" ".join([str(count), *(word or "-" for word in answer)]) + "\n")
-    sys.stdout.write("end\n")

@@ -1,7 +1,7 @@
 """How calls are made on a host, with what is there. ``address port`` a line on standard input, ``number outcome source why`` out.
 
-Before that come its own addresses, from where it sees us, and its ways to the targets. ``end`` comes last; without it nothing
-was said.
+Before that come its own addresses, from where it sees us, and its ways to the targets; after it neighbours that do not answer.
+Without ``end`` nothing was said.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ targets=$(cat)
 echo own $(ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p')
 echo from ${SSH_CONNECTION%% *}
 echo "$targets" | sed 's/^/route get /; s/ [0-9]*$//' | sort -u | ip -force -batch - 2>/dev/null | sed 's/^/way /'
-echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null && exit 0
-if command -v bash >/dev/null 2>&1; then echo "$targets" | bash --norc -c "$2" bash "$3"; exit; fi
-echo no tool
+if echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null; then :
+elif command -v bash >/dev/null 2>&1; then echo "$targets" | bash --norc -c "$2" bash "$3"
+else echo no tool
+fi
+ip neigh show nud incomplete nud failed 2>/dev/null | sed 's/^/lost /'
+echo end
 """
 
 # A call is a child that first says its number and then has a socket: one that did not even get there is not silent.
@@ -57,5 +60,4 @@ while read -r address port; do
     if [ ${#calls[@]} = 64 ]; then round "$1"; fi
 done
 if [ ${#calls[@]} != 0 ]; then round "$1"; fi
-echo end
 """

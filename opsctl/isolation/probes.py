@@ -79,13 +79,28 @@ def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
     """Calls from this machine, whose ``shell`` tells its ways."""
     found = dial.dial([(one.address, one.port) for one in targets], WITHIN)
     asked = "".join(f"route get {address}\n" for address in dict.fromkeys(one.address for one in targets))
-    ways = ""
+    ways = lost = ""
     with contextlib.suppress(ProgramFailed, Unreachable):
+        lost = shell.run(["ip", "neigh", "show", "nud", "incomplete", "nud", "failed"], accept=None, timeout=_PATIENCE).text
         ways = shell.run(["ip", "-force", "-batch", "-"], stdin=asked.encode(), accept=None, timeout=_PATIENCE).text
-    direct = _direct(ways.splitlines())
-    return [Answer("cannot", source, "it is an address of this machine, too") if source == one.address
-            else replace(_answer(outcome, source, why), direct=one.address in direct)
-            for one, (outcome, source, why) in zip(targets, found, strict=True)]
+    answers = [Answer("cannot", source, "it is an address of this machine, too") if source == one.address
+               else _answer(outcome, source, why) for one, (outcome, source, why) in zip(targets, found, strict=True)]
+    return _on_their_ways(targets, answers, ways.splitlines(), lost.splitlines())
+
+
+def _on_their_ways(
+    targets: Sequence[Endpoint], answers: Sequence[Answer], ways: Sequence[str], lost: Sequence[str]
+) -> Sequence[Answer]:
+    """What silence is worth, by what ``ip`` said: without a router nothing has left the caller."""
+    next_hop = {}
+    for words in (line.split() for line in ways):
+        if words and words[0] != "local":
+            next_hop[words[0]] = words[words.index("via") + 1] if "via" in words else ""
+    gone = {line.split()[0] for line in lost if line}
+    return [replace(answer, outcome="cannot", why="the router on the way does not answer")
+            if answer.outcome in ("silent", "barred") and next_hop.get(one.address) in gone
+            else replace(answer, direct=next_hop.get(one.address) == "")
+            for one, answer in zip(targets, answers, strict=True)]
 
 
 class Elsewhere:
@@ -111,7 +126,7 @@ class Elsewhere:
         result = self._session.close(_PATIENCE + WITHIN * waves)
         own: Sequence[str] = ()
         seen: str | None = None
-        ways: list[str] = []
+        said: dict[str, list[str]] = {"way": [], "lost": []}
         answers: dict[int, Answer] = {}
         ended = False
         for line in result.text.splitlines():
@@ -120,8 +135,8 @@ class Elsewhere:
                 own = reachable(words[1:])
             elif words[:1] == ["from"]:
                 seen = words[1] if len(words) > 1 else None
-            elif words[:1] == ["way"]:
-                ways.append(line.removeprefix("way "))
+            elif words and words[0] in said:
+                said[words[0]].append(line.partition(" ")[2])
             elif words == ["no", "tool"]:
                 raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
             elif words == ["end"]:
@@ -131,10 +146,9 @@ class Elsewhere:
         if not ended or sorted(answers) != list(range(len(self.targets))):
             raise ProgramFailed(f"what was to try from {self.name} broke off: {result.errors.strip()[-200:] or 'it said nothing'}",
                                 where=self.name)
-        direct = _direct(ways)
-        return ([Answer("cannot", "", f"it is an address of {self.name}, too") if one.address in own
-                 else replace(answers[number], direct=one.address in direct)
-                 for number, one in enumerate(self.targets)], own, seen)
+        told = [Answer("cannot", "", f"it is an address of {self.name}, too") if one.address in own else answers[number]
+                for number, one in enumerate(self.targets)]
+        return _on_their_ways(self.targets, told, said["way"], said["lost"]), own, seen
 
 
 class Witness:
@@ -274,11 +288,6 @@ class Prober:
                 yield Probe(place, one, "cannot", answer.source, f"what is on its own segment does not pass {self.gateway}")
             else:
                 yield Probe(place, one, answer.outcome, answer.source, answer.why)
-
-
-def _direct(ways: Sequence[str]) -> frozenset[str]:
-    """The addresses that are on a segment of the machine's own, in what ``ip route get`` said."""
-    return frozenset(words[0] for line in ways if len(words := line.split()) > 1 and words[0] != "local" and "via" not in words)
 
 
 def _answer(outcome: str, source: str, why: str) -> Answer:

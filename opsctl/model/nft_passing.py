@@ -10,7 +10,7 @@ _TERM = re.compile(r"""
     (?P<version>ip6?)\ (?P<side>[sd]addr)\ (?P<not_address>!=\ )?(?P<addresses>\{[^}]*\}|\S+)
     | tcp\ (?P<port_side>[sd]port)\ (?P<not_port>!=\ )?(?P<ports>\{[^}]*\}|\S+)
     | (?P<no_call>tcp\ flags\ !=\ syn\ /\ syn,ack|ct\ state\ \S+|[io]if(name)?\ "?lo"?|(icmp|icmpv6|udp|igmp)\ \S+)
-    | (?P<nothing>counter|meta\ l4proto\ tcp)
+    | (?P<nothing>counter(\ packets\ \d+\ bytes\ \d+)?|meta\ l4proto\ tcp)
     | (?P<verdict>accept)$
 """, re.VERBOSE)
 
@@ -26,7 +26,7 @@ def letting(raw: str, *, incoming: bool, version: int, other: str, port: int) ->
 
 def _rules(raw: str, chain: str) -> Iterator[str]:
     for block in re.findall(rf"^\tchain {chain} {{\n(.*?)^\t}}", raw, re.MULTILINE | re.DOTALL):
-        yield from (line.strip() for line in block.splitlines())
+        yield from (re.sub(r' comment ".*"$', "", line.strip()) for line in block.splitlines())
 
 
 def _accepts(rule: str, side: str, version: int, other: str, port: int) -> bool:

@@ -192,11 +192,11 @@ def _rule(probe: Probe, stand: Stand) -> str | None:
 
 
 def _settled(look: Look, earlier: Look | None) -> Iterator[Probe]:
-    """A router that is not there says the same as a firewall: it counts only where the way is known to be good."""
-    known = {(probe.place, probe.to.version) for probe in (*look.probes, *(earlier.probes if earlier else ()))
-             if probe.answered}
+    """A router without a way says the same as a firewall: it counts only where the way is known to be good."""
+    known = {(probe.place, probe.to.version) for probe in (*look.probes, *(earlier.probes if earlier else ())) if probe.answered}
+    doubtful = {(probe.place, probe.to.version) for probe in look.probes if probe.outcome == "barred"} - known
     for probe in look.probes:
-        if probe.outcome == "barred" and (probe.place, probe.to.version) not in known:
+        if probe.outcome in ("silent", "barred") and (probe.place, probe.to.version) in doubtful:
             yield replace(probe, outcome="cannot", why="a firewall or a broken way said that there is none")
         else:
             yield probe

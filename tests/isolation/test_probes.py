@@ -16,7 +16,9 @@ from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.nftables import Nftables
 from opsctl.isolation.probes import Answer, Desk, Prober, Witness, from_here
 from opsctl.model.isolation import Mark, Opening, Order, Stand
+from opsctl.model.nft_rules import FAMILIES
 from opsctl.model.probes import PLACES, Endpoint, Matrix
+from opsctl.shells.interface import Result
 from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_connection import Connection, Keyring, Limits
@@ -43,6 +45,17 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opsctl.isolation.probes.WITHIN", 0.6)
 
 
+class Entered(LocalShell):
+    """Commands of this machine, run on one of the lab's."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.machine = name
+
+    def run(self, argv: Sequence[Any], **more: Any) -> Result:
+        return super().run(self.lab.inside(self.machine, argv), **more)
+
+
 class Probed:
     """The host h0, its driver, and its prober."""
 
@@ -67,8 +80,7 @@ class Probed:
     ) -> Matrix:
         prober = Prober("h0", addresses=[self.host.address], enter=lambda: self.driver.shell, here=here or Desk(functools.partial(from_here, LocalShell())),
                         witness=witness, ports=(22, 80, 443), outside=self.outside)
-        # The lab's hosts have no physical port, and that is said elsewhere.
-        return prober.probe(order, replace(stand or self.driver.observe(), partial=()), before=0, after=0)
+        return prober.probe(order, stand or self.driver.observe(), before=0, after=0)
 
 
 @pytest.fixture
@@ -105,7 +117,8 @@ def test_a_hole_in_the_rules_is_found_with_the_rule_that_makes_it(h0: Probed, la
     h0.cut_off()
     outside = lab.hosts["outside"].address
     for chain, rule in (("iso_in", f"ip saddr {outside} tcp dport 22"), ("iso_out", f"ip daddr {outside} tcp sport 22")):
-        lab.run("h0", ["nft", "insert", "rule", "inet", "opsctl_iso", chain, *rule.split(), "accept"])
+        for family in FAMILIES:
+            lab.run("h0", ["nft", "insert", "rule", family, "opsctl_iso", chain, *rule.split(), "accept"])
     found = h0.probe(witness=h0.witness())
     assert [(str(one), one.rule) for one in found.findings] == [
         (f"port 22 of {h0.host.address} is open from the witness, over IPv4: let through by "
@@ -123,7 +136,8 @@ def test_what_was_allowed_is_open_and_no_finding(h0: Probed, lab: Lab) -> None:
 
 def test_rules_that_forget_a_version_are_found(h0: Probed, lab: Lab) -> None:
     h0.cut_off()
-    lab.run("h0", ["nft", "delete", "element", "inet", "opsctl_iso", "armed", "{ ipv6 }"])
+    for family, six in (("inet", "ipv6"), ("netdev", "ip6")):
+        lab.run("h0", ["nft", "delete", "element", family, "opsctl_iso", "armed", f"{{ {six} }}"])
     found = h0.probe(witness=h0.witness())
     assert found.verdict == "open" and {one.probe.to.version for one in found.findings} == {6}
     assert {one.probe.place for one in found.findings} == {"here", "witness", "out"}
@@ -138,6 +152,8 @@ def test_of_rules_that_answer_a_reset_is_an_answer_and_a_word_is_none(h0: Probed
             icmpv6 type nd-neighbor-solicit accept; ct state established accept; {how}
         }}
     }}""")
+    # Otherwise the kernel leaves some of the words out.
+    lab.run("h0", ["sh", "-c", "echo 0 >/proc/sys/net/ipv6/icmp/ratelimit; echo 0 >/proc/sys/net/ipv4/icmp_ratelimit"])
     before = h0.driver.observe()
     found = h0.probe()
     assert found.verdict == "open"  # for it reaches everything itself
@@ -200,11 +216,25 @@ def test_a_version_that_nobody_has_a_way_for_is_not_probed(h0: Probed, lab: Lab)
 
     def from_h1(targets: Sequence[Endpoint]) -> Sequence[Answer]:
         with lab.within("h1"):
-            return from_here(LocalShell(), targets)
+            return from_here(Entered(lab, "h1"), targets)
 
     found = h0.probe(here=Desk(from_h1))
     assert found.verdict == "partial" and found.gaps == ("IPv6 was not probed: there is no address to call from",)
     assert found.cell("here", 4) == "silent" and found.cell("here", 6) == "not probed"
+
+
+def test_without_a_router_nothing_was_probed(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    lab.run("h1", ["sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ip addr flush dev eth0; "
+                               f"ip addr add {lab.hosts['h1'].address}/32 dev eth0; "
+                               f"ip route add default via {lab.silent} dev eth0 onlink"])
+
+    def from_h1(targets: Sequence[Endpoint]) -> Sequence[Answer]:
+        with lab.within("h1"):
+            return from_here(Entered(lab, "h1"), targets)
+
+    found = h0.probe(here=Desk(from_h1))
+    assert "IPv4 was not probed: the router on the way does not answer" in found.gaps
 
 
 def test_a_host_that_died_is_not_proven(h0: Probed, lab: Lab) -> None:

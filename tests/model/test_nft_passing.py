@@ -11,14 +11,14 @@ table inet opsctl_iso {
 	chain iso_in {
 		ct state established,related accept
 		iif "lo" accept
-		ip saddr { 10.0.0.7, 10.0.0.8 } tcp dport 22 accept
+		ip saddr { 10.0.0.7, 10.0.0.8 } tcp dport 22 accept comment "in:tcp:10.0.0.7:22"
 		ip saddr 10.0.0.7 icmp type echo-request accept
 		icmpv6 type packet-too-big accept
 		udp sport 67 udp dport 68 accept
 		ip saddr 10.1.0.0/24 accept
 		ip6 saddr fd00::/64 tcp dport { 80, 443, 8000-8100 } counter accept
 		ip saddr 10.1.1.5-10.1.1.9 tcp dport != 23 accept
-		counter drop
+		counter packets 4 bytes 160 drop comment "full"
 	}
 
 	chain iso_out {
@@ -52,7 +52,7 @@ def test_the_first_rule_that_accepts_a_new_connection(incoming: bool, other: str
 
 
 @pytest.mark.parametrize("rule", ["accept", "ct state new,established accept", "meta mark 7 accept", "tcp dport @ports accept",
-                                  "ip saddr @friends accept", "meta l4proto tcp accept"])
+                                  "ip saddr @friends accept", "meta l4proto tcp accept", "counter packets 4 bytes 160 accept"])
 def test_a_rule_that_may_let_it_through_is_named(rule: str) -> None:
     raw = RULES.replace('\t\tct state established,related accept', f"\t\t{rule}")
     assert letting(raw, incoming=True, version=4, other="10.9.9.9", port=22) == rule
