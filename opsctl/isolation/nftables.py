@@ -50,7 +50,7 @@ class Nftables(Driver):
         return self.last
 
     def _stand(self, found: _Sections, facts: Facts, tables: Mapping[str, nft_listing.Table]) -> Stand:
-        raw = "".join(f"== {name}\n{text}" for name, text in found)
+        raw = "".join(f"== {name}\n{text}" for name, text in found if name not in ("unit", "file"))
         persisted = _persisted(found, tables)
         if not tables:
             return Stand("open", facts=facts, persisted=persisted, raw=raw)

@@ -15,7 +15,7 @@ table inet opsctl_iso {
 		ip saddr 10.0.0.7 icmp type echo-request accept
 		icmpv6 type packet-too-big accept
 		udp sport 67 udp dport 68 accept
-		ip saddr 10.1.0.0/24 accept
+		ip saddr 10.1.0.0/24 accept comment "10.1.0.0/24"
 		ip6 saddr fd00::/64 tcp dport { 80, 443, 8000-8100 } counter accept
 		ip saddr 10.1.1.5-10.1.1.9 tcp dport != 23 accept
 		counter packets 4 bytes 160 drop comment "full"
