@@ -7,7 +7,6 @@ there, and one transaction.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 import threading
 from collections import defaultdict
@@ -18,7 +17,7 @@ from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.isolation.gateway_scripts import END, FLOWS, LOOK, TABLE
 from opsctl.isolation.together import Together
 from opsctl.model import nft_gateway
-from opsctl.model.flows import Flow, flows, others
+from opsctl.model.flows import Among, Flow, flows, others
 from opsctl.model.isolation import Cut, Facts
 from opsctl.model.nft_gate import Gate, read
 from opsctl.model.nft_gateway import Member, Wish, member
@@ -203,8 +202,9 @@ def _refusal(gateway: str, host: str, wish: Wish, look: Look) -> SafetyRefusal |
     ours = {**dict.fromkeys(look.addresses, f"an address of {gateway} itself"),
             **({look.facts.manager: "where opsctl is connected from"} if look.facts.manager else {})}
     for each in wish.members:
+        inside = Among([each])
         for text, what in ours.items():
-            if each.kind != "mac" and ipaddress.ip_address(text) in ipaddress.ip_network(each.text):
+            if text in inside:
                 return SafetyRefusal(f"{host} is not cut off at {gateway}: {each} is {what}", where=host,
                                      hint=f"is the address of {host} right in the configuration?")
     return None

@@ -38,7 +38,7 @@ class Flow:
 
 def flows(lines: Iterable[str], hosts: Iterable[Member]) -> Iterator[Flow]:
     """The connections that have not ended, from ``conntrack -L`` and from lines ``socket LOCAL PEER``."""
-    mine = _Among(hosts)
+    mine = Among(hosts)
     for line in lines:
         yield from _socket(line, mine) if line.startswith("socket ") else _tracked(line, mine)
 
@@ -48,7 +48,7 @@ def others(found: Iterable[Flow], gate: Gate) -> list[Flow]:
     return [flow for flow in found if not _passes(flow, gate)]
 
 
-class _Among:
+class Among:
     """Whether an address is one of these, alone or in a prefix."""
 
     def __init__(self, members: Iterable[Member]) -> None:
@@ -57,10 +57,10 @@ class _Among:
         self.networks = [ipaddress.ip_network(each.text) for each in every if each.kind.startswith("net")]
 
     def __contains__(self, text: str) -> bool:
-        return member(text) in self.members or any(ipaddress.ip_address(text) in each for each in self.networks)
+        return member(text) in self.members or (bool(self.networks) and any(ipaddress.ip_address(text) in each for each in self.networks))
 
 
-def _tracked(line: str, mine: _Among) -> Iterator[Flow]:
+def _tracked(line: str, mine: Among) -> Iterator[Flow]:
     words = line.split()
     if len(words) < 4 or words[0] not in ("tcp", "udp") or any(word in _OVER for word in words[:5]):
         return
@@ -77,7 +77,7 @@ def _tracked(line: str, mine: _Among) -> Iterator[Flow]:
                    line=line)
 
 
-def _socket(line: str, mine: _Among) -> Iterator[Flow]:
+def _socket(line: str, mine: Among) -> Iterator[Flow]:
     _, local, peer = line.split()
     (host, host_port), (at, at_port) = _place(peer), _place(local)
     if host in mine:
@@ -98,7 +98,7 @@ def _filter(side: str, address: str, port: int) -> str:
 def _passes(flow: Flow, gate: Gate) -> bool:
     """Whether the packet that begins it would come through by the rules of the host's order."""
     notes = gate.notes.get(member(flow.host)) or [
-        note for each, found in gate.notes.items() if each.kind.startswith("net") and flow.host in _Among([each]) for note in found]
+        note for each, found in gate.notes.items() if each.kind.startswith("net") and flow.host in Among([each]) for note in found]
     ways = [way for way, begun in (("from", True), ("to", False)) if flow.begun in (begun, None)]
     return any(_matches(_parsed(line), flow, way) for note in notes for way in ways
                for line in gate.rules.get(f"{way}_{note.group}", ())[1:])
@@ -120,7 +120,7 @@ def _matches(expressions: Any, flow: Flow, way: str) -> bool:
             return False
         left, right = test["left"].get("payload", {}), test["right"]
         if left.get("field") == side and left.get("protocol") in ("ip", "ip6"):
-            if not any(flow.peer in _Among([each]) for each in _named(right)):
+            if not any(flow.peer in Among([each]) for each in _named(right)):
                 return False
         elif not (left == {"protocol": flow.protocol, "field": "dport"} and right == port and test["op"] == "=="):
             return False
@@ -136,4 +136,4 @@ def _named(right: Any) -> Sequence[Member]:
     return [member(right)]
 
 
-__all__ = ["Flow", "flows", "others"]
+__all__ = ["Among", "Flow", "flows", "others"]

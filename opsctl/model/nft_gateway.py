@@ -12,6 +12,7 @@ stay, empty in the end, as the rest of the table does: nothing but elements tell
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import json
@@ -65,6 +66,7 @@ class Member:
         return self.text
 
 
+@functools.lru_cache(maxsize=50_000)
 def member(text: str) -> Member:
     """``10.0.0.7``, ``fd00::7``, ``10.0.7.0/24``, ``02:00:00:00:00:07``. ValueError for anything else."""
     if re.fullmatch(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", text):
@@ -86,12 +88,12 @@ class Wish:
     def own(self) -> Member:
         return self.members[0]
 
-    @property
+    @functools.cached_property
     def passes(self) -> tuple[Sequence[str], Sequence[str]]:
         """The rules of what comes through to the host, and from it."""
         return nft_rules.passes(self.order, self.facts)
 
-    @property
+    @functools.cached_property
     def group(self) -> str:
         return hashlib.sha256(json.dumps(self.passes).encode()).hexdigest()[:12]
 
@@ -105,13 +107,14 @@ def load(gate: Gate, wishes: Sequence[Wish], table: str) -> str:
     gone: list[tuple[str, str, str]] = []
     come: list[tuple[str, str, str]] = []
     for wish in wishes:
-        gone += [(name, str(each), "") for each in gate.of([wish.own]) for name in _sets_of(gate, each)]
+        after = f" timeout {round(wish.order.seconds * 1000)}ms" if wish.order.seconds is not None else ""
+        group, comment = wish.group, nft_rules.comment(wish.order)
+        there = {*gate.of([wish.own]), *(each for each in wish.members if each in gate.notes or each in gate.held)}
+        gone += [(name, each.text, "") for each in there for name in _sets_of(gate, each)]
         for each in wish.members:
-            after = f" timeout {round(wish.order.seconds * 1000)}ms" if wish.order.seconds is not None else ""
-            comment = nft_rules.comment(wish.order) if each == wish.own else f"part of {wish.own}"
-            for name in (f"held{each.kind}", f"o{each.kind}_{wish.group}"):
-                gone.append((name, str(each), ""))
-                come.append((name, str(each), after if name.startswith("held") else f' comment "{comment}"'))
+            said = comment if each == wish.own else f"part of {wish.own}"
+            come.append((f"held{each.kind}", each.text, after))
+            come.append((f"o{each.kind}_{group}", each.text, f' comment "{said}"'))
     return _text([*lines, *_gone(table, gone), *_elements("add", table, come)])
 
 

@@ -34,6 +34,7 @@ ROWS = {
     "drills": ("drill of 4 MiB", "restic restore --verify", "rows of PostgreSQL"),
     "remote": ("files of a host", "streamed from a host", "hosts at once"),
     "isolate": ("hosts isolated, confirmed, cut, probed", "two bare connections each", "loaded", "memory of the controller", "silent"),
+    "gateway": ("hosts cut off at a gateway", "the rules of one host"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 
@@ -45,7 +46,7 @@ def test_every_benchmark_is_run_here() -> None:
 
 
 #: It starts hosts, and makes repositories.
-SLOW = ("remote", "isolate")
+SLOW = ("remote", "isolate", "gateway")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full) if name in SLOW else name for name in NAMES])
