@@ -104,6 +104,7 @@ class Site:
         self._hosts: dict[tuple[str, str], Any] = {}
         self._turns: dict[str, threading.BoundedSemaphore] = {}
         self._forwarders: dict[tuple[str, str], Any] = {}
+        self._regions: dict[str, Any] = {}
         self._guard = threading.RLock()
 
     @property
@@ -261,6 +262,14 @@ class Site:
                            tool={"observe": tool.observe, "load": tool.load, "release": tool.release})
         if spec.isolation == "gateway":
             return self.gateway_for(name)
+        if spec.isolation == "aws_security_group":
+            from opsctl.isolation.aws_calls import Ec2
+            from opsctl.isolation.aws_security_group import AwsSecurityGroup
+
+            region = str(spec.region)
+            with self._guard:
+                ec2 = self._regions.setdefault(region, Ec2(region))
+            return AwsSecurityGroup(name, instance=str(spec.instance), address=spec.address, ec2=ec2)
         raise ConfigError(f"{name} has no isolation: that software can carry out", hint=spec.by_hand)
 
     def gateway_for(self, name: str) -> Any:

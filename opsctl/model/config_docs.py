@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from opsctl.model import config, config_examples, config_isolation, config_s3_page, hosts
+from opsctl.model import config, config_examples, config_isolation, config_isolation_page, config_s3_page, hosts
 from opsctl.model.config_command import CommandAtLeast, Spool
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
@@ -90,7 +90,7 @@ def _sections() -> Iterator[str]:
     yield _section("`zones.NAME`", hosts.Zone)
     yield _section("`hosts.NAME`", hosts.Host)
     yield _section("`isolation`", config_isolation.Isolation)
-    yield _section("`isolation.tools.NAME`", config_isolation.Tool)
+    yield _section("`isolation.tools.NAME`", config_isolation.Tool) + "\n" + config_isolation_page.PAGE
     yield _section("`repositories.NAME`", config.Repository)
     yield _section("`repositories.NAME.maintenance`", config.Maintenance)
     yield _section("`repositories.NAME.object_lock`", ObjectLock) + "\n" + config_s3_page.S3

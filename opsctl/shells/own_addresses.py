@@ -1,4 +1,4 @@
-"""Whether an address is this machine's own."""
+"""This machine's own addresses: whether one is, and which others see."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def is_own(address: str) -> bool:
         except OSError as error:
             return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
     return True
+
+
+def towards(address: str) -> str | None:
+    """The address that this machine comes from, by its routes, to another; None for a name. Nothing is sent."""
+    try:
+        version = ipaddress.ip_address(address).version
+        with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as tried:
+            tried.connect((address, 9))
+            return str(tried.getsockname()[0])
+    except (ValueError, OSError):
+        return None
