@@ -139,6 +139,9 @@ class AwsSecurityGroup(Driver):
             raise NotConverged(f"{self.host}: {'; '.join(wrong)}", where=self.host,
                                hint="give the interface the groups that it is to have in AWS's console, and release it again")
 
+    def persist(self, order: Order) -> None:
+        """It is not on the host, so a reboot lifts nothing."""
+
     def close(self) -> None:
         """There is nothing to let go of: boto3's connections are shared by all hosts of a region."""
 

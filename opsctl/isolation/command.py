@@ -73,6 +73,9 @@ class Command(Driver):
     def release(self) -> None:
         self._make("release", "open")
 
+    def persist(self, order: Order) -> None:
+        """It is not on the host, so a reboot of that lifts nothing; what one of the switch does, its tool knows."""
+
     def close(self) -> None:
         """The connection, if there is one, serves other hosts too."""
 

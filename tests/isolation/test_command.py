@@ -16,6 +16,7 @@ import pytest
 from opsctl.engine.configuration import load_config
 from opsctl.errors import ConfigError, NotConverged, ProgramFailed, SafetyRefusal, Unreachable
 from opsctl.isolation.command import Command
+from opsctl.model.config_isolation_page import PAGE
 from opsctl.model.isolation import Mark, Order, Stand, opening
 from opsctl.shells import local
 from opsctl.shells.local import LocalShell
@@ -232,3 +233,9 @@ def test_a_tool_for_several_hosts_has_to_tell_them_apart(tmp_path: Path) -> None
     fixed = "observe: [t], load: [t], release: [t]"
     assert mistakes(tmp_path, GOOD, ("a", "b")) == "" and mistakes(tmp_path, fixed) == ""
     assert "a and b would be one to it" in mistakes(tmp_path, fixed, ("a", "b"))
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+def test_the_examples_of_the_page_load(tmp_path: Path, text: str) -> None:
+    (tmp_path / "opsctl.yaml").write_text(f"state: /var/lib/opsctl\n{text}")
+    assert any(host.isolation for host in load_config(tmp_path).hosts.values())
