@@ -19,16 +19,19 @@ network interface and the routes through it. Root only.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import secrets
+import selectors
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -452,11 +455,25 @@ def prepared() -> str:
 
 def reached(lab: Lab, space: str, address: str, port: int, seconds: float = 1.0) -> bool:
     """Whether a TCP connection can be made from there."""
-    with lab.within(space):
-        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    with made:
-        made.settimeout(seconds)
-        return made.connect_ex((address, port)) == 0
+    return bool(reachable(lab, space, [(address, port)], seconds))
+
+
+def reachable(lab: Lab, space: str, places: Sequence[tuple[str, int]], seconds: float = 0.7) -> list[tuple[str, int]]:
+    """To which of these addresses and ports a TCP connection can be made from there; all are tried at once."""
+    found: list[tuple[str, int]] = []
+    with selectors.DefaultSelector() as waiting, ExitStack() as made, lab.within(space):
+        for place in places:
+            call = made.enter_context(socket.socket(socket.AF_INET6 if ":" in place[0] else socket.AF_INET))
+            call.setblocking(False)
+            if call.connect_ex(place) in (0, errno.EINPROGRESS):
+                waiting.register(call, selectors.EVENT_WRITE, place)
+        deadline = time.monotonic() + seconds
+        while waiting.get_map() and (left := deadline - time.monotonic()) > 0:
+            for key, _ in waiting.select(left):
+                waiting.unregister(key.fileobj)
+                if not key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # type: ignore[union-attr]
+                    found.append(key.data)
+    return found
 
 
 def _children(pid: int) -> list[int]:
