@@ -99,6 +99,8 @@ class Site:
         self.environ = dict(os.environ if environ is None else environ)
         self.shell: Shell = LocalShell()
         self.state = Path(config.state)
+        #: Where the journal and the runs lie: the state directory, unless ``go_elsewhere`` was called.
+        self.place = self.state
         self.notes: list[str] = []
         self._histories: dict[str, History] = {}
         self._hosts: dict[tuple[str, str], Any] = {}
@@ -112,26 +114,35 @@ class Site:
         """``keys/`` beside the configuration."""
         return (self.config.directory or self.state) / "keys"
 
+    def go_elsewhere(self, place: Path, journal: Any) -> None:
+        """Break-glass: keep what is written down in ``place``, and only look into the state directory."""
+        self.place = place
+        self.__dict__["journal"] = journal
+
     @functools.cached_property
     def signatures(self) -> Keys:
         return Keys(self.keys_directory / "controller", self.shell)
 
     @functools.cached_property
     def catalogue(self) -> Catalogue:
-        return Catalogue(self.state / "catalogue.sqlite", seal_from(self.keys_directory / "controller"))
+        return Catalogue(self.place / "catalogue.sqlite", seal_from(self.keys_directory / "controller"))
 
     @functools.cached_property
     def journal(self) -> Any:
         from opsctl.engine.journal import Journal
 
-        return Journal(self.state / "journal", self.clock)
+        return Journal(self.place / "journal", self.clock)
 
     @functools.cached_property
     def locks(self) -> Any:
         from opsctl.engine.lock import Locks, lock_directory
 
-        scope = hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:8]
-        return Locks(lock_directory(os.geteuid(), self.environ), scope=scope)
+        return Locks(lock_directory(os.geteuid(), self.environ), scope=self.scope)
+
+    @functools.cached_property
+    def scope(self) -> str:
+        """What tells locks and spools of several state directories on one machine apart."""
+        return hashlib.sha256(str(self.state.absolute()).encode()).hexdigest()[:8]
 
     @functools.cached_property
     def own_fingerprint(self) -> str | None:
@@ -200,7 +211,7 @@ class Site:
         from opsctl.model.sftp import is_sftp, sftp_address
         from opsctl.repositories.sftp import SftpServer, SftpServers
 
-        return SftpServers(self.state / "sftp", {
+        return SftpServers(self.place / "sftp", {
             name: SftpServer(sftp_address(spec.url), str(spec.pinned), Path(str(spec.ssh_key_file)))
             for name, spec in self.config.repositories.items() if is_sftp(spec.url)})
 
@@ -367,7 +378,7 @@ class Site:
         """What this machine has cut off (``isolation.register.Register``)."""
         from opsctl.isolation.register import Register
 
-        return Register(self.state / "isolated")
+        return Register(self.place / "isolated", self.state / "isolated" if self.place != self.state else None)
 
     def shown_key(self, name: str, spec: Host) -> str:
         """The key that a host shows, ``TYPE BASE64``, whether it is pinned or not. Nothing else is sent."""
@@ -505,7 +516,7 @@ class World:
         self._on_tell = on_tell
         self._guard = threading.Lock()
         #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
-        self.directory = directory or site.state / "runs" / self.run
+        self.directory = directory or site.place / "runs" / self.run
 
     def repository(self, name: str) -> History:
         return self.site.history(name)
@@ -605,7 +616,7 @@ def refuse_unsigned(site: Site) -> None:
 
 def load_plan(site: Site, run: str) -> BoundPlan:
     """The bound plan of a run. UsageError where there is no such run, SafetyRefusal where it cannot be read."""
-    path = site.state / "runs" / run / "plan.json"
+    path = site.place / "runs" / run / "plan.json"
     try:
         return BoundPlan.from_json(json.loads(path.read_text()))
     except FileNotFoundError as error:

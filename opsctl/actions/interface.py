@@ -114,6 +114,8 @@ class Action(ABC, Generic[P, S]):
     word: ClassVar[str]
     kind: ClassVar[Kind]
     Params: ClassVar[type[Params]]
+    #: Whether it is done with --break-glass, when the journal may lie outside the state directory.
+    break_glass: ClassVar[bool] = True
 
     @abstractmethod
     def observe(self, params: P, world: World) -> S:

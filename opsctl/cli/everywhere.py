@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from opsctl.errors import UsageError
 
-FLAGS = frozenset({"--json", "--yes", "--dry-run", "--quiet", "-q", "--verbose", "-v", "--version"})
+FLAGS = frozenset({"--json", "--yes", "--dry-run", "--quiet", "-q", "--verbose", "-v", "--break-glass", "--version"})
 CONFIG = "--config"
 SENTENCE = (
-    "Options that work everywhere: --config DIR --json --yes --dry-run --quiet/-q --verbose/-v --version"
+    "Options that work everywhere: --config DIR --json --yes --dry-run --quiet/-q --verbose/-v --break-glass --version"
 )
 
 ValuesAfter = Callable[[Sequence[str], str], int]

@@ -7,6 +7,7 @@ import pwd
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from opsctl.cli import break_glass
 from opsctl.errors import ConfigError, UsageError
 from opsctl.model.fields import meant
 from opsctl.model.given_host import given_host, is_given
@@ -74,6 +75,7 @@ def site_for(session: Session, asked: Asked) -> Site:
             raise
         site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
         session.hooks.session, session.hooks.site = session, site
+        break_glass.enter(session, site)
         if error.problems or session.config is not None:
             site.notes.append(f"without the configuration, which cannot be used: {error.message}")
         return site

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,7 @@ import typer
 from opsctl.cli import session as sessions
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.errors import DamagedData, OpsError, UsageError
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.engine.journal_lines import Entry
@@ -83,7 +86,12 @@ def verify(
     site = open_site(session)
     warnings: list[str] = []
     anchors = [] if offline else list(_anchors(site, warnings))
-    verdict = journal_verify.verify(site.state / "journal", anchors)
+    verdict = journal_verify.verify(site.place / "journal", anchors)
+    if verdict.adopted:
+        from opsctl.cli.adopt import problems_of_signatures
+
+        wrong = problems_of_signatures(site, verdict.adopted, verdict.notes)
+        verdict = replace(verdict, problems=[*verdict.problems, *wrong])
     return Report(
         result={
             "lines": verdict.lines, "last_seq": verdict.last_seq, "last_hash": verdict.last_hash,
@@ -91,11 +99,29 @@ def verify(
             "vouched_by": verdict.vouched_by, "notes": verdict.notes,
             "problems": [{"file": found.file, "line": found.line, "seq": found.seq, "message": found.message}
                          for found in verdict.problems],
-            "more_problems": verdict.more_problems,
+            "more_problems": verdict.more_problems, "adopted": [seq for seq, _ in verdict.adopted],
         },
         text=lambda out: _write_verdict(out, verdict), errors=_errors(verdict), warnings=warnings,
         exit_code=DamagedData.code if verdict.problems else 0,
     )
+
+
+@app.command()
+def adopt(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="the journal that --break-glass kept elsewhere")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="who takes it in: a name under `people`")],
+    key: Annotated[Path | None, typer.Option(
+        "--key", metavar="FILE", help="your SSH private key, or the .pub of one that your agent holds")] = None,
+) -> Report:
+    """Take in the journal of break-glass runs, signed by you.
+
+    Its lines are held against each other (22 where one was changed), become one hashed segment of this journal, and
+    count from then on: its runs are listed and can be resumed. Adopting it again is refused (23).
+    """
+    from opsctl.cli.adopt import adopt as carry_out
+
+    return carry_out(sessions.of(context), file, by, key)
 
 
 @app.command("go-on")
@@ -113,7 +139,7 @@ def go_on(
 
     session = sessions.of(context)
     site = open_site(session)
-    verdict = journal_verify.verify(site.state / "journal", [])
+    verdict = journal_verify.verify(site.place / "journal", [])
     if not verdict.problems:
         return Report(result={"went_on": False}, text=lambda out: out.line("the journal is whole; nothing was done"))
     if session.dry_run or not session.confirm(f"go on after {verdict.problems[0]}?"):
@@ -191,6 +217,8 @@ def _write_verdict(out: Out, verdict: Verdict) -> None:
         ("whole", Mark(f"no: {problems} found wrong", Tone.BAD) if problems else Mark("yes", Tone.GOOD)),
         ("vouched for", _vouched(verdict)),
         ("on this machine's word alone", _alone(verdict)),
+        *([("took in", f"{counted(len(verdict.adopted), 'spool')}: {', '.join(f'seq {seq}' for seq, _ in verdict.adopted)}")]
+          if verdict.adopted else ()),
     ])
     out.lines(verdict.notes)
 

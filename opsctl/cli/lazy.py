@@ -66,7 +66,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("playbooks", "show", "runs:show", "one run, step by step"),
     Entry("playbooks", "resume", "runs:resume", "go on with a run that was interrupted or waits"),
     Entry("playbooks", "done", "runs:done", "say that a step which a person does is done"),
-    Entry("trust", "journal", "journal:app", "show, verify, go-on: what happened, and if it is whole"),
+    Entry("trust", "journal", "journal:app", "show, verify, adopt: what happened, and if it is whole"),
 )
 
 
@@ -246,6 +246,9 @@ def _take_options(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, do nothing")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what is wrong")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more; the trace of a bug")] = False,
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="work without the state directory where it fails")
+    ] = False,
     version: Annotated[bool, typer.Option("--version", help="say the version")] = False,
     show_completion: Annotated[
         str | None,
@@ -257,7 +260,8 @@ def _take_options(
 ) -> Any:
     known = context.obj if isinstance(context.obj, Session) else Session()
     context.obj = replace(
-        known, config=config, json=json, yes=yes, dry_run=dry_run, quiet=quiet, verbose=verbose
+        known, config=config, json=json, yes=yes, dry_run=dry_run, quiet=quiet, verbose=verbose,
+        break_glass=break_glass,
     )
     if show_completion is None and install_completion is None:
         return None

@@ -138,6 +138,17 @@ def complain(text: str) -> None:
         pass
 
 
+def spell_out(content: bytes) -> None:
+    """Write whole lines to standard error and nothing else; raises OSError where they do not arrive."""
+    sys.stderr.flush()
+    raw = getattr(sys.stderr, "buffer", None)
+    if raw is None:
+        sys.stderr.write(content.decode())
+    else:
+        raw.write(content)
+    sys.stderr.flush()
+
+
 def question(prompt: str) -> str | None:
     """Ask on standard error, read one line of standard input; None at its end."""
     sys.stderr.write(shown(prompt.rstrip()) + " ")

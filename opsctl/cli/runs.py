@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import break_glass, places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import Refused, SafetyRefusal, UsageError
@@ -86,7 +86,7 @@ def runs(
 def _runs(site: Any) -> Any:
     from opsctl.engine.runs import Runs
 
-    return Runs(site.state, site.journal, site.locks)
+    return Runs(site.place, site.journal, site.locks)
 
 
 def show(context: typer.Context, run: Run) -> Report:
@@ -96,6 +96,7 @@ def show(context: typer.Context, run: Run) -> Report:
 
     session = of(context)
     site = open_site(session)
+    break_glass.follow(session, site, run, only_look=True)
     bound = load_plan(site, run)
     runs_ = _runs(site)
     word = runs_.standing(run)
@@ -149,6 +150,7 @@ def resume(
 
     session = of(context)
     site = open_site(session, trust=trust, wait=wait, given=given)
+    break_glass.follow(session, site, run)
     bound = load_plan(site, run)
     if bound.config_digest and bound.config_digest != site.config.digest:
         site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")
@@ -188,6 +190,7 @@ def done(
 
     session = of(context)
     site = open_site(session)
+    break_glass.follow(session, site, run)
     bound = load_plan(site, run)
     _step(bound, step)
     person = site.config.people.get(by)

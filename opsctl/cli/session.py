@@ -49,7 +49,8 @@ class Session:
     """The options that work everywhere, and the world that the call came from.
 
     ``config`` is what ``--config`` said, None where it said nothing. ``interactive``: a person sits at a
-    terminal and can be asked. ``clock`` gives aware datetimes.
+    terminal and can be asked. ``clock`` gives aware datetimes. ``break_glass``: work also where the state directory
+    cannot be used.
     """
 
     config: Path | None = None
@@ -58,6 +59,7 @@ class Session:
     dry_run: bool = False
     quiet: bool = False
     verbose: bool = False
+    break_glass: bool = False
     interactive: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Callable[[], datetime] = _utc_now

@@ -234,7 +234,7 @@ def _failures(site: Site, view: SetView) -> list[str]:
     if _OURS.fullmatch(view.id) is None:
         return []
     date, _, token = view.id.rpartition("-")
-    runs = Runs(site.state, site.journal, site.locks)
+    runs = Runs(site.place, site.journal, site.locks)
     found: list[str] = []
     for path in sorted(runs.directory.glob(f"{date}-*-{token}/plan.json")):
         word, ended = runs.standing(path.parent.name), runs.result(path.parent.name)

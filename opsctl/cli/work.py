@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsctl.cli import places
+from opsctl.cli import break_glass, places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session
 from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
@@ -73,6 +73,7 @@ def open_site(
     site = Site(config, clock=clock(session), trust=trust, wait=seconds, environ=session.environ)
     if session.environ.get(CLOCK):
         site.notes.append(f"the clock is set by {CLOCK}; this is for tests and drills")
+    break_glass.enter(session, site)
     session.hooks.site = site
     session.hooks.on_bug = lambda summary, trace: _write_bug(site, summary, trace)
     return site
@@ -198,13 +199,15 @@ def go(
     from opsctl.engine.runs import Runs
     from opsctl.wiring import World
 
+    if session.break_glass:
+        break_glass.refuse(plan, action)
     with working(session) as stopped, display(session) as tell, _place(session, site, plan) as place:
         world = World(site, plan, on_progress=tell, on_tell=tell.say, directory=place)
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)
         said = _Teller(session, tell, told)
-        runs = Runs(site.state, site.journal, site.locks, wait=site.wait)
+        runs = Runs(site.place, site.journal, site.locks, wait=site.wait)
         if session.dry_run:
             tally = runs.dry(plan, world, executor, action, said, resume=resume, repeat=repeat)
         else:
@@ -239,8 +242,8 @@ def _place(session: Session, site: Site, plan: BoundPlan) -> Iterator[Path | Non
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="opsctl-dry-run-") as made:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copytree(site.state / "runs" / plan.run / "kept", Path(made) / "kept")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            shutil.copytree(site.place / "runs" / plan.run / "kept", Path(made) / "kept")
         yield Path(made)
 
 

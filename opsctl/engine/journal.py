@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 from opsctl.engine.journal_end import find_end, rebuild_head
 from opsctl.engine.journal_files import (
+    ADOPTED,
     START,
     Head,
+    adopted_place,
     damaged,
     make_directory,
     read_head,
@@ -25,6 +27,7 @@ from opsctl.engine.journal_files import (
     replace_head,
     segment_name,
     segments,
+    try_room,
     unusable,
     write_all,
 )
@@ -36,13 +39,14 @@ Clock = Callable[[], datetime]
 SEGMENT_BYTES = 16 << 20
 """A segment that would grow beyond this is followed by the next. Never by calendar: clocks jump."""
 
+_ADOPTED = b'"type":' + canonical(ADOPTED).encode()
 _QUEUE_LINES = 1000
 _QUEUE_SECONDS = 0.2
 _PATIENCE = 30.0   # seconds for another process's commit: milliseconds, unless that process is stopped
 
 
 @dataclass(slots=True, eq=False)
-class _Pending:
+class Pending:
     """A line on its way. Without a body it is only a place in the queue to wait for."""
 
     body: Body | None
@@ -64,11 +68,14 @@ class Journal:
     Damage before ``HEAD`` does not hold an append up: finding it is ``journal_verify``'s work.
     """
 
+    #: Whether it goes on in a further segment where one has grown to ``SEGMENT_BYTES``.
+    segmented: ClassVar[bool] = True
+
     def __init__(self, directory: Path, clock: Clock) -> None:
         self.directory = directory
         self._clock = clock
         self._changed = threading.Condition()
-        self._queue: list[_Pending] = []
+        self._queue: list[Pending] = []
         self._queued_since = 0.0
         self._leading = False
         self._known: Head | None = None
@@ -127,7 +134,7 @@ class Journal:
         with self._changed:
             idle = not self._queue and not self._leading
         if not idle:
-            self._commit(_Pending(None))
+            self._commit(Pending(None))
 
     def close(self) -> None:
         """Flush. Must be called before the process ends; the journal can be used again afterwards."""
@@ -149,7 +156,8 @@ class Journal:
         """Stream the lines in order: of ``run``, of ``types``, with a seq above ``since_seq``, where given.
 
         Each line is held against its own hash, not against its neighbours. A damaged one raises DamagedData,
-        or goes to ``on_damage`` and is left out. A line that is still being written is not there yet.
+        or goes to ``on_damage`` and is left out. A line that is still being written is not there yet. The lines of a
+        spool that was adopted follow the one that says so, and have its seq.
         """
         if self._queue:
             self.flush()
@@ -159,7 +167,8 @@ class Journal:
         for number in self._from(numbers, since_seq):
             path = self.directory / segment_name(number)
             for position, line in read_segment(path, last=number == numbers[-1]):
-                if needle not in line or (kinds is not None and not any(kind in line for kind in kinds)):
+                adopted = _ADOPTED in line
+                if not adopted and (needle not in line or (kinds is not None and not any(kind in line for kind in kinds))):
                     continue
                 try:
                     entry = read_line(line)
@@ -169,9 +178,25 @@ class Journal:
                         raise problem from error
                     on_damage(problem)
                     continue
-                if ((run is None or entry.run == run) and (types is None or entry.type in types)
-                        and (since_seq is None or entry.seq > since_seq)):
+                if since_seq is not None and entry.seq <= since_seq:
+                    continue
+                if (run is None or entry.run == run) and (types is None or entry.type in types):
                     yield entry
+                if adopted and entry.type == ADOPTED:
+                    yield from self._taken_in(entry, run, types, on_damage)
+
+    def _taken_in(self, told: Entry, run: str | None, types: Collection[str] | None,
+                  on_damage: Callable[[DamagedData], None] | None) -> Iterator[Entry]:
+        place = adopted_place(self.directory, told.data)
+        if place is not None:
+            for entry in Journal(place, self._clock).read(run, told.data["statement"].get("after", 0), types, on_damage):
+                yield replace(entry, seq=told.seq)
+
+    def check(self) -> None:
+        """Raise what a run's lines would meet, as far as it shows without writing one."""
+        with self._explained(), self._locked():
+            find_end(self.directory, None)
+            try_room(self.directory)
 
     def go_on(self, reason: str) -> Entry:
         """Start a new segment after damage that ``append`` refuses, leaving all files as they are.
@@ -207,15 +232,15 @@ class Journal:
         return numbers[first:]
 
     def _pending(self, type: str, data: Mapping[str, Any], run: str | None = None,
-                 durable: bool = True) -> _Pending:
-        return _Pending(write_body(type, data, run, self._clock()), durable, type, run, data)
+                 durable: bool = True) -> Pending:
+        return Pending(write_body(type, data, run, self._clock()), durable, type, run, data)
 
     def _flush_at_exit(self) -> None:
         # `close` has told whoever could still act; a trace at the very end helps nobody.
         with contextlib.suppress(OpsError):
             self.flush()
 
-    def _commit(self, mine: _Pending) -> None:
+    def _commit(self, mine: Pending) -> None:
         """Wait until ``mine`` is on disk: one thread writes for all that have queued meanwhile."""
         with self._changed:
             self._queue.append(mine)
@@ -243,7 +268,7 @@ class Journal:
                 self._leading = False
                 self._changed.notify_all()
 
-    def _unfinished(self, batch: list[_Pending], mine: _Pending, error: BaseException) -> list[_Pending]:
+    def _unfinished(self, batch: list[Pending], mine: Pending, error: BaseException) -> list[Pending]:
         """What stays queued when a batch was not written: lines nobody waits for.
 
         Where it was no failure but an interrupt of this thread, also the others': one of them leads next.
@@ -255,7 +280,7 @@ class Journal:
                 line.error, line.done = error, True
         return [line for line in batch if not line.durable]
 
-    def _write_batch(self, lines: list[_Pending]) -> None:
+    def _write_batch(self, lines: list[Pending]) -> None:
         with self._explained(), self._locked():
             head, notices = find_end(self.directory, self._known)
             said = [self._pending("journal.repaired", notice) for notice in notices]
@@ -297,7 +322,7 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _write(self, head: Head, lines: list[_Pending]) -> None:
+    def _write(self, head: Head, lines: list[Pending]) -> None:
         """Seal the lines, write, flush, replace HEAD; or leave everything as it was."""
         content = bytearray()
         seq, digest = head.seq, head.hash
@@ -308,7 +333,7 @@ class Journal:
             content += written
             line.entry = Entry(seq, digest, prev, line.body.time, line.type, line.run, line.data)
         segment, offset = head.segment, head.offset
-        if offset and offset + len(content) > SEGMENT_BYTES:
+        if self.segmented and offset and offset + len(content) > SEGMENT_BYTES:
             segment, offset = segment + 1, 0
         path = self.directory / segment_name(segment)
         new = Head(segment, offset + len(content), seq, digest, stamp(self._clock()))

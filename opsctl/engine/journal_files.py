@@ -6,13 +6,22 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from opsctl.engine.journal_lines import FORMAT, GENESIS, Entry, canonical, read_line
 from opsctl.errors import DamagedData, OpsError, ProgramFailed
+
+ADOPTED = "journal.adopted"
+"""Type of the line that takes the journal of break-glass runs in; its lines lie in ``adopted_place``."""
+
+IN_AN_EMERGENCY = "in an emergency, --break-glass works without it"
+
+ROOM = 1 << 20
+"""Bytes that have to be free where runs are to be written down: those of hundreds of hosts take as much."""
 
 _SEGMENT = re.compile(r"(\d{6,})\.jsonl", re.ASCII)
 _BLOCK = 1 << 16
@@ -49,6 +58,30 @@ def make_directory(directory: Path) -> None:
 
 def segment_name(number: int) -> str:
     return f"{number:06d}.jsonl"
+
+
+def adopted_place(directory: Path, data: Mapping[str, Any]) -> Path | None:
+    """Where the lines lie that a line of type ``ADOPTED`` takes in; None where its data is not that of one."""
+    said = data.get("statement")
+    digest = said.get("sha256") if isinstance(said, dict) else None
+    if not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        return None
+    return directory / "adopted" / digest[:16]
+
+
+def try_room(directory: Path) -> None:
+    """Raise what a run that is written down in ``directory`` would soon meet: there is no room, or no right."""
+    try:
+        make_directory(directory)
+        handle, name = tempfile.mkstemp(dir=directory, prefix=".room-")
+        try:
+            write_all(handle, bytes(ROOM))
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+            os.unlink(name)
+    except OSError as error:
+        raise unusable(directory, error, ROOM) from error
 
 
 def segments(directory: Path) -> list[int]:
@@ -147,7 +180,7 @@ def damaged(path: Path, line: int, problem: str) -> DamagedData:
     return DamagedData(
         f"the journal is damaged: {path} line {line}: {problem}", where=f"{path}:{line}",
         hint="`opsctl journal verify` names everything that is wrong with it; `opsctl journal go-on` starts a new part "
-             "after it, and leaves the damage for all to see",
+             f"after it, and leaves the damage for all to see; {IN_AN_EMERGENCY}",
         details={"file": str(path), "line": line, "problem": problem})
 
 
@@ -157,10 +190,10 @@ def unusable(directory: Path, error: OSError, needed: int = 0) -> OpsError:
         free = _free(directory)
         return ProgramFailed(
             f"the disk of the journal is full: {needed} bytes needed, {free} free in {directory}",
-            hint="make room there; nothing was begun that is not written down", where=str(directory),
+            hint=f"make room there; nothing was begun that is not written down; {IN_AN_EMERGENCY}", where=str(directory),
             details={"needed": needed, "free": free})
     return ProgramFailed(f"the journal in {directory} cannot be used: {error.strerror or error}",
-                         hint="`state:` must name a directory of this user on a local disk",
+                         hint=f"`state:` must name a directory of this user on a local disk; {IN_AN_EMERGENCY}",
                          where=str(directory))
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from opsctl.engine.journal_files import Head, read_head, segment_name, segments, unusable
+from opsctl.engine.journal_files import ADOPTED, Head, adopted_place, read_head, segment_name, segments, unusable
 from opsctl.engine.journal_lines import FORMAT, GENESIS, dissect
 
 MOST_PROBLEMS = 1000
@@ -49,7 +51,8 @@ class Verdict:
     """``problems`` is empty where everything holds; ``more_problems`` counts those beyond ``MOST_PROBLEMS``.
 
     An anchor confirms the lines ``vouched_from`` to ``vouched_seq`` (both 0: none); the rest stands on this
-    machine's word alone. ``notes`` say what a crash leaves and the next append repairs.
+    machine's word alone. ``notes`` say what a crash leaves and the next append repairs. ``adopted``: seq and data of each
+    line that took in a spool, whose lines were looked at as well; who signed it was not.
     """
 
     lines: int
@@ -61,6 +64,7 @@ class Verdict:
     vouched_from: int = 0
     notes: list[str] = field(default_factory=list)
     more_problems: int = 0
+    adopted: list[tuple[int, Mapping[str, Any]]] = field(default_factory=list)
 
 
 def verify(directory: Path, anchors: Iterable[Anchor] = ()) -> Verdict:
@@ -90,6 +94,7 @@ class _Line:
     hashes: frozenset[str]
     problem: str | None
     after_missing: bool = False     # the file before this line's file is not there
+    adopted: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class _Walk:
         self.vouched_from = 0
         self.head: Head | None = None
         self.head_found = False
+        self.adopted: list[tuple[int, Mapping[str, Any]]] = []
 
     def verdict(self) -> Verdict:
         numbers, limit = self._snapshot()
@@ -141,12 +147,14 @@ class _Walk:
             self._stray(stray)
         self._judge_end()
         self._judge_anchors()
+        for seq, data in self.adopted:
+            self._judge_adopted(seq, data)
         last = self.here
         digest = next(iter(last.hashes)) if last.seq and last.hashes and len(last.hashes) == 1 else ""
         self.problems.sort(key=lambda problem: (problem.file, problem.line))
         vouched = self.vouched or Anchor(0, "", "")
         return Verdict(self.lines, last.seq, digest, self.problems, vouched.seq, vouched.vouched_by or None,
-                       self.vouched_from, self.notes, self.more)
+                       self.vouched_from, self.notes, self.more, self.adopted)
 
     def _snapshot(self) -> tuple[list[int], int]:
         """The segments, and the size of the last one, at a moment when nobody is writing."""
@@ -276,6 +284,8 @@ class _Walk:
         assert place is not None
         blamed = line.problem is not None
         self.before, self.here = self.here, _Place(place, line.hashes, line.file, line.number, blamed)
+        if line.adopted is not None and not blamed:
+            self.adopted.append((place, line.adopted))
         for anchor in self.anchors.get(place, ()):
             self.checked.add(place)
             if anchor.hash not in line.hashes:
@@ -329,12 +339,31 @@ class _Walk:
                 self._problem(last.file, 0, seq,
                               f"seq {seq}, for which {self.anchors[seq][0].vouched_by} vouches, has no line")
 
-    def _problem(self, file: str, line: int, seq: int | None, message: str) -> None:
-        self.sound_from = max(self.sound_from, self.here.seq + 1, (seq or 0) + 1)
+    def _judge_adopted(self, seq: int, data: Mapping[str, Any]) -> None:
+        """The lines of a spool, which the line of ``seq`` took in."""
+        place = adopted_place(self.directory, data)
+        name = f"adopted/{place.name}" if place else "adopted"
+        if place is None or not segments(place):
+            self._tell(name, 0, seq, f"is missing: the spool that seq {seq} took in")
+            return
+        said = data["statement"]
+        found = _Walk(place, [Anchor(said["lines"], said["last"], f"seq {seq}, which took it in,")]).verdict()
+        for problem in found.problems:
+            self._tell(f"{name}/{problem.file}", problem.line, seq, problem.message)
+        self.more += found.more_problems
+        file = place / segment_name(1)
+        if not found.problems and sha256(file.read_bytes()).hexdigest() != said["sha256"]:
+            self._tell(f"{name}/{file.name}", found.lines, seq, f"goes on after what seq {seq} took in, or is not that file")
+
+    def _tell(self, file: str, line: int, seq: int | None, message: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(Problem(file, line, seq, message))
         else:
             self.more += 1
+
+    def _problem(self, file: str, line: int, seq: int | None, message: str) -> None:
+        self.sound_from = max(self.sound_from, self.here.seq + 1, (seq or 0) + 1)
+        self._tell(file, line, seq, message)
 
 
 def _share(descriptor: int) -> None:
@@ -358,4 +387,5 @@ def _look(file: str, number: int, start: int, raw: bytes) -> _Line:
     elif found["v"] != FORMAT:
         problem = f"is of format {found['v']}, which this version does not know"
     hashes = frozenset([found["hash"], made])
-    return _Line(file, number, start, end, found["seq"], found["prev"], hashes, problem)
+    return _Line(file, number, start, end, found["seq"], found["prev"], hashes, problem,
+                 adopted=found["data"] if found["type"] == ADOPTED else None)

@@ -95,7 +95,7 @@ class Locks:
         (after ``wait`` seconds; ``details["holder"]``), SafetyRefusal (the directory could be another user's), ProgramFailed (it cannot be used).
         """
         with self._explained():
-            self._prepare()
+            self.prepare()
             descriptor = self._take(name, wait)
         try:
             # A full disk must not stop the work; the lock then stands without a name on it.
@@ -145,8 +145,8 @@ class Locks:
                 return Holder(0, os.uname().nodename, "unknown", self._clock(), None, "something unsaid")
             time.sleep(_PAUSE / 10)
 
-    def _prepare(self) -> None:
-        """Make the directory, and refuse one that another user could have laid there or can change."""
+    def prepare(self) -> None:
+        """Make the directory, and refuse one that another user could have laid there or can change. Raises OSError."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.directory, 0o700)
         found = os.lstat(self.directory)

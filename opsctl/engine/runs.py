@@ -12,8 +12,9 @@ from typing import Any
 from opsctl.actions.interface import DONE, Kind, Outcome, StepResult
 from opsctl.actions.person import weigh
 from opsctl.engine.executors.interface import Before, Executor, Key
+from opsctl.engine.journal_files import IN_AN_EMERGENCY
 from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
-from opsctl.errors import OpsError, worst
+from opsctl.errors import OpsError, ProgramFailed, worst
 from opsctl.model.plan import BoundPlan, BoundStep
 from opsctl.repositories.history import write_whole
 
@@ -94,7 +95,11 @@ class Runs:
     def start(self, plan: BoundPlan, world: Any, executor: Executor, registry: Registry, on_result: OnResult,
               *, patient: bool = False) -> Tally:
         """Carry out a new plan."""
-        write_whole(self.directory / plan.run / "plan.json", json.dumps(plan.as_json(), indent=1).encode() + b"\n")
+        try:
+            write_whole(self.directory / plan.run / "plan.json", json.dumps(plan.as_json(), indent=1).encode() + b"\n")
+        except ProgramFailed as error:
+            error.hint = "; ".join(filter(None, (error.hint, IN_AN_EMERGENCY)))
+            raise
         self.journal.append("run.bound", {"playbook": plan.playbook, "started_by": plan.started_by,
                                           "inputs": dict(plan.inputs), "config": plan.config_digest,
                                           "plan": world.plan_digest()}, run=plan.run)

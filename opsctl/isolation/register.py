@@ -31,10 +31,14 @@ class Entry:
 
 
 class Register:
-    """``isolated/NAME.json`` in the state directory, one a host, each written whole."""
+    """``isolated/NAME.json`` in the state directory, one a host, each written whole.
 
-    def __init__(self, directory: Path) -> None:
+    ``behind`` is one that is only read: what stands in ``directory`` stands before it. Break-glass uses that.
+    """
+
+    def __init__(self, directory: Path, behind: Path | None = None) -> None:
         self.directory = directory
+        self.behind = behind
 
     def put(self, entry: Entry) -> None:
         """Raises ProgramFailed where it cannot be written."""
@@ -42,15 +46,18 @@ class Register:
 
     def get(self, host: str) -> Entry | None:
         """The entry of a host; None where there is none, or none that can be read."""
+        here = self._path(host)
         try:
-            return _entry(json.loads(self._path(host).read_text()))
+            path = here if self.behind is None or here.exists() else self.behind / here.name
+            return _entry(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def all(self) -> Iterator[Entry]:
         """Every entry, by host."""
-        for path in sorted(self.directory.glob("*.json")):
-            entry = self.get(path.stem)
+        places = [place for place in (self.directory, self.behind) if place is not None]
+        for name in sorted({path.stem for place in places for path in place.glob("*.json")}):
+            entry = self.get(name)
             if entry is not None:
                 yield entry
 
@@ -61,7 +68,10 @@ class Register:
             self.put(replace(entry, stage=stage, seal=seal or entry.seal))
 
     def drop(self, host: str) -> None:
-        self._path(host).unlink(missing_ok=True)
+        if self.behind is not None and (self.behind / self._path(host).name).exists():
+            write_whole(self._path(host), b"null\n")  # no entry, and none behind it
+        else:
+            self._path(host).unlink(missing_ok=True)
 
     def _path(self, host: str) -> Path:
         return self.directory / f"{host}.json"

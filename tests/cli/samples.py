@@ -62,6 +62,7 @@ def given(
             "dry_run": session.dry_run,
             "quiet": session.quiet,
             "verbose": session.verbose,
+            "break_glass": session.break_glass,
             "names": list(names or ()),
             "word": word,
             "pair": pair,

@@ -10,7 +10,7 @@ from opsctl.cli import everywhere
 
 
 class TestOptionsThatWorkEverywhere:
-    EVERY = ("--config", "/x", "--json", "--yes", "--dry-run", "-q", "-v")
+    EVERY = ("--config", "/x", "--json", "--yes", "--dry-run", "-q", "-v", "--break-glass")
 
     @pytest.mark.parametrize(
         "words",
@@ -18,19 +18,20 @@ class TestOptionsThatWorkEverywhere:
             (*EVERY, "sample", "given"),
             ("sample", *EVERY, "given"),
             ("sample", "given", *EVERY),
-            ("--json", "sample", "--config=/x", "given", "--yes", "-qv", "--dry-run"),
+            ("--json", "sample", "--config=/x", "given", "--yes", "-qv", "--dry-run", "--break-glass"),
             ("alone", "--quiet", "--verbose", *EVERY),
         ],
     )
     def test_wherever_they_stand(self, document: Any, words: tuple[str, ...]) -> None:
         found = document(*words)["result"]
-        assert {name: found[name] for name in ("config", "json", "yes", "dry_run", "quiet", "verbose")} == {
+        assert {name: found[name] for name in ("config", "json", "yes", "dry_run", "quiet", "verbose", "break_glass")} == {
             "config": "/x",
             "json": True,
             "yes": True,
             "dry_run": True,
             "quiet": True,
             "verbose": True,
+            "break_glass": True,
         }
         assert found["names"] == []
 
