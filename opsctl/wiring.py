@@ -291,7 +291,7 @@ class Site:
         gateway = self.config.hosts[name].gateway if name in self.config.hosts else None
         if gateway is None:
             raise ConfigError(f"{name} has no gateway: in the configuration", hint="name there the host that forwards for it")
-        return Gateway(name, addresses=self._addresses(name), at=self._forwarder(gateway, GATE))
+        return Gateway(name, addresses=self._addresses(name), at=self._forwarder(gateway, GATE), ports=self.config.hosts[name].ports)
 
     def door(self, name: str) -> Any:
         """The driver that shuts a host out at the machine of the backup store; None where no such machine is named."""

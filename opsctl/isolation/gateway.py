@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from opsctl.isolation.forwarder import Forwarder, Look
@@ -14,7 +15,8 @@ from opsctl.model.nft_gateway import Member, Wish
 
 
 class Gateway(Driver):
-    """``addresses`` are the configured ones, prefixes too, the first the one that it is known by; ``at``: who cuts it off.
+    """``addresses`` are the configured ones, prefixes too, the first the one that it is known by; ``at``: who cuts it off;
+    ``ports``: those that it serves, as far as is known.
 
     What passes between hosts of one segment never comes to a gateway: it is always said to be partial there. At the door
     of the backup store (``nft_gateway.DOOR``) everything has to come in by it.
@@ -23,8 +25,9 @@ class Gateway(Driver):
     name = "gateway"
     enforced = "gateway"
 
-    def __init__(self, host: str, *, addresses: tuple[str, ...], at: Forwarder) -> None:
+    def __init__(self, host: str, *, addresses: tuple[str, ...], at: Forwarder, ports: tuple[int, ...] = ()) -> None:
         self.host = host
+        self.ports = ports
         self.own = tuple(map(nft_gateway.member, addresses))
         self.at = at
         self._seen: Look | None = None
@@ -32,14 +35,15 @@ class Gateway(Driver):
     def observe(self) -> Stand:
         look = self._seen = self.at.look(self.own)
         gate, mine = look.gate, look.gate.of(self.own)
+        facts = replace(look.facts, serves=self.ports)
         connections = None if look.old is None else len(look.old)
         if not mine:
-            return Stand("open", facts=look.facts, persisted=False, connections=connections, raw=_raw(look, mine))
+            return Stand("open", facts=facts, persisted=False, connections=connections, raw=_raw(look, mine))
         standing, left = _standing(gate, mine)
         said = gate.written(self.own)
         return Stand(
             standing, left=left, partial=tuple(self._partial(look, mine)), connections=connections, digest=said.digest if said else None,
-            mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=look.facts, raw=_raw(look, mine),
+            mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=facts, raw=_raw(look, mine),
         )
 
     def load(self, order: Order, stand: Stand) -> None:
@@ -72,6 +76,9 @@ class Gateway(Driver):
         found += [f"{each} has lifted itself" for each in mine if each not in look.gate.held]
         if altered := look.gate.altered:
             found.append(f"somebody altered our rules at {gateway} ({', '.join(altered)}): opsctl isolate apply {self.host}")
+        groups = {note.group for each in mine for note in look.gate.notes[each]}
+        if not self.ports and any('"l4proto"' in line for group in groups for line in look.gate.rules.get(f"to_{group}", ())):
+            found.append("it may call out, and what others began with it goes on: no ports: say which it serves")
         if look.flowtables:
             found.append(f"{gateway} hands connections on by a flowtable ({', '.join(look.flowtables)}), past all rules")
         if self.at.table == nft_gateway.GATE:

@@ -100,8 +100,13 @@ def _passes(flow: Flow, gate: Gate) -> bool:
     notes = gate.notes.get(member(flow.host)) or [
         note for each, found in gate.notes.items() if each.kind.startswith("net") and flow.host in Among([each]) for note in found]
     ways = [way for way, begun in (("from", True), ("to", False)) if flow.begun in (begun, None)]
-    return any(_matches(_parsed(line), flow, way) for note in notes for way in ways
-               for line in gate.rules.get(f"{way}_{note.group}", ())[1:])
+    return any(_accepted(gate.rules.get(f"{way}_{note.group}", ())[1:], flow, way) for note in notes for way in ways)
+
+
+def _accepted(rules: Sequence[str], flow: Flow, way: str) -> bool:
+    """By the first rule that it meets."""
+    return next((expressions[-1] == {"accept": None} for expressions in map(_parsed, rules)
+                 if all(_holds(one["match"], flow, way) for one in expressions if "match" in one)), False)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -109,22 +114,23 @@ def _parsed(rule: str) -> Any:
     return json.loads(rule)
 
 
-def _matches(expressions: Any, flow: Flow, way: str) -> bool:
-    """Whether a rule takes the first packet: only addresses and ports are compared, and another test is one that fails."""
-    port, side = (flow.host_port, "saddr") if way == "to" else (flow.peer_port, "daddr")
-    for one in expressions:
-        test: Mapping[str, Any] | None = one.get("match") if isinstance(one, dict) else None
-        if test is None:
-            if one == {"accept": None}:
-                continue
-            return False
-        left, right = test["left"].get("payload", {}), test["right"]
-        if left.get("field") == side and left.get("protocol") in ("ip", "ip6"):
-            if not any(flow.peer in Among([each]) for each in _named(right)):
-                return False
-        elif not (left == {"protocol": flow.protocol, "field": "dport"} and right == port and test["op"] == "=="):
-            return False
-    return True
+def _holds(test: Mapping[str, Any], flow: Flow, way: str) -> bool:
+    """Whether a comparison holds for the first packet, which has only SYN set. One that it cannot tell of does not."""
+    left, right = test["left"], test["right"]
+    payload = left.get("payload", {})
+    if left == {"meta": {"key": "l4proto"}}:
+        found = flow.protocol in (right.get("set", []) if isinstance(right, dict) else [right])
+    elif payload.get("protocol") in ("ip", "ip6") and payload["field"] in ("saddr", "daddr"):
+        who = flow.peer if payload["field"] == ("saddr" if way == "to" else "daddr") else flow.host
+        found = any(who in Among([each]) for each in _named(right))
+    elif payload.get("protocol") == flow.protocol and payload["field"] in ("dport", "sport"):
+        port = flow.host_port if payload["field"] == ("dport" if way == "to" else "sport") else flow.peer_port
+        found = port in (right["set"] if isinstance(right, dict) else [right])
+    elif flow.protocol == "tcp" and left.get("&", [None])[0] == {"payload": {"protocol": "tcp", "field": "flags"}}:
+        found = right in ("syn", ["syn"])
+    else:
+        return False
+    return found == (test["op"] != "!=")
 
 
 def _named(right: Any) -> Sequence[Member]:

@@ -15,6 +15,8 @@ from opsctl.model.isolation import Mark, Order, opening
 from tests.isolation.forwarding import Forwarding
 from tests.lab.sshd import until
 
+pytestmark = pytest.mark.as_root("network namespaces need root")
+
 ORDER = Order(Mark("20261212-0230-isolate-7f3a", "asha", "2026-12-12T02:30:00+05:30", "inc-2026-1"), seconds=60)
 HELD = replace(ORDER, seconds=None)
 RESET = "ConnectionResetError"
@@ -204,6 +206,21 @@ def test_what_is_let_through_lives_and_nothing_else_by_it(lab: Forwarding) -> No
     isolate(driver, HELD)
     assert host.tick(["kept"]) == {"kept": RESET}
     assert driver.observe().digest == ORDER.digest
+
+
+def test_a_host_that_may_only_call_out_keeps_what_it_began_and_nothing_that_others_did(lab: Forwarding) -> None:
+    out, host = lab.agent("out"), lab.agent("a1")
+    host.join({"own": A1}, "10.60.0.2")
+    out.join({"theirs": "10.60.0.2"}, A1)
+    driver = Gateway("a1", addresses=(A1,), at=lab.forwarder()[0], ports=(7,))
+    order = replace(HELD, profile="outbound-only")
+    driver.load(order, driver.observe())
+    assert (driver.observe().connections, len(driver.observe().partial)) == (1, 1)
+    unknown = a1(lab.forwarder()[0])
+    assert "it may call out, and what others began with it goes on: no ports: say which it serves" in unknown.observe().partial
+    assert driver.cut(order).before == 1 and driver.observe().connections == 0
+    assert {**host.tick(["own"]), **out.tick(["theirs"])} == {"own": "alive", "theirs": "silent"}
+    assert {**host.join({"new": A1}, "10.60.0.2"), **out.join({"in": "10.60.0.2"}, A1)} == {"new": "alive", "in": "silent"}
 
 
 def test_somebody_elses_accept_before_ours_helps_nobody(lab: Forwarding) -> None:
