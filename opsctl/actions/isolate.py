@@ -14,7 +14,9 @@ from opsctl.actions.isolating import (
     driver,
     keep,
     kept,
+    last,
     lock_of,
+    look,
     note,
     place,
     probed,
@@ -38,7 +40,7 @@ class IsolateParams(HostParams):
     allow: tuple[str, ...] = ()
     profile: Literal["full", "backup-only", "outbound-only"] = "full"
     within: float = WITHIN
-    options: tuple[Literal["hold", "persist", "keep", "dhcp"], ...] = ()
+    options: tuple[Literal["hold", "persist", "keep", "dhcp", "gateway"], ...] = ()
     named: tuple[str, ...] = ()
     retry_for: float = 180.0
 
@@ -75,7 +77,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
       profile   `full`, `backup-only`, `outbound-only`
       within    seconds after which it lifts itself unless confirmed (60)
       options   `hold`: loaded permanent at once, for hosts with a console or a gateway; `persist`: it comes back after a
-                reboot; `keep`: `isolate status` cuts off again what was lifted; `dhcp`: the host may renew its address
+                reboot; `keep`: `isolate status` cuts off again what was lifted; `dhcp`: the host may renew its
+                address; `gateway`: cut off by the host that forwards for it, although it could be entered
       named     hosts that a person named: only these are cut off where they are this machine, a manager, a store or one that stays
       retry_for seconds for which a host that does not answer is tried again (180)
 
@@ -97,7 +100,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def observe(self, params: IsolateParams, world: World) -> Seen:
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
             raise refusal
-        order, stand, entry, known = _order(params, world), driver(params, world).observe(), world.isolated.get(params.host), kept(params, world)
+        order, stand, entry, known = _order(params, world), look(driver(params, world)), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
         return Seen(order, stand, loaded, entry, known, matrix)
@@ -109,11 +112,14 @@ class Isolate(StateAction[IsolateParams, Seen]):
             changes.append(Change("load", f"cut {host} off{_lifting(seen.order)}"))
         if changes or stand.standing == "armed":
             changes.append(Change("confirm", f"connect to {host} anew and make it permanent", after=("load",)))
-        if changes or stand.connections:
+        if stand.standing != "isolated" or changes or stand.connections:
             needs = ("load", "confirm")
             changes.append(Change("snapshot", f"note sockets, connections and processes of {host}", after=needs))
             changes.append(Change("cut", f"end old connections of {host}", after=needs))
-        elif seen.entry is None or seen.entry.stage != "confirmed":
+        if (seen.order.persist and (changes or stand.persisted is False)) or (changes and stand.persisted):
+            wish = "comes back" if seen.order.persist else "does not come back"
+            changes.append(Change("persist", f"see to it that this {wish} after a reboot of {host}", after=("load", "confirm")))
+        if not changes and (seen.entry is None or seen.entry.stage != "confirmed"):
             changes.append(Change("note", f"write down that {host} is cut off"))
         return changes
 
@@ -125,12 +131,14 @@ class Isolate(StateAction[IsolateParams, Seen]):
                 order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
                 keep(params, world, mark=asdict(order.mark))
             register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
-            way.load(order, way.last or way.observe())  # the engine has just looked
+            way.load(order, last(way))
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
             confirm(params, world, order)
             keep(params, world, confirmed=world.clock().isoformat())
             note(params, world, order, again="keep" in params.options)
+        elif change.key == "persist":
+            way.persist(order)
         elif change.key == "snapshot":
             snapshot(params, world)
         elif change.key == "cut":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -44,10 +45,35 @@ class HostParams(Params):
 def driver(params: HostParams, world: World) -> Any:
     """The way in which the host is cut off, one a run. Partial (3) where a person has to do it."""
     spec = world.config.hosts.get(params.host)
+    if by_gateway(params, world):
+        return world.gateway_for(params.host)
     if spec is not None and spec.isolation is None:
         raise Partial(f"no software can cut {params.host} off: {spec.by_hand or 'it has no isolation: and no by_hand:'}", where=params.host,
                       hint="a person has to do it, now" if spec.by_hand else "pull its cable or its switch port, and write by_hand: for the next time")
     return world.isolation(params.host, *params.login)
+
+
+_seen: weakref.WeakKeyDictionary[Any, Stand] = weakref.WeakKeyDictionary()
+
+
+def look(way: Any) -> Stand:
+    """How the host stands, remembered for what follows at once."""
+    found: Stand = way.observe()
+    _seen[way] = found
+    return found
+
+
+def last(way: Any) -> Stand:
+    """What the look just before has found, once; a new look where there was none: a host is asked no more than needed."""
+    return _seen.pop(way, None) or look(way)
+
+
+def by_gateway(params: HostParams, world: World) -> bool:
+    """Whether the host is cut off by its gateway although it has a way of its own: as it is asked, or was written down."""
+    if "gateway" in getattr(params, "options", ()):
+        return True
+    entry = world.isolated.get(params.host)
+    return entry is not None and entry.driver == "gateway"
 
 
 def place(host: str, config: Any) -> tuple[str, int]:

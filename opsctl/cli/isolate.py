@@ -42,6 +42,8 @@ def apply(
     persist: Annotated[bool, typer.Option("--persist", help="let it come back after a reboot of the host")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="let `isolate status` cut off again what was lifted")] = False,
     dhcp: Annotated[bool, typer.Option("--dhcp", help="let hosts renew their addresses, or they lose them when the lease ends")] = False,
+    gateway: Annotated[bool, typer.Option(
+        "--by-gateway", help="by the host that forwards for it, also where it could be entered")] = False,
     tolerate: Annotated[str, typer.Option("--tolerate", metavar="N|N%", help="so many may fail before what follows is given up")] = "0",
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, max=512, help="so many hosts at the same time")] = 512,
     retry_for: Annotated[str, typer.Option(
@@ -59,7 +61,7 @@ def apply(
     asked = ask(hosts, zone, every, without, host_key, key)
     return carry_out(of(context), asked, {
         "incident": incident, "allow": allow or [], "profile": profile, "within": within, "hold": hold, "persist": persist,
-        "keep": keep, "dhcp": dhcp, "tolerate": tolerate, "at_once": at_once, "retry_for": retry_for})
+        "keep": keep, "dhcp": dhcp, "gateway": gateway, "tolerate": tolerate, "at_once": at_once, "retry_for": retry_for})
 
 
 @app.command("confirm")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import isolate_text
-from opsctl.cli.isolate_hosts import Asked, hosts_of, person, site_for
+from opsctl.cli.isolate_hosts import Asked, doors, hosts_of, person, site_for
 from opsctl.cli.report import Mark, Out, Report
 from opsctl.errors import UsageError
 from opsctl.model.given_host import is_given
@@ -33,11 +33,14 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
     site = site_for(session, asked)
     hosts = hosts_of(asked, site.config)
     _refuse_unpinned(asked)
-    inputs |= {"hosts": hosts, "logins": asked.logins, "named": list(asked.names)}
+    inputs |= {"hosts": hosts, "logins": asked.logins, "named": list(asked.names),
+               "doors": doors(site.config, hosts) if said["profile"] != "backup-only" else []}
     way_back = isolate_text.way_back(session, asked, said["incident"], hosts)
     ended: dict[str, float] = {}
 
-    def told(step: BoundStep, result: StepResult) -> Mark:
+    def told(step: BoundStep, result: StepResult) -> Mark | None:
+        if step.uses == "door":
+            return isolate_text.door(result)
         ended[str(result.item)] = time.monotonic() - begun
         return isolate_text.line(result, ended[str(result.item)])
 
@@ -46,10 +49,12 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         isolate_text.write(out, tally, plan, ended)
+        out.lines(list(isolate_text.offers(tally, site.config)))
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because,
-                                          "seconds": round(ended.get(str(one.item), 0.0), 3)} for one in tally.results},
+                                          "seconds": round(ended.get(str(one.item), 0.0), 3)} for one in tally.results if one.step == "isolate"},
+                "doors": {str(one.item): {**one.result, "outcome": one.outcome} for one in tally.results if one.step == "door"},
                 "release": way_back}
 
     report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
@@ -69,7 +74,7 @@ def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"--profile {said['profile']}: there is no such profile", hint=f"one of {', '.join(PROFILES)}")
     return {"incident": said["incident"], "allow": list(said["allow"]), "profile": said["profile"],
             "within": seconds("--confirm-within", said["within"], 5), "retry_for": seconds("--retry-for", said["retry_for"], 0),
-            "options": [name for name in ("hold", "persist", "keep", "dhcp") if said[name]]}
+            "options": [name for name in ("hold", "persist", "keep", "dhcp", "gateway") if said[name]]}
 
 
 def _shape(said: Mapping[str, Any]) -> Callable[[BoundPlan], BoundPlan]:
@@ -79,9 +84,9 @@ def _shape(said: Mapping[str, Any]) -> Callable[[BoundPlan], BoundPlan]:
         raise UsageError(f"--tolerate {text}: a number of hosts or a share such as 5%")
 
     def shape(plan: BoundPlan) -> BoundPlan:
-        step = plan.steps[0]
-        share = len(step.items) * int(text[:-1]) // 100 if text.endswith("%") else int(text)
-        return replace(plan, steps=(replace(step, at_once=said["at_once"], tolerate=share), *plan.steps[1:]))
+        count = len(plan.step("isolate").items)
+        share = count * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+        return replace(plan, steps=tuple(replace(step, at_once=said["at_once"], tolerate=share) for step in plan.steps))
 
     return shape
 

@@ -97,6 +97,12 @@ def hosts_of(asked: Asked, config: Any) -> list[str]:
     return found
 
 
+def doors(config: Any, hosts: Sequence[str]) -> list[str]:
+    """Those of the hosts that have a door at the machine of the backup store, where one is named."""
+    store = config.isolation.store
+    return [host for host in hosts if host != store] if store is not None else []
+
+
 def person() -> str:
     """Who sits here: behind sudo, the one who called it."""
     from opsctl.cli.work import who

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opsctl.cli.isolate_hosts import Asked, hosts_of, person, site_for
+from opsctl.cli import isolate_text
+from opsctl.cli.isolate_hosts import Asked, doors, hosts_of, person, site_for
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.isolation_guard import not_alone
@@ -25,10 +26,11 @@ def release(session: Session, asked: Asked, incident: str) -> Report:
     site = site_for(session, asked)
     hosts = _hosts(site, asked, incident)
     said = [] if session.dry_run else _said(session, site, asked, hosts, incident)
-    inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident, "said": said}
+    inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident, "said": said,
+              "doors": doors(site.config, hosts)}
 
     def result(tally: Tally) -> Mapping[str, Any]:
-        return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because} for one in tally.results}}
+        return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because} for one in tally.results if one.step == "release"}}
 
     return carry_out(session, site, "release", inputs, subject=asked.zones[0] if asked.zones else "release", text=write,
                      result=result, told=line, by=person())
@@ -70,8 +72,10 @@ def _logins(site: Site, asked: Asked, hosts: Sequence[str]) -> list[str]:
     return list({**kept, **said}.values())
 
 
-def line(step: BoundStep, result: StepResult) -> Mark:
+def line(step: BoundStep, result: StepResult) -> Mark | None:
     """How one host ended."""
+    if step.uses == "door":
+        return isolate_text.door(result)
     if result.outcome in ("ok", "changed"):
         return Mark(f"{result.item}: {'open again' if result.outcome == 'changed' else 'was open'}", Tone.GOOD)
     return Mark(f"{result.item}: NOT released: {result.because}", Tone.BAD)
@@ -80,5 +84,6 @@ def line(step: BoundStep, result: StepResult) -> Mark:
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     """How many of how many."""
     asked = len(plan.step("release").items)
-    good = tally.outcomes.get("ok", 0) + tally.outcomes.get("changed", 0)
+    bad = [one for one in tally.results if one.step == "release" and one.outcome not in ("ok", "changed")]
+    good = asked - len(bad)
     out.line(Mark(f"open: {good} of {asked}", Tone.GOOD if good == asked else Tone.BAD))

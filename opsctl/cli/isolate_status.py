@@ -101,10 +101,15 @@ def look(
     """How they stand, in their order."""
     from opsctl.cli.signals import working
 
+    def way(name: str, entry: Entry | None) -> Any:
+        if entry is not None and entry.driver == "gateway":
+            return site.gateway_for(name)
+        return site.isolation(name, *logins.get(name, ()))
+
     def one(name: str) -> Looked:
         entry = known.get(name)
         try:
-            return Looked(name, entry, site.isolation(name, *logins.get(name, ())).observe(), None)
+            return Looked(name, entry, way(name, entry).observe(), None)
         except OpsError as error:
             return Looked(name, entry, None, error)
 
@@ -122,7 +127,8 @@ def _keep(session: Session, site: Site, found: list[Looked], *, everything: bool
             continue
         order = one.entry.order
         options = [name for name, said in (("hold", order.seconds is None), ("persist", order.persist), ("dhcp", order.dhcp),
-                                           ("keep", one.entry.keep)) if said]
+                                           ("keep", one.entry.keep),
+                                           ("gateway", one.entry.driver == "gateway")) if said]
         inputs = {"hosts": [one.host], "incident": order.mark.incident or "", "allow": [str(each) for each in order.allow],
                   "profile": order.profile, "within": round(order.seconds or 60), "options": options, "named": [one.host],
                   "logins": [one.entry.login] if one.entry.login else [], "retry_for": 0}

@@ -22,6 +22,15 @@ _MOST_ROWS = 40  # hosts that are shown one by one; of more, only those of which
 _TONES = {"proven": Tone.GOOD, "partial": Tone.WARN, "open": Tone.BAD}
 
 
+def door(result: StepResult) -> Mark | None:
+    """What became of a host at the door of the backup store, where there is something to tell."""
+    if result.outcome == "changed":
+        return Mark(f"{result.item}: {'shut out' if result.result['door'] == 'isolated' else 'let in again'} at the backup store", Tone.GOOD)
+    if result.outcome == "failed":
+        return Mark(f"{result.item}: at the backup store NOTHING changed: {result.because}", Tone.BAD)
+    return None
+
+
 def line(result: StepResult, seconds: float) -> Mark:
     """How one host ended."""
     if result.outcome == "ok":
@@ -43,16 +52,20 @@ def _in_part(result: StepResult) -> str:
 def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | None = None) -> None:
     """How many of how many, how long it took to the first and the last, the probe matrix, and what is not isolated."""
     asked = len(plan.step("isolate").items)
-    good = [one for one in tally.results if one.outcome in ("ok", "changed")]
-    isolated = tally.outcomes.get("ok", 0) + tally.outcomes.get("changed", 0)
+    found = [one for one in tally.results if one.step == "isolate"]
+    good = [one for one in found if one.outcome in ("ok", "changed")]
+    isolated = len(good) + asked - len(found)  # of thousands, those that were as wanted are not kept
     times = sorted((ended or {}).get(str(one.item), 0.0) for one in good if one.outcome == "changed")
     when = f"; the first after {times[0]:.1f} s, the last after {times[-1]:.1f} s" if times and ended else ""
-    proofs = [(str(one.item), one.result["proof"]) for one in tally.results if one.result.get("proof")]
+    proofs = [(str(one.item), one.result["proof"]) for one in found if one.result.get("proof")]
     if proofs:
         _matrix(out, proofs)
-    rest = [one for one in tally.results if one.outcome not in ("ok", "changed")]
-    for one in rest:
-        out.line(line(one, 0.0))
+    for one in found:
+        if one.outcome not in ("ok", "changed"):
+            out.line(line(one, 0.0))
+    for one in tally.results:
+        if one.step == "door" and (said := door(one)) is not None:
+            out.line(said)
     out.line(Mark(f"isolated: {isolated} of {asked}{when}", Tone.GOOD if isolated == asked else Tone.BAD))
 
 
@@ -94,7 +107,8 @@ def _few(hosts: Sequence[str]) -> str:
 
 def offers(tally: Tally, config: Any) -> Iterator[str]:
     """Hosts that never answered, and can be cut off by the host that forwards for them."""
-    silent = [str(one.item) for one in tally.results if one.outcome == "failed" and one.errors and all(error.code == 13 for error in one.errors)]
+    silent = [str(one.item) for one in tally.results
+              if one.step == "isolate" and one.errors and all(error.code == 13 for error in one.errors)]
     for name in silent:
         spec = config.hosts.get(name)
         if spec is not None and spec.gateway is not None and spec.isolation != "gateway":

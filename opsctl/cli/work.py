@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opsctl.model.plan import BoundPlan, BoundStep
     from opsctl.wiring import Site, World
 
-Told = Callable[["BoundStep", "StepResult"], Mark]
+Told = Callable[["BoundStep", "StepResult"], "Mark | None"]
 
 #: For tests and the demo: the time at which this process believes that it started (RFC 3339).
 CLOCK = "OPSCTL_CLOCK"
@@ -257,7 +257,8 @@ class _Teller:
 
     def __call__(self, step: BoundStep, result: StepResult) -> None:
         if self.told is not None and not self.session.dry_run:
-            self.tell.say(self.told(step, result))
+            if (line := self.told(step, result)) is not None:
+                self.tell.say(line)
             return
         waiting = result.outcome == "waiting"
         if self.session.verbose or waiting:

@@ -1,0 +1,80 @@
+"""door: a host is shut out at the machine of the backup store, or let in there again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from opsctl.actions.interface import Change, StateAction, World
+from opsctl.actions.isolating import HostParams, place
+from opsctl.model.isolation import Mark, Order, Stand
+from opsctl.model.values import value
+
+
+class DoorParams(HostParams):
+    """``to`` is ``shut`` or ``open``; ``incident``: the one that it is done for."""
+
+    to: Literal["shut", "open"]
+    incident: str = ""
+    retry_for: float = 60.0
+
+
+@value
+class Seen:
+    """How the host stands at the store's door; None where no machine of the store is named."""
+
+    stand: Stand | None
+
+
+class Door(StateAction[DoorParams, Seen]):
+    """Shuts a host out at the machine of the backup store (`isolation: store:`), so that it harms no backup; or lets it in again.
+
+    with:
+      host       a host of the configuration
+      to         `shut` or `open`
+      incident   the incident that it is done for
+      retry_for  seconds for which a store that does not answer is tried again (60)
+
+    It lifts itself unless confirmed, over a new connection. Where `isolation: store:` names nothing, there is nothing to do.
+    """
+
+    word = "door"
+    Params = DoorParams
+
+    def locks_there(self, params: DoorParams, world: World) -> Sequence[str]:
+        address, port = place(params.host, world.config)
+        return (f"door {address} port {port}",)
+
+    def patience(self, params: DoorParams) -> float:
+        return params.retry_for
+
+    def observe(self, params: DoorParams, world: World) -> Seen:
+        door = world.door(params.host)
+        return Seen(door.observe() if door is not None else None)
+
+    def plan(self, params: DoorParams, seen: Seen) -> list[Change]:
+        if seen.stand is None:
+            return []
+        if params.to == "open":
+            return [] if seen.stand.standing == "open" else [Change("open", f"let {params.host} in at the backup store again")]
+        if seen.stand.standing == "isolated":
+            return []
+        return [Change("shut", f"shut {params.host} out at the backup store"),
+                Change("confirm", f"make it permanent that {params.host} is shut out", after=("shut",)),
+                Change("cut", f"end connections of {params.host} to the backup store", after=("confirm",))]
+
+    def apply(self, params: DoorParams, change: Change, world: World) -> None:
+        door = world.door(params.host)
+        mark = Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
+        order = Order(mark, tuple(world.config.isolation.managers))
+        if change.key == "shut":
+            door.load(order, door.observe())
+        elif change.key == "confirm":
+            door.confirm()
+        elif change.key == "cut":
+            door.cut(order)
+        else:
+            door.release()
+
+    def result(self, params: DoorParams, seen: Seen) -> Mapping[str, Any]:
+        return {"host": params.host, "door": seen.stand.standing if seen.stand is not None else None}
