@@ -547,9 +547,9 @@ class World:
     def isolated(self) -> Any:
         return self.site.isolated
 
-    def prober(self, name: str, host_key: str = "", key: str = "") -> Any:
+    def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
-        return self.site.prober(name, self.isolation(name, host_key, key))
+        return self.site.prober(name, driver)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

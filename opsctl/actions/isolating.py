@@ -163,7 +163,7 @@ def cut(params: HostParams, world: World, order: Order) -> None:
 def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matrix:
     """What gets through, tried from here, from the witness and from the host. Raises nothing but Interrupted."""
     done = kept(params, world).get("cut")
-    matrix: Matrix = world.prober(params.host, *params.login).probe(
+    matrix: Matrix = world.prober(params.host, driver(params, world)).probe(
         order, stand, before=done["before"] if done else None, after=stand.connections if stand.connections is not None
         else done["after"] if done else None)
     return matrix

@@ -23,6 +23,26 @@ HostKeys = Annotated[list[str] | None, typer.Option(
 Key = Annotated[str, typer.Option("--key", metavar="FILE", help="private key to log into user@address; your agent's otherwise")]
 
 
+@app.command("plan")
+def plan(
+    context: typer.Context,
+    hosts: Hosts = None,
+    zone: Zones = None,
+    every: Every = False,
+    without: Without = None,
+    host_key: HostKeys = None,
+    key: Key = "",
+) -> Report:
+    """What would be cut off, what only a person can, what stops.
+
+    Every host is looked at and nothing is changed. Exit 3 where something is reached by no software, 23 where something is
+    among them that opsctl or the backups need.
+    """
+    from opsctl.cli.isolate_plan import plan as look
+
+    return look(of(context), ask(hosts, zone, every, without, host_key, key))
+
+
 @app.command("apply")
 def apply(
     context: typer.Context,

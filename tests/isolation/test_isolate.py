@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opsctl.engine.configuration import load_config
 from opsctl.isolation import probes
+from opsctl.isolation.register import Entry
+from opsctl.model.isolation import Mark, Order
 from opsctl.shells import local
+from opsctl.wiring import Site
 from tests.lab.isolation import Lab, reached
+from tests.lab.sshd import until
 from tests.machine import Machine, Said
 
 pytestmark = [
@@ -149,3 +156,185 @@ def test_a_host_that_stands_in_no_configuration(machine: Machine, lab: Lab) -> N
     machine("isolate", "release", f"{named}:22", expect=0)
     assert "opsctl_iso" not in rules(lab, "h0")
     assert "names are not looked up" not in machine("isolate", "apply", "root@db-1", "--host-key", "SHA256:x", expect=2).err
+
+
+def test_the_plan_names_what_only_a_person_can_cut_off_and_what_stops(machine: Machine, lab: Lab) -> None:
+    store = lab.hosts["h1"]
+    machine.configure(f"""
+state: {machine.state}
+repositories:
+  far: {{url: "rest:https://{store.address}:8000/far", password_file: {machine.etc}/keys/p, user: u, secret_file: {machine.etc}/keys/p}}
+sources:
+  files: {{kind: paths, host: h0, paths: [/srv]}}
+backups:
+  portal: {{sources: [files], repository: far}}
+""")
+    text = lab.config("h0", "h1", "h2").replace("main: {title: hosts that are logged into}", """main: {title: portal, public_services: [taxes]}
+  other: {title: water, public_services: [water]}""")
+    lab.configure(machine.etc, f"{text}  sw-1: {{address: 10.9.9.9, os: appliance, zone: main, by_hand: 'call Asha, pull port 7'}}\n")
+    said = machine.json("isolate", "plan", "--zone", "main", expect=23)
+    assert {one["host"]: one["word"] for one in said.result["hosts"]} == {
+        "h0": "provable", "h1": "provable", "h2": "provable", "sw-1": "not reachable by software"}
+    assert [one["message"] for one in said.errors if one["code"] == 23] == [
+        "h1 serves the repository far, and is not cut off with others"]
+    assert "taxes: people lose it with the zone main" in said.result["stops"]
+    assert "backup portal: no new set while it is cut off (files on h0)" in said.result["stops"]
+    assert "zone other is not touched: water" in said.result["goes_on"]
+    shown = machine("isolate", "plan", "--zone", "main", "--except", "h1", expect=3)
+    assert "  sw-1: call Asha, pull port 7" in shown.out.splitlines() and "hint: by hand: call Asha, pull port 7" in shown.err
+    machine("isolate", "plan", "h0", "h2", expect=0)
+    assert not any("opsctl_iso" in rules(lab, name) for name in ("h0", "h1", "h2"))
+
+
+def test_what_does_not_answer_is_told_at_once_and_tried_again_while_others_go_on(machine: Machine, lab: Lab) -> None:
+    lab.stop(lab.hosts["h1"])
+    try:
+        running = machine.start("isolate", "apply", "--zone", "main", "--retry-for", "60s")
+        lines = []
+        assert running.stderr is not None and running.stdout is not None
+        while len(lines) < 3:
+            lines.append(running.stderr.readline())
+        told = "".join(lines)
+        assert "h1: h1 (" in told and "tried again for 60 s" in told
+        assert "h0: isolated and confirmed" in told and "h2: isolated and confirmed" in told
+    finally:
+        lab.start(lab.hosts["h1"])
+    out, err = running.communicate(timeout=90)
+    assert running.returncode == 0 and "isolated: 3 of 3" in out, out + err
+    lab.stop(lab.hosts["h1"])
+    try:
+        said = machine.json("isolate", "release", "h1", expect=None)
+        assert said.code == 13
+    finally:
+        lab.start(lab.hosts["h1"])
+
+
+def test_a_host_that_never_answers_is_listed_and_offered_to_its_gateway(machine: Machine, lab: Lab) -> None:
+    lab.configure(machine.etc, lab.config("h0", "h1", h1={"gateway": "h0", "address": lab.silent}))
+    text = (machine.etc / "hosts.yaml").read_text().replace(f"address: {lab.hosts['h1'].address}", f"address: {lab.silent}")
+    (machine.etc / "hosts.yaml").write_text(text)
+    said = machine("isolate", "apply", "--zone", "main", "--retry-for", "0s", expect=3)
+    assert "isolated: 1 of 2" in said.out and "h1: NOT isolated: h1 (" in said.out
+    assert "its gateway h0 can cut it off: opsctl isolate apply h1 --by-gateway" in said.out
+
+
+def test_a_changed_host_key_is_refused_and_nothing_is_sent(machine: Machine, lab: Lab) -> None:
+    lab.configure(machine.etc, lab.config("h0", h0={"host_key": lab.hosts["h1"].key}))
+    refused = machine.json("isolate", "apply", "h0", expect=12)
+    assert "shows another key than the pinned one" in refused.errors[0]["message"]
+    assert "opsctl_iso" not in rules(lab, "h0")
+
+
+def test_the_same_host_in_two_runs_at_once_is_busy_for_the_second(machine: Machine, lab: Lab) -> None:
+    lab.hosts["h0"].put("nft", "#!/bin/sh\nwhile [ -e /tmp/wait ]; do sleep 0.05; done\nexec /usr/sbin/nft \"$@\"\n")
+    lab.run("h0", ["touch", "/tmp/wait"])
+    running = machine.start("isolate", "apply", "h0")
+    try:
+        until(lambda: list((machine.state / "journal").glob("*.jsonl")))
+        until(lambda: machine.json("isolate", "apply", f"root@{lab.hosts['h0'].address}", "--host-key", fingerprint(lab, "h0"),
+                                   "--key", str(lab.login), "--retry-for", "0s").code == 11)
+    finally:
+        lab.run("h0", ["rm", "/tmp/wait"])
+        out, err = running.communicate(timeout=60)
+        lab.hosts["h0"].drop("nft")
+    assert running.returncode == 0, out + err
+
+
+def test_promise_5_a_late_confirmation_fails_and_says_that_it_had_lifted(machine: Machine, lab: Lab) -> None:
+    order(machine, lab, seconds=1.0)
+    until(lambda: "expires" not in lab.run("h0", ["nft", "list", "ruleset"]))
+    said = machine.json("isolate", "confirm", "h0", expect=21)
+    assert "had lifted itself before it was confirmed" in said.errors[0]["message"]
+    assert machine.json("isolate", "confirm", "h0", "--for", "10m", expect=21).errors
+    assert "was to be cut off and is open: it lifted itself" in machine("isolate", "status", expect=21).err
+    order(machine, lab, seconds=30.0)
+    assert of(machine.json("isolate", "confirm", "h0", "--for", "10m", expect=0), "h0")["stand"]["left"] > 500
+    assert of(machine.json("isolate", "status", "h0", expect=0), "h0")["stand"]["standing"] == "armed"
+    machine("isolate", "confirm", "h0", expect=0)
+    assert "expires" not in lab.run("h0", ["nft", "list", "ruleset"])
+    assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
+
+
+def order(machine: Machine, lab: Lab, *, seconds: float) -> None:
+    """Leave h0 as a run does that was killed before it confirmed."""
+    site = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC))
+    mark = Mark("20261212-0000-isolate-dead", "asha", "2026-12-12T02:30:00+05:30")
+    ordered = Order(mark, seconds=seconds)
+    site.isolated.put(Entry("h0", "nftables", ordered))
+    way = site.isolation("h0")
+    way.load(ordered, way.observe())
+    way.close()
+
+
+def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, lab: Lab) -> None:
+    # another table that lets only old connections in: the one that loads goes on, a new one does not come in
+    lab.run("h0", ["nft", "-f", "-"], stdin="""table inet local_fw { chain input { type filter hook input priority 100; policy accept;
+        ct state established,related accept; tcp dport 22 ct count over 1 drop; } }""")
+    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $* in *'-f -'*) /usr/sbin/nft add rule inet local_fw input "
+                               "tcp dport 22 ct state new drop;; esac\nexit $code\n")
+    try:
+        said = machine.json("isolate", "apply", "h0", "--confirm-within", "5s", "--retry-for", "0s")
+    finally:
+        lab.hosts["h0"].drop("nft")
+        lab.run("h0", ["nft", "delete", "table", "inet", "local_fw"])
+    assert said.code in (13, 21), said
+    assert "opsctl_iso" not in rules(lab, "h0") or not lab.run("h0", ["nft", "list", "set", "inet", "opsctl_iso", "armed"]).count("elements")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_promise_5_an_interruption_says_which_hosts_are_isolated_and_which_lift_themselves(
+    machine: Machine, lab: Lab, number: signal.Signals
+) -> None:
+    lab.hosts["h1"].put("nft", "#!/bin/sh\nwhile [ -e /tmp/wait ]; do sleep 0.05; done\nexec /usr/sbin/nft \"$@\"\n")
+    lab.run("h1", ["touch", "/tmp/wait"])
+    try:
+        running = machine.start("isolate", "apply", "h0", "h1")
+        assert running.stderr is not None
+        assert "h0: isolated and confirmed" in running.stderr.readline()
+        running.send_signal(number)
+        _, err = running.communicate(timeout=60)
+    finally:
+        lab.run("h1", ["rm", "/tmp/wait"])
+        lab.hosts["h1"].drop("nft")
+    assert running.returncode == 128 + number
+    assert "isolated and confirmed: h0" in err and ("lifting itself within 60 s: h1" in err or "not touched: h1" in err), err
+    run = next(iter(machine.state.glob("runs/*"))).name
+    machine("resume", run, expect=0)
+    assert "opsctl_iso" in rules(lab, "h1")
+
+
+def test_promise_5_a_run_killed_between_loading_and_confirming_lifts_itself_and_a_resume_finishes(machine: Machine, lab: Lab) -> None:
+    running = machine.start("isolate", "apply", "h0", "--confirm-within", "5s", env={"OPSCTL_TEST_STOP": "1"})
+    until(lambda: "opsctl_iso" in rules(lab, "h0"))
+    running.kill()
+    running.communicate()
+    until(lambda: "elements" not in lab.run("h0", ["nft", "list", "set", "inet", "opsctl_iso", "armed"])
+          or "expires" not in lab.run("h0", ["nft", "list", "set", "inet", "opsctl_iso", "armed"]))
+    run = next(iter(machine.state.glob("runs/*"))).name
+    machine("resume", run, expect=0)
+    assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
+
+
+def test_a_flush_by_others_is_drift_and_is_asserted_again_where_that_was_asked(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h0", "--keep", expect=0)
+    machine("isolate", "apply", "h1", expect=0)
+    for name in ("h0", "h1"):
+        lab.run(name, ["nft", "flush", "ruleset"])
+    said = machine.json("isolate", "status", "--due", expect=21)
+    assert sorted(one["message"] for one in said.errors) == [
+        "h0 was cut off and is OPEN: its rules are gone; it was cut off again", "h1 was cut off and is OPEN: its rules are gone"]
+    assert "opsctl_iso" in rules(lab, "h0") and "opsctl_iso" not in rules(lab, "h1")
+    machine("isolate", "status", "h0", expect=0)
+    machine("isolate", "status", "h1", "--keep", expect=21)
+    lab.run("h1", ["nft", "insert", "rule", "inet", "opsctl_iso", "iso_in", "accept"])
+    assert "by other rules than were confirmed" in machine("isolate", "status", "h1", expect=21).err
+
+
+def test_a_rehearsal_lifts_itself_and_leaves_nothing(machine: Machine, lab: Lab) -> None:
+    before = rules(lab, "h0")
+    said = machine.json("isolate", "rehearse", "h0", "--seconds", "5", expect=0)
+    found = of(said, "h0")
+    assert found["stand"]["standing"] == "armed" and found["lifted_after"] >= 5 and found["after"]["standing"] == "open"
+    assert rules(lab, "h0") == before and not list((machine.state / "isolated").glob("*"))
+    machine("isolate", "apply", "h0", expect=0)
+    assert "would open it" in machine("isolate", "rehearse", "h0", "--seconds", "5", expect=23).err
