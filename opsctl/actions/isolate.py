@@ -14,7 +14,7 @@ from opsctl.actions.isolating import (
     driver,
     keep,
     kept,
-    last,
+    load,
     lock_of,
     look,
     note,
@@ -131,7 +131,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
                 order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
                 keep(params, world, mark=asdict(order.mark))
             register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
-            way.load(order, last(way))
+            load(params, world, order)
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
             confirm(params, world, order)

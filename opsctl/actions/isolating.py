@@ -18,7 +18,7 @@ from opsctl.model.isolation import Order, Stand
 from opsctl.model.probes import PLACES, Matrix
 from opsctl.repositories.history import write_whole
 
-_PAUSE = 0.5  # seconds between two new connections to a host that is to be confirmed
+_PAUSE = 1.0  # seconds between two new connections to a host that does not answer while it is cut off
 
 
 class HostParams(Params):
@@ -107,29 +107,54 @@ def keep(params: HostParams, world: World, **facts: Any) -> None:
         write_whole(world.keep("isolation") / f"{params.host}.json", content)
 
 
+def load(params: HostParams, world: World, order: Order) -> None:
+    """Cut it off. Raises NotConverged where the rules shut us out and have lifted themselves."""
+    way = driver(params, world)
+    try:
+        way.load(order, last(way))
+    except Unreachable as error:  # its answer may be what the rules hold back
+        stand = _after_silence(params, world, order, error)
+        if stand.standing == "lifted" and stand.mark == order.mark:
+            raise _shut_out(params) from error
+        if stand.standing == "open":
+            raise
+
+
 def confirm(params: HostParams, world: World, order: Order) -> None:
     """Make it permanent over a new connection, tried for as long as it does not lift itself.
 
     Raises NotConverged where it had lifted itself or its rules shut us out, Unreachable where the host is gone otherwise.
     """
-    way, until = driver(params, world), time.monotonic() + (order.seconds or 0.0)
+    way = driver(params, world)
     while True:
         try:
             way.confirm()
             return
         except Unreachable as error:
+            if _after_silence(params, world, order, error).standing not in ("armed", "isolated"):
+                raise _shut_out(params) from error
+
+
+def _after_silence(params: HostParams, world: World, order: Order, error: Unreachable) -> Stand:
+    """How it stands once it can be connected to anew, at the latest when it has lifted itself. Raises the error otherwise."""
+    way, until = driver(params, world), time.monotonic() + (order.seconds or 0.0) + _PAUSE
+    while True:
+        way.close()
+        try:
+            found: Stand = way.observe()
+        except Unreachable:
             if time.monotonic() > until:
-                if order.seconds is None:
-                    raise
-                shut_out = error
-                break
+                raise error from None
+        else:
+            return found
         pause(world, _PAUSE)
-    way.close()
-    way.observe()
-    raise NotConverged(
+
+
+def _shut_out(params: HostParams) -> NotConverged:
+    return NotConverged(
         f"{params.host} could not be reached while it was cut off, so it lifted itself: it is open again", where=params.host,
         hint="rules of others there may drop new connections from this machine, or it was away for a moment: "
-             f"look on it with `nft list ruleset`, or cut it off again: opsctl isolate apply {params.host}") from shut_out
+             f"look on it with `nft list ruleset`, or cut it off again: opsctl isolate apply {params.host}")
 
 
 def pause(world: World, seconds: float) -> None:

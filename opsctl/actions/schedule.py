@@ -47,7 +47,7 @@ class Seen:
 
 class Schedule(StateAction[ScheduleParams, Seen]):
     """Installs what asks every hour which backups are due, and every night for a share of the data to be read back and for
-    the drills that are due.
+    the drills that are due; where hosts can be cut off from here, every hour as well whether those that were still are.
 
     with:
       kind     `systemd`: services and timers; `cron`: a file for /etc/cron.d, with a log and its rotation
@@ -128,6 +128,7 @@ def wanted(params: ScheduleParams, config: Any, host: str) -> Wish:
         units=params.units or None, folders=tuple(dict.fromkeys((*schedule.SEARCHED, *params.folders))),
         private_tmp=not shared, guarded=not commands, writes=schedule.read_only(kept),
         log_directory=schedule.LOGS if not params.units else str(config.state),
+        isolates=any(one.isolation is not None for one in config.hosts.values()),
     )
 
 

@@ -27,7 +27,7 @@ from opsctl.errors import Interrupted, OpsError, UsageError
 INTERRUPTED = (130, 143)
 _GARBAGE = 200_000  # objects; at Python's own 700 a short command is searched for garbage hundreds of times
 #: The commands that a timer calls, and whose troubles people are told of.
-TOLD = frozenset({"backup run", "backup copy", "verify", "status"})
+TOLD = frozenset({"backup run", "backup copy", "verify", "status", "isolate status"})
 
 
 class Stopped(KeyboardInterrupt):

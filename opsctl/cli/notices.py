@@ -102,6 +102,8 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     of, _, where = rest.partition(":")
     if of != command:
         return False
+    if command == "isolate status":
+        return _still_cut_off(where, report, site)
     if command == "verify" and ("/" in where) != _drilled(report):
         return False  # a look into a repository says nothing of a restore, nor the other way round
     asked = report.result.get("backups") if isinstance(report.result, Mapping) else None
@@ -110,6 +112,14 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     # One that was left alone, since somebody is at work on it, was not looked at.
     covered = {name for name, one in asked.items() if one.get("outcome") != "skipped"}
     return where.partition("/")[0] in covered or covered >= set(site.config.backups)
+
+
+def _still_cut_off(host: str, report: Report, site: Site) -> bool:
+    """Whether a host was seen to stand as it was confirmed, or is not to be cut off any more."""
+    hosts = report.result.get("hosts", {}) if isinstance(report.result, Mapping) else {}
+    if host in hosts:
+        return not hosts[host]["drift"] and not hosts[host]["error"]
+    return site.isolated.get(host) is None
 
 
 def not_understood(site: Site) -> list[str]:

@@ -25,6 +25,7 @@ ASKS = {
     "backup": ("backup", "run", "--due"),
     "verify": ("verify", "--level", "data"),
     "drill": ("verify", "--level", "drill", "--due"),
+    "isolation": ("isolate", "status", "--due"),
 }
 
 
@@ -35,7 +36,8 @@ class Wish:
     ``program`` is the argv that starts this opsctl, ``directory`` its configuration, ``host`` what spreads machines
     over the hour, ``account`` who runs it. ``units``: the folder of an ordinary user's own units, None for the
     system's. ``folders`` are searched for programs. ``private_tmp`` and ``guarded``: whether the service can do without
-    the machine's own /tmp, and without writing below /etc and /usr (except ``writes``).
+    the machine's own /tmp, and without writing below /etc and /usr (except ``writes``). ``isolates``: hosts can be cut off from
+    here, so that it is looked every hour whether they still are.
     """
 
     program: tuple[str, ...]
@@ -48,6 +50,7 @@ class Wish:
     guarded: bool = True
     writes: tuple[str, ...] = ()
     log_directory: str = LOGS
+    isolates: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,18 @@ def night_hour(host: str) -> int:
 
 def _clock(job: str, host: str) -> tuple[int | None, int]:
     """The hour (None: every one) and the minute of a job. Of the two of a night the drill comes second."""
-    if job == "backup":
-        return None, minute(host)
+    if job in ("backup", "isolation"):
+        return None, (minute(host) + 20 * (job == "isolation")) % 60
     return night_hour(host) + (job == "drill"), (minute(host) + 30) % 60
 
 
 def jobs(wish: Wish) -> Mapping[str, tuple[str, ...]]:
-    """The argvs by name: what is due, asked hourly; each night the share of the data that is read back, and due drills."""
+    """The argvs by name: what is due, asked hourly; each night the share of the data that is read back, and due drills.
+
+    Where hosts can be cut off from here, hourly as well whether those that were still are.
+    """
     start = (*wish.program, "--config", wish.directory)
-    return {"backup": (*start, *ASKS["backup"]), "verify": (*start, *ASKS["verify"]), "drill": (*start, *ASKS["drill"])}
+    return {job: (*start, *asks) for job, asks in ASKS.items() if job != "isolation" or wish.isolates}
 
 
 # --- systemd -----------------------------------------------------------------------------------------------
@@ -97,9 +103,10 @@ def systemd(wish: Wish) -> tuple[Piece, ...]:
     folder = wish.units or SYSTEM_UNITS
     names = {job: f"opsctl-{job}{suffix(wish.directory)}" for job in jobs(wish)}
     about = {"backup": "take the backups that are due", "verify": "read a share of the data back",
-             "drill": "drill the restores that are due"}
+             "drill": "drill the restores that are due", "isolation": "look whether what was cut off still is"}
     often = {"backup": "look every hour which backups are due", "verify": "read a share of the data back every night",
-             "drill": "look every night which restores are to be drilled"}
+             "drill": "look every night which restores are to be drilled",
+             "isolation": "look every hour whether what was cut off still is"}
     clocks = {job: _clock(job, wish.host) for job in names}
     when = {job: (often[job], f"*-*-* {'*' if hour is None else f'{hour:02}'}:{past:02}:00")
             for job, (hour, past) in clocks.items()}

@@ -24,6 +24,7 @@ import os
 import secrets
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -326,6 +327,8 @@ class Lab:
 
     def stop(self, host: Host) -> None:
         assert host.server is not None
+        for child in _children(host.server.pid):  # nsenter only waits for it
+            os.kill(child, signal.SIGKILL)
         host.server.kill()
         host.server.wait()
 
