@@ -16,7 +16,6 @@ from opsctl.actions.isolating import (
     kept,
     load,
     lock_of,
-    look,
     note,
     place,
     probed,
@@ -100,7 +99,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def observe(self, params: IsolateParams, world: World) -> Seen:
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
             raise refusal
-        order, stand, entry, known = _order(params, world), look(driver(params, world)), world.isolated.get(params.host), kept(params, world)
+        order, stand, entry, known = _order(params, world), driver(params, world).observe(), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
         return Seen(order, stand, loaded, entry, known, matrix)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -53,21 +52,6 @@ def driver(params: HostParams, world: World) -> Any:
     return world.isolation(params.host, *params.login)
 
 
-_seen: weakref.WeakKeyDictionary[Any, Stand] = weakref.WeakKeyDictionary()
-
-
-def look(way: Any) -> Stand:
-    """How the host stands, remembered for what follows at once."""
-    found: Stand = way.observe()
-    _seen[way] = found
-    return found
-
-
-def last(way: Any) -> Stand:
-    """What the look just before has found, once; a new look where there was none: a host is asked no more than needed."""
-    return _seen.pop(way, None) or look(way)
-
-
 def by_gateway(params: HostParams, world: World) -> bool:
     """Whether the host is cut off by its gateway although it has a way of its own: as it is asked, or was written down."""
     if "gateway" in getattr(params, "options", ()):
@@ -111,7 +95,7 @@ def load(params: HostParams, world: World, order: Order) -> None:
     """Cut it off. Raises NotConverged where the rules shut us out and have lifted themselves."""
     way = driver(params, world)
     try:
-        way.load(order, last(way))
+        way.load(order, way.last or way.observe())  # the engine has just looked
     except Unreachable as error:  # its answer may be what the rules hold back
         stand = _after_silence(params, world, order, error)
         if stand.standing == "lifted" and stand.mark == order.mark:
