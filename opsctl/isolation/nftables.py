@@ -111,10 +111,12 @@ class Nftables(Driver):
         result = self._script("cut_off", order.profile, *connections.words(allowed))
         found = _sections(result.stdout)
         allowed += nft_rules.managers(order, _facts(found))
-        killed = sum(len(text.splitlines()) for name, text in found if name == "killed")
-        after = sum(len(connections.others(one, allowed, order.profile)) for one in _spaces(found))
+        killed = [text for name, text in found if name == "killed"]
+        spaces = _spaces(found)
+        left = sum(len(connections.others(one, allowed, order.profile)) for one in spaces)
+        survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, spaces, strict=True))
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
-        return Cut(killed + after, after, notes)
+        return Cut(sum(len(said.splitlines()) for said in killed) + left, left + survived, notes)
 
     def release(self) -> None:
         self._script("release")

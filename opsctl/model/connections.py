@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from opsctl.model.isolation import Opening
 from opsctl.model.values import value
 
-_IDLE = ("LISTEN", "UNCONN", "TIME-WAIT")
+_IDLE = ("LISTEN", "UNCONN", "TIME-WAIT", "SYN-SENT")
 _LINE = re.compile(r"(tcp|udp)\s+(\S+)\s+\d+\s+\d+\s+(\S+):(\d+|\*)\s+(\S+):(\d+|\*)")
 
 
@@ -64,12 +64,20 @@ def bare(address: str) -> str:
 def others(found: Space, allowed: Sequence[Opening], profile: str) -> list[Socket]:
     """Connections that are neither of the namespace with itself nor let through.
 
-    With ``outbound-only`` those are let through as well that the namespace has opened itself, which is: not to a port that
+    Programs that try again and again to call somebody always have a call on its way, or a socket of UDP that nobody
+    answers: of these none is a connection. With ``outbound-only`` those are let through as well that the namespace has opened itself, which is: not to a port that
     it serves.
     """
-    return [one for one in found.sockets if one.state not in _IDLE and one.peer not in found.addresses
+    return [one for one in found.sockets if one.protocol == "tcp" and one.state not in _IDLE and one.peer not in found.addresses
             and not _is_loopback(one.peer) and not any(_is_of(one, opening) for opening in allowed)
-            and not (profile == "outbound-only" and one.protocol == "tcp" and one.port not in found.serves)]
+            and not (profile == "outbound-only" and one.port not in found.serves)]
+
+
+def survivors(killed: str, found: Space) -> list[Socket]:
+    """Of UDP, the sockets that ``ss -K`` said to end and that are still there."""
+    ended = {(one.address, one.port, one.peer, one.peer_port) for one in _sockets(killed)}
+    return [one for one in found.sockets
+            if one.protocol == "udp" and (one.address, one.port, one.peer, one.peer_port) in ended]
 
 
 def words(allowed: Collection[Opening]) -> list[str]:
