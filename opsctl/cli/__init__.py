@@ -138,7 +138,7 @@ def _perform(call: _Call) -> Report:
     front, rest = everywhere.hoist(call.words, lazy.values_after(root))
     call.session = replace(
         call.session, json=everywhere.has(front, "json"), quiet=everywhere.has(front, "quiet"),
-        verbose=everywhere.has(front, "verbose"),
+        verbose=everywhere.has(front, "verbose"), break_glass=everywhere.has(front, "break-glass"),
     )
     if everywhere.has(front, "version"):
         return _version()
@@ -250,6 +250,8 @@ def _print(call: _Call, report: Report) -> int:
         # Who polls for the end of work does not know which signal asked for it.
         if isinstance(error, Interrupted) and hooks.signal is not None:
             error.signal = hooks.signal
+        if isinstance(error, Interrupted) and call.session.break_glass and run:
+            error.hint = error.hint or f"`opsctl resume {run} --break-glass` goes on"
         if isinstance(error, Interrupted) and hooks.interrupted is not None:
             error.message += f"; {hooks.interrupted()}"
     try:

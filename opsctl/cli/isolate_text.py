@@ -122,7 +122,8 @@ def ending(report: Report, last: str) -> Report:
 
 def way_back(session: Session, asked: Asked, incident: str, hosts: Sequence[str]) -> str:
     """The exact command that releases what was cut off."""
-    words = ["opsctl", *(["--config", os.path.abspath(session.config)] if session.config is not None else []), "isolate", "release"]
+    words = ["opsctl", *(["--config", os.path.abspath(session.config)] if session.config is not None else []),
+             *(["--break-glass"] if session.break_glass else []), "isolate", "release"]
     words += [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
     words += asked.names if asked.zones or asked.every else hosts
     words += [word for name in asked.without for word in ("--except", name)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from opsctl.model.fields import WAYS, Mistake, entries, mapping, shown
 from opsctl.model.hosts import unknown_host
@@ -126,7 +126,7 @@ def _unreachable(place: Place, name: str, spec: Mapping[str, Any], host: str) ->
         yield place, (f"restic runs on {host}, which cannot reach {shown(url)} ({name}): it needs a repository of its own at "
                       "an address, such as rest:https://backup-1:8000/app-1")
     elif url.startswith("rest:"):
-        if urlsplit(url.removeprefix("rest:")).hostname in _LOOPBACK:
+        if (parts := _rest(url)) is not None and parts.hostname in _LOOPBACK:
             yield place, f"restic runs on {host}, where {shown(url)} ({name}) is that machine itself; give the store's address"
         elif spec.get("user") is None:
             yield ("repositories", name), (f"restic runs on {host} with its credentials: they need a user of its own at the "
@@ -164,4 +164,13 @@ def _named(key: str, value: Any) -> tuple[str, Any]:
 
 def _server(spec: Mapping[str, Any]) -> str:
     url = spec.get("url")
-    return urlsplit(url.removeprefix("rest:")).netloc if isinstance(url, str) else ""
+    parts = _rest(url) if isinstance(url, str) else None
+    return parts.netloc if parts is not None else ""
+
+
+def _rest(url: str) -> SplitResult | None:
+    """The parts of an address; None where it cannot be read, which is told of itself."""
+    try:
+        return urlsplit(url.removeprefix("rest:"))
+    except ValueError:
+        return None

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,8 +54,12 @@ def site(machine: Machine) -> Iterator[Machine]:
 
 
 def spools(machine: Machine) -> list[Path]:
-    found = Site(load_config(machine.etc), clock=lambda: None, environ=machine.environ)  # type: ignore[arg-type, return-value]
+    found = made(machine)
     return sorted(found.locks.directory.glob(f"spool-{found.scope}-*"))
+
+
+def made(machine: Machine) -> Site:
+    return Site(load_config(machine.etc), clock=lambda: datetime.now(UTC), environ=machine.environ)
 
 
 def spool(machine: Machine) -> Path:
@@ -188,6 +193,17 @@ def test_a_run_that_is_killed_goes_on_in_the_spool(site: Machine, fault: Any) ->
         assert site.json("journal", "verify", "--offline", "--break-glass", expect=0).result["problems"] == []
 
 
+def test_a_run_that_is_stopped_names_the_way_on(site: Machine) -> None:
+    (site.root / "hang").touch()
+    with a_file(site), site.start("--break-glass", "run", "work") as process:
+        until(lambda: spools(site) and spool(site).exists() and '"step":"second"' in spool(site).read_text(), "the second step")
+        process.send_signal(signal.SIGTERM)
+        done = ended(process)
+    assert done.code == 143
+    assert done.err.endswith(f"opsctl: interrupted; `opsctl resume {json.loads(spool(site).read_text().splitlines()[0])['run']} "
+                             "--break-glass` goes on\n")
+
+
 @ROOT
 def test_a_run_that_the_disk_filled_up_under_goes_on_elsewhere(site: Machine) -> None:
     (site.root / "hang").touch()
@@ -231,8 +247,7 @@ def test_locks_and_approvals_stand(site: Machine) -> None:
         assert not (site.root / "then").exists(), "--break-glass approves nothing, and --yes neither"
         site("done", run, "ask", "--break-glass", "--by", "asha", "--key", str(site.root / "imran"), expect=12)
         site("done", run, "ask", "--break-glass", "--by", "asha", "--key", str(site.root / "asha"), expect=0)
-        found = Site(load_config(site.etc), clock=lambda: None, environ=site.environ)  # type: ignore[arg-type, return-value]
-        with found.locks.hold(f"run-{run}", run=run, purpose="somebody else"):
+        with made(site).locks.hold(f"run-{run}", run=run, purpose="somebody else"):
             assert site.json("--break-glass", "resume", run, expect=11).errors[0]["message"]
         site("--break-glass", "resume", run, expect=0)
         assert (site.root / "then").exists()
@@ -427,6 +442,5 @@ def test_what_was_said_on_standard_error_can_be_taken_in(site: Machine, spooled:
 
 
 def test_a_run_at_work_is_not_taken_in(site: Machine, spooled: str) -> None:
-    found = Site(load_config(site.etc), clock=lambda: None, environ=site.environ)  # type: ignore[arg-type, return-value]
-    with found.locks.hold(f"run-{spooled}", run=spooled, purpose="somebody"):
+    with made(site).locks.hold(f"run-{spooled}", run=spooled, purpose="somebody"):
         assert "is still at work" in adopt(site, expect=11).errors[0]["message"]

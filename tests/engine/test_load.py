@@ -281,6 +281,9 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
          "a.yaml:3: repositories.two.url: must not hold a user or password; use the keys user and secret_file"),
         (BACKUP + "  two: {url: 'rest:https://h:port/x', password_file: a}",
          "a.yaml:3: repositories.two.url: must be rest:https://host:port/name; this address cannot be read"),
+        ("repositories:\n  two: {url: 'rest:http://[', user: u}\n  other: {user: u}\nbackups: {b: {sources: [f], repository: two}}\n"
+         "sources: {f: {kind: paths, paths: [/x], host: h, run: host}}",
+         "a.yaml:2: repositories.two.url: must be rest:https://host:port/name; this address cannot be read"),
         (BACKUP + "  two: {url: /srv/r, password_file: a, user: u}",
          "a.yaml:3: repositories.two.user: is for a REST server (url: rest:https://…) only"),
         (BACKUP + "  two: {url: 'rest:https://h/x', password_file: a, user: u}",

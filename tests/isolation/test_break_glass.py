@@ -1,0 +1,115 @@
+"""Hosts are cut off and opened again while the state directory cannot be used, and it knows of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from opsctl.isolation import probes
+from opsctl.model.config import Config
+from opsctl.shells import local
+from opsctl.wiring import Site
+from tests.lab.isolation import Lab
+from tests.machine import Machine
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.xdist_group("isolation"),
+]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(2) as made:
+        yield made
+
+
+@pytest.fixture
+def machine(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """Its state directory is a file."""
+    monkeypatch.setattr(probes, "WITHIN", 0.3)  # nothing here is far away
+    found = Machine(tmp_path / "m")
+    asha = found.root / "asha"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "asha", "-f", str(asha)], check=True, stdin=subprocess.DEVNULL)
+    found.configure(f"state: {found.state}\npeople:\n  asha: {{name: asha, ssh_key: {asha.with_suffix('.pub').read_text().strip()}}}\n")
+    lab.configure(found.etc)
+    found.state.write_text("was a directory\n")
+    yield found
+    for name in ("h0", "h1"):
+        lab.run(name, ["nft", "flush", "ruleset"])
+    for place in (*spools(found), *spools(found, found.root / ".local/state/opsctl")):
+        shutil.rmtree(place)
+    local.reset()
+
+
+def spools(machine: Machine, state: Path | None = None) -> list[Path]:
+    site = Site(Config.model_validate({"state": str(state or machine.state)}), clock=lambda: datetime.now(UTC), environ=machine.environ)
+    return sorted(site.locks.directory.glob(f"spool-{site.scope}-*"))
+
+
+def cut_off(lab: Lab) -> list[str]:
+    return [name for name in ("h0", "h1") if "opsctl_iso" in lab.run(name, ["nft", "-s", "list", "ruleset"])]
+
+
+def test_hosts_are_cut_off_and_opened_without_a_state_directory(machine: Machine, lab: Lab) -> None:
+    assert "--break-glass" in machine("isolate", "apply", "h0", expect=20).err and cut_off(lab) == []
+    said = machine("isolate", "apply", "h0", "h1", "--break-glass", expect=0)
+    assert cut_off(lab) == ["h0", "h1"] and "BREAK-GLASS" in said.err
+    assert said.out.splitlines()[-1].endswith("--break-glass isolate release h0 h1")
+    looked = machine.json("--break-glass", "isolate", "status", expect=0).result["hosts"]
+    assert {name: one["stand"]["standing"] for name, one in looked.items()} == {"h0": "isolated", "h1": "isolated"}
+    machine("--break-glass", "isolate", "release", "h1", expect=0)
+    assert cut_off(lab) == ["h0"]
+
+    machine.state.unlink()  # somebody brings the state directory back, empty
+    (place,) = spools(machine)
+    machine("journal", "adopt", str(place / "journal" / "000001.jsonl"), "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    assert [path.name for path in (machine.state / "isolated").iterdir()] == ["h0.json"]
+    assert list(machine.json("isolate", "status", expect=0).result["hosts"]) == ["h0"]
+    machine("isolate", "release", "h0", expect=0)
+    assert cut_off(lab) == []
+    machine("journal", "verify", expect=0)
+
+
+def test_what_was_cut_off_before_the_state_directory_was_lost_is_known_and_opened(machine: Machine, lab: Lab) -> None:
+    """It can be read, and no longer written: what was released meanwhile is released there too, once the spool is adopted."""
+    machine.state.unlink()
+    machine("isolate", "apply", "h0", "h1", expect=0)
+    aside = machine.root / "aside"
+    machine.state.rename(aside)
+    machine.state.mkdir()
+    subprocess.run(["mount", "--bind", str(aside), str(machine.state)], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(machine.state)], check=True)
+    try:
+        assert set(machine.json("--break-glass", "isolate", "status", expect=0).result["hosts"]) == {"h0", "h1"}
+        machine("--break-glass", "isolate", "release", "h1", expect=0)
+        assert set(machine.json("--break-glass", "isolate", "status", expect=0).result["hosts"]) == {"h0"}
+    finally:
+        subprocess.run(["umount", str(machine.state)], check=True)
+    machine.state.rmdir()
+    aside.rename(machine.state)
+    (place,) = spools(machine)
+    machine("journal", "adopt", str(place / "journal" / "000001.jsonl"), "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    assert list(machine.json("isolate", "status", expect=0).result["hosts"]) == ["h0"]
+    machine("isolate", "release", "h0", expect=0)
+
+
+def test_a_host_of_no_configuration_is_cut_off_where_no_state_directory_can_be_made(machine: Machine, lab: Lab) -> None:
+    for path in machine.etc.glob("*.yaml"):
+        path.unlink()
+    (machine.root / ".local").write_text("no folder\n")
+    host = lab.hosts["h0"]
+    shown = subprocess.run(["ssh-keygen", "-lf", "-"], input=host.key, capture_output=True, text=True, check=True).stdout.split()[1]
+    named = (f"root@{host.address}", "--host-key", shown, "--key", str(lab.login))
+    assert machine("isolate", "apply", *named).code == 20 and cut_off(lab) == []
+    machine("isolate", "apply", *named, "--break-glass", expect=0)
+    assert cut_off(lab) == ["h0"] and len(spools(machine, machine.root / ".local/state/opsctl")) == 1
+    machine("isolate", "release", *named, "--break-glass", expect=0)
+    assert cut_off(lab) == []
