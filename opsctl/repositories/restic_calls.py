@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from opsctl.errors import OpsError, Unreachable
 from opsctl.model.snapshots import Finding, LockInfo
-from opsctl.repositories import restic_failures, restic_identity, restic_locks, restic_output
+from opsctl.repositories import restic_failures, restic_identity, restic_locks, restic_output, silence
 from opsctl.repositories.interface import Identity
-from opsctl.repositories.restic_failures import Place
+from opsctl.repositories.restic_failures import NO_LIMIT, Place
 from opsctl.repositories.restic_program import Program
 from opsctl.repositories.store import Store
 from opsctl.shells.interface import Result, Word
@@ -84,15 +84,18 @@ class Calls:
         timeout: float | None,
         on_line: Callable[[bytes], None] | None,
     ) -> Result:
-        try:
-            return self.program.run(words, env=env, timeout=timeout, on_line=on_line)
-        except Unreachable as error:
-            if not self.program.shell.here:  # the host itself
-                raise
-            raise Unreachable(
-                f"restic could not {doing}: {self.place} did not answer in time",
-                hint="is the store running, and the network up?",
-            ) from error
+        limit = self.program.time_limit
+        with silence.listening(self.store if timeout == NO_LIMIT else None, limit) as silent:
+            give_up = silent.is_set if silent is not None else None
+            try:
+                return self.program.run(words, env=env, timeout=timeout, on_line=on_line, give_up=give_up)
+            except Unreachable as error:
+                if not self.program.shell.here and not (give_up and give_up()):  # the host itself
+                    raise
+                raise Unreachable(
+                    f"restic could not {doing}: {self.place} did not answer in time ({limit:.0f} s)",
+                    hint="is the store running, and the network up?",
+                ) from error
 
     def failure(self, doing: str, result: Result) -> OpsError:
         """The error to raise for a call that ended badly; damage is looked up by name."""

@@ -97,6 +97,7 @@ class Program:
         timeout: float | None = None,
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
+        give_up: Callable[[], bool] | None = None,
     ) -> Result:
         """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for hours of work."""
         argv = self._argv(words)
@@ -110,6 +111,7 @@ class Program:
             accept=None,
             on_line=on_line,
             cwd=cwd,
+            give_up=give_up,
         )
 
     def on(self, shell: SshShell) -> Program:

@@ -125,18 +125,20 @@ class Shell(ABC):
         accept: Collection[int] | None = (0,),
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
+        give_up: Callable[[], bool] | None = None,
     ) -> Result:
         """Run a command to its end.
 
         Standard input is closed unless given. The environment is built from nothing (PATH, HOME, TMPDIR,
         LANG=C.UTF-8, the proxy and CA variables) plus ``env``, which may hold secrets and is never logged.
         Both streams are read at the same time. With ``on_line`` each line of standard output (without its
-        newline) goes there instead of into the result. The child is in a process group of its own which is
+        newline) goes there instead of into the result. ``give_up`` is asked twice a second; a yes ends the command as a
+        time-out does. The child is in a process group of its own which is
         ended, all of it, when the child ends, on a time-out, on ``stop``, and when this process dies, even
         by SIGKILL.
 
         Raises ProgramFailed (exit code outside ``accept``; ``accept=None`` takes any; program not found),
-        Unreachable (``timeout`` seconds passed), Interrupted (``stop`` was called).
+        Unreachable (``timeout`` seconds passed, or it was given up), Interrupted (``stop`` was called).
         """
 
     @abstractmethod

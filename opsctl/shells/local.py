@@ -93,16 +93,17 @@ class LocalShell(Shell):
         accept: Collection[int] | None = (0,),
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
+        give_up: Callable[[], bool] | None = None,
     ) -> Result:
         begun = time.monotonic()
         child = _start(argv, env, stdin is not None, cwd)
         try:
-            output, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line)
+            output, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line, give_up)
         finally:
             code, errors = _finish(child)
         self.check()
         if late:
-            raise Unreachable(f"{program(argv)} did not finish within {timeout:g} seconds")
+            raise Unreachable(f"{program(argv)} {not_finished(timeout)}")
         result = Result(tuple(argv), code, output, errors, time.monotonic() - begun)
         if accept is not None and code not in accept:
             raise ProgramFailed(
@@ -170,6 +171,10 @@ class LocalSession(Session):
 def program(argv: Sequence[Word]) -> str:
     """The name of a command as a person knows it."""
     return os.path.basename(os.fsdecode(argv[0]))
+
+
+def not_finished(timeout: float | None) -> str:
+    return "was given up" if timeout is None else f"did not finish within {timeout:g} seconds"
 
 
 def how_it_ended(code: int) -> str:
@@ -244,8 +249,9 @@ def _converse(
     stdin: bytes | None,
     deadline: float | None,
     on_line: Callable[[bytes], None] | None,
+    give_up: Callable[[], bool] | None,
 ) -> tuple[bytes, bool]:
-    """Feed and read a command until it ends; (standard output, whether time ran out)."""
+    """Feed and read a command until it ends; (standard output, whether time ran out or it was given up)."""
     output, rest = bytearray(), bytearray()
     unsent = memoryview(stdin or b"")
     killed_at: float | None = None
@@ -267,7 +273,8 @@ def _converse(
                     _signal_group(child.pid, signal.SIGKILL)
                 elif killed_at is None and _stopped:
                     killed_at = _stopped_at
-                elif killed_at is None and deadline is not None and now >= deadline and gone_at is None:
+                elif killed_at is None and gone_at is None and (
+                        (deadline is not None and now >= deadline) or (give_up is not None and give_up())):
                     late, killed_at = True, now
                     _signal_group(child.pid, signal.SIGTERM)
                 streams = len(waiting.get_map()) - (gone_at is None)

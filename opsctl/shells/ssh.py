@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.shells.interface import Answering, Result, Session, Shell, Word
-from opsctl.shells.local import LocalShell, how_it_ended, last_words, program
+from opsctl.shells.local import LocalShell, how_it_ended, last_words, not_finished, program
 from opsctl.shells.ssh_connection import Connection, Target, lost
 from opsctl.shells.ssh_wrapper import BEAT, END, NOT_INSTALLED, Fed, command, first_line, frames
 
@@ -89,6 +89,7 @@ class SshShell(Shell):
         accept: Collection[int] | None = (0,),
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
+        give_up: Callable[[], bool] | None = None,
         on_data: Callable[[bytes], None] | None = None,
     ) -> Result:
         """As ``Shell.run`` promises, with two more ways: ``stdin`` in pieces, as it comes, and ``on_data``, which gets
@@ -106,7 +107,7 @@ class SshShell(Shell):
         take = on_data or (lines.take if lines else None)
         running = Running(self, argv, env, cwd=cwd, limit=timeout, fed="frames" if stdin is not None else "")
         try:
-            output = running.converse(given, None if timeout is None else begun + timeout, take)
+            output = running.converse(given, None if timeout is None else begun + timeout, take, give_up)
             if lines is not None:
                 lines.end()
             code = running.code()
@@ -183,7 +184,8 @@ class Running:
         self.channel.in_buffer.set_event(self.news)
 
     def converse(
-        self, given: Iterable[bytes], deadline: float | None, take: Callable[[bytes], None] | None
+        self, given: Iterable[bytes], deadline: float | None, take: Callable[[bytes], None] | None,
+        give_up: Callable[[], bool] | None,
     ) -> bytes:
         """Feed and read until the end; standard output, empty where ``take`` got it."""
         self.channel.in_stderr_buffer.set_event(self.news)
@@ -207,17 +209,17 @@ class Running:
                 else:
                     output += piece
             now = time.monotonic()
+            late = (deadline is not None and now >= deadline) or (give_up is not None and give_up())
             if moved:
                 self._heard = now
-                if deadline is None or now < deadline:
+                if not late:
                     continue
             if self.over():
                 break
             if feeder.failure is not None:
                 raise feeder.failure
-            if deadline is not None and now >= deadline:
-                raise Unreachable(f"{program(self.argv)} on {self.shell.name} did not finish within "
-                                  f"{self.limit:g} seconds", where=self.shell.name)
+            if late:
+                raise Unreachable(f"{program(self.argv)} on {self.shell.name} {not_finished(self.limit)}", where=self.shell.name)
             if self.channel.exit_status_ready():
                 ended_at = ended_at or now
                 if now > ended_at + _REST:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from opsctl.model.secrets import SecretRef
 from opsctl.repositories.rest_store import RestStore
 from opsctl.repositories.restic import Restic
 from opsctl.repositories.store import store_for
+from tests.badluck.faults import until
 from tests.lab.restserver import RestServer
 from tests.repositories.conftest import PASSWORD, Template, make_restic
 
@@ -75,6 +77,29 @@ def test_everything_goes_through(
     assert repository.check((1, 1)) == []
     assert repository.locks() == [] and repository.junk() == []
     assert set(repository.store.list("snapshots")) == {document.id, files.id}  # type: ignore[union-attr]
+
+
+def test_a_store_that_goes_silent_half_way_is_given_up_within_a_limit_of_ours(
+    server_place: Path, template: Template, login: Path, tmp_path: Path
+) -> None:
+    with RestServer(server_place / "silent", user=USER, password=LOGIN, tls=True) as own:
+        made = connect(own, template, login, "portal", time_limit=4.0)
+        made.pin(made.create())
+        half, pid = tmp_path / "half", tmp_path / "pid"
+        dump = f"echo $$ >{pid}; head -c 40000000 /dev/urandom; touch {half}; exec sleep 4723"
+
+        def lose() -> None:
+            until(half.exists, "half a dump")
+            own.stop()
+
+        thief = threading.Thread(target=lose)
+        thief.start()
+        with pytest.raises(Unreachable, match=r"could not store the dump of db: repository portal .* did not answer in time"):
+            made.backup_command(["sh", "-c", dump], filename="db.sql", tags=["x"], host="h")
+        thief.join()
+        until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "the end of the dump")
+        own.start()
+        assert made.snapshots() == [], "nothing half is left"
 
 
 def test_a_known_one_is_recognised_without_restic(
