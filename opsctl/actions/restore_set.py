@@ -28,6 +28,7 @@ from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, Usa
 from opsctl.model.part import AfterValidator, BeforeValidator, Field
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
+from opsctl.sources.conversation import NOTHING
 from opsctl.sources.interface import BroughtBack, Database, Difference
 
 #: What agrees where a dump was restored and not loaded.
@@ -52,13 +53,18 @@ def _apart(value: Mapping[str, str]) -> Mapping[str, str]:
     return value
 
 
+def _certificate(value: str | None) -> str | None:
+    return plain(value) if value and value != NOTHING else value
+
+
 Databases = Annotated[dict[str, str], BeforeValidator(_pairs), AfterValidator(_apart)]
 
 
 class RestoreSetParams(Params):
     """``into`` is an absolute path; ``databases`` maps a source to the name of the new database it is loaded into.
 
-    ``server port user`` say where databases are loaded, where that is not the server they came from.
+    ``server port user`` say where databases are loaded, where that is not the server they came from; ``server_cacert`` what
+    that server's TLS is checked against, where it is not the source's: a file, or ``none``.
     """
 
     backup: str
@@ -69,6 +75,7 @@ class RestoreSetParams(Params):
     server: str | None = None
     port: str | None = None
     user: str | None = None
+    server_cacert: Annotated[str | None, AfterValidator(_certificate)] = None
     copy_in: str = ""
 
     def names(self, held: Collection[str]) -> tuple[str, ...]:
@@ -78,7 +85,7 @@ class RestoreSetParams(Params):
     @property
     def place(self) -> Mapping[str, str] | None:
         """The server that databases are loaded into; None: where they came from."""
-        found = {"server": self.server, "port": self.port, "user": self.user}
+        found = {"server": self.server, "port": self.port, "user": self.user, "cacert": self.server_cacert}
         return {key: value for key, value in found.items() if value} or None
 
 
@@ -122,6 +129,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
       databases  {source: name}: load this source into a new database of that name; a source of kind `command` is fed to
                  its `restore:` program, which finds the name as `${target}`
       server, port, user  where the databases are loaded, if not where they came from
+      server_cacert  the certificate that vouches for that server, if it is not the source's; none: it is not checked
       copy_in    the repository that holds a copy to restore from, instead of the backup's own
 
     A killed restore leaves a folder `.NAME.opsctl-RUN` and databases with `_opsctl_` in their name, never something that

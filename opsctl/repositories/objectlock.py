@@ -161,6 +161,10 @@ def _lock(place: S3Place, name: str, version: str, *, mode: str, until: datetime
         there = retention(place, name, version) if error.details.get("kind") == "access-denied" else None
         if there is not None and there[1] >= until:
             return
+        if there is not None and there[0] == "COMPLIANCE" != mode:
+            raise Refused(f"{name} in {place} is locked in COMPLIANCE mode, and nobody can make {mode} of that",
+                          hint="what is locked already can only be locked for longer as it is: mode: COMPLIANCE",
+                          details=error.details) from error
         if error.details.get("kind") == "access-denied":
             raise Refused(f"{place} does not let this access key lock {name} for longer",
                           hint="its policy has to allow s3:PutObjectRetention; configs/README.md has the statements",

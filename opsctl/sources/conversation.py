@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,11 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from opsctl.errors import OpsError
+from opsctl.errors import OpsError, Refused
 from opsctl.shells.interface import Result, Session, Shell
 
 ANSWER_WITHIN = 10  # seconds a server may take to take a connection
 MARK = "--8<-- opsctl --8<--"  # printed after each answer
+NOTHING = "none"  # said in place of a certificate: the server is not checked
+
+
+def not_vouched_for(what: str, cacert: str | None, message: str) -> Refused | None:
+    """The error where it is TLS that failed because the certificate ``cacert`` does not vouch for the server, else None."""
+    if cacert is None or re.search(r"certificate|\bSSL\b|\bTLS\b", message) is None:
+        return None
+    return Refused(f"{what} could not prove that it is the one: {message}",
+                   hint=f"{cacert} has to vouch for it; for the server of a restore, --server-cacert FILE names another certificate")
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,15 @@ class Address:
     cacert: str | None = None
 
     def override(self, server: Mapping[str, str] | None) -> Self:
-        """With the keys ``server port user`` of a mapping in place of ours."""
+        """With the keys ``server port user cacert`` of a mapping in place of ours; ``cacert`` may be NOTHING.
+
+        Another server has to be vouched for by our certificate as well, unless its own is given: it gets our password.
+        """
         if not server:
             return self
-        port = server.get("port")
+        port, cacert = server.get("port"), server.get("cacert", self.cacert)
         return replace(self, server=server.get("server", self.server), port=int(port) if port else self.port,
-                       user=server.get("user", self.user))
+                       user=server.get("user", self.user), cacert=None if cacert == NOTHING else cacert)
 
 
 class Conversation(ABC):

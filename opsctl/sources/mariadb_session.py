@@ -17,7 +17,7 @@ from opsctl.shells.interface import Session, Shell
 from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
 from opsctl.sources import conversation
-from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation
+from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation, not_vouched_for
 
 LOCK_WITHIN = 20  # seconds to wait for somebody's lock; while we wait for the one on everything, others wait for us
 IDLE_WITHIN = 60  # seconds after which the server lets a silent session of ours go, and with it every lock
@@ -213,6 +213,8 @@ def server_error(number: int, message: str, address: Address, database: str | No
     """An error that has a number."""
     if number == 1049:
         return Partial(f"there is no database {database} at {address}", hint="is the name right?")
+    if number == 2026 and (unproven := not_vouched_for(f"MariaDB at {address}", address.cacert, message)) is not None:
+        return unproven
     if number in _DENIED:
         return Refused(
             f"MariaDB at {address} refused us: {message}",

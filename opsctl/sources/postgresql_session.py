@@ -16,7 +16,7 @@ from opsctl.shells.interface import Session, Shell
 from opsctl.shells.local import LocalShell, last_words
 from opsctl.shells.secrets import read_secret
 from opsctl.sources import conversation
-from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation
+from opsctl.sources.conversation import ANSWER_WITHIN, MARK, Conversation, not_vouched_for
 
 LOCK_WITHIN = 60  # seconds to wait for somebody's lock on a table
 
@@ -213,6 +213,8 @@ def failure(errors: str, address: Address, database: str) -> OpsError:
             return Unreachable(
                 f"PostgreSQL at {address} did not answer: {message}", hint="is the server running?"
             )
+        if (unproven := not_vouched_for(f"PostgreSQL at {address}", address.cacert, message)) is not None:
+            return unproven
         if "no password supplied" in errors:
             return Refused(f"PostgreSQL at {address} asks for a password, and there is none: {message}",
                            hint="its password_file says where it is; psql also looks in ~/.pgpass (mode 0600) of this account")

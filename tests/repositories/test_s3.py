@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,7 +17,7 @@ import pytest
 
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.model.secrets import SecretRef
-from opsctl.repositories import versions
+from opsctl.repositories import objectlock, versions
 from opsctl.repositories.restic import Restic
 from opsctl.repositories.s3_place import S3Place
 from opsctl.repositories.s3_store import S3Store
@@ -225,3 +225,14 @@ def test_refusal_is_proven_and_leaves_two_small_versions(s3_server: S3Server) ->
 def test_what_a_store_would_let_go_is_found_out(s3_server: S3Server, made: dict[str, Any], found_out: set[str]) -> None:
     tried = store(s3_server.bucket(**made)).prove_refusal()
     assert {each.what for each in tried if not each.refused} == found_out
+
+
+def test_a_lock_that_cannot_be_weakened_is_told_and_goes_on_as_it_is(s3_server: S3Server) -> None:
+    bucket = s3_server.bucket(mode="COMPLIANCE", days=1)
+    bucket.put("repo/config", b"config")
+    place, until = store(bucket).place, datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    with pytest.raises(Refused, match="locked in COMPLIANCE mode, and nobody can make GOVERNANCE of that") as refused:
+        objectlock.extend(place, "GOVERNANCE", until)
+    assert refused.value.hint == "what is locked already can only be locked for longer as it is: mode: COMPLIANCE"
+    assert objectlock.extend(place, "COMPLIANCE", until).versions == 1
+    assert objectlock.retention(place, "config") == ("COMPLIANCE", until)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.errors import Refused
 from opsctl.model.secrets import SecretRef
 from opsctl.shells.local import LocalShell
 from opsctl.shells.tether import Account
@@ -62,3 +63,21 @@ def test_only_the_server_that_proves_its_name_is_spoken_to(
     (without,) = at(postgres, tmp_path, own).check(None)
     assert "does not support SSL" in without.message, "nor is one asked for a password without TLS"
     assert {unknown.code, other.code, without.code} == {12}
+
+
+def test_a_restore_to_another_server_takes_its_own_certificate_or_none(
+    guarded: Postgres, postgres: Postgres, tmp_path: Path
+) -> None:
+    own = guarded.directory.parent / f"{LOOPBACK}.pem"
+    postgres.set_password(postgres.superuser, PASSWORD)
+    source = at(guarded, tmp_path, own)
+    other = {"server": LOOPBACK, "port": str(postgres.port), "user": postgres.superuser}
+    with pytest.raises(Refused, match="could not prove that it is the one") as refused:
+        source.exists("shop", server=other)
+    assert refused.value.hint is not None and "--server-cacert FILE" in refused.value.hint and str(own) in refused.value.hint
+    assert not source.exists("shop", server={**other, "cacert": "none"})
+    stranger, _ = certificate(tmp_path, LOOPBACK)
+    here = {**other, "port": str(guarded.port), "cacert": str(stranger)}
+    with pytest.raises(Refused, match="certificate verify failed"):
+        source.exists("shop", server=here)
+    assert at(guarded, tmp_path, stranger).exists("shop", server={**here, "cacert": str(own)})
