@@ -158,9 +158,13 @@ def resume(
         _step(bound, step)
     report = go(session, site, bound, resume=True, repeat=repeat or (), text=write_resumed)
     if bound.playbook == "backup" and not session.dry_run:
+        from opsctl.cli import ticks
         from opsctl.cli.backup import remember
 
-        remember(site, [name for name in bound.inputs.get("backups", ()) if name in site.config.backups])
+        names = [name for name in bound.inputs.get("backups", ()) if name in site.config.backups]
+        remember(site, names)
+        if report.code == 0:
+            ticks.is_over(site, names)
     return report
 
 

@@ -71,7 +71,7 @@ def status(
             errors.append(error)
             code = code or error.code
     silent = [one.words(site) for name, one in wrong.items() if not one.late and name not in told]
-    failed = _last_attempt(site)
+    failed, by_hand = _last_attempts(site)
     if nagios:
         return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies,
                                      failed=failed or "; ".join(silent) or None)
@@ -89,23 +89,28 @@ def status(
               "isolated": {entry.host: entry.stage for entry in site.isolated.all()}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,
-                  warnings=[*([failed] if failed else ()), *silent, *site.said, *site.config.warnings])
+                  warnings=[*filter(None, (failed, by_hand)), *silent, *site.said, *site.config.warnings])
 
 
-def _last_attempt(site: Site) -> str | None:
-    """That the last call of a timer failed: until something is late, nothing else here would show it."""
+def _last_attempts(site: Site) -> tuple[str | None, str | None]:
+    """That the last call of a timer failed, and of a person: until something is late, nothing else here would show it."""
     from opsctl.cli import ticks
+
+    stamp = ticks.read(site.state)
+    return _failed(site, "the last `backup run --due`", stamp.failed), _failed(site, "the last `backup run` by hand", stamp.by_hand)
+
+
+def _failed(site: Site, what: str, calls: Mapping[str, Mapping[str, Any]]) -> str | None:
     from opsctl.cli.work import local_time
     from opsctl.model.snapshots import parse_time
 
-    stamp = ticks.read(site.state)
-    failed = {name: one for name, one in stamp.failed.items() if name in site.config.backups}
+    failed = {name: one for name, one in calls.items() if name in site.config.backups}
     if not failed:
         return None
     latest = max(failed.values(), key=lambda one: parse_time(one["began"]))
     more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return (f"the last `backup run --due` of {', '.join(list(failed)[:3])}{more}, "
-            f"{local_time(site, parse_time(latest['began']))}, ended with {latest['exit_code']}; `opsctl runs` says which run")
+    return (f"{what} of {', '.join(list(failed)[:3])}{more}, {local_time(site, parse_time(latest['began']))}, ended with "
+            f"{latest['exit_code']}; `opsctl runs` says which run")
 
 
 def late(site: Site) -> list[Overdue]:

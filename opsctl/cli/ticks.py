@@ -1,6 +1,6 @@
-"""When ``backup run --due`` was last asked, by whom it matters to: a small stamp in the state directory.
+"""When ``backup run`` was last asked, by whom it matters to: a small stamp in the state directory.
 
-It says only that the timer fired and how that ended. What is due is never read from it.
+It says only that the timer fired, and how that and the calls of people ended. What is due is never read from it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Stamp:
     """``fired``: the last time that nobody at a terminal asked; ``running``: the process that still works, since then.
 
     ``began``, ``seconds``, ``exit_code``: the last call that came to an end. Times are RFC 3339.
-    ``failed``: the backups whose own last call did not go well, each with when it ``began`` and its ``exit_code``.
+    ``failed``: the backups whose own last call did not go well, each with when it ``began`` and its ``exit_code``;
+    ``by_hand``: the same of calls without ``--due``, which no timer repeats.
     """
 
     fired: str | None = None
@@ -38,6 +39,7 @@ class Stamp:
     seconds: float | None = None
     exit_code: int | None = None
     failed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    by_hand: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def last(self) -> datetime | None:
@@ -70,13 +72,17 @@ class Tick:
             return set()
         return {name for name in chosen if self.outcomes.get(name) not in ("changed", "ok", "skipped")} or set(chosen)
 
+    def taken(self, chosen: Sequence[str]) -> set[str]:
+        """The backups of which there is a new set, so that no earlier failure matters."""
+        return {name for name in chosen if self.outcomes.get(name) == "changed"} - self.failed(chosen)
+
 
 def read(state: Path) -> Stamp:
     """The stamp; an empty one where there is none or it has decayed."""
     try:
         found = json.loads((state / "due.json").read_text("utf-8"))
         stamp = Stamp(**found)
-        for moment in (stamp.fired, *(one["began"] for one in stamp.failed.values())):
+        for moment in (stamp.fired, *(one["began"] for one in (*stamp.failed.values(), *stamp.by_hand.values()))):
             if moment is not None:
                 parse_time(moment)
         return stamp
@@ -86,21 +92,20 @@ def read(state: Path) -> Stamp:
 
 @contextlib.contextmanager
 def ticking(site: Site, session: Session, asked: bool, chosen: Sequence[str]) -> Iterator[Tick]:
-    """Stamp a call of ``--due`` for the ``chosen`` backups at its beginning and its end, however it ends.
-
-    ``asked`` False: do nothing.
+    """Stamp a call for the ``chosen`` backups at its end, however it ends; one of ``--due`` (``asked``) at its beginning, too.
 
     A stamp that cannot be written is said and never stands in the way of a backup.
     """
     tick = Tick()
-    if not asked or session.dry_run:
+    if session.dry_run:
         yield tick
         return
     began, started = site.clock().isoformat(timespec="seconds"), time.monotonic()
     before = read(site.state)
-    fired = before.fired if session.interactive else began
-    # Of two at once the first is at work, and the other ends at once.
-    _write(site, replace(before, fired=fired, running=before.running if before.at_work else os.getpid()))
+    fired = before.fired if session.interactive or not asked else began
+    if asked:
+        # Of two at once the first is at work, and the other ends at once.
+        _write(site, replace(before, fired=fired, running=before.running if before.at_work else os.getpid()))
     try:
         yield tick
     except OpsError as error:
@@ -111,13 +116,24 @@ def ticking(site: Site, session: Session, asked: bool, chosen: Sequence[str]) ->
         raise
     finally:
         now = read(site.state)
-        latest = max(filter(None, (now.fired, fired)), key=parse_time, default=None)
-        still = now.running if now.running != os.getpid() and now.at_work else None
-        failed = tick.failed(chosen)
-        # One that was left alone, since somebody is at work on it, stands as before.
-        kept = {name: one for name, one in now.failed.items() if name not in chosen or tick.outcomes.get(name) == "skipped"}
-        kept |= {name: {"began": began, "exit_code": tick.code} for name in chosen if name in failed}
-        _write(site, Stamp(latest, still, began, round(time.monotonic() - started, 3), tick.code, kept))
+        taken = tick.taken(chosen)
+        failed = {name: {"began": began, "exit_code": tick.code} for name in tick.failed(chosen)}
+        by_hand = {name: one for name, one in now.by_hand.items() if name not in taken} | ({} if asked else failed)
+        if not asked and by_hand != now.by_hand:
+            _write(site, replace(now, by_hand=by_hand))
+        if asked:
+            latest = max(filter(None, (now.fired, fired)), key=parse_time, default=None)
+            still = now.running if now.running != os.getpid() and now.at_work else None
+            # One that was left alone, since somebody is at work on it, stands as before.
+            kept = {name: one for name, one in now.failed.items() if name not in chosen or tick.outcomes.get(name) == "skipped"}
+            _write(site, Stamp(latest, still, began, round(time.monotonic() - started, 3), tick.code, kept | failed, by_hand))
+
+
+def is_over(site: Site, backups: Sequence[str]) -> None:
+    """A run of these that had failed was brought to its end."""
+    now = read(site.state)
+    if set(now.by_hand) & set(backups):
+        _write(site, replace(now, by_hand={name: one for name, one in now.by_hand.items() if name not in backups}))
 
 
 def _write(site: Site, stamp: Stamp) -> None:
@@ -126,7 +142,7 @@ def _write(site: Site, stamp: Stamp) -> None:
     try:
         write_whole(site.state / "due.json", json.dumps(asdict(stamp)).encode() + b"\n")
     except OpsError as error:
-        site.notes.append(f"that --due was asked could not be noted: {error.message}")
+        site.notes.append(f"how this ended could not be noted for `opsctl status`: {error.message}")
 
 
 def as_json(stamp: Stamp) -> dict[str, Any]:

@@ -173,11 +173,32 @@ def test_every_question_is_noted_also_where_nothing_is_due_and_where_it_fails(ma
     assert ticks.read(machine.state) == Stamp()
 
 
+def test_status_tells_of_a_run_by_hand_that_failed_until_a_set_is_taken(machine: Machine) -> None:
+    (machine.data / "file.txt").write_text("content\n")
+    machine("backup", "run", expect=0)
+    gone = machine.data.rename(machine.root / "gone")
+    machine.at("2026-12-12T04:30:00+05:30")
+    failed = machine.json("backup", "run", "portal", expect=3).document["run"]
+    told = "the last `backup run` by hand of portal, 2026-12-11 23:00 UTC, ended with 3"
+    assert told in machine("status", expect=0).err, "and nothing is late"
+    assert machine("status", "--nagios", expect=0).out.startswith("OPSCTL OK")
+    machine("backup", "run", "--due", expect=0)
+    assert told in machine("status", expect=0).err, "nothing was due, so nothing has changed"
+    gone.rename(machine.data)
+    machine("resume", failed, expect=0)
+    assert "by hand" not in machine("status", expect=0).err
+    gone = machine.data.rename(machine.root / "gone")
+    machine("backup", "run", "portal", expect=3)
+    gone.rename(machine.data)
+    machine("backup", "run", expect=0)
+    assert "by hand" not in machine("status", expect=0).err
+
+
 def test_a_stamp_that_cannot_be_written_stops_no_backup(machine: Machine) -> None:
     (machine.data / "file.txt").write_text("content\n")
     (machine.state / "due.json").mkdir()
     said = machine("backup", "run", "--due", expect=0)
-    assert "is whole and signed" in said.out and "that --due was asked could not be noted" in said.err
+    assert "is whole and signed" in said.out and "how this ended could not be noted" in said.err
 
 
 # --- doctor ------------------------------------------------------------------------------------------------
