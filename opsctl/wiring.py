@@ -137,7 +137,8 @@ class Site:
     def locks(self) -> Any:
         from opsctl.engine.lock import Locks, lock_directory
 
-        return Locks(lock_directory(os.geteuid(), self.environ), scope=self.scope)
+        zone = self.config.organisation.tz
+        return Locks(lock_directory(os.geteuid(), self.environ), lambda: datetime.now(zone), scope=self.scope)
 
     @functools.cached_property
     def scope(self) -> str:

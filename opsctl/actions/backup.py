@@ -23,6 +23,7 @@ from opsctl.errors import (
 )
 from opsctl.model.due import due
 from opsctl.model.limits import waits
+from opsctl.model.moments import local
 from opsctl.model.records import MANIFEST
 from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView, taken_until
 from opsctl.model.snapshots import Snapshot
@@ -161,8 +162,8 @@ class Backup(StateAction[BackupParams, Seen]):
 def _warn_of_clock(judgement: Judgement, backup: str, world: World) -> None:
     ahead = [view for view in judgement.of(backup) if view.state == FUTURE]
     if ahead:
-        world.warn(f"set {ahead[-1].id} of {backup} is dated {ahead[-1].time:%Y-%m-%d %H:%M %Z}, in the future: was a "
-                   f"clock wrong? It is not counted")
+        dated = f" is dated {local(ahead[-1].time, world.config.organisation.tz)}" if ahead[-1].time else " is"
+        world.warn(f"set {ahead[-1].id} of {backup}{dated}, in the future: was a clock wrong? It is not counted")
         return
     newest = judgement.newest_good(backup)
     every = world.config.backups[backup].every
@@ -268,6 +269,8 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
 def _plain(captured: Captured) -> dict[str, Any]:
     found = asdict(captured)
     found.pop("problems")
+    if captured.origin is None:
+        found.pop("origin")
     return found
 
 
@@ -338,6 +341,6 @@ def _commit(params: BackupParams, world: World) -> None:
 def _say_late(record: Mapping[str, Any], world: World) -> None:
     late = taken_until(record)
     if late is not None:
-        dated, until = (moment.astimezone(world.config.organisation.tz) for moment in (world.now, late))
-        world.warn(f"set {record['set']} of {record['backup']} was captured until {until:%Y-%m-%d %H:%M %Z}, and counts as one of "
-                   f"{dated:%Y-%m-%d %H:%M %Z}, when its run began: the next one is due by that")
+        dated, until = (local(moment, world.config.organisation.tz) for moment in (world.now, late))
+        world.warn(f"set {record['set']} of {record['backup']} was captured until {until}, and counts as one of {dated}, "
+                   "when its run began: the next one is due by that")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import ConfigError
+from opsctl.model.moments import local
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.model.snapshots import Progress
 from opsctl.model.values import value
@@ -69,7 +70,8 @@ class Lock(StateAction[LockParams, Seen]):
         held = None
         if history.pinned() is not None:
             held = objectlock.held(place, newest_snapshots(history.look(world.clock()).judgement.sets))
-        return Seen(held, weak, spec.object_lock.mode, spec.object_lock.term, world.clock())
+        return Seen(held, weak, spec.object_lock.mode, spec.object_lock.term,
+                    world.clock().astimezone(world.config.organisation.tz))
 
     def plan(self, params: LockParams, seen: Seen) -> list[Change]:
         from opsctl.repositories import objectlock
@@ -97,8 +99,8 @@ class Lock(StateAction[LockParams, Seen]):
                        f"opsctl backup rewind {params.repository}")
 
     def missing(self, params: LockParams, seen: Seen, changes: Sequence[Change]) -> str:
-        until = seen.held.until.isoformat() if seen.held and seen.held.until else "not at all"
-        return f"{params.repository}: something in it is locked only until {until}, after its lock was renewed"
+        until = f"only until {local(seen.held.until, seen.now.tzinfo)}" if seen.held and seen.held.until else "not at all"
+        return f"{params.repository}: something in it is locked {until}, after its lock was renewed"
 
     def result(self, params: LockParams, seen: Seen) -> Mapping[str, Any]:
         return {"repository": params.repository, "weak": list(seen.weak),

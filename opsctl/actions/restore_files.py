@@ -29,6 +29,7 @@ from opsctl.actions.restoring import (
 from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
 from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
+from opsctl.model.sets import origin_of
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole
 
@@ -52,9 +53,12 @@ class RestoreFilesParams(Params):
 
 @dataclass(frozen=True)
 class Item:
-    """One path: its source and snapshot, what it holds, where it lands, and whether ours is in view there."""
+    """One path: where it is ``inside`` the snapshot of which source, what it holds, where it lands, and whether ours is in view
+    there.
+    """
 
     path: str
+    inside: str
     source: str
     snapshot: str
     files: int
@@ -127,9 +131,9 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         target = Path(item.target)
         place = staging(target, world.run)
         make_staging(place, anew=True)
-        staged = Path(str(place) + item.path)
+        staged = Path(str(place) + item.inside)
         try:
-            history.repository.restore(item.snapshot, place, include=(item.path,), on_progress=world.progress)
+            history.repository.restore(item.snapshot, place, include=(item.inside,), on_progress=world.progress)
             _refuse_less(item, staged)
         except Interrupted:
             raise
@@ -191,26 +195,31 @@ def _note(world: World, path: str) -> dict[str, Any] | None:
 
 
 def _measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
-    """Which source holds the path and how much is below it."""
-    for name, entry in view.sources.items():
-        if not any(path == root or path.startswith(root.rstrip("/") + "/") for root in entry["paths"]):
+    """Which source holds the path and how much is below it: the one that is it, before those that only hold the file."""
+    for name, entry in sorted(view.sources.items(), key=lambda source: path not in origin_of(source[1])):
+        own, origin = origin_of(entry)
+        if path == origin:
+            inside = own
+        elif any(path == root or path.startswith(root.rstrip("/") + "/") for root in entry["paths"]):
+            inside = path
+        else:
             continue
         files = size = 0
         found = False
-        for node in repository.ls(entry["snapshot"], path):
+        for node in repository.ls(entry["snapshot"], inside):
             found = True
             if node.type == "file":
                 files += 1
                 size += node.size
         if found:
-            return {"source": name, "snapshot": entry["snapshot"], "files": files, "bytes": size}
-    roots = [root for entry in view.sources.values() for root in entry["paths"]]
+            return {"source": name, "snapshot": entry["snapshot"], "inside": inside, "files": files, "bytes": size}
+    roots = [root for entry in view.sources.values() for root in (origin_of(entry)[1], *entry["paths"][1:])]
     raise UsageError(f"set {view.id} holds no {path}", hint=f"it holds what was below {', '.join(roots[:8])}", where=path)
 
 
 def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world: World) -> Item:
     target = Path(params.into) / os.path.basename(path.rstrip("/"))
-    in_view = _in_view(path, target, world)
+    in_view = _in_view(path, kept["inside"], target, world)
     aside = None
     if not in_view and in_the_way(target):
         if not params.replace:
@@ -221,11 +230,11 @@ def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world:
                 left_over=str(place) if in_view and place.exists() else None, **kept)
 
 
-def _in_view(path: str, target: Path, world: World) -> bool:
+def _in_view(path: str, inside: str, target: Path, world: World) -> bool:
     """Whether what stands at the target is the very file that this run staged and renamed."""
     try:
         noted = (world.keep("restore") / f"{_key(path)}.inode").read_text()
-        staged = Path(str(staging(target, world.run)) + path)
+        staged = Path(str(staging(target, world.run)) + inside)
         # Where a file got its place by a second name, a kill can leave both.
         return _inode(target) == noted and (not os.path.lexists(staged) or _inode(staged) == noted)
     except OSError:

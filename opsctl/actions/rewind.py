@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.lock import locked_place
 from opsctl.errors import OpsError, Refused, SafetyRefusal, UsageError
+from opsctl.model.moments import local
 from opsctl.model.quantities import counted, format_size
 from opsctl.model.secrets import SecretRef
 from opsctl.model.snapshots import Progress, parse_time
@@ -49,12 +50,11 @@ class Seen:
     objects: int
     first: datetime | None = None
 
-    @property
-    def doubt(self) -> str | None:
-        """What a person has to know of the moment that was chosen."""
+    def doubt(self, zone: tzinfo) -> str | None:
+        """What a person in this time zone has to know of the moment that was chosen."""
         if self.first is None:
             return None
-        return (f"the store dates everything after that moment (the oldest {self.first.isoformat()}): of each object the first "
+        return (f"the store dates everything after that moment (the oldest {local(self.first, zone)}): of each object the first "
                 "version is taken")
 
     def of(self, *deeds: str, config: bool) -> tuple[Step, ...]:
@@ -86,8 +86,8 @@ class Rewind(StateAction[RewindParams, Seen]):
 
     def observe(self, params: RewindParams, world: World) -> Seen:
         seen = _observe(params, world)
-        if seen.doubt:
-            world.warn(f"{params.repository}: {seen.doubt}")
+        if doubt := seen.doubt(world.config.organisation.tz):
+            world.warn(f"{params.repository}: {doubt}")
         return seen
 
     def plan(self, params: RewindParams, seen: Seen) -> list[Change]:

@@ -255,7 +255,7 @@ def _print(call: _Call, report: Report) -> int:
         if isinstance(error, Interrupted) and hooks.interrupted is not None:
             error.message += f"; {hooks.interrupted()}"
     try:
-        _print_once(call, report)
+        report = _print_once(call, report)
     except BrokenPipeError:
         # The reader had enough; what was done stays done, and the code says how.
         render.stop_printing(call.out)
@@ -271,9 +271,9 @@ def _print(call: _Call, report: Report) -> int:
     return report.code
 
 
-def _print_once(call: _Call, report: Report) -> None:
+def _print_once(call: _Call, report: Report) -> Report:
     session = call.session
-    render.print_report(
+    return render.print_report(
         report, call.command, as_json=session.json, quiet=session.quiet, out=call.out, err=call.err,
         environ=session.environ,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.rewind import rewind
 from opsctl.cli.schedule import schedule
 from opsctl.cli.session import of
-from opsctl.errors import OpsError, SafetyRefusal, worst
+from opsctl.errors import OpsError, SafetyRefusal, UsageError, worst
 
 if TYPE_CHECKING:
     from opsctl.cli.work import Given
@@ -223,15 +224,22 @@ def list_(
 def show(
     context: typer.Context,
     set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of a set; `newest` (or `latest`): of each backup")],
+    path: Annotated[str | None, typer.Argument(
+        metavar="PATH", help="with --files: only this file, or what is below this folder, by its path at home")] = None,
+    files: Annotated[bool, typer.Option("--files", help="list the files in the set")] = False,
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
-    """One set: where it is, its sources and proofs, its signer."""
-    from opsctl.cli import sets
+    """One set: where it is, its sources, proofs, signer; or its files."""
+    from opsctl.cli import set_files, sets
     from opsctl.cli.work import open_site
     from opsctl.model.unknown import unknown
 
     session = of(context)
+    if path is not None and not files:
+        raise UsageError(f"{path}: what of it?", hint=f"opsctl backup show {set_id} --files {path}")
+    if path is not None and not path.startswith("/"):
+        raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
     site = open_site(session, trust=trust, given=given)
     found = sets.gather(site, None)
     chosen = found.newest() if set_id in places.NEWEST else [held for held in found.held if held.view.id == set_id]
@@ -242,19 +250,23 @@ def show(
     if not chosen:
         found.warnings.append(f"there is no set {set_id} in the repositories that answered")
 
+    # The set was asked for, and who could not be asked may hold a copy of it that is not shown.
+    code = worst([*([0] if chosen else []), *(error.code for error in found.errors)])
+    if files and chosen:
+        return Report(result={"sets": [held.view.id for held in chosen]}, errors=found.errors, exit_code=code,
+                      listing=set_files.listing(site, chosen, os.path.normpath(path) if path is not None else None),
+                      warnings=[*found.warnings, *site.said])
+
     def text(out: Out) -> None:
         for held in chosen:
             sets.write_set(out, site, held)
 
     described = [{**sets.as_json(site, held), "record": dict(held.view.record)} for held in chosen]
-    # The set was asked for, and who could not be asked may hold a copy of it that is not shown.
-    code = worst([*([0] if chosen else []), *(error.code for error in found.errors)])
     return Report(result={"sets": described}, text=text, exit_code=code, errors=found.errors,
                   warnings=[*found.warnings, *site.said])
 
 
 def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
-    from opsctl.errors import UsageError
     from opsctl.model.unknown import unknown
 
     if not names:

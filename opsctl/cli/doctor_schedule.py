@@ -16,6 +16,7 @@ from typing import Any
 from opsctl.cli import ticks
 from opsctl.cli.doctor import OK, WARNING, WRONG, Check
 from opsctl.model.due import words
+from opsctl.model.moments import local
 from opsctl.model.schedule import ASKS, SYSTEM_CONFIG
 
 #: An hourly question has surely been asked within this, unless the machine was off.
@@ -33,7 +34,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the check judges. ``booted``: since when this machine runs; None where it does not say.
+    """What the check judges. ``now`` is in the time zone that times are shown in. ``booted``: since when this machine runs; None where it does not say.
 
     ``unasked``: what the configuration wants done by itself at night and nothing asks for.
     """
@@ -58,6 +59,7 @@ def observe(config: Any, now: datetime, environ: Mapping[str, str], root: Path =
     wanted = ["verify", *(["drill"] if any(plan.verify.drill for plan in config.backups.values()) else [])]
     unasked = tuple(" ".join(ASKS[job]) for job in wanted if not any(
         entry.enabled for entry in _entries(directory, environ, root, job)))
+    now = now.astimezone(config.organisation.tz)
     return Seen(tuple(_entries(directory, environ, root)), stamp, now, stamp.at_work, _booted(), unasked)
 
 
@@ -88,12 +90,12 @@ def _hourly(seen: Seen) -> Check:
                      "`opsctl backup schedule --write` installs a timer or a line for cron")
     place = awake[0].place
     if seen.at_work:
-        return Check("schedule", OK, f"{place}: at work since {seen.stamp.fired}")
+        return Check("schedule", OK, f"{place}: at work" + (f" since {local(last, seen.now.tzinfo)}" if last else ""))
     # What was installed, or a machine that was started, a moment ago gets its hour first.
     since = max((moment for moment in (last, awake[0].since, seen.booted) if moment is not None and moment <= seen.now),
                 default=None)
     if since is None or seen.now - since > PATIENCE:
-        when = f"has not fired since {last:%Y-%m-%d %H:%M} UTC" if last is not None else "has never fired"
+        when = f"has not fired since {local(last, seen.now.tzinfo)}" if last is not None else "has never fired"
         return Check("schedule", WRONG, f"{place} {when}", _why(place))
     if last is None or last < since:
         return Check("schedule", OK, f"{place}: fires within the hour")
@@ -102,7 +104,7 @@ def _hourly(seen: Seen) -> Check:
 
 
 def _ago(seen: Seen, last: datetime) -> str:
-    return f"{words(seen.now - last)} ago" if last <= seen.now else f"at {last:%Y-%m-%d %H:%M} UTC"
+    return f"{words(seen.now - last)} ago" if last <= seen.now else f"at {local(last, seen.now.tzinfo)}"
 
 
 def _why(place: str) -> str:

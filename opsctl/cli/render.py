@@ -8,12 +8,13 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
 from typing import IO, Any
 
-from opsctl.cli.report import Cell, Column, Mark, Out, Report, Table, Tone, code_of
+from opsctl.cli.report import Cell, Column, Listing, Mark, Out, Report, Table, Tone, code_of
 from opsctl.cli.safe_text import shown
 from opsctl.errors import ConfigError, Interrupted, OpsError
 
@@ -21,10 +22,15 @@ SCHEMA = "opsctl/1"
 PROGRAM = "opsctl"
 PLAIN_WIDTH = 80
 _GAP = 2
+_AT_ONCE = 1000  # pieces of a listing that are written together
 _LEAST_FLEXIBLE = 12  # columns of a terminal below which broken text is nonsense
 
 # In JSON text these can only stand inside strings, where an escape means the same.
 _OBEYED = re.compile(r"[^\x20-\x7e\n]")
+
+
+def _text(value: Any) -> str:
+    return _OBEYED.sub(_escape_unprintable, json.dumps(_jsonable(value), ensure_ascii=False, allow_nan=False))
 
 
 def document(report: Report, command: str) -> str:
@@ -39,11 +45,42 @@ def document(report: Report, command: str) -> str:
         "exit_code": report.code,
         "run": report.run,
         "result": report.result,
-        "errors": [{**error.as_dict(), "code": code_of(error)} for error in report.errors],
-        "warnings": list(report.warnings),
+        **_ending(report),
     }
-    text = json.dumps(_jsonable(found), ensure_ascii=False, allow_nan=False)
-    return _OBEYED.sub(_escape_unprintable, text) + "\n"
+    return _text(found) + "\n"
+
+
+def _ending(report: Report) -> dict[str, Any]:
+    return {"errors": [{**error.as_dict(), "code": code_of(error)} for error in report.errors], "warnings": list(report.warnings)}
+
+
+def _write_listing(report: Report, listing: Listing, command: str, out: IO[str]) -> Report:
+    """The document of a report with a listing, an entry a line; how it ends is known, and written, behind the entries."""
+    assert isinstance(report.result, Mapping)
+    begun = {"schema": SCHEMA, "command": command, "run": report.run, "result": {**report.result, listing.name: []}}
+    write_utf8(out, _text(begun).removesuffix("]}}"))
+    ended, between = report, "\n"
+    kept: list[str] = []
+    try:
+        for entry in listing.entries:
+            kept += (between, _text(entry))
+            between = ",\n"
+            if len(kept) >= _AT_ONCE:
+                write_utf8(out, "".join(kept))
+                kept.clear()
+    except OpsError as error:
+        ended = replace(report, errors=[*report.errors, error], exit_code=None)
+    write_utf8(out, "".join(kept) + "\n]}, " + _text({"exit_code": ended.code, **_ending(ended)}).removeprefix("{") + "\n")
+    return ended
+
+
+def _print_listing(report: Report, listing: Listing, out: Out) -> Report:
+    try:
+        for entry in listing.entries:
+            out.line(listing.line(entry))
+    except OpsError as error:
+        return replace(report, errors=[*report.errors, error], exit_code=None)
+    return report
 
 
 def _escape_unprintable(match: re.Match[str]) -> str:
@@ -80,17 +117,23 @@ def _without_surrogates(text: str | bytes) -> str:
 def print_report(
     report: Report, command: str, *, as_json: bool, quiet: bool, out: IO[str], err: IO[str],
     environ: Mapping[str, str],
-) -> None:
-    """Print a report where it belongs: the result to ``out``, warnings and errors to ``err``.
+) -> Report:
+    """Print a report where it belongs: the result to ``out``, warnings and errors to ``err``. The report as it was printed: a
+    listing may meet errors.
 
     With ``as_json`` one document to ``out`` and nothing else. Raises TypeError or ValueError (the result is
     nothing that JSON can hold) before anything was written, and what ``report.text`` raises.
     """
     if as_json:
+        if report.listing is not None:
+            return _write_listing(report, report.listing, command, out)
         write_utf8(out, document(report, command))
-        return
+        return report
     if report.text is not None and not quiet:
         report.text(make_out(out, environ))
+        out.flush()
+    if report.listing is not None and not quiet:
+        report = _print_listing(report, report.listing, make_out(out, environ))
         out.flush()
     if not quiet:
         for warning in report.warnings:
@@ -102,6 +145,7 @@ def print_report(
     if report.last is not None and not quiet:
         make_out(out, environ).line(report.last)
         out.flush()
+    return report
 
 
 def error_lines(error: OpsError, run: str | None = None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from enum import Enum
 from typing import Any
@@ -98,13 +98,26 @@ Text = Callable[[Out], None]
 
 
 @value
+class Listing:
+    """More entries than should be held at once: printed as they come, for programs as a list ``name`` in the result.
+
+    ``entries`` may raise OpsError, also in the middle; ``line`` is what a person sees of an entry.
+    """
+
+    name: str
+    entries: Iterator[Mapping[str, Any]]
+    line: Callable[[Mapping[str, Any]], Cell]
+
+
+@value
 class Report:
     """What a command returns to ``main``, which prints it and ends with its exit code.
 
     ``result`` is what ``--json`` gives: dicts, lists, strings, numbers; also paths, aware datetimes and
     enums, which become strings. ``text`` writes the same for people and is called only where a person
     reads. ``exit_code`` None means: the code of the one error, of several the one that ``errors.worst``
-    says, without one 0. ``last`` is a line for people that stands below everything, errors too.
+    says, without one 0. ``last`` is a line for people that stands below everything, errors too. ``listing`` comes behind
+    the text, and makes of ``result`` a mapping.
     """
 
     result: Mapping[str, Any] | Sequence[Any] = field(default_factory=dict)
@@ -114,6 +127,7 @@ class Report:
     errors: Sequence[OpsError] = ()
     warnings: Sequence[str] = ()
     last: Cell | None = None
+    listing: Listing | None = None
 
     @property
     def code(self) -> int:

@@ -31,7 +31,7 @@ Into = Annotated[str, typer.Option("--into", metavar="DIR", help="where it lands
 def files(
     context: typer.Context,
     backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up; `backup show SET --files` lists them")],
     into: Into,
     set_id: places.SetId = None,
     copy_in: places.From = None,
@@ -86,6 +86,9 @@ def set_(
         "--server", metavar="ADDRESS", help="server for the databases, if not the one they came from (address or socket folder)")] = None,
     port: Annotated[str | None, typer.Option("--port", metavar="PORT", help="its port")] = None,
     role: Annotated[str | None, typer.Option("--role", metavar="ROLE", help="role to load the databases as")] = None,
+    server_cacert: Annotated[str | None, typer.Option(
+        "--server-cacert", metavar="FILE", help="certificate that vouches for that server, if it is not the source's; `none`: it is not "
+        "checked, and may be anybody's")] = None,
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
@@ -107,9 +110,24 @@ def set_(
     _announce(session, site, view, lands)
     inputs = {"backup": backup, "set": view.id, "into": target, "sources": list(source or ()),
               "databases": list(database or ()), "server": server or "", "port": port or "", "user": role or "",
-              "copy_in": copy_in or ""}
+              "server_cacert": _certificate(server_cacert, server), "copy_in": copy_in or ""}
 
     return carry_out(session, site, "restore-set", inputs, subject=backup, text=write_set)
+
+
+def _certificate(file: str | None, server: str | None) -> str:
+    from opsctl.sources.conversation import NOTHING
+
+    if file is None:
+        return ""
+    if server is None:
+        raise UsageError("--server-cacert is about the server that --server names",
+                         hint="what a source's own server is checked against stands in the configuration: cacert:")
+    if file == NOTHING:
+        return file
+    if not os.path.isfile(file):
+        raise UsageError(f"--server-cacert {file}: there is no such file", hint=f"a file, or {NOTHING}")
+    return os.path.abspath(file)
 
 
 def write_set(out: Out, tally: Tally, plan: BoundPlan) -> None:

@@ -67,10 +67,10 @@ def rewind(
                    config_sha256=pinned.config_sha256 if pinned else None, hide=hide or ())
     params = RewindParams(repository=repository, to=moment.isoformat(), access_key_file=keys[0], secret_key_file=keys[1],
                           hide=tuple(hide or ()))
-    changes = Rewind().plan(params, seen)
+    changes, doubt = Rewind().plan(params, seen), seen.doubt(site.config.organisation.tz)
     if session.dry_run:  # what is still in ruins cannot be read to prove it
         return Report(result={"rewind": {**summary(seen), "changes": [change.text for change in changes]}},
-                      text=lambda out: _write_planned(out, seen, changes), warnings=[*site.said, *([seen.doubt] if seen.doubt else [])])
+                      text=lambda out: _write_planned(out, seen, changes), warnings=[*site.said, *([doubt] if doubt else [])])
     planned = "; ".join(change.text for change in changes)
     if planned and not session.confirm(f"{planned}; back to {local_time(site, moment)}?"):
         return Report(result={"rewound": False}, text=lambda out: out.line("nothing was done"))

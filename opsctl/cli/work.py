@@ -308,12 +308,9 @@ def days(span: timedelta) -> str:
 
 def local_time(site: Site, moment: datetime | None) -> str:
     """A moment in the organisation's time zone, to the minute and with the zone's name: ``2026-11-25 08:05 IST``."""
-    if moment is None:
-        return "never"
-    try:
-        return f"{moment.astimezone(site.config.organisation.tz):%Y-%m-%d %H:%M %Z}"
-    except OverflowError:  # somebody dated a snapshot at the end of time
-        return f"{moment:%Y-%m-%d %H:%M %Z}"
+    from opsctl.model.moments import local
+
+    return "never" if moment is None else local(moment, site.config.organisation.tz)
 
 
 __all__ = ["Given", "carry_out", "clock", "days", "go", "load", "local_time", "open_site", "write_steps"]

@@ -38,9 +38,9 @@ class Holder:
     purpose: str
 
     def sentence(self, now: datetime) -> str:
-        """``pid 4711 (asha) has been at work since 02:30 IST for run R: purpose``, in this machine's own time."""
-        since, today = self.since.astimezone(), now.astimezone().date()
-        shown = since.strftime("%H:%M %Z" if since.date() == today else "%Y-%m-%d %H:%M %Z")
+        """``pid 4711 (asha) has been at work since 02:30 IST for run R: purpose``, in the time zone of ``now``."""
+        since = self.since.astimezone(now.tzinfo)
+        shown = since.strftime("%H:%M %Z" if since.date() == now.date() else "%Y-%m-%d %H:%M %Z")
         what = ": ".join(part for part in (f"run {self.run}" if self.run else "", self.purpose) if part)
         return f"pid {self.pid} ({self.user}) has been at work since {shown} for {what}"
 
@@ -71,7 +71,8 @@ def file_name(name: str) -> str:
 
 
 class Locks:
-    """The locks in one directory. ``clock`` gives the aware time that a holder is said to have begun at.
+    """The locks in one directory. ``clock`` gives the aware time that a holder is said to have begun at, in the time zone that it
+    is shown in.
 
     ``scope`` keeps the locks of several configurations on one machine apart.
     """

@@ -149,7 +149,7 @@ def _finding(value: Any) -> bool:
 _SOURCE: Mapping[str, Check] = {
     "kind": _matches(_NAME), "snapshot": _matches(_OBJECT), "tree": _matches(_OBJECT), "files": _count, "bytes": _count,
     "data_added_packed": _count, "seconds": _number, "paths": lambda value: _listed(_path)(value) and bool(value),
-    "proof": _proof, "accepted": _listed(_text), "taken": _optional(_moment),
+    "proof": _proof, "accepted": _listed(_text), "taken": _optional(_moment), "origin": _optional(_path),
 }
 #: Which proof a kind of source has, what is used of each kind of proof, and what more a kind of source takes out of it.
 _PROOF_OF = {"paths": "files", "postgresql": "rows", "mariadb": "rows", "sqlite": "rows", "command": "content"}

@@ -78,6 +78,27 @@ class SetView:
         return sum(entry.get("data_added_packed", 0) for entry in self.sources.values())
 
 
+def origin_of(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Where in its snapshot a source's file lies that has another name at home, and that name; the same where it has none."""
+    own = str(entry["paths"][0])
+    return own, str(entry.get("origin") or own)
+
+
+def inside(entry: Mapping[str, Any], path: str) -> str | None:
+    """Where in a source's snapshot a path may be found that was its own at home; None where it can be in no part of it.
+
+    A folder that holds the source is found in it, too.
+    """
+    own, origin = origin_of(entry)
+    if origin != own:
+        return own if path == own or _below(origin, path) else None
+    return path if any(_below(path, root) or _below(root, path) for root in entry["paths"]) else None
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
 def taken_until(record: Mapping[str, Any]) -> datetime | None:
     """When a manifest's last source was captured, where that is much later than the set's time; else None.
 
@@ -247,7 +268,7 @@ def _manifest_view(
     if lost:
         return replace(base, state=DAMAGED, reasons=tuple(lost))
     if time > now + SKEW:
-        return replace(base, state=FUTURE, reasons=(f"dated {time.isoformat()}, in the future",))
+        return replace(base, state=FUTURE, reasons=("dated in the future",))
     return replace(base, state=COPY if copy else GOOD)
 
 

@@ -41,7 +41,8 @@ class Captured:
     """One source in the repository, with the proof that a restore is compared with. All of it JSON-able.
 
     ``proof`` always has ``kind`` (``files``, ``rows``, ``content``) and ``algorithm``; its other keys belong to the kind.
-    ``notes`` is what a person should know of a capture that lacks nothing.
+    ``notes`` is what a person should know of a capture that lacks nothing. ``origin``: the path at home of the one file that it
+    is the content of, where that lies in the snapshot under another name.
     """
 
     snapshot: str
@@ -56,6 +57,7 @@ class Captured:
     versions: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: str | None = None
 
 
 @value
@@ -144,7 +146,7 @@ class Database(Source):
 
         SafetyRefusal where it exists; ProgramFailed where the server is older. One that fails leaves nothing.
 
-        ``server`` overrides where (keys ``server port user``); the default is where the source is.
+        ``server`` overrides where (keys ``server port user cacert``); the default is where the source is.
         """
 
     @abstractmethod

@@ -85,6 +85,7 @@ class Sqlite(Source):
             paths=(f"/{self.filename}",),
             versions={"sqlite": version},
             problems=tuple(shrunken(context.previous, 1, written)),
+            origin=self.path,
         )
 
     def make_copy(self, copy: Path, context: Context) -> str:
