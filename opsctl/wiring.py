@@ -326,7 +326,7 @@ class Site:
             if (name, table) not in self._forwarders:
                 self._forwarders[name, table] = Forwarder(
                     name, connect=lambda: SshShell(Connection(self.target(name, spec, "ssh-isolation"), self._keyring)),
-                    sudo=spec.become == "sudo", table=table)
+                    table=table)
             return self._forwarders[name, table]
 
     def _given_isolation(self, name: str, host_key: str, key: str) -> Any:

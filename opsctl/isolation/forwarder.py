@@ -10,11 +10,10 @@ import functools
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
-from opsctl.isolation.gateway_scripts import END, FLOWS, LOOK, TABLE
+from opsctl.isolation.gateway_scripts import END, FLOWS, LOAD, LOOK, TABLE
 from opsctl.isolation.together import Together
 from opsctl.model import nft_gateway
 from opsctl.model.flows import Among, Flow, flows, others
@@ -50,12 +49,11 @@ class Look:
 
 
 class Forwarder:
-    """``connect`` makes a shell on a connection of its own each time; ``table`` is what we call ours there."""
+    """``connect`` makes a shell on a connection of its own each time, which runs as root; ``table`` is what we call ours there."""
 
-    def __init__(self, name: str, *, connect: Callable[[], Shell], sudo: bool = False, table: str = nft_gateway.GATE) -> None:
+    def __init__(self, name: str, *, connect: Callable[[], Shell], table: str = nft_gateway.GATE) -> None:
         self.name = name
         self.connect = connect
-        self.sudo = sudo
         self.table = table
         self._shell: Shell | None = None
         self._loaded = False
@@ -160,17 +158,12 @@ class Forwarder:
             self._shell = self.connect()
         return self._shell
 
-    def _nft(self, text: str, accept: Any = (0,)) -> Result:
-        return self._run(["nft", "-f", "-"], stdin=text.encode(), accept=accept)
+    def _nft(self, text: str, accept: Collection[int] | None = (0,)) -> Result:
+        return self._script(LOAD, _SECONDS, stdin=text.encode(), accept=accept)
 
-    def _run(self, argv: Sequence[str], **more: Any) -> Result:
-        return self.shell.run(argv, timeout=_SECONDS, **more)
-
-    def _script(self, script: str, seconds: float, *words: str, stdin: bytes | None = None) -> Result:
-        """A script as the account itself, which calls what needs root by ``$S``."""
-        plain = getattr(self.shell, "plain", None)
-        shell: Shell = plain() if plain else self.shell
-        return shell.run(["sh", "-c", script, "sh", *words], env={"S": "sudo -n --" if self.sudo else ""}, timeout=seconds, stdin=stdin)
+    def _script(self, script: str, seconds: float, *words: str, stdin: bytes | None = None,
+                accept: Collection[int] | None = (0,)) -> Result:
+        return self.shell.run(["sh", "-c", script, "sh", *words], timeout=seconds, stdin=stdin, accept=accept)
 
 
 def sections(output: bytes) -> Mapping[str, str]:

@@ -1,33 +1,36 @@
 """What is asked of a machine that cuts others off, in one command each, whoever of them it concerns.
 
-Only what dash, bash and busybox's ash share. ``$S`` calls root's programs. Each part of the output begins with ``== NAME``.
+Run as root. Only what dash, bash and busybox's ash share. Each part of the output begins with ``== NAME``.
 """
 
 from __future__ import annotations
 
 #: ``$1`` is our table. That it is dormant stands in no JSON.
 TABLE = r"""
-$S nft -j list tables >/dev/null || exit 1
-echo "== table"; $S nft -j list table inet "$1" 2>/dev/null
-echo "== dormant"; $S nft -t list table inet "$1" 2>/dev/null | sed -n '/^	flags .*dormant/p'
+nft -j list tables >/dev/null || exit 1
+echo "== table"; nft -j list table inet "$1" 2>/dev/null
+echo "== dormant"; nft -t list table inet "$1" 2>/dev/null | sed -n '/^	flags .*dormant/p'
 """
 
 LOOK = TABLE + r"""
 echo "== manager"; echo "${SSH_CONNECTION%% *}"
 echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p'
 echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr \([^ ]*\).*/\1 \2/p'
-echo "== nft"; $S nft --version || exit 1
+echo "== nft"; nft --version || exit 1
 echo "== kernel"; uname -r
 echo "== forwards6"; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null
-echo "== flowtables"; $S nft list flowtables 2>/dev/null | sed -n 's/.*flowtable \([^ ]*\) .*/\1/p'
+echo "== flowtables"; nft list flowtables 2>/dev/null | sed -n 's/.*flowtable \([^ ]*\) .*/\1/p'
 exit 0
 """
 
+#: A transaction on standard input.
+LOAD = "exec nft -f -"
+
 #: Connections of the addresses on standard input, one a line (``*``: of all): what is tracked, and this machine's own.
 FLOWS = r"""
-echo "== tracker"; $S conntrack --version 2>/dev/null
+echo "== tracker"; conntrack --version 2>/dev/null
 echo "== flows"
-{ cat; echo ==; $S conntrack -L -f ipv4 2>/dev/null; $S conntrack -L -f ipv6 2>/dev/null; $S ss -Htn state connected exclude time-wait 2>/dev/null
+{ cat; echo ==; conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null; ss -Htn state connected exclude time-wait 2>/dev/null
 } | awk '
     /^==$/ { go = 1; next }
     !go { want[$1]; next }
@@ -40,8 +43,8 @@ exit 0
 END = r"""
 while read -r what words; do
     case $what in
-        tracked) $S conntrack -D $words >/dev/null 2>&1 ;;
-        socket) $S ss -K -t $words >/dev/null 2>&1 ;;
+        tracked) conntrack -D $words >/dev/null 2>&1 ;;
+        socket) ss -K -t $words >/dev/null 2>&1 ;;
     esac </dev/null
 done
 exit 0

@@ -16,15 +16,14 @@ _PKILL = (("pkill", "-TERM", "-s", "[0-9]*"), ("pkill", "-KILL", "-s", "[0-9]*")
 _BACKUP = (("restic",), *_PKILL)
 # One shell, not nft, ss, nsenter and conntrack each: whoever may call these as root is root, in more commands.
 _ISOLATION = (("sh",), *_PKILL)
-_GATE = (("nft",), ("ss",), ("conntrack",), *_PKILL)
 # sudo compares whole paths. restic is often newer than the system's own, and then in the other folder.
-_FOLDERS = {"sh": ("/bin",), "nft": ("/usr/sbin",), "conntrack": ("/usr/sbin",), "restic": ("/usr/bin", "/usr/local/bin")}
+_FOLDERS = {"sh": ("/bin",), "restic": ("/usr/bin", "/usr/local/bin")}
 
 
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:
     """What runs as root on a host with ``become: sudo``: a program, and its words where only these are allowed."""
-    wanted = _BACKUP + tuple((program,) for program in host.as_root) + (_ISOLATION if host.isolation == "nftables" else ())
-    wanted += _GATE if host.cuts_off else ()
+    wanted = _BACKUP + tuple((program,) for program in host.as_root) + (
+        _ISOLATION if host.isolation == "nftables" or host.cuts_off else ())
     return tuple(dict.fromkeys(wanted))
 
 

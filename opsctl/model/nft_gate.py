@@ -125,7 +125,8 @@ def _element(element: Any) -> tuple[Member, float | None, str]:
     more: dict[str, Any] = element.get("elem", {}) if isinstance(element, dict) else {}
     found = more.get("val", element)
     text = f"{found['prefix']['addr']}/{found['prefix']['len']}" if isinstance(found, dict) else found
-    return member(text), more.get("expires"), more.get("comment", "")
+    left = more["expires"] + 0.5 if "expires" in more else None  # nft cuts it down to whole seconds
+    return member(text), left, more.get("comment", "")
 
 
 def _note(group: str, comment: str) -> Note:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opsctl.isolation.forwarder import Forwarder
+from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.interface import Driver
 from opsctl.isolation.nftables import Nftables
 from opsctl.model.isolation import Mark, Order, opening
+from opsctl.model.nft_gateway import GATE
 from opsctl.shells.interface import Result
 from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
@@ -108,9 +112,35 @@ def _here(lab: Lab) -> Bed:
     return bed
 
 
+def gateway(lab: Lab, name: str = "a0", *, table: str = GATE, at: str = "gw", **more: Any) -> Gateway:
+    """The driver of a host behind the lab's forwarder; ``more`` is of the target of the one that cuts it off."""
+    host = lab.hosts[name]
+    where = Forwarder(at, connect=lambda: shell(lab, at, **more), table=table)
+    return Gateway(name, addresses=(host.address, host.address6), at=where)
+
+
+def _gateway(lab: Lab, **more: Any) -> Bed:
+    lab.run("gw", ["nft", "-f", "-"], stdin=FOREIGN)
+    host = lab.hosts["a0"]
+
+    def rules() -> str:
+        """Without what stays after a release: an hour's guard, and rules that ask empty sets."""
+        text = lab.run("gw", ["nft", "-s", "list", "ruleset"])
+        foreign, found, ours = text.partition(f"table inet {GATE} {{")
+        return text if host.address in re.sub(r"\tset guard.*?\n\t}", "", ours, flags=re.DOTALL) else foreign if found else text
+
+    def clean() -> None:
+        lab.run("gw", ["nft", "flush", "ruleset"])
+
+    return Bed(lab, lambda: gateway(lab, **more), rules,
+               lambda: bool(reachable(lab, "outside", [(host.address, 22), (host.address6, 22)])), clean)
+
+
 BEDS: dict[str, Callable[[Lab], Bed]] = {
     "nftables": _nftables,
     "nftables-sudo": lambda lab: _nftables(lab, user="ops", sudo=True),
     "nftables-ipv6": lambda lab: _nftables(lab, address=lab.hosts["h0"].address6),
     "nftables-here": _here,
+    "gateway": _gateway,
+    "gateway-sudo": lambda lab: _gateway(lab, user="ops", sudo=True),
 }
