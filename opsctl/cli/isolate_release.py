@@ -37,9 +37,19 @@ def release(session: Session, asked: Asked, incident: str) -> Report:
 
 
 def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
-    """Those that are named, or with nothing but an incident the ones that it cut off."""
+    """Those that are named, those of a zone that are cut off from here, or with nothing but an incident the ones that it cut off.
+
+    Of a zone of which nothing is written down here, all that software can cut off: another machine may have done it.
+    """
     if asked.names or asked.zones or asked.every:
-        return hosts_of(asked, site.config)
+        every = [name for name in hosts_of(asked, site.config)
+                 if name in asked.names or site.config.hosts[name].isolation is not None]
+        known = [name for name in every if name in asked.names or site.isolated.get(name) is not None]
+        if known and len(known) < len(every):
+            site.notes.append(f"not cut off from here, and left as they are: {', '.join(sorted(set(every) - set(known)))}")
+        if not every:
+            raise UsageError("software cuts off none of these hosts, so it opens none")
+        return known or every
     found = [entry.host for entry in site.isolated.all() if incident and entry.order.mark.incident == incident]
     if not found:
         raise UsageError(f"nothing is cut off from here for incident {incident}" if incident else "which hosts?",

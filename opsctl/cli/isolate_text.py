@@ -37,7 +37,7 @@ def line(result: StepResult, seconds: float) -> Mark:
         return Mark(f"{result.item}: was isolated already{_in_part(result)}", Tone.GOOD)
     if result.outcome == "changed":
         cut = result.result.get("cut")
-        old = f", {counted(cut['before'] - cut['after'], 'old connection')} ended" if cut else ""
+        old = f", {counted(cut['before'] - cut['after'], 'old connection')} ended" if cut and cut["before"] else ""
         return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}{_in_part(result)}", Tone.GOOD)
     if result.outcome == "skipped":
         return Mark(f"{result.item}: not begun: {result.because}", Tone.WARN)
@@ -57,16 +57,16 @@ def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | 
     isolated = len(good) + asked - len(found)  # of thousands, those that were as wanted are not kept
     times = sorted((ended or {}).get(str(one.item), 0.0) for one in good if one.outcome == "changed")
     when = f"; the first after {times[0]:.1f} s, the last after {times[-1]:.1f} s" if times and ended else ""
-    proofs = [(str(one.item), one.result["proof"]) for one in found if one.result.get("proof")]
+    rest = [str(one.item) for one in found if one.outcome not in ("ok", "changed")]
+    but = f"; NOT isolated: {_few(rest)}" if rest else ""
+    by_name = {str(one.item): one.result["proof"] for one in found if one.result.get("proof")}
+    proofs = [(str(one.item), by_name[str(one.item)]) for one in plan.step("isolate").items if str(one.item) in by_name]
     if proofs:
         _matrix(out, proofs)
-    for one in found:
-        if one.outcome not in ("ok", "changed"):
-            out.line(line(one, 0.0))
     for one in tally.results:
         if one.step == "door" and (said := door(one)) is not None:
             out.line(said)
-    out.line(Mark(f"isolated: {isolated} of {asked}{when}", Tone.GOOD if isolated == asked else Tone.BAD))
+    out.line(Mark(f"isolated: {isolated} of {asked}{when}{but}", Tone.GOOD if isolated == asked else Tone.BAD))
 
 
 def _matrix(out: Out, proofs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -122,7 +122,8 @@ def ending(report: Report, last: str) -> Report:
 
 def way_back(session: Session, asked: Asked, incident: str, hosts: Sequence[str]) -> str:
     """The exact command that releases what was cut off."""
-    words = ["opsctl", *(["--config", os.path.abspath(session.config)] if session.config is not None else []),
+    config = session.config or session.environ.get("OPSCTL_CONFIG")
+    words = ["opsctl", *(["--config", os.path.abspath(config)] if config else []),
              *(["--break-glass"] if session.break_glass else []), "isolate", "release"]
     words += [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
     words += asked.names if asked.zones or asked.every else hosts

@@ -35,6 +35,9 @@ class ProgressDisplay:
     def say(self, text: Cell) -> None:
         """One line that stays."""
 
+    def count(self, what: str, done: int, total: int, unit: str) -> None:
+        """How many of many things are done, where that is not said by a line each."""
+
     def __enter__(self) -> ProgressDisplay:
         return self
 
@@ -57,7 +60,7 @@ def words(event: Progress) -> str:
     if event.bytes_done or event.bytes_total is not None:
         parts.append(_of(format_size(event.bytes_done), event.bytes_total and format_size(event.bytes_total)))
     if event.files_done or event.files_total is not None:
-        word = "file" if (event.files_total or event.files_done) == 1 else "files"
+        word = event.unit if (event.files_total or event.files_done) == 1 else f"{event.unit}s"
         parts.append(f"{_of(str(event.files_done), event.files_total and str(event.files_total))} {word}")
     if event.seconds_left is not None:
         parts.append(f"{rough_duration(timedelta(seconds=max(0.0, event.seconds_left)))} left")
@@ -136,6 +139,9 @@ class BarDisplay(ProgressDisplay):
             self._bars.update(
                 self._tasks[event.what], completed=done, total=total, words=words(event), visible=not finished
             )
+
+    def count(self, what: str, done: int, total: int, unit: str) -> None:
+        self(Progress(what, files_done=done, files_total=total, unit=unit))
 
     def say(self, text: Cell) -> None:
         from opsctl.cli.terminal import styled

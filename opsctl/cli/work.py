@@ -254,11 +254,14 @@ class _Teller:
         self.session = session
         self.tell = tell
         self.told = told
+        self.done: dict[str, int] = {}
 
     def __call__(self, step: BoundStep, result: StepResult) -> None:
         if self.told is not None and not self.session.dry_run:
             if (line := self.told(step, result)) is not None:
                 self.tell.say(line)
+            self.done[step.id] = self.done.get(step.id, 0) + 1
+            self.tell.count(step.title, self.done[step.id], len(step.items), "host")
             return
         waiting = result.outcome == "waiting"
         if self.session.verbose or waiting:

@@ -143,7 +143,10 @@ class Unreferenced:
 
 @value
 class Progress:
-    """How far a long thing is. Bytes and files; ``None`` where not known; ``seconds_left`` an estimate."""
+    """How far a long thing is. Bytes and files; ``None`` where not known; ``seconds_left`` an estimate.
+
+    ``unit``: what is counted where it is no files.
+    """
 
     what: str
     bytes_done: int = 0
@@ -151,3 +154,4 @@ class Progress:
     files_done: int = 0
     files_total: int | None = None
     seconds_left: float | None = None
+    unit: str = "file"
