@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.waiting import until
 from tests.machine import Machine
 
 LIMIT = 120.0
@@ -118,15 +118,6 @@ class FaultyRestic:
                 if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                     found.append(pid)
         return found
-
-
-def until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """Wait for a condition; its value. AssertionError after ``limit`` seconds."""
-    over = time.monotonic() + limit
-    while not (found := condition()):
-        assert time.monotonic() < over, f"never came: {what}"
-        time.sleep(0.005)
-    return found
 
 
 @dataclass(frozen=True)

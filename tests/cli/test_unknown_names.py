@@ -36,3 +36,12 @@ def test_an_unknown_set_or_run_is_wrong_usage(machine: Machine) -> None:
 def test_a_name_in_a_file_that_stands_for_nothing_is_a_mistake_of_the_file(machine: Machine) -> None:
     machine.configure(more="  other: {sources: [fils], repository: main}")
     assert "there is no source fils; did you mean files?" in machine("backup", "run", "other", expect=10).err
+
+
+def test_a_certificate_of_a_restore_is_a_file_of_the_server_that_is_named(machine: Machine) -> None:
+    (machine.data / "bill").write_text("12.50")
+    machine("backup", "run", expect=0)
+    words = ["restore", "set", "portal", "--into", str(machine.root / "back")]
+    assert "the server that --server names" in machine(*words, "--server-cacert", "none", expect=2).err
+    assert "there is no such file" in machine(*words, "--server", "db-2", "--server-cacert", "/nowhere.pem", expect=2).err
+    assert not (machine.root / "back").exists()

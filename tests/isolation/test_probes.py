@@ -26,7 +26,7 @@ from tests.lab.isolation import Lab
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.as_root("network namespaces need root"),
     pytest.mark.xdist_group("probes"),
 ]
 

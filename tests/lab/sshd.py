@@ -17,8 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +28,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from opsctl.programs import find
 from opsctl.shells.ssh_connection import Limits, Login, Target
 from tests.lab.namespaces import propagation
+from tests.lab.waiting import until
 
-LIMIT = 30.0  # seconds until a condition must hold
 USER, UID = "ops", 2412
 _INSIDE = "/run/lab"
 
@@ -266,13 +265,6 @@ def _key(path: Path) -> str:
     public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     path.with_name(f"{path.name}.pub").write_text(f"{public}\n")
     return public
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not holds():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.01)
 
 
 def _ip(batch: str, check: bool = True) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from opsctl.shells.ssh_connection import Connection, Keyring
 from tests.lab.isolation import Lab, reached
 from tests.lab.sshd import until
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
+pytestmark = [pytest.mark.lab, pytest.mark.as_root("network namespaces need root")]
 
 
 def test_everyone_reaches_everyone_and_each_is_a_machine_of_its_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from opsctl.sources.postgresql_server import Postgres, program_directory
 from opsctl.sources.throwaway import SUN_PATH_LIMIT
 from tests.lab.places import open_folder
 from tests.lab.restserver import RestServer
+from tests.lab.waiting import alive, until
 
 PROJECT = Path(__file__).parents[2]
 LIMIT = 30.0  # seconds until a condition must hold
@@ -48,21 +49,6 @@ def server(server_place: Path) -> Iterator[Postgres]:
 def enagar(server: Postgres) -> str:
     portal.build(server, "enagar", scale=0.01)
     return "enagar"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not holds():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def children(pid: int) -> list[int]:

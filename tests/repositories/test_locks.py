@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,16 +19,10 @@ from opsctl.errors import Busy, Interrupted
 from opsctl.model.snapshots import LockInfo
 from opsctl.repositories.restic_locks import is_stale
 from opsctl.shells import local
+from tests.lab.waiting import until
 from tests.repositories.conftest import PASSWORD, Copy
 
 DEAD = 2**22 - 1  # above what Linux gives out by default
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not come about"
-        time.sleep(0.002)
 
 
 def locks(copy: Copy) -> list[str]:

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from opsctl.errors import Interrupted, ProgramFailed, Unreachable
 from opsctl.shells import local
 from opsctl.shells.local import LocalShell
+from tests.lab.waiting import alive, until
 
 
 @pytest.fixture
@@ -23,22 +23,6 @@ def shell() -> Iterator[LocalShell]:
     local.reset()
     yield LocalShell()
     local.reset()
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition; fails the test where it does not come about."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not come about"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie that nobody reaped yet does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pids(path: Path, count: int) -> list[int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from opsctl.shells.local import LocalShell
 from opsctl.sources.postgresql import Postgresql
 from opsctl.sources.postgresql_server import Postgres
+from tests.lab.waiting import until as until
 
 
 def source_of(on: Postgres, database: str, **more: Any) -> Postgresql:
@@ -18,13 +17,6 @@ def source_of(on: Postgres, database: str, **more: Any) -> Postgresql:
 
 def where(server: Postgres) -> dict[str, str]:
     return {"server": str(server.socket), "port": str(server.port), "user": server.superuser}
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 #: Outside of the test's own PATH, so that a stand-in does not call itself.

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from opsctl.sources import guard
+from tests.lab.waiting import alive, until
 
 TRAILER = "-- the end"
 
@@ -32,21 +32,6 @@ def start(tmp_path: Path, *words: str, stdout: int = subprocess.PIPE) -> subproc
 def report(tmp_path: Path) -> dict[str, object]:
     found: dict[str, object] = json.loads((tmp_path / "report").read_bytes())
     return found
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
-
-
-def gone(pid: int) -> bool:
-    """No such process, or one that only waits to be reaped by whoever inherited it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def script(text: str) -> Sequence[str]:
@@ -139,7 +124,7 @@ def test_stopping_the_guard_ends_the_dump(tmp_path: Path, number: signal.Signals
         child = int(process.stdout.readline())
         process.send_signal(number)
         code = process.wait(30)
-        until(lambda: gone(child), "the dump's end")
+        until(lambda: not alive(child), "the dump's end")
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else guard.STOPPED)
 
 
@@ -150,7 +135,7 @@ def test_children_of_the_dump_end_too_even_stubborn_ones(tmp_path: Path) -> None
         process.terminate()
         assert process.wait(30) == guard.STOPPED
     for child in children:
-        until(lambda child=child: gone(child), "the end of a child")  # type: ignore[misc]
+        until(lambda child=child: not alive(child), "the end of a child")  # type: ignore[misc]
 
 
 def test_a_silent_dump_ends_when_nobody_reads_any_more(tmp_path: Path) -> None:
@@ -159,7 +144,7 @@ def test_a_silent_dump_ends_when_nobody_reads_any_more(tmp_path: Path) -> None:
         child = int(process.stdout.readline())
         process.stdout.close()
         assert process.wait(30) == guard.STOPPED
-    until(lambda: gone(child), "the dump's end")
+    until(lambda: not alive(child), "the dump's end")
 
 
 @pytest.mark.parametrize(("word", "code"), [(b"1", 0), (b"0", guard.NO_CONSENT), (b"", guard.NO_CONSENT)])
@@ -185,7 +170,7 @@ def test_refused_consent_ends_a_dump_in_the_middle(tmp_path: Path) -> None:
         os.write(writer, b"0")
         assert process.wait(30) == guard.NO_CONSENT
     os.close(writer)
-    until(lambda: gone(child), "the dump's end")
+    until(lambda: not alive(child), "the dump's end")
 
 
 def test_refused_consent_ends_the_reading_of_a_file(tmp_path: Path) -> None:
