@@ -297,6 +297,15 @@ class Lab:
         assert not check or done.returncode == 0, f"{space}: {argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def here(self, argv: Sequence[str]) -> None:
+        """Run on this machine, to change our end of the cable."""
+        subprocess.run(argv, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+    def cable(self, one: str, other: str, name: str) -> None:
+        """One more cable between two machines; ``name`` is what both call their end."""
+        self.here(["nsenter", "-t", str(self.hosts[one].pid), "-n", "--", "ip", "link", "add", name, "type", "veth", "peer", "name",
+                   name, "netns", str(self.hosts[other].pid)])
+
     def inside(self, space: str, argv: Sequence[str]) -> list[str]:
         """``argv`` as it is run there."""
         name, _, deeper = space.partition("/")
