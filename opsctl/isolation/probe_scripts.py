@@ -1,7 +1,6 @@
-"""How calls are made on a host, with what is there. ``address port`` a line on standard input, ``number outcome source why`` out.
+"""How calls are made on a host, with what is there: ``address port`` a line on standard input, ``number outcome source why`` out.
 
-Before that come its own addresses, from where it sees us, and its ways to the targets; after it neighbours that do not answer.
-Without ``end`` nothing was said.
+After that comes from where it sees us, and what its ``ip`` knows of itself and of the ways. Without ``end`` nothing was said.
 """
 
 from __future__ import annotations
@@ -9,14 +8,16 @@ from __future__ import annotations
 # $1: what python3 runs, $2: what bash runs, $3: seconds. A python3 that is too old, or no more than a name, says nothing.
 CHOOSE = r"""
 targets=$(cat)
-echo own $(ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p')
-echo from ${SSH_CONNECTION%% *}
-echo "$targets" | sed 's/^/route get /; s/ [0-9]*$//' | sort -u | ip -force -batch - 2>/dev/null | sed 's/^/way /'
-if echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null; then :
+if command -v python3 >/dev/null 2>&1 && echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null; then :
 elif command -v bash >/dev/null 2>&1; then echo "$targets" | bash --norc -c "$2" bash "$3"
 else echo no tool
 fi
-ip neigh show nud incomplete nud failed 2>/dev/null | sed 's/^/lost /'
+echo "from $SSH_CONNECTION"
+echo "$targets" | {
+    echo addr show
+    while read -r address _; do echo "route get $address"; done
+    echo neigh show nud incomplete nud failed
+} | ip -o -force -batch - 2>/dev/null
 echo end
 """
 
@@ -24,8 +25,9 @@ echo end
 BASH = r"""
 LC_ALL=C
 calls=() number=0
+exec {never}<> <(:)
 round() {
-    sleep "$1" || sleep 2 || exit 1
+    read -r -t "$1" -u "$never"
     for call in "${calls[@]}"; do
         handle=${call#* } outcome=cannot why=- said=
         if read -r child <&"$handle"; then

@@ -6,9 +6,10 @@ Only TCP, only to hosts and ports that are configured or that a host serves itse
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,15 @@ from opsctl.model.isolation import Facts, Order, Stand
 from opsctl.model.probes import Endpoint, Look, Matrix, Outcome, Place, Probe, judge, outer, ports, reachable
 from opsctl.model.values import value
 from opsctl.shells.interface import Session, Shell
+from opsctl.shells.local import last_words
 
 WITHIN = 1.5
 """Seconds that a call may take. The kernel repeats a first packet that was lost after one second."""
 
 _ROUNDS = 4  # at once; sshd allows ten commands on a connection
 _PATIENCE = 20.0  # seconds for what runs elsewhere, beside the calls themselves
+_WAVE = 64  # calls of bash at once
+_FEWEST, _MOST = 32, 2000  # calls from here at once, of which each is an open file
 _REMEMBERED = 60.0  # seconds for which a witness that did not answer is not asked again
 _OUTCOMES: tuple[Outcome, ...] = ("open", "refused", "silent", "barred", "cannot")
 
@@ -75,32 +79,51 @@ class Desk:
             answers.set_result([known[one] for one in targets])
 
 
+@value
+class Ways:
+    """What a machine's ``ip`` knows: its own addresses, the next router to each address (empty: none), and who is not there."""
+
+    own: Sequence[str]
+    next_hop: Mapping[str, str]
+    gone: Collection[str]
+
+    def applied(self, name: str, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Sequence[Answer]:
+        """The answers with what they are worth: without a router nothing has left the caller."""
+        return [self._applied(name, one.address, answer) for one, answer in zip(targets, answers, strict=True)]
+
+    def _applied(self, name: str, address: str, answer: Answer) -> Answer:
+        if address in self.own:
+            return replace(answer, outcome="cannot", why=f"it is an address of {name}, too")
+        if answer.outcome in ("silent", "barred") and self.next_hop.get(address) in self.gone:
+            return replace(answer, outcome="cannot", why="the router on the way does not answer")
+        return replace(answer, direct=self.next_hop.get(address) == "")
+
+
+def ways(text: str) -> Ways:
+    """From what ``ip -o -batch`` prints for ``addr show``, ``route get …``, ``neigh show``."""
+    own, next_hop, gone = [], {}, set()
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 3 and words[2] in ("inet", "inet6"):
+            own.append(words[3].partition("/")[0])
+        elif words and words[-1] in ("FAILED", "INCOMPLETE"):
+            gone.add(words[0])
+        elif words and words[0] != "local":
+            _, _, routers = line.partition(" via ")
+            next_hop[words[0]] = routers.removeprefix("inet6 ").split()[0] if routers else ""
+    return Ways(reachable(own), next_hop, gone)
+
+
 def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
     """Calls from this machine, whose ``shell`` tells its ways."""
-    found = dial.dial([(one.address, one.port) for one in targets], WITHIN)
-    asked = "".join(f"route get {address}\n" for address in dict.fromkeys(one.address for one in targets))
-    ways = lost = ""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = dial.dial([(one.address, one.port) for one in targets], WITHIN, max(_FEWEST, min(soft // (2 * _ROUNDS), _MOST)))
+    asked = ["addr show", *(f"route get {address}" for address in dict.fromkeys(one.address for one in targets)),
+             "neigh show nud incomplete nud failed"]
+    known = ""
     with contextlib.suppress(ProgramFailed, Unreachable):
-        lost = shell.run(["ip", "neigh", "show", "nud", "incomplete", "nud", "failed"], accept=None, timeout=_PATIENCE).text
-        ways = shell.run(["ip", "-force", "-batch", "-"], stdin=asked.encode(), accept=None, timeout=_PATIENCE).text
-    answers = [Answer("cannot", source, "it is an address of this machine, too") if source == one.address
-               else _answer(outcome, source, why) for one, (outcome, source, why) in zip(targets, found, strict=True)]
-    return _on_their_ways(targets, answers, ways.splitlines(), lost.splitlines())
-
-
-def _on_their_ways(
-    targets: Sequence[Endpoint], answers: Sequence[Answer], ways: Sequence[str], lost: Sequence[str]
-) -> Sequence[Answer]:
-    """What silence is worth, by what ``ip`` said: without a router nothing has left the caller."""
-    next_hop = {}
-    for words in (line.split() for line in ways):
-        if words and words[0] != "local":
-            next_hop[words[0]] = words[words.index("via") + 1] if "via" in words else ""
-    gone = {line.split()[0] for line in lost if line}
-    return [replace(answer, outcome="cannot", why="the router on the way does not answer")
-            if answer.outcome in ("silent", "barred") and next_hop.get(one.address) in gone
-            else replace(answer, direct=next_hop.get(one.address) == "")
-            for one, answer in zip(targets, answers, strict=True)]
+        known = shell.run(["ip", "-o", "-force", "-batch", "-"], stdin="\n".join(asked).encode(), accept=None, timeout=_PATIENCE).text
+    return ways(known).applied("this machine", targets, [_answer(*each) for each in found])
 
 
 class Elsewhere:
@@ -122,33 +145,21 @@ class Elsewhere:
         Raises what shells raise, and ProgramFailed where there is no tool or it did not come to its end: what was not
         said to be silent is not taken for it.
         """
-        waves = 1 + len(self.targets) // 64
-        result = self._session.close(_PATIENCE + WITHIN * waves)
-        own: Sequence[str] = ()
-        seen: str | None = None
-        said: dict[str, list[str]] = {"way": [], "lost": []}
+        result = self._session.close(_PATIENCE + WITHIN * (1 + len(self.targets) // _WAVE))
+        said, there, more = result.text.partition("from ")
         answers: dict[int, Answer] = {}
-        ended = False
-        for line in result.text.splitlines():
-            words = line.split()
-            if words[:1] == ["own"]:
-                own = reachable(words[1:])
-            elif words[:1] == ["from"]:
-                seen = words[1] if len(words) > 1 else None
-            elif words and words[0] in said:
-                said[words[0]].append(line.partition(" ")[2])
-            elif words == ["no", "tool"]:
+        for words in (line.split() for line in said.splitlines()):
+            if words == ["no", "tool"]:
                 raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
-            elif words == ["end"]:
-                ended = True
-            elif len(words) == 4 and words[0].isdigit() and words[1] in _OUTCOMES:
+            if len(words) == 4 and words[0].isdigit() and words[1] in _OUTCOMES:
                 answers[int(words[0])] = _answer(*(word.strip("-") for word in words[1:]))
-        if not ended or sorted(answers) != list(range(len(self.targets))):
-            raise ProgramFailed(f"what was to try from {self.name} broke off: {result.errors.strip()[-200:] or 'it said nothing'}",
+        first, _, rest = more.partition("\n")
+        if not there or not rest.endswith("end\n") or sorted(answers) != list(range(len(self.targets))):
+            raise ProgramFailed(f"what was to try from {self.name} broke off: {last_words(result.stderr, result.stdout)}",
                                 where=self.name)
-        told = [Answer("cannot", "", f"it is an address of {self.name}, too") if one.address in own else answers[number]
-                for number, one in enumerate(self.targets)]
-        return _on_their_ways(self.targets, told, said["way"], said["lost"]), own, seen
+        known = ways(rest.removesuffix("end\n"))
+        told = known.applied(self.name, self.targets, [answers[number] for number in range(len(self.targets))])
+        return told, known.own, next(iter(first.split()), None)
 
 
 class Witness:
