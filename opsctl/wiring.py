@@ -304,6 +304,16 @@ class Site:
             return None
         return Gateway(name, addresses=self._addresses(name), at=self._forwarder(store, DOOR))
 
+    def knock(self, name: str) -> Any:
+        """Whether a host still reaches the machine of the backup store (``isolation.knock.Knocked``), asked on it where that can be."""
+        from opsctl.isolation.knock import Knock
+        from opsctl.model.isolation_guard import places
+
+        store, spec = self.config.isolation.store, self.config.hosts.get(name)
+        entered = spec is not None and spec.os == "linux" and spec.pinned
+        addresses = [one for one in self._addresses(store) if "/" not in one] if store is not None else []
+        return Knock((lambda: self.on_host(name, "ssh-isolation")) if entered else None, list(places(self.config, addresses)))()
+
     def _addresses(self, name: str) -> tuple[str, ...]:
         """Those by which others know a host; of one that is configured by name, what the name stands for."""
         from opsctl.shells.resolve import resolved
@@ -543,6 +553,9 @@ class World:
 
     def door(self, name: str) -> Any:
         return self._driver(f"door {name}", lambda: self.site.door(name))
+
+    def knock(self, name: str) -> Any:
+        return self.site.knock(name)
 
     @property
     def isolated(self) -> Any:

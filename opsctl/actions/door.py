@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from opsctl.actions.interface import Change, StateAction, World
 from opsctl.actions.isolating import HostParams, place
+from opsctl.isolation.knock import Knocked
 from opsctl.model.isolation import Mark, Order, Stand
 from opsctl.model.values import value
 
@@ -21,9 +22,10 @@ class DoorParams(HostParams):
 
 @value
 class Seen:
-    """How the host stands at the store's door; None where no machine of the store is named."""
+    """How the host stands at the store's door (None where no machine of the store is named), and what it still reaches there."""
 
     stand: Stand | None
+    knocked: Knocked = Knocked()
 
 
 class Door(StateAction[DoorParams, Seen]):
@@ -35,7 +37,8 @@ class Door(StateAction[DoorParams, Seen]):
       incident   the incident that it is done for
       retry_for  seconds for which a store that does not answer is tried again (60)
 
-    It lifts itself unless confirmed, over a new connection. Where `isolation: store:` names nothing, there is nothing to do.
+    It lifts itself unless confirmed, over a new connection. A host that can still be asked is let call there, before by which of
+    its addresses, and after as the proof; what it reaches is exit 21. Where `isolation: store:` names nothing, there is nothing to do.
     """
 
     word = "door"
@@ -50,14 +53,18 @@ class Door(StateAction[DoorParams, Seen]):
 
     def observe(self, params: DoorParams, world: World) -> Seen:
         door = world.door(params.host)
-        return Seen(door.observe() if door is not None else None)
+        if door is None:
+            return Seen(None)
+        stand = door.observe()
+        shut = params.to == "shut" and stand.standing == "isolated"
+        return Seen(stand, world.knock(params.host) if shut else Knocked())
 
     def plan(self, params: DoorParams, seen: Seen) -> list[Change]:
         if seen.stand is None:
             return []
         if params.to == "open":
             return [] if seen.stand.standing == "open" else [Change("open", f"let {params.host} in at the backup store again")]
-        if seen.stand.standing == "isolated":
+        if seen.stand.standing == "isolated" and not seen.knocked.reached:
             return []
         return [Change("shut", f"shut {params.host} out at the backup store"),
                 Change("confirm", f"make it permanent that {params.host} is shut out", after=("shut",)),
@@ -68,6 +75,7 @@ class Door(StateAction[DoorParams, Seen]):
         mark = Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
         order = Order(mark, tuple(world.config.isolation.managers))
         if change.key == "shut":
+            door.known(world.knock(params.host).sources)
             door.load(order, door.observe())
         elif change.key == "confirm":
             door.confirm()
@@ -76,5 +84,11 @@ class Door(StateAction[DoorParams, Seen]):
         else:
             door.release()
 
+    def missing(self, params: DoorParams, seen: Seen, changes: Sequence[Change]) -> str:
+        if seen.knocked.reached:
+            return f"{params.host} is shut out at the backup store, and still reaches {', '.join(seen.knocked.reached)} there"
+        return super().missing(params, seen, changes)
+
     def result(self, params: DoorParams, seen: Seen) -> Mapping[str, Any]:
-        return {"host": params.host, "door": seen.stand.standing if seen.stand is not None else None}
+        return {"host": params.host, "door": seen.stand.standing if seen.stand is not None else None,
+                "asked": seen.knocked.asked, "reached": list(seen.knocked.reached)}

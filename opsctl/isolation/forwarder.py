@@ -60,6 +60,7 @@ class Forwarder:
         turn = threading.Lock()
         self.look: Together[Own, Look] = Together(self._look, turn)
         self.snapshot: Together[Own, Look] = Together(functools.partial(self._look, seconds=_SNAPSHOT_SECONDS), turn)
+        self.seal: Together[Own, str | None] = Together(self._seals, turn)
         self.load: Together[tuple[str, Wish, Look], None] = Together(self._load, turn)
         self.arm: Together[tuple[str, Own, float | None], None] = Together(self._arm, turn)
         self.cut: Together[Own, Cut] = Together(self._cut, turn)
@@ -83,6 +84,10 @@ class Forwarder:
                 found["forwards6"].strip() == "1", tuple(found["flowtables"].split()), tuple(found["addresses"].split()), mine,
                 tuple(others(mine, gate)) if tracker or mine else None))
         return looks
+
+    def _seals(self, owns: Sequence[Own]) -> list[str | None]:
+        gate = self._gate()
+        return [gate.seal(own) if gate.of(own) else None for own in owns]
 
     def _load(self, asked: Sequence[tuple[str, Wish, Look]]) -> list[OpsError | None]:
         answers: list[OpsError | None] = [_refusal(self.name, host, wish, look) for host, wish, look in asked]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,12 @@ class Gateway(Driver):
         self.at = at
         self._seen: Look | None = None
 
+    def known(self, addresses: Sequence[str]) -> None:
+        """More addresses that the host was seen to have; what is loaded from now on holds them as well."""
+        more = [each for address in addresses if (each := nft_gateway.member(address)) not in self.own]
+        self.own = (*self.own, *more)
+        self._seen = None
+
     def observe(self) -> Stand:
         look = self._seen = self.at.look(self.own)
         gate, mine = look.gate, look.gate.of(self.own)
@@ -45,6 +52,9 @@ class Gateway(Driver):
             standing, left=left, partial=tuple(self._partial(look, mine)), connections=connections, digest=said.digest if said else None,
             mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=facts, raw=_raw(look, mine),
         )
+
+    def sealed(self) -> str | None:
+        return self.at.seal(self.own)
 
     def load(self, order: Order, stand: Stand) -> None:
         look = self._seen or self.at.look(self.own)

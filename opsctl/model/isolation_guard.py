@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from opsctl.model.isolation import Mark, Opening
+from opsctl.model.probes import Endpoint
 from opsctl.model.sftp import is_sftp, sftp_address
 from opsctl.model.snapshots import parse_time
 
@@ -65,6 +66,18 @@ def stores(config: Config) -> Iterator[Opening]:
             yield Opening(str(ipaddress.ip_network(server[0])), server[1], "tcp", "out")
         except ValueError:
             continue  # a name, which is not looked up in an emergency
+
+
+def places(config: Config, addresses: Sequence[str]) -> Iterator[Endpoint]:
+    """Where the machine of the backup store, which has these addresses, serves: by its repositories, else by its own ports."""
+    store = config.hosts[str(config.isolation.store)] if config.isolation.store else None
+    if store is None:
+        return
+    servers = [server for spec in config.repositories.values() if (server := server_of(spec.url)) is not None]
+    served = [port for host, port in servers if host in (*addresses, store.address, store.name)]
+    for port in dict.fromkeys((*served, *store.ports) or (store.port,)):
+        for address in addresses:
+            yield Endpoint(address, port)
 
 
 def not_alone(mark: Mark, person: str, now: datetime) -> str | None:

@@ -1,0 +1,104 @@
+"""The door of the backup store: hosts shut out there, asked themselves whether they are, and let in again."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsctl.isolation import probes
+from opsctl.shells import local
+from tests.lab.isolation import Lab, reachable
+from tests.machine import Machine
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.as_root("network namespaces need root"),
+    pytest.mark.xdist_group("isolation"),
+]
+
+STORE, PORT = "outside", 8000
+
+
+@pytest.fixture
+def machine(tmp_path: Path, isolation_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """``h1`` is behind the door, its IPv6 address is in no file, and the store listens on both."""
+    lab = isolation_lab
+    monkeypatch.setattr(probes, "WITHIN", 0.3)
+    found, store = Machine(tmp_path / "m"), lab.hosts[STORE]
+    found.configure(f"""
+state: {found.state}
+isolation: {{store: {STORE}}}
+repositories:
+  main: {{url: "rest:https://{store.address}:{PORT}/main", password_file: {found.etc}/keys/repository-password}}
+""")
+    entry = f"  {STORE}: {{address: {store.address}, addresses: [{store.address6}], user: root, host_key: {store.key}}}\n"
+    lab.configure(found.etc, lab.config("h1") + entry)
+    with lab.within(STORE):
+        server = socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True, backlog=50)
+    with server:
+        yield found
+    lab.run(STORE, ["nft", "flush", "ruleset"])
+    lab.run("h1", ["nft", "flush", "ruleset"])
+    local.reset()
+
+
+def door(machine: Machine, to: str, expect: int = 0) -> Any:
+    """One step of its own, since `isolate apply` cuts the host off as well."""
+    playbook = machine.root / "door.yaml"
+    playbook.write_text(f"name: door\ntitle: {{en: Door}}\nsteps:\n  - {{id: door, uses: door, with: {{host: h1, to: {to}}}}}\n")
+    return machine.json("run", str(playbook), expect=expect)
+
+
+def places(lab: Lab) -> list[tuple[str, int]]:
+    return [(lab.hosts[STORE].address, PORT), (lab.hosts[STORE].address6, PORT)]
+
+
+def test_a_host_is_shut_out_by_every_address_that_it_calls_from_and_asked_whether_it_is(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    assert reachable(lab, "h1", places(lab)) == places(lab)
+    said = door(machine, "shut")
+    assert [step["result"] for step in said.result["steps"]] == [{"host": "h1", "door": "isolated", "asked": True, "reached": []}]
+    assert reachable(lab, "h1", places(lab)) == []
+    assert reachable(lab, "manager", places(lab)) == places(lab)  # nobody else is
+    assert lab.hosts["h1"].address6 in lab.run(STORE, ["nft", "list", "set", "inet", "opsctl_door", "held6"])
+    assert [step["outcome"] for step in door(machine, "shut").result["steps"]] == ["ok"]
+
+    # It calls from a new address, and somebody took its hardware address out.
+    host = lab.hosts["h1"]
+    other = host.address.rpartition(".")[0] + ".99"
+    lab.run(STORE, ["nft", "flush", "set", "inet", "opsctl_door", "heldmac"])
+    lab.run("h1", ["sh", "-c", f"ip addr add {other}/32 dev eth0; ip route add {lab.hosts[STORE].address} dev eth0 src {other}"])
+    try:
+        assert reachable(lab, "h1", places(lab)) == places(lab)[:1]
+        assert [step["outcome"] for step in door(machine, "shut").result["steps"]] == ["changed"]
+        assert reachable(lab, "h1", places(lab)) == []
+    finally:
+        lab.run("h1", ["sh", "-c", f"ip route del {lab.hosts[STORE].address}; ip addr del {other}/32 dev eth0"])
+
+    door(machine, "open")
+    assert reachable(lab, "h1", places(lab)) == places(lab)
+
+
+def test_a_zone_is_shut_out_when_it_is_cut_off_and_let_in_when_it_is_released(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    said = machine.json("isolate", "apply", "--zone", "main", expect=0)
+    assert said.result["doors"]["h1"]["door"] == "isolated"
+    lab.run("h1", ["nft", "flush", "ruleset"])  # root on the host undoes what the host enforces, and not this
+    assert reachable(lab, "h1", places(lab)) == []
+    machine("isolate", "release", "--zone", "main", expect=0)
+    assert reachable(lab, "h1", places(lab)) == places(lab)
+
+
+def test_a_store_that_takes_the_rules_and_does_nothing_is_found_out(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    lab.hosts[STORE].put("nft", "#!/bin/sh\nexit 0\n")
+    try:
+        said = door(machine, "shut", expect=21)
+    finally:
+        lab.hosts[STORE].drop("nft")
+    assert "h1" in said.errors[0]["message"]
+    assert reachable(lab, "h1", places(lab)) == places(lab)
