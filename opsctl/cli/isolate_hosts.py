@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import break_glass
 from opsctl.errors import ConfigError, UsageError
-from opsctl.model.fields import meant
 from opsctl.model.given_host import given_host, is_given
+from opsctl.model.unknown import unknown
 from opsctl.model.values import value
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def hosts_of(asked: Asked, config: Any) -> list[str]:
     """The hosts that are meant, each once, those named first. UsageError for names that are not there, or none at all."""
     for zone in asked.zones:
         if zone not in config.zones:
-            raise UsageError(f"there is no zone {zone!r}{meant(zone, config.zones)}", hint=_there_are(config.zones))
+            raise unknown("zone", zone, config.zones)
     for name in (*asked.names, *asked.without):
         if not is_given(name) and name not in config.hosts:
-            raise UsageError(f"there is no host {name!r}{meant(name, config.hosts)}", hint=_there_are(config.hosts))
+            raise unknown("host", name, config.hosts)
     inside = [name for name, host in config.hosts.items() if asked.every or host.zone in asked.zones]
     found = [name for name in dict.fromkeys([*asked.names, *inside]) if name not in asked.without]
     if not found:
@@ -114,7 +114,3 @@ def person() -> str:
         except KeyError:
             pass
     return who()
-
-
-def _there_are(known: Any) -> str:
-    return f"there are: {', '.join(known) or 'none'}"

@@ -14,6 +14,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0
     "backup compare portl", "backup rewind mian --to 2026-12-12T00:00:00Z", "verify mian", "verify --level drill portl",
     "verify --level drill portal --from mian", "restore set portl --into /nowhere", "restore files portl /x --into /nowhere",
     "restore set portal --from mian --into /nowhere", "hosts check db-2", "hosts rekey db-2", "hosts check --zone portl",
+    "isolate apply db-2", "isolate plan --zone portl",
     "run bakup", "plan verify --set repositories=mian", "playbooks show bakup", "playbooks check bakup", "explain bakup",
 ])
 def test_an_unknown_name_is_wrong_usage(machine: Machine, line: str) -> None:
