@@ -57,7 +57,7 @@ def by_gateway(params: HostParams, world: World) -> bool:
     if "gateway" in getattr(params, "options", ()):
         return True
     entry = world.isolated.get(params.host)
-    return entry is not None and entry.driver == "gateway"
+    return (entry.driver if entry is not None else kept(params, world).get("way")) == "gateway"
 
 
 def place(host: str, config: Any) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from opsctl.actions.interface import Change, StateAction, World
-from opsctl.actions.isolating import HostParams, driver, lock_of
+from opsctl.actions.isolating import HostParams, driver, keep, lock_of
 from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
 from opsctl.model import isolation_guard
@@ -77,8 +77,10 @@ class Release(StateAction[ReleaseParams, Seen]):
 
     def apply(self, params: ReleaseParams, change: Change, world: World) -> None:
         if change.key == "release":
+            way = driver(params, world)
+            keep(params, world, way=way.name)  # for the second look, when nothing of it is written down any more
             world.isolated.stage(params.host, "releasing")
-            driver(params, world).release()
+            way.release()
         else:
             world.isolated.drop(params.host)
 

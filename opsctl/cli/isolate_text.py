@@ -41,7 +41,17 @@ def line(result: StepResult, seconds: float) -> Mark:
         return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}{_in_part(result)}", Tone.GOOD)
     if result.outcome == "skipped":
         return Mark(f"{result.item}: not begun: {result.because}", Tone.WARN)
+    if is_isolated(result):
+        return Mark(f"{result.item}: isolated after {seconds:.1f} s, but: {result.because}", Tone.WARN)
     return Mark(f"{result.item}: NOT isolated: {result.because}", Tone.BAD)
+
+
+def is_isolated(result: StepResult) -> bool:
+    """Whether a host is isolated and proven, also where something else that was asked of it failed."""
+    if result.outcome in ("ok", "changed"):
+        return True
+    proof = result.result.get("proof") if result.outcome == "failed" else None
+    return proof is not None and proof["verdict"] != "open" and result.result["stand"]["standing"] == "isolated"
 
 
 def _in_part(result: StepResult) -> str:
@@ -53,11 +63,11 @@ def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | 
     """How many of how many, how long it took to the first and the last, the probe matrix, and what is not isolated."""
     asked = len(plan.step("isolate").items)
     found = [one for one in tally.results if one.step == "isolate"]
-    good = [one for one in found if one.outcome in ("ok", "changed")]
+    good = [one for one in found if is_isolated(one)]
     isolated = len(good) + asked - len(found)  # of thousands, those that were as wanted are not kept
-    times = sorted((ended or {}).get(str(one.item), 0.0) for one in good if one.outcome == "changed")
+    times = sorted((ended or {}).get(str(one.item), 0.0) for one in good if one.outcome != "ok")
     when = f"; the first after {times[0]:.1f} s, the last after {times[-1]:.1f} s" if times and ended else ""
-    rest = [str(one.item) for one in found if one.outcome not in ("ok", "changed")]
+    rest = [str(one.item) for one in found if not is_isolated(one)]
     but = f"; NOT isolated: {_few(rest)}" if rest else ""
     by_name = {str(one.item): one.result["proof"] for one in found if one.result.get("proof")}
     proofs = [(str(one.item), by_name[str(one.item)]) for one in plan.step("isolate").items if str(one.item) in by_name]

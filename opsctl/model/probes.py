@@ -248,7 +248,7 @@ def _notes(look: Look, order: Order, stand: Stand, versions: Sequence[int], earl
 def _let_through(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
     """Whether the order itself lets this call through."""
     if probe.place == "out":
-        return any(_names(one, probe.to.address, probe.to.port, "out") for one in order.allow)
+        return order.profile == "outbound-only" or any(_names(one, probe.to.address, probe.to.port, "out") for one in order.allow)
     sources = [probe.source] if probe.source else list(look.sources) if probe.place == "witness" else []
     managers = [*order.managers, *([stand.facts.manager] if stand.facts.manager else [])]
     if probe.place == "here" and stand.facts.manager:

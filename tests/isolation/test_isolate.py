@@ -272,7 +272,7 @@ def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, 
     assert reached(lab, "outside", lab.hosts["h0"].address, 22)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_promise_5_an_interruption_says_which_hosts_are_isolated_and_which_lift_themselves(
     machine: Machine, lab: Lab, number: signal.Signals
 ) -> None:
