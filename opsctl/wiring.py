@@ -370,7 +370,7 @@ class Site:
 
     @functools.cached_property
     def _probes_from_here(self) -> Any:
-        from opsctl.isolation.probes import Desk, from_here
+        from opsctl.isolation.calling import Desk, from_here
 
         return Desk(functools.partial(from_here, self.shell))
 

@@ -6,160 +6,18 @@ Only TCP, only to hosts and ports that are configured or that a host serves itse
 from __future__ import annotations
 
 import contextlib
-import resource
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from opsctl.errors import Interrupted, OpsError, ProgramFailed, Unreachable
-from opsctl.isolation import dial
-from opsctl.isolation.probe_scripts import BASH, CHOOSE
+from opsctl.errors import Interrupted, OpsError
+from opsctl.isolation.calling import Answer, Desk, Elsewhere
 from opsctl.model.isolation import Facts, Order, Stand
-from opsctl.model.probes import Endpoint, Look, Matrix, Outcome, Place, Probe, judge, outer, ports, reachable
-from opsctl.model.values import value
-from opsctl.shells.interface import Session, Shell
-from opsctl.shells.local import last_words
+from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports
+from opsctl.shells.interface import Shell
 
-WITHIN = 1.5
-"""Seconds that a call may take. The kernel repeats a first packet that was lost after one second."""
-
-_ROUNDS = 4  # at once; sshd allows ten commands on a connection
-_PATIENCE = 20.0  # seconds for what runs elsewhere, beside the calls themselves
-_WAVE = 64  # calls of bash at once
-_FEWEST, _MOST = 32, 2000  # calls from here at once, of which each is an open file
 _REMEMBERED = 60.0  # seconds for which a witness that did not answer is not asked again
-_OUTCOMES: tuple[Outcome, ...] = ("open", "refused", "silent", "barred", "cannot")
-
-
-@value
-class Answer:
-    """How one call ended; ``source`` and ``why`` as in a probe. ``direct``: no router stood between."""
-
-    outcome: Outcome
-    source: str = ""
-    why: str = ""
-    direct: bool = False
-
-
-class Desk:
-    """Gathers the calls of many hosts into few rounds: 412 hosts ask at the same time."""
-
-    def __init__(self, carry_out: Callable[[Sequence[Endpoint]], Sequence[Answer]]) -> None:
-        self._carry_out = carry_out
-        self._asked: list[tuple[Sequence[Endpoint], Future[Sequence[Answer]]]] = []
-        self._guard = threading.Lock()
-        self._rounds: ThreadPoolExecutor | None = None
-
-    def ask(self, targets: Sequence[Endpoint]) -> Future[Sequence[Answer]]:
-        """The answers, in their order, as soon as the round that they are in is over."""
-        answers: Future[Sequence[Answer]] = Future()
-        with self._guard:
-            self._asked.append((targets, answers))
-            if self._rounds is None:
-                self._rounds = ThreadPoolExecutor(_ROUNDS, "probes")
-            self._rounds.submit(self._round)
-        return answers
-
-    def _round(self) -> None:
-        with self._guard:
-            asked, self._asked = self._asked, []
-        if not asked:  # another round took them along
-            return
-        every = list(dict.fromkeys(one for targets, _ in asked for one in targets))
-        try:
-            known = dict(zip(every, self._carry_out(every), strict=True))
-        except BaseException as error:
-            for _, answers in asked:
-                answers.set_exception(error)
-            return
-        for targets, answers in asked:
-            answers.set_result([known[one] for one in targets])
-
-
-@value
-class Ways:
-    """What a machine's ``ip`` knows: its own addresses, the next router to each address (empty: none), and who is not there."""
-
-    own: Sequence[str]
-    next_hop: Mapping[str, str]
-    gone: Collection[str]
-
-    def applied(self, name: str, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Sequence[Answer]:
-        """The answers with what they are worth: without a router nothing has left the caller."""
-        return [self._applied(name, one.address, answer) for one, answer in zip(targets, answers, strict=True)]
-
-    def _applied(self, name: str, address: str, answer: Answer) -> Answer:
-        if address in self.own:
-            return replace(answer, outcome="cannot", why=f"it is an address of {name}, too")
-        if answer.outcome in ("silent", "barred") and self.next_hop.get(address) in self.gone:
-            return replace(answer, outcome="cannot", why="the router on the way does not answer")
-        return replace(answer, direct=self.next_hop.get(address) == "")
-
-
-def ways(text: str) -> Ways:
-    """From what ``ip -o -batch`` prints for ``addr show``, ``route get …``, ``neigh show``."""
-    own, next_hop, gone = [], {}, set()
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 3 and words[2] in ("inet", "inet6"):
-            own.append(words[3].partition("/")[0])
-        elif words and words[-1] in ("FAILED", "INCOMPLETE"):
-            gone.add(words[0])
-        elif words and words[0] != "local":
-            _, _, routers = line.partition(" via ")
-            next_hop[words[0]] = routers.removeprefix("inet6 ").split()[0] if routers else ""
-    return Ways(reachable(own), next_hop, gone)
-
-
-def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
-    """Calls from this machine, whose ``shell`` tells its ways."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    found = dial.dial([(one.address, one.port) for one in targets], WITHIN, max(_FEWEST, min(soft // (2 * _ROUNDS), _MOST)))
-    asked = ["addr show", *(f"route get {address}" for address in dict.fromkeys(one.address for one in targets)),
-             "neigh show nud incomplete nud failed"]
-    known = ""
-    with contextlib.suppress(ProgramFailed, Unreachable):
-        known = shell.run(["ip", "-o", "-force", "-batch", "-"], stdin="\n".join(asked).encode(), accept=None, timeout=_PATIENCE).text
-    return ways(known).applied("this machine", targets, [_answer(*each) for each in found])
-
-
-class Elsewhere:
-    """Calls from another machine, with what is there: python3, bash, or nothing."""
-
-    def __init__(self, shell: Shell, targets: Sequence[Endpoint]) -> None:
-        self.targets = targets
-        self.name = shell.name
-        plain = getattr(shell, "plain", None)
-        there: Shell = plain() if plain else shell
-        self._session: Session = there.open(["sh", "-c", CHOOSE, "sh", Path(dial.__file__).read_text(), BASH, str(WITHIN)])
-        with contextlib.suppress(OSError):  # whatever hindered it, `read` says
-            self._session.stdin.write("".join(f"{one.address} {one.port}\n" for one in targets).encode())
-            self._session.stdin.close()
-
-    def read(self) -> tuple[Sequence[Answer], Sequence[str], str | None]:
-        """The answers, the machine's own addresses, and from where it sees us.
-
-        Raises what shells raise, and ProgramFailed where there is no tool or it did not come to its end: what was not
-        said to be silent is not taken for it.
-        """
-        result = self._session.close(_PATIENCE + WITHIN * (1 + len(self.targets) // _WAVE))
-        said, there, more = result.text.partition("from ")
-        answers: dict[int, Answer] = {}
-        for words in (line.split() for line in said.splitlines()):
-            if words == ["no", "tool"]:
-                raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
-            if len(words) == 4 and words[0].isdigit() and words[1] in _OUTCOMES:
-                answers[int(words[0])] = _answer(*(word.strip("-") for word in words[1:]))
-        first, _, rest = more.partition("\n")
-        if not there or not rest.endswith("end\n") or sorted(answers) != list(range(len(self.targets))):
-            raise ProgramFailed(f"what was to try from {self.name} broke off: {last_words(result.stderr, result.stdout)}",
-                                where=self.name)
-        known = ways(rest.removesuffix("end\n"))
-        told = known.applied(self.name, self.targets, [answers[number] for number in range(len(self.targets))])
-        return told, known.own, next(iter(first.split()), None)
 
 
 class Witness:
@@ -299,12 +157,3 @@ class Prober:
                 yield Probe(place, one, "cannot", answer.source, f"what is on its own segment does not pass {self.gateway}")
             else:
                 yield Probe(place, one, answer.outcome, answer.source, answer.why)
-
-
-def _answer(outcome: str, source: str, why: str) -> Answer:
-    """What ``dial`` or the bash script said, in words for people."""
-    known: Outcome = next(one for one in _OUTCOMES if one == outcome)
-    meant = {"ENETUNREACH": "there is no way to it", "EADDRNOTAVAIL": "there is no address to call from",
-             "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it",
-             "busy": "the machine was too busy to try"}
-    return Answer(known, source if source not in ("0.0.0.0", "::") else "", meant.get(why, why))

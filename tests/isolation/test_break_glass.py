@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.isolation import probes
+from opsctl.isolation import calling
 from opsctl.model.config import Config
 from opsctl.shells import local
 from opsctl.wiring import Site
@@ -33,7 +33,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def machine(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """Its state directory is a file."""
-    monkeypatch.setattr(probes, "WITHIN", 0.3)  # nothing here is far away
+    monkeypatch.setattr(calling, "WITHIN", 0.3)  # nothing here is far away
     found = Machine(tmp_path / "m")
     asha = found.root / "asha"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "asha", "-f", str(asha)], check=True, stdin=subprocess.DEVNULL)

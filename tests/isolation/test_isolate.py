@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from opsctl.engine.configuration import load_config
-from opsctl.isolation import probes
+from opsctl.isolation import calling
 from opsctl.isolation.register import Entry
 from opsctl.model.isolation import Mark, Order
 from opsctl.shells import local
@@ -37,7 +37,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def machine(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(probes, "WITHIN", 0.3)  # nothing here is far away
+    monkeypatch.setattr(calling, "WITHIN", 0.3)  # nothing here is far away
     found = Machine(tmp_path / "m")
     found.configure(f"state: {found.state}\n")
     lab.configure(found.etc)

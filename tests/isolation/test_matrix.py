@@ -30,7 +30,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def machine(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr("opsctl.isolation.probes.WITHIN", 0.5)  # nothing is lost on the way in the lab
+    monkeypatch.setattr("opsctl.isolation.calling.WITHIN", 0.5)  # nothing is lost on the way in the lab
     found = Machine(tmp_path / "m")
     manager, outside = lab.hosts["manager"], lab.hosts["outside"]
     found.configure(f"""

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from opsctl.isolation.calling import Answer, Desk, from_here
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.nftables import Nftables
-from opsctl.isolation.probes import Answer, Desk, Prober, Witness, from_here
+from opsctl.isolation.probes import Prober, Witness
 from opsctl.model.isolation import Mark, Opening, Order, Stand
 from opsctl.model.nft_rules import FAMILIES
 from opsctl.model.probes import PLACES, Endpoint, Matrix
@@ -42,7 +43,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the lab nothing is lost on the way."""
-    monkeypatch.setattr("opsctl.isolation.probes.WITHIN", 0.6)
+    monkeypatch.setattr("opsctl.isolation.calling.WITHIN", 0.6)
 
 
 class Entered(LocalShell):
@@ -149,7 +150,7 @@ def test_of_rules_that_answer_a_reset_is_an_answer_and_a_word_is_none(
     h0: Probed, lab: Lab, how: str, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Over a cable this short the word comes back while the call is still being made, and then the kernel forgets it.
-    monkeypatch.setattr("opsctl.isolation.probes.WITHIN", 1.5)
+    monkeypatch.setattr("opsctl.isolation.calling.WITHIN", 1.5)
     keep = f"ip saddr {lab.address} tcp dport 22 accept"
     lab.run("h0", ["nft", "-f", "-"], stdin=f"""table inet other {{
         chain pre {{ type filter hook input priority -300; iif lo accept; {keep}; icmpv6 type nd-neighbor-advert accept
