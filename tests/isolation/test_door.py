@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opsctl.isolation import probes
+from opsctl.isolation import calling
 from opsctl.shells import local
 from tests.lab.isolation import Lab, reachable
 from tests.machine import Machine
@@ -27,7 +27,7 @@ STORE, PORT = "outside", 8000
 def machine(tmp_path: Path, isolation_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """``h1`` is behind the door, its IPv6 address is in no file, and the store listens on both."""
     lab = isolation_lab
-    monkeypatch.setattr(probes, "WITHIN", 0.3)
+    monkeypatch.setattr(calling, "WITHIN", 0.3)
     found, store = Machine(tmp_path / "m"), lab.hosts[STORE]
     found.configure(f"""
 state: {found.state}

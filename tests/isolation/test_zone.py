@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.isolation import probes
+from opsctl.isolation import calling
 from opsctl.shells import local
 from tests.lab.isolation import Lab, reached
 from tests.machine import Machine
@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def machine(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """``manager`` holds the backups, ``outside`` is the witness."""
-    monkeypatch.setattr(probes, "WITHIN", 0.3)
+    monkeypatch.setattr(calling, "WITHIN", 0.3)
     found = Machine(tmp_path / "m")
     found.configure(f"state: {found.state}\nisolation: {{witness: outside, store: manager}}\n")
     others = "".join(f"  {name}: {{address: {lab.hosts[name].address}, user: root, host_key: {lab.hosts[name].key}}}\n"
