@@ -191,7 +191,7 @@ class Site:
         program, version = self.restic
         repository = Restic(
             name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
-            shell=self.shell, cache_dir=self.state / "restic-cache", snapshot_cache=self.catalogue,
+            shell=self.shell, cache_dir=self.state / "restic-cache" if self.place == self.state else None, snapshot_cache=self.catalogue,
             program=program, version=version, wait=self.wait, s3_keys=spec.keys, s3_region=spec.region,
             sftp=self._sftp.door(name) if name in self._sftp.servers else None,
         )

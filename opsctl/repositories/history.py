@@ -83,7 +83,7 @@ class Ledger:
         """The ledger, or None where this machine never saw the repository. DamagedData where the file is broken."""
         try:
             return json.loads(self.path.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, OSError) as error:
             raise DamagedData(

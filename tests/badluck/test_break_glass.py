@@ -225,6 +225,16 @@ def test_a_run_that_the_disk_filled_up_under_goes_on_elsewhere(site: Machine) ->
     assert diary(site) == ["first", "second"]
 
 
+def test_backups_are_restored_and_verified_without_the_state_directory(site: Machine, tmp_path: Path) -> None:
+    (site.data / "paper").write_text("words")
+    site("backup", "run", expect=0)
+    with a_file(site):
+        site("verify", "--break-glass", expect=0)
+        site("--break-glass", "restore", "set", "portal", "--into", str(tmp_path / "back"), expect=0)
+        assert [path.read_text() for path in (tmp_path / "back").rglob("paper")] == ["words"]
+        assert site.json("--break-glass", "backup", "run", "--force").code == 23, "no repository is pinned anew on the way"
+
+
 def test_with_a_state_that_can_be_used_everything_is_as_ever(site: Machine) -> None:
     said = site("run", "work", "--break-glass", expect=0)
     assert "BREAK-GLASS" not in said.err and spools(site) == []
