@@ -5,14 +5,13 @@ Only TCP, only to hosts and ports that are configured or that a host serves itse
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from opsctl.errors import Interrupted, OpsError
-from opsctl.isolation.calling import Answer, Desk, Elsewhere
+from opsctl.isolation.calling import Answer, Desk, Elsewhere, calls_from
 from opsctl.model.isolation import Facts, Order, Stand
 from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports
 from opsctl.shells.interface import Shell
@@ -131,15 +130,15 @@ class Prober:
 
     def _out(self, facts: Facts, own: Sequence[str], trouble: dict[Place, str]) -> Elsewhere | None:
         """Calls from the host that have begun; None, and why, where there are none."""
-        targets = [*self.outside, *([Endpoint(facts.manager, 22)] if facts.manager else [])]
+        ours = [facts.manager, *map(calls_from, own)]
+        here = {Endpoint(address, 22).version: Endpoint(address, 22) for address in reversed(ours) if address}
+        targets = [*self.outside, *here.values()]
         try:
             shell = self.enter()
             if shell is None:
                 trouble["out"] = "nothing was tried from it, for it is not entered"
                 return None
-            with contextlib.suppress(OpsError):
-                if self.witness:
-                    targets += [Endpoint(address, self.witness.port) for address in self.witness.addresses()]
+            targets += self._witness_doors()
             targets = [one for one in dict.fromkeys(targets) if one.address not in own]
             if not targets:
                 trouble["out"] = "nothing was tried from it: isolation: outside: names nothing"
@@ -150,6 +149,14 @@ class Prober:
         except OpsError as error:
             trouble["out"] = f"nothing was tried from it: {error.message}"
             return None
+
+    def _witness_doors(self) -> Sequence[Endpoint]:
+        try:
+            return [Endpoint(address, self.witness.port) for address in self.witness.addresses()] if self.witness else ()
+        except Interrupted:
+            raise
+        except OpsError:  # which is told where it was to look itself
+            return ()
 
     def _probes(self, place: Place, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Iterator[Probe]:
         for one, answer in zip(targets, answers, strict=True):

@@ -106,6 +106,16 @@ def test_a_host_that_is_cut_off_is_proven_so_on_both_versions(h0: Probed) -> Non
     assert not [one for one in found.look.probes if one.to.address.startswith("172.17.")]
 
 
+def test_without_a_witness_and_a_place_outside_it_is_tried_from_the_host_to_here(h0: Probed, lab: Lab) -> None:
+    h0.outside = []
+    opened = h0.probe()
+    assert {str(one.probe.to) for one in opened.findings if one.probe.place == "out"} == {
+        f"{lab.address}:22", f"[{lab.address6}]:22"}
+    h0.cut_off()
+    found = h0.probe()
+    assert (found.verdict, found.gaps, found.notes) == ("proven", (), ("no witness",))
+
+
 def test_a_host_that_is_open_is_found_from_every_side(h0: Probed) -> None:
     found = h0.probe(witness=h0.witness())
     assert found.verdict == "open"
