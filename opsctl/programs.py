@@ -100,10 +100,10 @@ PROGRAMS: tuple[Program, ...] = (
     Program("systemd-analyze", "test", "systemd", "checks the units of a schedule"),
     # Debian's cron cannot say its version, so the package is asked.
     Program("cron", "test", "cron", "is the tests' real cron", (3,), ("-W", "-f=${Version}", "cron"), "dpkg-query"),
-    Program("sshd", "test", "openssh-server", "is the tests' hosts", (8, 4), ("-V",), folders="/usr/sbin"),
+    Program("sshd", "demo", "openssh-server", "is the throw-away hosts", (8, 4), ("-V",), folders="/usr/sbin"),
     Program("sudo", "test", "sudo", "runs what the tests' hosts allow", (1, 9)),
-    Program("ip", "test", "iproute2", "makes the tests' network", (4, 9), ("-V",)),
-    Program("nft", "test", "nftables", "is what cuts the tests' hosts off", (0, 9, 7), folders="/usr/sbin"),
+    Program("ip", "demo", "iproute2", "makes the throw-away network", (4, 9), ("-V",)),
+    Program("nft", "demo", "nftables", "is what cuts the throw-away hosts off", (0, 9, 7), folders="/usr/sbin"),
     Program("conntrack", "test", "conntrack", "lists and ends what the tests' forwarder tracks", (1, 4), folders="/usr/sbin"),
     Program("iptables-nft", "test", "iptables", "lays rules of others beside ours", (1, 8), folders="/usr/sbin"),
     Program("pkill", "test", "procps", "ends what sudo started", (3,)),

@@ -28,6 +28,7 @@ def test_the_portal_is_lost_and_comes_back_equal(tmp_path: Path) -> None:
     assert told["verify_exit"] == 22
     assert told["tables_equal"] == told["tables"]
     assert told["files_equal"]
+    assert told["isolated"] == 2
     assert not (tmp_path / "lab").exists(), "the lab is gone again"
 
 

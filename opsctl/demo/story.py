@@ -1,4 +1,4 @@
-"""The story that `opsctl demo` tells: backups, a damaged copy, a lost controller, and everything back."""
+"""The story that `opsctl demo` tells: backups, a damaged copy, an attack, a lost controller, and everything back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session
-from opsctl.demo import portal, scans
+from opsctl.demo import cut_off, portal, scans
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.sources.postgresql_server import Postgres
 
@@ -66,9 +66,12 @@ class Lab:
 
     def opsctl(
         self, *words: str, at: datetime, expect: Sequence[int] = (0,), config: Path | None = None,
-        home: Path | None = None, show: int = 12,
+        home: Path | None = None, show: int = 12, inside: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run the real command line, show it and what it says; ProgramFailed where it ends otherwise than expected."""
+        """Run the real command line, show it and what it says; ProgramFailed where it ends otherwise than expected.
+
+        ``inside``: words that start a program on another machine of the lab.
+        """
         argv = [*(["--config", str(config)] if config else []), *words]
         self.say(f"$ opsctl {shlex.join(words)}", Tone.STRONG)
         env = {**os.environ, "OPSCTL_CLOCK": at.isoformat(), "NO_COLOR": "1", "TERM": "dumb"}
@@ -76,7 +79,7 @@ class Lab:
         if home is not None:
             env["HOME"] = env["XDG_STATE_HOME"] = str(home)
             env.pop("OPSCTL_CONFIG", None)
-        done = subprocess.run([sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
+        done = subprocess.run([*inside, sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
         said = [line for line in done.stderr.splitlines() if "OPSCTL_CLOCK" not in line]
         first_wrong = next((at for at, line in enumerate(said) if line.startswith("opsctl: ")), len(said))
@@ -159,6 +162,9 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
     done = lab.opsctl("verify", "copy", "--level", "data", "--share", "all", at=LOSS, config=config, expect=(22,))
     lab.facts["verify_exit"] = done.returncode
     lab.opsctl("verify", "main", "--level", "data", "--share", "all", at=LOSS, config=config)
+
+    lab.chapter("21 December: an attacker is in the portal, and it is cut off within seconds")
+    cut_off.play(lab, config, LOSS)
 
     lab.chapter("The controller is lost: configuration, keys, journal and catalogue are gone")
     fingerprint = _fingerprint(config)
