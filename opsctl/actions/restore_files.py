@@ -218,6 +218,7 @@ def _measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
 
 
 def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world: World) -> Item:
+    kept = {"inside": path, **kept}  # a run of an earlier version did not note it
     target = Path(params.into) / os.path.basename(path.rstrip("/"))
     in_view = _in_view(path, kept["inside"], target, world)
     aside = None
