@@ -16,6 +16,7 @@ from opsctl.actions.isolating import (
     kept,
     load,
     lock_of,
+    look_first,
     note,
     place,
     probed,
@@ -39,7 +40,7 @@ class IsolateParams(HostParams):
     allow: tuple[str, ...] = ()
     profile: Literal["full", "backup-only", "outbound-only"] = "full"
     within: float = WITHIN
-    options: tuple[Literal["hold", "persist", "keep", "dhcp", "gateway"], ...] = ()
+    options: tuple[Literal["hold", "persist", "keep", "dhcp", "gateway", "probe-first"], ...] = ()
     named: tuple[str, ...] = ()
     retry_for: float = 180.0
 
@@ -77,7 +78,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
       within    seconds after which it lifts itself unless confirmed (60)
       options   `hold`: loaded permanent at once, for hosts with a console or a gateway; `persist`: it comes back after a
                 reboot; `keep`: `isolate status` cuts off again what was lifted; `dhcp`: the host may renew its
-                address; `gateway`: cut off by the host that forwards for it, although it could be entered
+                address; `gateway`: cut off by the host that forwards for it, although it could be entered; `probe-first`:
+                it is tried before as well what answers, which takes two seconds and shows what silence is worth
       named     hosts that a person named: only these are cut off where they are this machine, a manager, a store or one that stays
       retry_for seconds for which a host that does not answer is tried again (180)
 
@@ -130,6 +132,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
                 order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
                 keep(params, world, mark=asdict(order.mark))
             register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
+            stand = way.last or way.observe()
+            if "probe-first" in params.options and stand.standing == "open":
+                look_first(params, world, stand)
             load(params, world, order)
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":
@@ -146,7 +151,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
             note(params, world, order, again="keep" in params.options)
 
     def result(self, params: IsolateParams, seen: Seen) -> Mapping[str, Any]:
-        return {"host": params.host, "stand": seen.stand.as_json(), "order": seen.order.digest, **seen.kept,
+        return {"host": params.host, "stand": seen.stand.as_json(), "order": seen.order.digest,
+                **{key: fact for key, fact in seen.kept.items() if key != "earlier"},
                 "proof": proof(seen.matrix) if seen.matrix is not None else None}
 
     def missing(self, params: IsolateParams, seen: Seen, changes: Sequence[Change]) -> str:

@@ -14,7 +14,7 @@ from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Part
 from opsctl.isolation.register import Entry
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.isolation import Order, Stand
-from opsctl.model.probes import PLACES, Matrix
+from opsctl.model.probes import PLACES, Look, Matrix, read_brief
 from opsctl.repositories.history import write_whole
 
 _PAUSE = 1.0  # seconds between two new connections to a host that does not answer while it is cut off
@@ -169,12 +169,23 @@ def cut(params: HostParams, world: World, order: Order) -> None:
     keep(params, world, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
 
 
+def look_first(params: HostParams, world: World, stand: Stand) -> None:
+    """Keep what answers before the host is cut off: then it is known what silence afterwards is worth."""
+    _, port = place(params.host, world.config)
+    keep(params, world, earlier=world.prober(params.host, driver(params, world)).look(stand.facts, port).brief())
+
+
 def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matrix:
     """What gets through, tried from here, from the witness and from the host. Raises nothing but Interrupted."""
-    done = kept(params, world).get("cut")
+    known = kept(params, world)
+    done = known.get("cut")
+    earlier: Look | None = None
+    with contextlib.suppress(KeyError, ValueError, TypeError):
+        earlier = read_brief(known["earlier"])
     matrix: Matrix = world.prober(params.host, driver(params, world)).probe(
-        order, stand, before=done["before"] if done else None, after=stand.connections if stand.connections is not None
-        else done["after"] if done else None)
+        order, stand, earlier=earlier,
+        before=done["before"] if done else stand.connections if stand.standing == "armed" else None,
+        after=stand.connections if stand.connections is not None else done["after"] if done else None)
     return matrix
 
 

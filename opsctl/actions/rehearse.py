@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opsctl.actions.interface import EventAction, World
-from opsctl.actions.isolating import HostParams, driver, lock_of, pause, place, probed, proof
+from opsctl.actions.isolating import HostParams, driver, lock_of, look_first, pause, place, probed, proof
 from opsctl.errors import Interrupted, NotConverged, OpsError, SafetyRefusal
 from opsctl.model.isolation import WITHIN, Mark, Order, Stand
 from opsctl.model.probes import Matrix
@@ -51,6 +51,7 @@ class Rehearse(EventAction[RehearseParams, Stand]):
         _, port = place(host, world.config)
         mark = Mark(world.run, world.by, world.now.isoformat())
         order = Order(mark, tuple(world.config.isolation.managers), port, seconds=params.seconds)
+        look_first(params, world, before)  # there is no hurry here
         way.load(order, before)
         began = time.monotonic()
         way.close()  # that a new connection can be made is what is rehearsed

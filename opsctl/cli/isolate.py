@@ -64,6 +64,8 @@ def apply(
     dhcp: Annotated[bool, typer.Option("--dhcp", help="let hosts renew their addresses, or they lose them when the lease ends")] = False,
     gateway: Annotated[bool, typer.Option(
         "--by-gateway", help="by the host that forwards for it, also where it could be entered")] = False,
+    probe_first: Annotated[bool, typer.Option(
+        "--probe-first", help="try before as well what answers: two seconds, for a proof that silence means something")] = False,
     tolerate: Annotated[str, typer.Option("--tolerate", metavar="N|N%", help="so many may fail before what follows is given up")] = "0",
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, max=512, help="so many hosts at the same time")] = 512,
     retry_for: Annotated[str, typer.Option(
@@ -81,7 +83,8 @@ def apply(
     asked = ask(hosts, zone, every, without, host_key, key)
     return carry_out(of(context), asked, {
         "incident": incident, "allow": allow or [], "profile": profile, "within": within, "hold": hold, "persist": persist,
-        "keep": keep, "dhcp": dhcp, "gateway": gateway, "tolerate": tolerate, "at_once": at_once, "retry_for": retry_for})
+        "keep": keep, "dhcp": dhcp, "gateway": gateway, "probe-first": probe_first, "tolerate": tolerate, "at_once": at_once,
+        "retry_for": retry_for})
 
 
 @app.command("confirm")

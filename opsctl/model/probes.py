@@ -86,6 +86,10 @@ class Look:
     sources: tuple[str, ...] = ()
     left_out: int = 0
 
+    def brief(self) -> list[list[str]]:
+        """For a file: what ``read_brief`` takes."""
+        return [[probe.place, str(probe.to), probe.outcome] for probe in self.probes]
+
 
 @value
 class Matrix:
@@ -93,7 +97,8 @@ class Matrix:
 
     ``proven``: everything that was to be tried was tried, on each IP version that the host has, and nothing got through.
     ``partial``: nothing that was tried got through, and ``gaps`` says what was not tried, or is not cut off. ``open``:
-    something got through, ``findings`` and ``left`` say what. ``notes`` limit none of this.
+    something got through, ``wrong`` says what. ``notes`` limit none of this. ``paused``: it is not confirmed yet, and only
+    then are old connections ended. ``earlier``: what was seen before it was cut off.
     """
 
     host: str
@@ -105,11 +110,13 @@ class Matrix:
     versions: tuple[int, ...]
     before: int | None
     after: int | None
+    paused: bool = False
+    earlier: Look | None = None
 
     @property
     def wrong(self) -> tuple[str, ...]:
         """Everything that makes it open, a sentence each."""
-        left = (f"{self.after} old connections are still there",) if self.after else ()
+        left = (f"{self.after} old connections are still there",) if self.after and not self.paused else ()
         return (*map(str, self.findings), *left)
 
     def says(self) -> str:
@@ -135,12 +142,14 @@ class Matrix:
         return "silent" if any(probe.outcome in ("silent", "barred") for probe in mine) else "not probed"
 
     def as_json(self) -> dict[str, Any]:
+        before = {(probe.place, probe.to): probe.outcome for probe in self.earlier.probes} if self.earlier else {}
         return {
             "host": self.host, "verdict": self.verdict, "findings": list(self.wrong), "gaps": list(self.gaps),
             "notes": list(self.notes), "witness": self.look.witness,
             "connections": {"before": self.before, "after": self.after},
             "probes": [{"place": probe.place, "address": probe.to.address, "port": probe.to.port, "outcome": probe.outcome,
-                        "source": probe.source or None, "why": probe.why or None} for probe in self.look.probes],
+                        "before": before.get((probe.place, probe.to)), "source": probe.source or None, "why": probe.why or None}
+                       for probe in self.look.probes],
         }
 
 
@@ -148,6 +157,11 @@ def endpoint(text: str) -> Endpoint:
     """``10.0.0.5:443`` or ``[fd00::5]:443``, as the configuration allows it."""
     place, _, port = text.rpartition(":")
     return Endpoint(place.strip("[]"), int(port))
+
+
+def read_brief(rows: Sequence[Sequence[Any]]) -> Look:
+    """A look as ``brief`` wrote it down: who answered, from where. ValueError, TypeError for anything else."""
+    return Look(tuple(Probe(place, endpoint(to), outcome) for place, to, outcome in rows))
 
 
 def reachable(addresses: Iterable[str]) -> Sequence[str]:
@@ -180,7 +194,8 @@ def judge(
                      if probe.answered and not _let_through(probe, look, order, stand))
     matrix = Matrix(
         host, "partial", findings, tuple(_gaps(look, order, stand, versions, after, earlier)),
-        tuple(_notes(look, order, stand, versions, earlier)), look, versions, before, after)
+        tuple(_notes(look, order, stand, versions, earlier)), look, versions, before, after,
+        stand.standing == "armed", earlier)
     verdict: Verdict = "open" if matrix.wrong else "partial" if matrix.gaps else "proven"
     return replace(matrix, verdict=verdict)
 
@@ -218,7 +233,7 @@ def _gaps(
             yield look.trouble[place]
         elif place == "witness" and look.witness and not any(probe.place == "witness" for probe in proving):
             yield f"the witness {look.witness} could not try{_because(look, 'witness')}"
-    if after is None:
+    if after is None and stand.standing != "armed":
         yield "nobody could count its old connections"
     if not _lives(look) and not (earlier and _lives(earlier)):
         yield "it gave no sign of life, and a machine that is off looks the same"
@@ -238,6 +253,8 @@ def _lives(look: Look) -> bool:
 def _notes(look: Look, order: Order, stand: Stand, versions: Sequence[int], earlier: Look | None) -> Iterator[str]:
     if look.witness is None:
         yield "no witness"
+    if stand.standing == "armed" and stand.connections:
+        yield "its old connections are paused and not ended, for it is not confirmed"
     if look.left_out:
         yield f"{look.left_out} of its ports were not tried"
     for version in versions:

@@ -64,10 +64,14 @@ def test_the_whole_matrix_before_while_cut_off_and_after_the_release(machine: Ma
         assert [way for way in ways if not reached(lab, *way)] == []
         old = [kept.enter_context(called(lab, *way)) for way in ways]
 
-        proof = machine.json("isolate", "apply", "h0", expect=0).result["hosts"]["h0"]["proof"]
+        proof = machine.json("isolate", "apply", "h0", "--probe-first", expect=0).result["hosts"]["h0"]["proof"]
         assert (proof["verdict"], proof["findings"], proof["gaps"]) == ("proven", [], [])
         assert proof["cells"] == {place: {"4": "silent", "6": "silent"} for place in ("here", "witness", "out")}
         assert proof["connections"]["before"] >= len(ways) and proof["connections"]["after"] == 0
+        turned = {(one["place"], ":" in one["address"], one["port"]) for one in proof["probes"]
+                  if (one["before"], one["outcome"]) == ("open", "silent")}
+        assert {(place, six, 8000) for place in ("here", "witness") for six in (False, True)} <= turned
+        assert {("out", six, 22) for six in (False, True)} <= turned
         assert [way for way in ways if reached(lab, *way, seconds=0.3)] == []
         assert reached(lab, "h0", "127.0.0.1", 8000) and reached(lab, "h0", h0.address, 8000)
         shown = machine("isolate", "apply", "h0", expect=0).out

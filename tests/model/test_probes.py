@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from opsctl.model.isolation import Facts, Mark, Opening, Order, Stand
-from opsctl.model.probes import PLACES, Endpoint, Look, Outcome, Place, Probe, endpoint, judge, ports, reachable
+from opsctl.model.probes import (
+    PLACES,
+    Endpoint,
+    Look,
+    Outcome,
+    Place,
+    Probe,
+    endpoint,
+    judge,
+    ports,
+    reachable,
+    read_brief,
+)
 
 V4, V6 = "10.0.0.11", "fd00::11"
 HERE, WITNESS = "10.0.0.2", "10.0.0.3"
@@ -109,6 +122,21 @@ def test_a_host_that_is_dead_is_never_proven() -> None:
 def test_old_connections_that_are_left_make_it_open_and_uncounted_ones_partial() -> None:
     assert judge("db-1", WHOLE, ORDER, STAND, before=5, after=2).wrong == ("2 old connections are still there",)
     assert judge("db-1", WHOLE, ORDER, STAND).gaps == ("nobody could count its old connections",)
+
+
+def test_before_it_is_confirmed_old_connections_are_only_paused() -> None:
+    found = judge("db-1", WHOLE, ORDER, replace(STAND, standing="armed", connections=2), before=2, after=2)
+    assert (found.verdict, found.wrong) == ("proven", ())
+    assert found.notes == ("its old connections are paused and not ended, for it is not confirmed",)
+
+
+def test_what_answered_before_is_told_of_each_probe() -> None:
+    earlier = Look((probe("here", f"{V4}:443", "open", HERE), probe("here", f"{V4}:22", "open", HERE)))
+    kept = read_brief(json.loads(json.dumps(earlier.brief())))
+    found = judge("db-1", WHOLE, ORDER, STAND, after=0, earlier=kept)
+    assert [(one["port"], one["before"], one["outcome"]) for one in found.as_json()["probes"]][:3] == [
+        (22, "open", "open"), (443, "open", "silent"), (443, None, "silent")]
+    assert found.notes == ("nothing answered over IPv6 before either",)
 
 
 def test_a_way_of_cutting_off_that_is_partial_makes_the_proof_partial() -> None:
