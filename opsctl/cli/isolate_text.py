@@ -36,8 +36,10 @@ def line(result: StepResult, seconds: float) -> Mark:
     if result.outcome == "ok":
         return Mark(f"{result.item}: was isolated already{_in_part(result)}", Tone.GOOD)
     if result.outcome == "changed":
-        cut = result.result.get("cut")
-        old = f", {counted(cut['before'] - cut['after'], 'old connection')} ended" if cut and cut["before"] else ""
+        cut = result.result.get("cut") or {"before": None, "after": None, "notes": ()}
+        known = None not in (cut["before"], cut["after"])
+        old = f", {counted(cut['before'] - cut['after'], 'old connection')} ended" if known and cut["before"] else ""
+        old += "".join(f"; {note}" for note in cut["notes"])
         return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}{_in_part(result)}", Tone.GOOD)
     if result.outcome == "skipped":
         return Mark(f"{result.item}: not begun: {result.because}", Tone.WARN)

@@ -123,7 +123,7 @@ class AwsSecurityGroup(Driver):
 
     def cut(self, order: Order) -> Cut:
         """It was done with ``load``; nobody can count connections from outside."""
-        return Cut(0, 0, tuple(self._notes))
+        return Cut(None, None, tuple(self._notes))
 
     def release(self) -> None:
         """Raises NotConverged, after everything else, where groups are gone that an interface had."""

@@ -67,7 +67,7 @@ class Command(Driver):
         return b""
 
     def cut(self, order: Order) -> Cut:
-        return Cut(0, 0, (f"what the tool of the site does to connections of {self.host} that were open is its own; "
+        return Cut(None, None, (f"what the tool of the site does to connections of {self.host} that were open is its own; "
                           "nobody here can count them",))
 
     def release(self) -> None:

@@ -141,10 +141,13 @@ class Stand:
 
 @value
 class Cut:
-    """Old connections that were ended: how many there were, how many are left, and what could not be asked."""
+    """Old connections that were ended: how many there were, how many are left, and what could not be asked.
 
-    before: int
-    after: int
+    None where nobody can count them.
+    """
+
+    before: int | None
+    after: int | None
     notes: tuple[str, ...] = ()
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from opsctl.isolation.command import Command
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.interface import Driver
@@ -17,6 +21,8 @@ from opsctl.shells.interface import Result
 from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_connection import Connection, Keyring, Limits
+from tests.isolation.clouds import Cloud, region
+from tests.isolation.switch import Switch, words
 from tests.lab.isolation import Lab, reachable
 
 MARK = Mark(run="20261221-1000-main-7f3a", by="asha", at="2026-12-21T10:00:00+05:30", incident="inc-1")
@@ -136,6 +142,44 @@ def _gateway(lab: Lab, **more: Any) -> Bed:
                lambda: bool(reachable(lab, "outside", [(host.address, 22), (host.address6, 22)])), clean)
 
 
+def _command(lab: Lab) -> Bed:
+    """A port of the switch that the host is plugged into."""
+    folder = TemporaryDirectory(prefix="opsctl-switch-")
+    switch, host = Switch(lab, Path(folder.name)), lab.hosts["h0"]
+
+    def clean() -> None:
+        switch.close()
+        folder.cleanup()
+
+    return Bed(lab, lambda: Command("h0", address=host.address, tool=words(switch.program), shell=LocalShell()),
+               lambda: ruleset(lab, "h0") + "".join(f"{port} is shut\n" for port in switch.shut),
+               lambda: bool(reachable(lab, "outside", [(host.address, 22), (host.address6, 22)])), clean)
+
+
+def _aws(lab: Lab) -> Bed:
+    """An instance with two interfaces, of which moto tells no more than the groups: none but ours is out of reach."""
+    stack = ExitStack()
+    cloud = Cloud(stack.enter_context(region()))
+    stack.callback(cloud.close)
+    instance = cloud.instance()
+    cloud.plug(instance)
+    before = {name: one["groups"] for name, one in cloud.interfaces(instance).items()}
+
+    def rules() -> str:
+        ours = {name: one for name, one in cloud.interfaces(instance).items() if one["tags"] or one["groups"] != before[name]}
+        kept = {name: sorted(one["tags"].get("opsctl:groups", "").split()) for name, one in ours.items()}
+        found = {name: kept.get(name, one["groups"]) for name, one in cloud.interfaces(instance).items()}
+        foreign = [name for name in cloud.names() if not name.startswith("opsctl-")]
+        more = [f"{ours} {sorted(set(cloud.names()) - set(foreign))} {cloud.lists()}"] if ours else []
+        return "\n".join([f"{found} {foreign}", *more])
+
+    def reach() -> bool:
+        names = {one["GroupId"]: one["GroupName"] for one in cloud.client.describe_security_groups()["SecurityGroups"]}
+        return any(not names[each].startswith("opsctl-") for one in cloud.interfaces(instance).values() for each in one["groups"])
+
+    return Bed(lab, lambda: cloud.driver(instance), rules, reach, stack.close)
+
+
 BEDS: dict[str, Callable[[Lab], Bed]] = {
     "nftables": _nftables,
     "nftables-sudo": lambda lab: _nftables(lab, user="ops", sudo=True),
@@ -143,4 +187,6 @@ BEDS: dict[str, Callable[[Lab], Bed]] = {
     "nftables-here": _here,
     "gateway": _gateway,
     "gateway-sudo": lambda lab: _gateway(lab, user="ops", sudo=True),
+    "command": _command,
+    "aws_security_group": _aws,
 }

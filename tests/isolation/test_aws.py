@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,9 @@ from opsctl.isolation.aws_calls import Ec2
 from opsctl.isolation.aws_security_group import AwsSecurityGroup
 from opsctl.model import cloud_rules
 from opsctl.model.isolation import Mark, Order, Stand, opening
-from tests.isolation.clouds import Cloud, region
+from opsctl.shells import local
+from tests.isolation.clouds import REGION, Cloud, region
+from tests.machine import Machine
 
 MARK = Mark(run="20261129-1733-portal-7f3a", by="asha", at="2026-11-29T17:33:00Z", incident="inc-1")
 HELD = Order(MARK, managers=("10.9.0.2", "fd09::2"), seconds=None)
@@ -328,3 +331,25 @@ def test_an_order_fits_into_a_tag() -> None:
     said = cloud_rules.read_order_tag(text)
     assert said is not None and said[0] == order.digest and (said[1].run, said[1].incident) == (order.mark.run, None)
     assert cloud_rules.read_order_tag("somebody else's") is None
+
+
+def test_the_command_line_cuts_an_instance_off_and_opens_it(aws: Cloud, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "m")
+    instance = aws.instance()
+    before = aws.interfaces(instance)
+    machine.configure(f"state: {machine.state}\nisolation: {{managers: [10.9.0.2], ports: []}}\nhosts:\n"
+                      f"  web-1: {{address: 127.5.1.4, isolation: aws_security_group, instance: {instance}, region: {REGION}}}\n")
+    try:
+        assert "--hold" in machine.json("isolate", "apply", "web-1", expect=23).errors[0]["hint"]
+        assert aws.interfaces(instance) == before
+        said = machine("isolate", "apply", "web-1", "--hold", expect=0)
+        assert "web-1: isolated and confirmed" in said.err and "? → ?" in said.out and "AWS's own resolver" in said.out
+        assert machine.json("isolate", "apply", "web-1", "--hold", expect=0).result["hosts"]["web-1"]["outcome"] == "ok"
+        shown = machine.json("isolate", "status", expect=0).result["hosts"]["web-1"]
+        assert shown["stand"]["standing"] == "isolated"
+        aws.plug(instance)
+        machine("isolate", "status", expect=21)
+        machine("isolate", "release", "web-1", expect=0)
+        assert aws.interfaces(instance).items() >= before.items()
+    finally:
+        local.reset()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections.abc import Iterator, Sequence
@@ -21,61 +20,26 @@ from opsctl.model.isolation import Mark, Order, Stand, opening
 from opsctl.shells import local
 from opsctl.shells.local import LocalShell
 from opsctl.wiring import Site
+from tests.isolation.switch import Switch, script, words
 from tests.lab.isolation import Lab
 from tests.machine import Machine
 
-on_hosts = [
-    pytest.mark.lab,
-    pytest.mark.as_root("network namespaces need root"),
-    pytest.mark.xdist_group("isolation"),
-]
+on_hosts = [pytest.mark.lab, pytest.mark.as_root("network namespaces need root"), pytest.mark.xdist_group("isolation")]
 MARK = Mark(run="20261129-1733-portal-7f3a", by="asha", at="2026-11-29T17:33:00Z", incident="inc-1")
 HELD = Order(MARK, managers=("10.9.0.2",), allow=(opening("in:10.0.0.5:443"),), seconds=None)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01"
 
-#: A switch: which address is at which port, and which ports are shut, stand in its folder; shutting one takes the cable's
-#: end down in the network of the switch. As a real one it refuses what is done already.
-SWITCH = """\
-#!/bin/sh
-port=$(sed -n "s/^$3 //p" {place}/ports)
-[ "$port" ] || {{ echo "no port has $3" >&2; exit 4; }}
-case $1-$([ -e {place}/$port.shut ] && echo shut) in
-    show-shut) exit 0 ;;
-    show-) exit 1 ;;
-    shut-) touch {place}/$port.shut; exec nsenter -t {init} -n ip link set $port down ;;
-    open-shut) rm {place}/$port.shut; exec nsenter -t {init} -n ip link set $port up ;;
-    *) echo "$2: port $port is so already" >&2; exit 7 ;;
-esac
-"""
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(2) as made:
-        yield made
+@pytest.fixture
+def lab(isolation_lab: Lab) -> Lab:
+    return isolation_lab
 
 
 @pytest.fixture
 def switch(lab: Lab, tmp_path: Path) -> Iterator[Path]:
     """The program of the switch that the hosts of the lab are plugged into."""
-    place = tmp_path / "switch"
-    place.mkdir()
-    (place / "ports").write_text("".join(f"{host.address} p{number}\n" for number, host in enumerate(lab.hosts.values())))
-    program = script(place / "switch", SWITCH.format(place=place, init=lab._one))
-    yield program
-    for number in range(len(lab.hosts)):
-        os.system(f"nsenter -t {lab._one} -n ip link set p{number} up")
-
-
-def script(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(0o755)
-    return path
-
-
-def words(program: Path | str) -> dict[str, list[str]]:
-    return {verb: [str(program), does, "{host}", "{address}"]
-            for verb, does in (("observe", "show"), ("load", "shut"), ("release", "open"))}
+    made = Switch(lab, tmp_path / "switch")
+    yield made.program
+    made.close()
 
 
 def reached(lab: Lab, name: str, space: str = "outside") -> list[bool]:
