@@ -246,23 +246,13 @@ class Site:
 
         ``host_key`` (a fingerprint) and ``key`` (a private key's file) are for a ``user@address`` that no configuration holds.
         """
-        from opsctl.shells.ssh import SshShell
-        from opsctl.shells.ssh_connection import Connection
-
         if is_given(name):
             return self._given_isolation(name, host_key, key)
         if name not in self.config.hosts:
             raise ConfigError(f"there is no host {name!r} in the configuration")
         spec = self.config.hosts[name]
-
-        def connect() -> Any:
-            """A shell on a connection of its own: that it can be made is the proof that we are not shut out."""
-            return SshShell(Connection(self.target(name, spec, "ssh-isolation"), self._keyring))
-
         if spec.isolation == "nftables":
-            from opsctl.isolation.nftables import Nftables
-
-            return Nftables(name, connect=connect, sudo=spec.become == "sudo")
+            return self._nftables(name, self.target(name, spec, "ssh-isolation"))
         if spec.isolation == "command":
             from opsctl.isolation.command import Command
 
@@ -339,15 +329,29 @@ class Site:
                     table=table)
             return self._forwarders[name, table]
 
-    def _given_isolation(self, name: str, host_key: str, key: str) -> Any:
+    def _nftables(self, name: str, target: Any) -> Any:
+        """Each connection is one of its own: that it can be made is the proof that we are not shut out."""
         from opsctl.isolation.nftables import Nftables
         from opsctl.shells.ssh import SshShell
-        from opsctl.shells.ssh_connection import Connection, Login, Target
+        from opsctl.shells.ssh_connection import Connection
+
+        with self._guard:
+            line = self._many.line()
+        return Nftables(name, connect=lambda: SshShell(Connection(target, self._keyring, line.turn)), sudo=target.sudo, turn=line.turn)
+
+    @functools.cached_property
+    def _many(self) -> Any:
+        from opsctl.shells.turns import Turns
+
+        return Turns()
+
+    def _given_isolation(self, name: str, host_key: str, key: str) -> Any:
+        from opsctl.shells.ssh_connection import Login, Target
 
         spec = given_host(name, host_key, key)
         target = Target(name=name, address=spec.address, port=spec.port, user=spec.user, host_key=host_key or None,
                         sudo=spec.user != "root", login=Login(Path(key) if key else None, self.environ.get("SSH_AUTH_SOCK")))
-        return Nftables(name, connect=lambda: SshShell(Connection(target, self._keyring)), sudo=target.sudo)
+        return self._nftables(name, target)
 
     def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host that ``driver`` cuts off can be reached, or reaches anything (``isolation.probes.Prober``)."""

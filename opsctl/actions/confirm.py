@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opsctl.actions.interface import Change, StateAction, World
-from opsctl.actions.isolating import HostParams, confirm, cut, driver, lock_of, note, place, snapshot
+from opsctl.actions.isolating import HostParams, confirm, cut, driver, let_go, lock_of, note, place, snapshot
 from opsctl.errors import NotConverged
 from opsctl.isolation.register import Entry
 from opsctl.model.isolation import Mark, Order, Stand
@@ -40,6 +40,9 @@ class Confirm(StateAction[ConfirmParams, Seen]):
 
     def locks_there(self, params: ConfirmParams, world: World) -> Sequence[str]:
         return lock_of(params, world)
+
+    def let_go(self, params: ConfirmParams, world: World) -> None:
+        let_go(params, world)
 
     def observe(self, params: ConfirmParams, world: World) -> Seen:
         return Seen(driver(params, world).observe(), world.isolated.get(params.host))

@@ -139,6 +139,9 @@ class Action(ABC, Generic[P, S]):
         """Whether somebody else holding the lock means that there is nothing to do here."""
         return False
 
+    def let_go(self, params: P, world: World) -> None:
+        """Called when the step is over, however it ended: connections that it held are closed here. Raises nothing."""
+
     def result(self, params: P, seen: S) -> Mapping[str, Any]:
         """What the step has to tell, JSON-able, from the last observation. Pure."""
         return {}

@@ -14,6 +14,7 @@ from opsctl.actions.isolating import (
     driver,
     keep,
     kept,
+    let_go,
     load,
     lock_of,
     look_first,
@@ -97,6 +98,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
 
     def patience(self, params: IsolateParams) -> float:
         return params.retry_for
+
+    def let_go(self, params: IsolateParams, world: World) -> None:
+        let_go(params, world)
 
     def observe(self, params: IsolateParams, world: World) -> Seen:
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it

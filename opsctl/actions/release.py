@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from opsctl.actions.interface import Change, StateAction, World
-from opsctl.actions.isolating import HostParams, driver, keep, lock_of
+from opsctl.actions.isolating import HostParams, driver, keep, let_go, lock_of
 from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
 from opsctl.model import isolation_guard
@@ -61,6 +61,9 @@ class Release(StateAction[ReleaseParams, Seen]):
 
     def patience(self, params: ReleaseParams) -> float:
         return params.retry_for
+
+    def let_go(self, params: ReleaseParams, world: World) -> None:
+        let_go(params, world)
 
     def observe(self, params: ReleaseParams, world: World) -> Seen:
         spec = world.config.hosts.get(params.host)

@@ -59,7 +59,10 @@ class Performer:
             action = self.registry(step.uses)
             params = action.Params.model_validate(dict(item.params))
             with self._locks(action, params, step):
-                result = self._patiently(action, params, step, item, unknown)
+                try:
+                    result = self._patiently(action, params, step, item, unknown)
+                finally:
+                    action.let_go(params, self.world)
         except Interrupted:
             raise
         except _NothingToDo as nothing:

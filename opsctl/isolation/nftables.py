@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
@@ -12,6 +13,7 @@ from opsctl.isolation.nftables_scripts import SCRIPT, UNIT_TEXT
 from opsctl.model import connections, nft_listing, nft_rules
 from opsctl.model.isolation import Cut, Facts, Order, Stand, Standing
 from opsctl.shells.interface import Answering, Result, Shell
+from opsctl.shells.turns import Turn
 
 _Sections = Sequence[tuple[str, str]]
 _SECONDS = 30.0
@@ -24,18 +26,20 @@ _NO_PORT = "it has no network port that rules could stand on: raw frames, DHCP a
 class Nftables(Driver):
     """``connect`` makes a shell on a connection of its own each time, which runs commands as root.
 
-    ``sudo``: a shell of this machine has to be told so. ``environ`` is what it is given there.
+    ``sudo``: a shell of this machine has to be told so. ``environ`` is what it is given there. ``turn`` is entered for each
+    thing that the host is asked.
     """
 
     name = "nftables"
     enforced = "host"
 
     def __init__(self, host: str, *, connect: Callable[[], Shell], sudo: bool = False,
-                 environ: Mapping[str, str] | None = None) -> None:
+                 environ: Mapping[str, str] | None = None, turn: Turn = nullcontext) -> None:
         self.host = host
         self.connect = connect
         self.sudo = sudo
         self.environ = dict(environ or {})
+        self.turn = turn
         self._shell: Shell | None = None
         self._answering: Answering | None = None
         self._loaded = False
@@ -180,7 +184,9 @@ class Nftables(Driver):
             self._answering = self.shell.answering(
                 SCRIPT, prefix=("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if raised else (),
                 env=self.environ if self._here else None)
-        return self._answering.ask(shlex.join([function, *words]), seconds, partial)
+        self.shell.reach()
+        with self.turn():
+            return self._answering.ask(shlex.join([function, *words]), seconds, partial)
 
     def _failed(self, result: Result, what: str, hint: str | None) -> OpsError:
         said = " ".join(result.errors.split())[:300] or f"exit code {result.code}"

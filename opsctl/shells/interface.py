@@ -110,6 +110,9 @@ class Shell(ABC):
         """
         return list(argv), dict(env)
 
+    def reach(self) -> None:
+        """Connect, where there is a connection to make and none is there. Raises Refused (12), Unreachable (13)."""
+
     def answering(self, script: str, *, prefix: Sequence[Word] = (), env: Mapping[str, str] | None = None) -> Answering:
         """A shell that has read ``script``, which prints nothing, behind ``prefix``; its requests get no standard input."""
         return _Anew(self, script, prefix, env or {})

@@ -130,6 +130,9 @@ class SshShell(Shell):
     def open(self, argv: Sequence[Word], *, env: Mapping[str, str] | None = None) -> Session:
         return SshSession(self, argv, Running(self, argv, env, fed="frames"))
 
+    def reach(self) -> None:
+        self.connection.transport()
+
     def answering(self, script: str, *, prefix: Sequence[Word] = (), env: Mapping[str, str] | None = None) -> Answering:
         from opsctl.shells.ssh_answering import SshAnswering
 

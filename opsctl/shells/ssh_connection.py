@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.shells import local
 from opsctl.shells.signing import fingerprint
+from opsctl.shells.turns import Turn
 
 if TYPE_CHECKING:
     from paramiko import Channel, PKey, Transport
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 #: sshd drops connections beyond MaxStartups (10:30:100) that have not logged in yet, and they look like dead hosts.
 PENDING = 8
 _TRIES = 4
+_LOOK = 1.0
 # The window is what may be on its way unread, for each running command: memory here, and speed over long lines.
 _WINDOW = 4 << 20
 # Groups of 2,048 bits and more cost five times the processor time of an elliptic curve, for each host.
@@ -98,11 +100,15 @@ class Keyring:
 
 
 class Connection:
-    """One host, connected to when first needed, and again after a connection was lost. For several threads."""
+    """One host, connected to when first needed, and again after a connection was lost. For several threads.
 
-    def __init__(self, target: Target, keyring: Keyring) -> None:
+    ``turn`` is entered for the greeting and the login, once the host has taken the call.
+    """
+
+    def __init__(self, target: Target, keyring: Keyring, turn: Turn = nullcontext) -> None:
         self.target = target
         self.keyring = keyring
+        self.turn = turn
         self._transport: Transport | None = None
         self._guard = threading.Lock()
 
@@ -127,7 +133,7 @@ class Connection:
         """The live connection, made if there is none."""
         with self._guard:
             if self._transport is None or not self._transport.is_active():
-                self._transport = connect(self.target, self.keyring)
+                self._transport = connect(self.target, self.keyring, self.turn)
             return self._transport
 
     def is_alive(self) -> bool:
@@ -138,12 +144,12 @@ class Connection:
         """End it, and with it every command that still runs through it."""
         with self._guard:
             if self._transport is not None:
-                self._transport.close()
+                _end(self._transport)
                 self._transport = None
 
     def _drop(self, transport: Transport) -> None:
         with self._guard:
-            transport.close()
+            _end(transport)
             if self._transport is transport:
                 self._transport = None
 
@@ -159,7 +165,14 @@ def lost(target: Target) -> Unreachable:
                        hint="what ran there is ended by the host itself within seconds of noticing")
 
 
-def connect(target: Target, keyring: Keyring) -> Transport:
+def _end(transport: Transport) -> None:
+    """Close it now: where the socket is closed alone, what reads from it sleeps on."""
+    with suppress(OSError):
+        transport.sock.shutdown(socket.SHUT_RDWR)
+    transport.close()
+
+
+def connect(target: Target, keyring: Keyring, turn: Turn = nullcontext) -> Transport:
     """A new connection that is logged in. Raises Refused (12), Unreachable (13), Interrupted."""
     if target.host_key is None:
         raise _unpinned(target)
@@ -169,7 +182,7 @@ def connect(target: Target, keyring: Keyring) -> Transport:
         _check_host_key(target, transport)
         _authenticate(target, transport, keys)
 
-    return _connected(target, log_in, None if target.host_key.startswith(_PRINT) else target.host_key.split()[0])
+    return _connected(target, log_in, None if target.host_key.startswith(_PRINT) else target.host_key.split()[0], turn)
 
 
 def shown_key(target: Target) -> str:
@@ -184,12 +197,12 @@ def shown_key(target: Target) -> str:
     return found[0]
 
 
-def _connected(target: Target, then: Callable[[Transport], None], key_type: str | None) -> Transport:
+def _connected(target: Target, then: Callable[[Transport], None], key_type: str | None, turn: Turn = nullcontext) -> Transport:
     for attempt in range(1, _TRIES + 1):
         local.LocalShell().check()
         try:
             with _door(target):
-                return _once(target, then, key_type)
+                return _once(target, then, key_type, turn)
         except _Crowded as error:
             if attempt == _TRIES:
                 raise error.as_unreachable(target) from error
@@ -214,7 +227,7 @@ def _door(target: Target) -> Iterator[None]:
         yield
 
 
-def _once(target: Target, then: Callable[[Transport], None], key_type: str | None) -> Transport:
+def _once(target: Target, then: Callable[[Transport], None], key_type: str | None, turn: Turn) -> Transport:
     import paramiko
 
     _quiet()
@@ -223,9 +236,11 @@ def _once(target: Target, then: Callable[[Transport], None], key_type: str | Non
     caller: socket.socket | None = None
     try:
         caller = _call(target)
-        transport = _prepared(paramiko, caller, target, key_type)
-        transport.start_client(timeout=target.limits.handshake + 1)
-        then(transport)
+        with turn():
+            begun = time.monotonic()
+            transport = _prepared(paramiko, caller, target, key_type)
+            transport.start_client(timeout=target.limits.handshake + 1)
+            then(transport)
         return transport
     except BaseException as error:
         if transport is not None:
@@ -262,6 +277,8 @@ def _prepared(paramiko: Any, caller: socket.socket, target: Target, key_type: st
     if key_type is not None:
         options.key_types = list(_RSA) if key_type == "ssh-rsa" else [key_type]
     transport.daemon = True
+    # How often a thread looks whether its connection still counts, which `_end` tells it anyway: by default ten times a second.
+    caller.settimeout(_LOOK)
     return transport
 
 
