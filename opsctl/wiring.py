@@ -26,7 +26,7 @@ from opsctl.model.snapshots import Progress
 from opsctl.repositories.catalogue import Catalogue, seal_from
 from opsctl.repositories.history import History, Ledger
 from opsctl.repositories.private import private_folder
-from opsctl.shells.interface import Shell
+from opsctl.shells.interface import Answering, Shell
 from opsctl.shells.local import LocalShell
 
 TOOL_AT_ONCE = 8
@@ -362,10 +362,11 @@ class Site:
         with self._guard:
             here, witness = self._probes_from_here, self._witness if common.witness not in (None, name) else None
 
-        def enter() -> Shell | None:
+        def enter() -> Answering | None:
             if driver.enforced == "host":
-                return driver.shell
-            return self.on_host(name, "ssh-isolation") if spec is not None and spec.os == "linux" and spec.pinned else None
+                return driver.asked
+            entered = spec is not None and spec.os == "linux" and spec.pinned
+            return self.on_host(name, "ssh-isolation").plain().answering("") if entered else None
 
         return Prober(name, addresses=[one for one in self._addresses(name) if "/" not in one], enter=enter, here=here,
                       witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),

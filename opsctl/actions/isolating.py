@@ -61,9 +61,16 @@ def by_gateway(params: HostParams, world: World) -> bool:
 
 
 def let_go(params: HostParams, world: World) -> None:
-    """Close the host's own connection: hundreds that stand idle cost time. A gateway's serves other hosts, too."""
+    """Close the host's own connection: hundreds that stand idle cost time. A gateway's serves other hosts, too.
+
+    Before that the hash of the rules is written down, as the second look found them.
+    """
     with contextlib.suppress(OpsError):
         way = driver(params, world)
+        entry, stand = world.isolated.get(params.host), way.last
+        if (entry is not None and entry.stage == "confirmed" and entry.seal is None and stand is not None
+                and stand.standing == "isolated" and stand.digest == entry.order.digest):
+            register(params, world, replace(entry, seal=stand.seal))
         if way.enforced == "host":
             way.close()
 
@@ -212,13 +219,14 @@ def register(params: HostParams, world: World, entry: Entry) -> None:
 
 
 def note(params: HostParams, world: World, order: Order, *, again: bool = False) -> None:
-    """Write down that it is confirmed, with a hash of its rules as they are now. Whoever cut it off first answers for it."""
+    """Write down that it is confirmed. Whoever cut it off first answers for it."""
     way = driver(params, world)
     known = world.isolated.get(params.host)
     if known is not None:
-        order, seal = known.order, way.sealed()
+        order = known.order
     else:
-        stand = way.observe()
-        order, seal = replace(order, mark=stand.mark or order.mark), stand.seal
+        order = replace(order, mark=(way.last or way.observe()).mark or order.mark)
+    # Drivers that keep what they found are asked once more anyway, when all is done.
+    seal = way.observe().seal if way.last is None else None
     register(params, world, Entry(params.host, way.name, order, "confirmed", seal, again or bool(known and known.keep),
                                   params.line or (known.login if known else "")))

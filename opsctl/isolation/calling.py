@@ -9,14 +9,13 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 from opsctl.errors import ProgramFailed, Unreachable
 from opsctl.isolation import dial
-from opsctl.isolation.probe_scripts import BASH, CHOOSE
+from opsctl.isolation.probe_scripts import trying
 from opsctl.model.probes import Endpoint, Outcome, reachable
 from opsctl.model.values import value
-from opsctl.shells.interface import Session, Shell
+from opsctl.shells.interface import Answering, Shell
 from opsctl.shells.local import last_words
 
 WITHIN = 1.5
@@ -130,30 +129,37 @@ def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
 
 
 class Elsewhere:
-    """Calls from another machine, with what is there: python3, bash, or nothing."""
+    """Calls from another machine, with the first of ``tools`` that is there."""
 
-    def __init__(self, shell: Shell, targets: Sequence[Endpoint]) -> None:
+    def __init__(self, name: str, asked: Answering, targets: Sequence[Endpoint], tools: Sequence[str] = ("python3", "bash")) -> None:
+        self.name = name
+        self.asked = asked
         self.targets = targets
-        self.name = shell.name
+        self.tools = tools
+
+    @classmethod
+    def through(cls, shell: Shell, targets: Sequence[Endpoint]) -> Elsewhere:
+        """On a machine that nobody asks anything else, as the account itself."""
         plain = getattr(shell, "plain", None)
-        there: Shell = plain() if plain else shell
-        self._session: Session = there.open(["sh", "-c", CHOOSE, "sh", Path(dial.__file__).read_text(), BASH, str(WITHIN)])
-        with contextlib.suppress(OSError):  # whatever hindered it, `read` says
-            self._session.stdin.write("".join(f"{one.address} {one.port}\n" for one in targets).encode())
-            self._session.stdin.close()
+        return cls(shell.name, (plain() if plain else shell).answering(""), targets)
 
     def read(self) -> tuple[Sequence[Answer], Sequence[str], str | None]:
-        """The answers, the machine's own addresses, and from where it sees us.
+        """The answers, the machine's own addresses, and from where it sees us; ``asked`` is closed then.
 
         Raises what shells raise, and ProgramFailed where there is no tool or it did not come to its end: what was not
         said to be silent is not taken for it.
         """
-        result = self._session.close(_PATIENCE + WITHIN * (1 + len(self.targets) // _WAVE))
+        patience = _PATIENCE + WITHIN * (1 + len(self.targets) // _WAVE)
+        with contextlib.closing(self.asked):
+            for tool in self.tools:
+                result = self.asked.ask(trying(tool, self.targets, WITHIN), patience)
+                if b"no tool" not in result.stdout.splitlines():
+                    break
+            else:
+                raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
         said, there, more = result.text.partition("from ")
         answers: dict[int, Answer] = {}
         for words in (line.split() for line in said.splitlines()):
-            if words == ["no", "tool"]:
-                raise ProgramFailed(f"{self.name} has no tool to try with: neither python3 nor bash", where=self.name)
             if len(words) == 4 and words[0].isdigit() and words[1] in _OUTCOMES:
                 answers[int(words[0])] = _answer(*(word.strip("-") for word in words[1:]))
         first, _, rest = more.partition("\n")

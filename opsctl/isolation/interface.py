@@ -34,10 +34,6 @@ class Driver(ABC):
     def observe(self) -> Stand:
         """How the host stands. Reads only."""
 
-    def sealed(self) -> str | None:
-        """The ``seal`` of the rules as they are now, as ``observe`` tells it, with as little as it takes."""
-        return self.observe().seal
-
     @abstractmethod
     def load(self, order: Order, stand: Stand) -> None:
         """Cut off, in one transaction, by what ``observe`` found; over what was loaded before.

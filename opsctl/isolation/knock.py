@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from opsctl.errors import Interrupted, OpsError
-from opsctl.isolation.probes import Elsewhere
+from opsctl.isolation.calling import Elsewhere
 from opsctl.model.probes import Endpoint
 from opsctl.model.values import value
 from opsctl.shells.interface import Shell
@@ -32,7 +32,7 @@ class Knock:
         if self.connect is None or not self.places:
             return Knocked()
         try:
-            answers, _, _ = Elsewhere(self.connect(), self.places).read()
+            answers, _, _ = Elsewhere.through(self.connect(), self.places).read()
         except Interrupted:
             raise
         except OpsError:

@@ -68,10 +68,6 @@ class Nftables(Driver):
             connections=sum(len(connections.others(one, any_of.openings, any_of.profile)) for one in spaces),
         )
 
-    def sealed(self) -> str | None:
-        found = _sections(self._script("rules", *self._known).stdout)
-        return nft_listing.seal(nft_listing.tables("\n".join(text for name, text in found if name == "rules")))
-
     @property
     def _known(self) -> Sequence[str]:
         """The families in which a table of ours was, or was loaded; all of them, or none is worth asking for."""
@@ -179,14 +175,20 @@ class Nftables(Driver):
 
     def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None) -> Result:
         """A function of the script as root, with any exit code."""
+        asked = self.asked
+        self.shell.reach()
+        with self.turn():
+            return asked.ask(shlex.join([function, *words]), seconds, partial)
+
+    @property
+    def asked(self) -> Answering:
+        """Root on the host, with our functions, to be asked things."""
         if self._answering is None:
             raised = self._here and self.sudo
             self._answering = self.shell.answering(
                 SCRIPT, prefix=("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if raised else (),
                 env=self.environ if self._here else None)
-        self.shell.reach()
-        with self.turn():
-            return self._answering.ask(shlex.join([function, *words]), seconds, partial)
+        return self._answering
 
     def _failed(self, result: Result, what: str, hint: str | None) -> OpsError:
         said = " ".join(result.errors.split())[:300] or f"exit code {result.code}"

@@ -34,7 +34,7 @@ _WANTED = f"{_UNITS}/sysinit.target.wants"
 
 # Addresses and sockets of one network namespace: what is read here is judged by `model.connections`.
 _SPACE = r"""
-echo "== space"; ip -o addr show
+echo "== space"; [ "$space" ] || space=$(ip -o addr show); echo "$space"
 echo "== sockets"; sockets=$(ss -Htuan)
 if [ ${#sockets} -lt 500000 ]; then echo "$sockets"; else echo "$sockets" | head -n 5000; fi
 """
@@ -101,8 +101,10 @@ _CUT = rf"""
 inside='
 profile=$1; shift
 if [ "$manager" ]; then set -- "$@" \( sport = ":$port" and dst "$manager" \) or; fi
-for own in $(ip -o addr show | while read -r _ _ _ at _; do echo "${{at%%/*}}"; done); do
-    case $own in fe80*|127.*|::1) ;; *:*) set -- "$@" dst "[$own]" or ;; *) set -- "$@" dst "$own" or ;; esac
+space=$(ip -o addr show) before=
+for own in $space; do
+    case $before:${{own%%/*}} in inet6:fe80*|inet6:::1|inet:127.*) ;; inet6:*:*) set -- "$@" dst "[${{own%%/*}}]" or ;; inet:*.*) set -- "$@" dst "${{own%%/*}}" or ;; esac
+    before=$own
 done
 echo "== killed"
 served=

@@ -1,25 +1,16 @@
-"""How calls are made on a host, with what is there: ``address port`` a line on standard input, ``number outcome source why`` out.
+"""How calls are made on a host, with what is there: ``number outcome source why`` a line, or ``no tool``.
 
 After that comes from where it sees us, and what its ``ip`` knows of itself and of the ways. Without ``end`` nothing was said.
 """
 
 from __future__ import annotations
 
-# $1: what python3 runs, $2: what bash runs, $3: seconds. A python3 that is too old, or no more than a name, says nothing.
-CHOOSE = r"""
-targets=$(cat)
-if command -v python3 >/dev/null 2>&1 && echo "$targets" | python3 -I -S -c "$1" "$3" 2>/dev/null; then :
-elif command -v bash >/dev/null 2>&1; then echo "$targets" | bash --norc -c "$2" bash "$3"
-else echo no tool
-fi
-echo "from $SSH_CONNECTION"
-echo "$targets" | {
-    echo addr show
-    while read -r address _; do echo "route get $address"; done
-    echo neigh show nud incomplete nud failed
-} | ip -o -force -batch - 2>/dev/null
-echo end
-"""
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from opsctl.isolation import dial
+from opsctl.model.probes import Endpoint
 
 # A call is a child that first says its number and then has a socket: one that did not even get there is not silent.
 BASH = r"""
@@ -63,3 +54,20 @@ while read -r address port; do
 done
 if [ ${#calls[@]} != 0 ]; then round "$1"; fi
 """
+
+
+def trying(tool: str, targets: Sequence[Endpoint], seconds: float) -> str:
+    """The request that makes the calls. A tool that is too old, or no more than a name, says that it is none."""
+    program = {"bash": f"bash --norc -c {shlex.quote(BASH)} bash", "python3": f"python3 -I -S -c {shlex.quote(_DIAL)}"}[tool]
+    calls = "".join(f"{one.address} {one.port}\n" for one in targets)
+    asked = "addr show\n" + "".join(f"route get {address}\n" for address in dict.fromkeys(one.address for one in targets))
+    asked += "neigh show nud incomplete nud failed\n"
+    return f"""\
+command -v {tool} >/dev/null 2>&1 && printf %s {shlex.quote(calls)} | {program} {seconds} 2>/dev/null || echo no tool
+echo "from $SSH_CONNECTION"
+printf %s {shlex.quote(asked)} | ip -o -force -batch - 2>/dev/null
+echo end
+"""
+
+
+_DIAL = Path(dial.__file__).read_text(encoding="utf-8")

@@ -112,6 +112,7 @@ class Shell(ABC):
 
     def reach(self) -> None:
         """Connect, where there is a connection to make and none is there. Raises Refused (12), Unreachable (13)."""
+        self.check()
 
     def answering(self, script: str, *, prefix: Sequence[Word] = (), env: Mapping[str, str] | None = None) -> Answering:
         """A shell that has read ``script``, which prints nothing, behind ``prefix``; its requests get no standard input."""

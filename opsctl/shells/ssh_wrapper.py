@@ -3,8 +3,8 @@
 sshd ends nothing when a connection goes: without a terminal there is no SIGHUP, and a command that writes nothing
 runs on for ever. So a shell of one screenful stands around it, handed over as an argument; no file of ours lies on
 the host. It reads one line before it starts the command: the environment, secrets among them, which therefore stands
-in no argument list, on neither side. Beside the command it writes a NUL to standard error every second. Where that
-cannot be written any more (we closed the channel, the connection is gone, sshd was killed) it ends the whole process
+in no argument list, on neither side. Beside the command it writes a NUL to standard error every second, or every five
+where the command ends with its input by itself. Where that cannot be written any more (we closed the channel, the connection is gone, sshd was killed) it ends the whole process
 group. On our side the same NULs tell a silent command from a host that is gone.
 
 Standard input comes in frames with an end of its own. Plain, a connection that breaks looks to the command like the end
@@ -43,7 +43,7 @@ _SCRIPT = " ".join(line.strip() for line in r"""
         while printf '\000' >&2; do
             if [ "$limit" -eq 1 ]; then break; fi;
             limit=$((limit - 1));
-            sleep 1 2>/dev/null;
+            sleep $pause 2>/dev/null;
             read -r _ _ _ parent _ </proc/$$/stat || break;
             if [ "$parent" != "$PPID" ]; then break; fi;
         done;
@@ -109,7 +109,7 @@ def first_line(
     """
     settings: dict[str, Word] = {
         "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
-        "fed": fed,
+        "fed": fed, "pause": "5" if fed == "lines" else "1",
     }
     parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
     parts += [name.encode() + b"=" + on_one_line(value) for name, value in settings.items()]

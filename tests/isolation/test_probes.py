@@ -79,7 +79,7 @@ class Probed:
     def probe(
         self, order: Order = ORDER, witness: Witness | None = None, here: Desk | None = None, stand: Stand | None = None
     ) -> Matrix:
-        prober = Prober("h0", addresses=[self.host.address], enter=lambda: self.driver.shell, here=here or Desk(functools.partial(from_here, LocalShell())),
+        prober = Prober("h0", addresses=[self.host.address], enter=lambda: self.driver.asked, here=here or Desk(functools.partial(from_here, LocalShell())),
                         witness=witness, ports=(22, 80, 443), outside=self.outside)
         return prober.probe(order, stand or self.driver.observe(), before=0, after=0)
 
@@ -272,7 +272,7 @@ def test_at_a_gateway_counts_only_what_passes_it() -> None:
 
         def probe(witness: str, enter: bool = True) -> Matrix:
             other = Witness(witness, lambda: SshShell(Connection(lab.target(witness), keyring)), 22, outside)
-            prober = Prober("a0", addresses=[a0.address, a0.address6], enter=lambda: host if enter else None, knock=True,
+            prober = Prober("a0", addresses=[a0.address, a0.address6], enter=lambda: host.answering("") if enter else None, knock=True,
                             here=Desk(functools.partial(from_here, LocalShell())), witness=other, ports=(22, 443),
                             outside=outside, gateway="gw")
             return prober.probe(ORDER, replace(driver.observe(), partial=()), before=0, after=0)
