@@ -129,8 +129,8 @@ everywhere "$@"
 """
 
 _SNAPSHOT = r"""
-asked() { timeout 2 "$@" 2>/dev/null; }
-echo "== date"; date -u +%Y-%m-%dT%H:%M:%SZ
+asked() { timeout -k 1 2 "$@" 2>/dev/null; }
+echo "== date"; asked date -u +%Y-%m-%dT%H:%M:%SZ
 echo "== sockets"; asked ss -tuanpie
 echo "== processes"; asked ps -eo pid,ppid,user,lstart,args
 echo "== tracked"; tracked=0 count=/proc/sys/net/netfilter/nf_conntrack_count

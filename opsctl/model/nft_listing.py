@@ -34,7 +34,7 @@ class Table:
         """Whether its chains stand where they must, jump, and drop at their end."""
         if re.search(r"^\tflags .*dormant", self.text, re.MULTILINE):
             return False
-        chains = {found[1]: found[2].strip().splitlines() for found in _CHAIN.finditer(self.text)}
+        chains = {found[1]: found[2].strip().splitlines() or [""] for found in _CHAIN.finditer(self.text)}
         for name, hook in _HOOKS[self.family].items():
             lines = chains.get(name, [""])
             if f" hook {hook} " not in lines[0] or not lines[-1].endswith(f" @armed jump iso_{'in' if name == 'pre' else 'out'}"):

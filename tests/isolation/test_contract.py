@@ -10,7 +10,7 @@ from opsctl.errors import NotConverged, SafetyRefusal
 from opsctl.model.isolation import Order
 from tests.isolation.beds import BEDS, HELD, MARK, ORDER, OTHER, Bed
 from tests.lab.isolation import Lab
-from tests.lab.sshd import until
+from tests.lab.waiting import until
 
 pytestmark = [
     pytest.mark.lab,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import subprocess
@@ -17,11 +16,11 @@ from opsctl.model.isolation import Opening, Order, opening
 from tests.isolation.beds import HELD, MARK, ORDER, nftables, ruleset, shell
 from tests.isolation.flows import Flow, alive, dead, flow, open_flows
 from tests.lab.isolation import Lab, reachable
-from tests.lab.sshd import until
+from tests.lab.waiting import until
 
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.as_root("network namespaces need root"),
     pytest.mark.xdist_group("isolation"),
 ]
 

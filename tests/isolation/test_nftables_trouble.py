@@ -1,0 +1,302 @@
+"""Hosts whose programs, rights, rules or connections fail while they are cut off: none is stranded, and none is said to be cut off that is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opsctl.errors import NotConverged, ProgramFailed, Refused
+from opsctl.isolation.nftables import Nftables
+from opsctl.model.isolation import Order
+from tests.isolation.beds import HELD, MARK, ORDER, nftables, ruleset
+from tests.isolation.flows import alive, flow, open_flows
+from tests.lab.isolation import Host, Lab, reached
+from tests.lab.waiting import until
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.as_root("network namespaces need root"),
+    pytest.mark.xdist_group("isolation"),
+]
+
+
+@pytest.fixture
+def host(isolation_lab: Lab) -> Iterator[Host]:
+    """h1, with its programs and rules as they were."""
+    found = isolation_lab.hosts["h1"]
+    yield found
+    for program in (found.folder / "bin").iterdir():
+        program.unlink()
+    isolation_lab.run("h1", ["nft", "flush", "ruleset"])
+
+
+@pytest.fixture
+def lab(isolation_lab: Lab) -> Lab:
+    return isolation_lab
+
+
+@pytest.fixture
+def h1(lab: Lab, host: Host) -> Iterator[Nftables]:
+    driver = nftables(lab, "h1")
+    yield driver
+    driver.close()
+
+
+def is_armed(lab: Lab) -> bool:
+    """Whether h1's own rules hold, for whoever is not logged in there by SSH."""
+    return "elements" in lab.run("h1", ["nft", "list", "set", "inet", "opsctl_iso", "armed"])
+
+
+# nft itself
+
+OLD_KERNEL = """#!/bin/sh
+if [ "$1" = -f ]; then
+    rules=$(cat)
+    case $rules in *"hook egress"*) echo "Error: Could not process rule: Operation not supported" >&2; exit 1 ;; esac
+    printf '%s\\n' "$rules" | exec /usr/sbin/nft -f -
+fi
+exec /usr/sbin/nft "$@"
+"""
+
+
+def test_without_egress_in_the_kernel_it_is_cut_off_in_part_and_says_so(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(ORDER, h1.observe())
+    h1.confirm()
+    host.put("nft", OLD_KERNEL)
+    h1.load(replace(ORDER, dhcp=True), h1.observe())  # over both layers, of which one cannot be made anew
+    h1.confirm()
+    stand = h1.observe()
+    assert stand.standing == "isolated" and len(stand.partial) == 1 and "too old" in stand.partial[0]
+    assert "netdev" not in ruleset(lab, "h1") and not reached(lab, "outside", host.address, 22, 0.5)
+    h1.extend(60)
+    assert h1.observe().standing == "armed"
+    h1.release()
+    assert ruleset(lab, "h1") == ""
+
+
+@pytest.mark.parametrize(("nft", "said", "hint"), [
+    ("echo 'sh: 1: nft: not found' >&2; exit 127", "nft: not found", "install nftables there"),
+    ("case $1 in list) exec /usr/sbin/nft \"$@\";; *) echo 'Error: syntax error, unexpected string' >&2; exit 1;; esac",
+     "syntax error, unexpected string", "nothing was loaded there"),
+    ("echo 'Operation not permitted (you must be root)' >&2; exit 1", "you must be root", "become: sudo"),
+])
+def test_an_nft_that_says_no_is_20_with_its_words_and_nothing_is_loaded(
+    lab: Lab, host: Host, h1: Nftables, nft: str, said: str, hint: str
+) -> None:
+    stand = h1.observe()
+    before = ruleset(lab, "h1")
+    host.put("nft", f"#!/bin/sh\n{nft}\n")
+    with pytest.raises(ProgramFailed) as failed:
+        h1.load(ORDER, stand)
+    assert said in failed.value.message and "h1" in failed.value.message and hint in (failed.value.hint or "")
+    assert ruleset(lab, "h1") == before
+
+
+def test_who_is_not_root_is_told_so(lab: Lab, host: Host) -> None:
+    driver = nftables(lab, "h1", user="ops")
+    with pytest.raises(ProgramFailed) as failed:
+        driver.load(ORDER, nftables(lab, "h1").observe())
+    assert "not permitted" in failed.value.message and "become: sudo" in (failed.value.hint or "")
+    driver.close()
+    sudo = nftables(lab, "h1", user="ops", sudo=True)
+    sudoers = lab.run("h1", ["cat", "/etc/sudoers"])
+    lab.run("h1", ["sh", "-c", "grep -v NOPASSWD /etc/sudoers >/tmp/s; cat /tmp/s >/etc/sudoers"])
+    try:
+        with pytest.raises(Refused, match="sudo on h1"):
+            sudo.observe()
+        lab.run("h1", ["sh", "-c", "cat >/etc/sudoers"], stdin=sudoers.replace("SSH_CONNECTION", ""))
+        with pytest.raises(Refused, match="from where it is logged into"):  # rules that let nobody in are not loaded at all
+            sudo.load(ORDER, sudo.observe())
+    finally:
+        lab.run("h1", ["sh", "-c", "cat >/etc/sudoers"], stdin=sudoers)
+        sudo.close()
+    assert ruleset(lab, "h1") == ""
+
+
+# Shut out
+
+def test_promise_5_rules_of_others_that_shut_us_out_are_found_and_it_lifts_itself(lab: Lab, host: Host, h1: Nftables) -> None:
+    stand = h1.observe()
+    lab.run("h1", ["nft", "-f", "-"], stdin="""table inet strict { chain input { type filter hook input priority 0; policy drop
+        ct state established accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    }
+}
+""")
+    h1.load(Order(MARK, seconds=3), stand)
+    with pytest.raises(NotConverged) as failed:  # the session that was there before still lives, and proves nothing
+        h1.confirm()
+    assert failed.value.details["kind"] == "shut-out" and "lifts itself" in (failed.value.hint or "")
+    until(lambda: not is_armed(lab))
+    lab.run("h1", ["nft", "delete", "table", "inet", "strict"])
+    assert h1.observe().standing == "lifted"
+
+
+def test_promise_5_rules_that_know_the_wrong_manager_lift_themselves(lab: Lab, host: Host, h1: Nftables) -> None:
+    stand = h1.observe()
+    wrong = replace(stand, facts=replace(stand.facts, manager="192.0.2.1"))
+    h1.load(Order(MARK, seconds=3), wrong)  # its answer comes when it has lifted itself
+    with pytest.raises(NotConverged):
+        h1.confirm()
+    until(lambda: not is_armed(lab))
+    assert h1.observe().standing == "lifted"
+
+
+def test_a_session_that_dies_after_the_load_is_not_needed(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(ORDER, h1.observe())
+    for line in lab.run("h1", ["ps", "-eo", "pid,args"]).splitlines():
+        if "sshd: root" in line:
+            lab.run("h1", ["kill", f"-{signal.SIGKILL:d}", line.split()[0]], check=False)
+    h1.confirm()
+    assert h1.observe().standing == "isolated"
+    h1.release()
+
+
+def test_sshd_that_dies_after_the_load_strands_nobody(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(Order(MARK, seconds=3), h1.observe())
+    lab.stop(host)
+    try:
+        with pytest.raises(NotConverged):
+            h1.confirm()
+        until(lambda: not is_armed(lab))
+    finally:
+        lab.start(host)
+        until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
+    assert h1.observe().standing == "lifted"
+
+
+# What is slow, or does not do what it says
+
+def test_one_session_at_a_time_is_enough_and_a_snapshot_that_hangs_holds_nothing_up(lab: Lab, host: Host, h1: Nftables) -> None:
+    lab.stop(host)
+    lab.more = "MaxSessions 1"
+    lab.start(host)
+    until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
+    try:
+        h1.load(ORDER, h1.observe())
+        h1.confirm()
+        whole = h1.snapshot()
+        assert b"== sockets\n" in whole and b"sshd" in whole and b"== processes\n" in whole and b"broken off" not in whole
+        host.put("ps", "#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
+        host.put("date", "#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
+        part = h1.snapshot()
+        assert b"broken off" in part
+        assert h1.cut(ORDER).after == 0 and h1.observe().standing == "isolated"
+        h1.release()
+    finally:
+        h1.close()
+        lab.more = ""
+        lab.stop(host)
+        lab.start(host)
+        until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
+
+
+def test_promise_4_a_kernel_that_does_not_end_connections_is_found_by_counting(lab: Lab, host: Host, h1: Nftables) -> None:
+    host.put("ss", '#!/bin/sh\ncase $1 in -K) exit 0;; esac\nexec /usr/bin/ss "$@"\n')
+    with open_flows([flow(lab, "in", "outside", "h1", host.address6, near="h1")]) as theirs:
+        h1.load(ORDER, h1.observe())
+        h1.confirm()
+        done = h1.cut(ORDER)
+        assert (done.before, done.after) == (1, 1) and h1.observe().connections == 1
+        h1.release()
+        until(lambda: alive(theirs) == ["in"])
+
+
+# What others do to our rules
+
+@pytest.mark.parametrize(("change", "standing", "partial"), [
+    ("insert rule inet opsctl_iso iso_in tcp dport 4444 accept", "isolated", False),
+    ("insert rule netdev opsctl_iso iso_in tcp dport 4444 accept", "isolated", False),
+    ("delete element inet opsctl_iso armed { ipv6 }", "lifted", False),
+    ("delete element netdev opsctl_iso armed { ip6 }", "isolated", True),
+    ("flush chain inet opsctl_iso pre", "lifted", False),
+    ("flush chain inet opsctl_iso iso_out", "lifted", False),
+    ("add table inet opsctl_iso { flags dormant; }", "lifted", False),
+    ("delete table netdev opsctl_iso", "isolated", True),
+    ("delete table inet opsctl_iso", "lifted", False),
+    ("flush ruleset", "open", False),
+])
+def test_drift_shows(lab: Lab, host: Host, h1: Nftables, change: str, standing: str, partial: bool) -> None:
+    h1.load(ORDER, h1.observe())
+    h1.confirm()
+    before = h1.observe()
+    assert not reached(lab, "outside", host.address, 22, 0.1)  # so that counters move
+    assert h1.observe().seal == before.seal == nftables(lab, "h1").sealed()
+    lab.run("h1", ["nft", "-f", "-"], stdin=change + "\n")
+    after = h1.observe()
+    assert (after.standing, bool(after.partial)) == (standing, partial) and after.seal != before.seal
+    h1.release()
+    assert ruleset(lab, "h1") == ""
+
+
+# After a reboot
+
+def test_what_is_persisted_is_what_is_loaded_and_only_what_was_confirmed(lab: Lab, host: Host, h1: Nftables, tmp_path: Path) -> None:
+    order = replace(HELD, persist=True)
+    with pytest.raises(ProgramFailed, match="no systemd"):
+        h1.persist(order)
+    lab.run("h1", ["mkdir", "-p", "/run/systemd/system"])
+    h1.load(ORDER, h1.observe())
+    with pytest.raises(ProgramFailed, match="not confirmed"):
+        h1.persist(order)
+    assert not list((host.folder / "units").rglob("*.service"))
+    h1.confirm()
+    assert h1.observe().persisted is False
+    h1.persist(order)
+    assert h1.observe().persisted is True
+    file = host.folder / "opsctl" / "isolated.nft"
+    assert file.stat().st_mode & 0o777 == 0o600 and os.listdir(file.parent) == ["isolated.nft"]
+    enabled(host, tmp_path)
+    after_a_reboot(lab, h1)
+    for name in ("opsctl/isolated.nft", "units/opsctl-isolated.service", "units/sysinit.target.wants/opsctl-isolated.service"):
+        kept = host.folder / name
+        kept.rename(tmp_path / "away")
+        assert h1.observe().persisted is False
+        (tmp_path / "away").rename(kept)
+    h1.load(replace(HELD, dhcp=True), h1.observe())
+    assert h1.observe().persisted is False  # what would come back is another isolation
+    h1.persist(order)
+    assert h1.observe().persisted is True
+    h1.persist(HELD)
+    assert h1.observe().persisted is False and not file.exists()
+    h1.persist(order)
+    h1.release()
+    assert not file.exists() and not [path for path in (host.folder / "units").rglob("*") if not path.is_dir()]
+    stand = h1.observe()
+    assert (stand.standing, stand.persisted) == ("open", False)
+    lab.run("h1", ["rm", "-r", "/run/systemd"])
+
+
+def enabled(host: Host, tmp_path: Path) -> None:
+    """systemd itself takes the unit, and starts it."""
+    root = tmp_path / "root"
+    shutil.copytree(host.folder / "units", root / "etc/systemd/system", symlinks=True)
+    unit = root / "etc/systemd/system/opsctl-isolated.service"
+    checked = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0 and "isolated" not in checked.stderr, checked.stderr
+    if shutil.which("systemctl"):
+        said = subprocess.run(["systemctl", f"--root={root}", "is-enabled", unit.name], capture_output=True, text=True, check=False)
+        assert said.stdout.strip() == "enabled", said.stderr
+
+
+def after_a_reboot(lab: Lab, h1: Nftables) -> None:
+    """What the unit starts brings the same rules, in a network that has none; first those that need no port to be there."""
+    before = ruleset(lab, "h1")
+    unit = lab.run("h1", ["cat", "/etc/systemd/system/opsctl-isolated.service"])
+    first, second = (line.partition("'")[2].rstrip("'") for line in unit.splitlines() if line.startswith("ExecStart="))
+    h1.close()
+    lab.run("h1", ["nft", "flush", "ruleset"])
+    lab.run("h1", ["sh", "-c", first])
+    stand = h1.observe()
+    assert stand.standing == "isolated" and len(stand.partial) == 1
+    lab.run("h1", ["sh", "-c", second.replace("udevadm settle --timeout=20; ", "")])
+    assert ruleset(lab, "h1") == before
+    stand = h1.observe()
+    assert (stand.standing, stand.partial, stand.persisted) == ("isolated", (), True)
