@@ -68,6 +68,9 @@ def apply(
         "--probe-first", help="try before as well what answers: two seconds, for a proof that silence means something")] = False,
     tolerate: Annotated[str, typer.Option("--tolerate", metavar="N|N%", help="so many may fail before what follows is given up")] = "0",
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, max=512, help="so many hosts at the same time")] = 512,
+    canary: Annotated[int, typer.Option("--canary", metavar="N", min=0, help="so many first, the rest only if all of these succeeded")] = 0,
+    waves: Annotated[int, typer.Option("--waves", metavar="N", min=0, help="so many in a wave, and the next when it has ended")] = 0,
+    stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="after so many failures the rest is not begun")] = 0,
     retry_for: Annotated[str, typer.Option(
         "--retry-for", metavar="DURATION", help="for so long a host that does not answer is tried again")] = "3m",
     host_key: HostKeys = None,
@@ -84,7 +87,7 @@ def apply(
     return carry_out(of(context), asked, {
         "incident": incident, "allow": allow or [], "profile": profile, "within": within, "hold": hold, "persist": persist,
         "keep": keep, "dhcp": dhcp, "gateway": gateway, "probe-first": probe_first, "tolerate": tolerate, "at_once": at_once,
-        "retry_for": retry_for})
+        "canary": canary, "waves": waves, "stop_after": stop_after, "retry_for": retry_for})
 
 
 @app.command("confirm")

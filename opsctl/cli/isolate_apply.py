@@ -78,7 +78,7 @@ def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shape(said: Mapping[str, Any]) -> Callable[[BoundPlan], BoundPlan]:
-    """How many at once, and how many may fail."""
+    """How many at once, how many may fail, and which come first."""
     text = said["tolerate"]
     if re.fullmatch(r"[0-9]{1,6}|100%|[0-9]{1,2}%", text) is None:
         raise UsageError(f"--tolerate {text}: a number of hosts or a share such as 5%")
@@ -86,7 +86,9 @@ def _shape(said: Mapping[str, Any]) -> Callable[[BoundPlan], BoundPlan]:
     def shape(plan: BoundPlan) -> BoundPlan:
         count = len(plan.step("isolate").items)
         share = count * int(text[:-1]) // 100 if text.endswith("%") else int(text)
-        return replace(plan, steps=tuple(replace(step, at_once=said["at_once"], tolerate=share) for step in plan.steps))
+        pace = {name: said[name] for name in ("canary", "waves", "stop_after")}
+        return replace(plan, steps=tuple(replace(step, at_once=said["at_once"], tolerate=share, **(pace if step.id == "isolate" else {}))
+                                         for step in plan.steps))
 
     return shape
 

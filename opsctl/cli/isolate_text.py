@@ -42,7 +42,7 @@ def line(result: StepResult, seconds: float) -> Mark:
         old += "".join(f"; {note}" for note in cut["notes"])
         return Mark(f"{result.item}: isolated and confirmed after {seconds:.1f} s{old}{_in_part(result)}", Tone.GOOD)
     if result.outcome == "skipped":
-        return Mark(f"{result.item}: not begun: {result.because}", Tone.WARN)
+        return Mark(f"{result.item}: NOT isolated: {result.because}", Tone.WARN)
     if is_isolated(result):
         return Mark(f"{result.item}: isolated after {seconds:.1f} s, but: {result.because}", Tone.WARN)
     return Mark(f"{result.item}: NOT isolated: {result.because}", Tone.BAD)
