@@ -294,6 +294,13 @@ class Site:
             return None
         return Gateway(name, addresses=self._addresses(name), at=self._forwarder(store, DOOR))
 
+    def service(self, name: str) -> Any:
+        """Who asks, stops and starts a service (``shells.services.Runner``) on the machine where it runs."""
+        from opsctl.shells.services import Runner
+
+        spec = self.config.services[name]
+        return Runner(name, spec, self.on_host(spec.on, "ssh-isolation") if spec.on is not None else self.shell)
+
     def knock(self, name: str) -> Any:
         """Whether a host still reaches the machine of the backup store (``isolation.knock.Knocked``), asked on it where that can be."""
         from opsctl.isolation.knock import Knock
@@ -561,6 +568,9 @@ class World:
 
     def knock(self, name: str) -> Any:
         return self.site.knock(name)
+
+    def service(self, name: str) -> Any:
+        return self.site.service(name)
 
     @property
     def isolated(self) -> Any:

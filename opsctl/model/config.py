@@ -15,6 +15,7 @@ from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_sense import sense
+from opsctl.model.config_services import Service
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
 from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeServer, TimeZone
 from opsctl.model.fields import (
@@ -374,10 +375,6 @@ class Origin:
 class Config(Part):
     """The whole configuration."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        key: f"{key} {LATER}" for key in ("services",)
-    }
-
     organisation: Organisation = Field(
         default_factory=lambda: Organisation(name="unnamed"), description="Whose machines these are."
     )
@@ -397,6 +394,7 @@ class Config(Part):
         default_factory=dict, description="What can be backed up, by name."
     )
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
+    services: dict[Name, Service] = Field(default_factory=dict, description="What can be stopped and started, by name.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
     _origin: Origin = Origin()
@@ -405,10 +403,11 @@ class Config(Part):
         for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
-        gates = {self.isolation.store, *(host.gateway for host in self.hosts.values())}
+        gates = {self.isolation.store, *(host.gateway for host in self.hosts.values()),
+                 *(service.on for service in self.services.values())}
         for name, host in self.hosts.items():
             wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)
-            object.__setattr__(host, "_cuts_off", name in gates)
+            object.__setattr__(host, "_root_shell", name in gates)
             object.__setattr__(host, "_as_root", tuple(dict.fromkeys(program for programs in wanted for program in programs)))
 
     def copied_to(self, repository: str) -> Iterator[str]:

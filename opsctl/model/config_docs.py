@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from opsctl.model import config, config_examples, config_isolation, config_isolation_page, config_s3_page, hosts
+from opsctl.model import (
+    config,
+    config_examples,
+    config_isolation,
+    config_isolation_page,
+    config_s3_page,
+    config_services,
+    hosts,
+)
 from opsctl.model.config_command import CommandAtLeast, Spool
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
@@ -105,6 +113,7 @@ def _sections() -> Iterator[str]:
     yield _section("`sources.NAME` of every kind: host and hooks", SourcePart) + "\n" + config_examples.HOOKS
     yield _section("`backups.NAME`", config.Backup)
     yield _section("`backups.NAME.verify`", config.Verify)
+    yield _section("`services.NAME`", config_services.Service)
     yield config_examples.COMMANDS
 
 

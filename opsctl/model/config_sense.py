@@ -12,6 +12,7 @@ from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
 from opsctl.model.config_s3 import s3_mistakes
+from opsctl.model.config_services import service_mistakes
 from opsctl.model.config_source import hook_mistakes
 from opsctl.model.fields import WAYS, Mistake, either, entries, mapping, meant, shown
 from opsctl.model.hosts import host_doubts, host_mistakes
@@ -29,6 +30,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _people_mistakes(data)
     yield from host_mistakes(data)
     yield from isolation_mistakes(data)
+    yield from service_mistakes(data)
     yield from remote_mistakes(data)
     yield from notify_mistakes(data)
 

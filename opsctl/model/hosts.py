@@ -123,7 +123,7 @@ class Host(Part):
 
     _name: str = ""
     _as_root: tuple[str, ...] = ()
-    _cuts_off: bool = False
+    _root_shell: bool = False
 
     @property
     def name(self) -> str:
@@ -135,9 +135,9 @@ class Host(Part):
         return self._as_root
 
     @property
-    def cuts_off(self) -> bool:
-        """Whether others are cut off at it: it forwards for them, or has the backup store."""
-        return self._cuts_off
+    def root_shell(self) -> bool:
+        """Whether others are cut off at it (it forwards for them, or has the backup store), or services of it are stopped."""
+        return self._root_shell
 
     @property
     def pinned(self) -> str | None:

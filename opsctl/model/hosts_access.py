@@ -23,7 +23,7 @@ _FOLDERS = {"sh": ("/bin",), "restic": ("/usr/bin", "/usr/local/bin")}
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:
     """What runs as root on a host with ``become: sudo``: a program, and its words where only these are allowed."""
     wanted = _BACKUP + tuple((program,) for program in host.as_root) + (
-        _ISOLATION if host.isolation == "nftables" or host.cuts_off else ())
+        _ISOLATION if host.isolation == "nftables" or host.root_shell else ())
     return tuple(dict.fromkeys(wanted))
 
 
