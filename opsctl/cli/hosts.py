@@ -176,6 +176,13 @@ def add(
     become: Annotated[str, typer.Option("--become", metavar="HOW", help="none or sudo")] = "none",
     zone: Annotated[str | None, typer.Option("--zone", metavar="ZONE", help="the zone that it stands in")] = None,
     isolation: Annotated[str | None, typer.Option("--isolation", metavar="HOW", help="how it is cut off")] = None,
+    gateway: Annotated[str | None, typer.Option("--gateway", metavar="HOST", help="the host that forwards for it")] = None,
+    tool: Annotated[str | None, typer.Option("--tool", metavar="TOOL", help="the tool of the site that cuts it off")] = None,
+    instance: Annotated[str | None, typer.Option("--instance", metavar="ID", help="its id at EC2")] = None,
+    region: Annotated[str | None, typer.Option("--region", metavar="REGION", help="its region at AWS")] = None,
+    by_hand: Annotated[str | None, typer.Option(
+        "--by-hand", metavar="TEXT", help="what a person has to do to cut it off, where no software can")] = None,
+    console: Annotated[bool, typer.Option("--console", help="it has a console that works without the network")] = False,
     fingerprint: Annotated[str | None, typer.Option(
         "--fingerprint", metavar="SHA256:…", help="its key's, as its own console shows it; otherwise a person is asked")] = None,
 ) -> Report:
@@ -191,10 +198,11 @@ def add(
         raise UsageError(f"--fingerprint {fingerprint}: no fingerprint", hint=f"SHA256: and 43 characters: {_CONSOLE}")
     site = open_site(session)
     cells = {"name": name, "address": address, "port": str(port), "user": user, "become": become, "zone": zone or "",
-             "isolation": isolation or "", "fingerprint": f"SHA256:{'x' * 43}"}
+             "isolation": isolation or "", "gateway": gateway or "", "tool": tool or "", "instance": instance or "",
+             "region": region or "", "by_hand": by_hand or "", "console": "true" if console else "",
+             "fingerprint": f"SHA256:{'x' * 43}"}
     try:
-        (row,) = parse_hosts(f"{','.join(cells)}\n{','.join(_cell(one) for one in cells.values())}\n", "it",
-                             site.config.zones)
+        (row,) = parse_hosts(f"{','.join(cells)}\n{','.join(_cell(one) for one in cells.values())}\n", "it", site.config)
     except ConfigError as error:
         raise UsageError("; ".join(problem.removeprefix("it:2: ") for problem in error.problems)) from error
     shown = site.shown_key(name, row.host)
@@ -234,8 +242,10 @@ def import_hosts(
 ) -> Report:
     """Take many hosts in from a CSV file, all or none.
 
-    Every mistake of the file is said at once. The first line names the columns: name, address, port, user, become, zone, os, isolation, console, and host_key (the
-    line of /etc/ssh/ssh_host_ed25519_key.pub) or fingerprint (its key is then fetched and has to match).
+    Every mistake of the file is said at once. The first line names the columns: name, address, and any of addresses, port, user,
+    become, zone, os, isolation, gateway, tool, instance, region, by_hand, ports, console (several addresses or ports in one cell
+    with spaces between), and of hosts that are logged into host_key (the line of /etc/ssh/ssh_host_ed25519_key.pub) or
+    fingerprint (its key is then fetched and has to match).
     """
     from opsctl.cli.signals import working
     from opsctl.cli.work import open_site
@@ -243,7 +253,7 @@ def import_hosts(
 
     session = of(context)
     site = open_site(session)
-    rows = read_hosts(file, site.config.zones)
+    rows = read_hosts(file, site.config)
     with working(session):
         hosts = _with_keys(site, rows)
     problems = [f"{file}:{row.line}: host {row.name} is pinned with another key already" for row in rows
@@ -334,5 +344,7 @@ def _chosen(site: Site, names: Sequence[str] | None, zone: str | None) -> dict[s
 
 def _as_json(site: Site, name: str, host: Host) -> dict[str, Any]:
     return {"host": name, "zone": host.zone, "address": host.address, "port": host.port, "user": host.user,
-            "become": host.become, "os": host.os, "isolation": host.isolation, "console": host.console,
+            "become": host.become, "os": host.os, "isolation": host.isolation, "gateway": host.gateway, "tool": host.tool,
+            "instance": host.instance, "region": host.region, "by_hand": host.by_hand, "console": host.console,
+            "addresses": list(host.addresses), "ports": list(host.ports),
             "fingerprint": site.fingerprint(host.pinned) if host.pinned else None}

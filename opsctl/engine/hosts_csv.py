@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from opsctl.engine.wording import in_words
 from opsctl.errors import ConfigError
+from opsctl.model.config import Config
+from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.fields import meant, shown
 from opsctl.model.hosts import Host, host_mistakes
 from opsctl.model.part import NotValid
 
-COLUMNS = ("name", "address", "port", "user", "become", "zone", "os", "isolation", "console", "host_key",
-           "fingerprint")
+COLUMNS = ("name", "address", "addresses", "port", "user", "become", "zone", "os", "isolation", "gateway", "tool", "instance",
+           "region", "by_hand", "ports", "console", "host_key", "fingerprint")
+_LISTS = ("addresses", "ports")
 _LARGEST = 4 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -33,8 +36,10 @@ class Row:
     fingerprint: str | None
 
 
-def read_hosts(path: Path, zones: Mapping[str, Any]) -> list[Row]:
-    """The hosts of a file with a line of column names. Raises ConfigError with every mistake."""
+def read_hosts(path: Path, config: Config) -> list[Row]:
+    """The hosts of a file with a line of column names, which refer to zones, tools and gateways of the configuration, or to each
+    other. Raises ConfigError with every mistake.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1).decode("utf-8-sig")
@@ -45,10 +50,10 @@ def read_hosts(path: Path, zones: Mapping[str, Any]) -> list[Row]:
                           hint="save it as `CSV UTF-8` in the spreadsheet program") from error
     if len(text) > _LARGEST:
         raise ConfigError(f"{path} is larger than 4 MiB", where=str(path))
-    return parse_hosts(text, str(path), zones)
+    return parse_hosts(text, str(path), config)
 
 
-def parse_hosts(text: str, file: str, zones: Mapping[str, Any]) -> list[Row]:
+def parse_hosts(text: str, file: str, config: Config) -> list[Row]:
     """The same from text."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     problems: list[tuple[int, str]] = []
@@ -65,7 +70,7 @@ def parse_hosts(text: str, file: str, zones: Mapping[str, Any]) -> list[Row]:
                     rows.append((reader.line_num, {key: cell for key, cell in zip(head, filled, strict=True) if cell}))
     except csv.Error as error:
         problems.append((reader.line_num, f"is no CSV: {error}"))
-    found = list(_rows(rows, zones, problems)) if not problems or rows else []
+    found = list(_rows(rows, config, problems)) if not problems or rows else []
     if not problems and not rows:
         problems.append((1, "holds no host"))
     if problems:
@@ -87,7 +92,7 @@ def _head_mistakes(head: list[str]) -> Iterator[str]:
 
 
 def _rows(
-    rows: list[tuple[int, dict[str, str]]], zones: Mapping[str, Any], problems: list[tuple[int, str]]
+    rows: list[tuple[int, dict[str, str]]], config: Config, problems: list[tuple[int, str]]
 ) -> Iterator[Row]:
     lines: dict[str, int] = {}
     plain: dict[str, dict[str, Any]] = {}
@@ -112,11 +117,16 @@ def _rows(
         except NotValid as error:
             problems += [(line, f"{'.'.join(map(str, place))}: {message}")
                          for place, message, _ in in_words(error, Host, data)]
-    for place, message in host_mistakes({"hosts": plain, "zones": dict(zones)}):
-        problems.append((lines[str(place[1])], f"{place[2]}: {message}"))
+    known = {name: {"os": host.os} for name, host in config.hosts.items()}
+    whole = {"hosts": {**known, **plain}, "zones": dict(config.zones), "isolation": {"tools": {key: {} for key in config.isolation.tools}}}
+    for place, message in (*host_mistakes(whole), *isolation_mistakes(whole)):
+        if place[0] == "hosts" and place[1] in lines:
+            problems.append((lines[str(place[1])], f"{place[2]}: {message}"))
 
 
 def _typed(key: str, cell: str) -> Any:
+    if key in _LISTS:
+        return [int(one) if key == "ports" and one.isdecimal() else one for one in re.split(r"[;\s]+", cell) if one]
     if key == "port" and cell.isdecimal() and len(cell) < 9:
         return int(cell)
     if key == "console" and cell.lower() in ("true", "false"):

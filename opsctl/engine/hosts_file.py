@@ -21,13 +21,14 @@ from opsctl.model.part import fields
 
 FILE = "hosts.yaml"
 _HEAD = "# Written by `opsctl hosts add` and `opsctl hosts import`; yours to edit as well.\nhosts:\n"
-_KEYS = ("address", "port", "user", "become", "zone", "os", "isolation", "gateway", "console", "host_key")
+_KEYS = ("address", "addresses", "port", "user", "become", "zone", "os", "isolation", "gateway", "tool", "instance", "region", "by_hand",
+         "ports", "console", "host_key")
 
 
 def entry(host: Host) -> dict[str, Any]:
     """The keys of a host that are not as they would be anyway."""
-    return {key: getattr(host, key) for key in _KEYS
-            if key == "address" or getattr(host, key) != fields(Host)[key].default}
+    found = {key: getattr(host, key) for key in _KEYS if key == "address" or getattr(host, key) != fields(Host)[key].default}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def line(name: str, keys: Mapping[str, Any]) -> str:
@@ -166,6 +167,8 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):

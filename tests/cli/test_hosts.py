@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from opsctl.engine.configuration import load_config
 from opsctl.engine.hosts_csv import parse_hosts
 from opsctl.engine.hosts_file import add_hosts
+from opsctl.engine.load import load_document, validate
 from opsctl.errors import Busy, ConfigError, SafetyRefusal
+from opsctl.model.config import Config
 from opsctl.model.hosts import Host
 from opsctl.shells import local
 from opsctl.shells.ssh_connection import Limits
@@ -120,7 +123,7 @@ class TestCheck:
         assert 1195 < said.result["hosts"]["h8"]["clock_offset_seconds"] < 1205
         hints = {each["name"]: each["hint"] for each in said.result["hosts"]["h8"]["checks"]}
         seen = {each["name"]: each["seen"] for each in said.result["hosts"]["h8"]["checks"]}
-        assert "nft" in seen["sudo"] and "restic" not in seen["sudo"] and "sudoers.d" in hints["sudo"]
+        assert seen["sudo"].endswith(": sh") and "restic" not in seen["sudo"] and "sudoers.d" in hints["sudo"]
         assert "0.14.0 is too old" in seen["restic"] and "NTP" in hints["clock"]
 
     def test_silent_hosts_hold_nobody_up(self, machine: Machine, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +153,7 @@ class TestAdd:
         assert line == f"  db-1: {{address: \"{lab.hosts[5].address}\", user: ops, zone: portal, host_key: {lab.hosts[5].key}}}"
         login(machine, lab)
         machine("hosts", "check", "db-1", expect=0)
+        assert "--gateway" not in line and "nowhere" in machine(*words, "--gateway", "nowhere", expect=2).err
         again = machine.json(*words, "--fingerprint", printed(lab, 5), expect=0)
         assert (again.result["added"], again.result["kept"]) == ([], ["db-1"])
         journaled = machine.json("journal", "show", expect=0).out
@@ -203,6 +207,10 @@ class TestAdd:
 # hosts import: the file
 
 
+def config(text: str = "") -> Config:
+    return validate(Config, [load_document(f"state: /var/lib/opsctl\nzones: {{portal: {{title: x}}}}\n{text}", "opsctl.yaml")])
+
+
 def test_every_mistake_of_a_list_is_said_at_once() -> None:
     text = (f"name,address,port,zone,host_key,fingerprint\n"
             f"db-1,10.0.0.1,22,portal,{KEY},\n"
@@ -213,7 +221,7 @@ def test_every_mistake_of_a_list_is_said_at_once() -> None:
             f"db-5,10.0.0.5,x,portal,ssh-ed25519 AAAA,\n"
             f"db-6,10.0.0.6\n")
     with pytest.raises(ConfigError) as caught:
-        parse_hosts(text, "hosts.csv", {"portal": {}})
+        parse_hosts(text, "hosts.csv", config())
     found = "\n".join(caught.value.problems)
     for told in ("hosts.csv:3: name: db-1 stands in line 2 already", "hosts.csv:4: name: must be small letters",
                  "hosts.csv:4: address: must be an address", "hosts.csv:4: port:", "hosts.csv:4: zone: there is no zone nowhere",
@@ -221,6 +229,40 @@ def test_every_mistake_of_a_list_is_said_at_once() -> None:
                  "hosts.csv:7: port:", "hosts.csv:7: host_key: is not a whole SSH public key", "hosts.csv:8: has 2 fields"):
         assert told in found, (told, found)
     assert not re.search(r"hosts\.csv:2:", found)
+
+
+HEAD = "name,address,os,isolation,gateway,tool,instance,region,by_hand,ports,addresses,host_key\n"
+
+
+def test_how_hosts_are_cut_off_stands_in_the_list(tmp_path: Path) -> None:
+    (tmp_path / "opsctl.yaml").write_text(
+        "isolation: {tools: {switch: {observe: [t, '{host}'], load: [t, '{host}'], release: [t, '{host}']}}}\n")
+    text = (f"{HEAD}gw,10.0.0.1,,nftables,,,,,,,,{KEY}\n"
+            "pc-7,10.0.2.7,windows,gateway,gw,,,,,445 3389,fd00::7;10.0.7.0/24,\n"
+            "scan,10.0.2.8,appliance,command,,switch,,,,9100,,\n"
+            f"web,10.5.1.4,,aws_security_group,,,i-0123456789abcdef0,ap-south-1,,,,{KEY[:-1]}2\n"
+            'door,10.0.2.9,appliance,,,,,,"Call the front office: pull the plug, then the battery",,,\n')
+    rows = parse_hosts(text, "h.csv", load_config(tmp_path))
+    add_hosts(tmp_path, {row.name: row.host for row in rows})
+    hosts = load_config(tmp_path).hosts
+    assert (hosts["pc-7"].gateway, hosts["pc-7"].ports, hosts["pc-7"].addresses) == ("gw", (445, 3389), ("fd00::7", "10.0.7.0/24"))
+    assert (hosts["scan"].tool, hosts["web"].instance, hosts["web"].region) == ("switch", "i-0123456789abcdef0", "ap-south-1")
+    assert hosts["door"].by_hand == "Call the front office: pull the plug, then the battery"
+
+
+@pytest.mark.parametrize(("row", "told"), [
+    ("a,10.0.0.1,windows,gateway,gx,,,,,,,", "gateway: there is no host gx"),
+    ("a,10.0.0.1,windows,gateway,,,,,,,,", "isolation: needs gateway"),
+    ("a,10.0.0.1,windows,command,,other,,,,,,", "tool: there is no tool other"),
+    ("a,10.0.0.1,windows,aws_security_group,,,i-1,,,,,", "instance: must be the id of an instance"),
+    ("a,10.0.0.1,windows,,,,,,,99999,,", "ports.0:"),
+    ("a,10.0.0.1,windows,,,,,,,x,,", "ports.0:"),
+    ("a,10.0.0.1,windows,,,,,,,,10.0.0.999,", "addresses.0: must be an address or a prefix"),
+])
+def test_what_cannot_cut_a_host_off_is_a_mistake_of_its_line(row: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_hosts(f"{HEAD}{row}\n", "h.csv", config(f"hosts: {{gw: {{address: 10.0.0.9, host_key: {KEY}}}}}\n"))
+    assert any(f"h.csv:2: {told}" in one for one in caught.value.problems), caught.value.problems
 
 
 @pytest.mark.parametrize(("text", "told"), [
@@ -232,7 +274,7 @@ def test_every_mistake_of_a_list_is_said_at_once() -> None:
 ])
 def test_a_list_that_is_none(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_hosts(text, "h.csv", {})
+        parse_hosts(text, "h.csv", config())
     assert told in "\n".join(caught.value.problems)
 
 
