@@ -241,6 +241,13 @@ class Site:
                 self._hosts[name, login] = Connection(self.target(name, self.config.hosts[name], login), self._keyring)
             return SshShell(self._hosts[name, login])
 
+    def entered(self, name: str) -> Any:
+        """For what a host is entered with the key for isolation, and what makes a shell that is; None where it is not."""
+        from opsctl.model.hosts_access import entered
+
+        wanted = entered(self.config, name)
+        return (wanted, lambda: self.on_host(name, "ssh-isolation")) if wanted is not None else None
+
     def isolation(self, name: str, host_key: str = "", key: str = "") -> Any:
         """The driver that cuts a host off. ConfigError where there is no such host, or none that software can cut off.
 

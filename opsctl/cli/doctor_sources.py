@@ -39,7 +39,7 @@ def host(site: Site, name: str) -> list[Check]:
     """One host, tried as ``hosts check`` does it."""
     from opsctl.engine.hosts_check import check_host
 
-    return _row(check_host(name, site.config.hosts[name], lambda one: site.on_host(one).plain()), _runs_restic(site, name))
+    return _row(check_host(name, site.config.hosts[name], lambda one: site.on_host(one).plain(), site.entered), _runs_restic(site, name))
 
 
 def _runs_restic(site: Site, name: str) -> bool:

@@ -52,7 +52,7 @@ def list_hosts(context: typer.Context, zone: Zone = None) -> Report:
 
 @app.command("check")
 def check(context: typer.Context, names: Names = None, zone: Zone = None) -> Report:
-    """Try hosts: reachable, key as pinned, login, sudo, restic, clock. Changes nothing.
+    """Try hosts: reachable, key as pinned, both logins, sudo, what cutting off takes, restic, clock. Changes nothing.
 
     Exit 13 where a host does not answer, 12 where a key or login is refused, 3 where something else is missing,
     or where it is so with some of several.
@@ -67,7 +67,7 @@ def check(context: typer.Context, names: Names = None, zone: Zone = None) -> Rep
     if not chosen:
         raise UsageError("there is no host to check", hint="opsctl hosts add NAME ADDRESS")
     with working(session):
-        found = check_hosts(chosen, lambda name: site.on_host(name).plain())
+        found = check_hosts(chosen, lambda name: site.on_host(name).plain(), site.entered)
     errors = [one.error for one in found if one.error is not None]
     code = worst([0 if one.error is None else one.error.code for one in found])
     result = {one.host: {"ok": one.ok, "clock_offset_seconds": one.offset, "checks": [
@@ -107,7 +107,7 @@ def prepare(
     if host.os != "linux":
         raise UsageError(f"{name} is os: {host.os}, which is not logged into")
     keys, made = site.login_keys(make=not session.dry_run)
-    if host.isolation is None:
+    if host.isolation is None and hosts_access.entered(site.config, name) is None:
         keys.pop("ssh-isolation", None)
     sources = list(source or _own_addresses(host))
     for one in sources:

@@ -1,4 +1,4 @@
-"""Is everything of a host as it has to be: reachable, its key, our login, sudo, restic, its clock."""
+"""Is everything of a host as it has to be: reachable, its key, our logins, sudo, what cuts off, restic, its clock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from opsctl.engine import hosts_isolation
 from opsctl.errors import OpsError, Partial, ProgramFailed, Refused, Unreachable
 from opsctl.model.hosts import Host
-from opsctl.model.hosts_access import commands
+from opsctl.model.hosts_access import Entered, commands
 from opsctl.programs import by_name, parse_version, show
 from opsctl.shells.interface import Shell
 
@@ -54,15 +55,19 @@ class Checked:
         return self.error is None
 
 
-def check_hosts(hosts: Mapping[str, Host], shell_of: Callable[[str], Shell]) -> list[Checked]:
+Cuts = Callable[[str], tuple[Entered, Callable[[], Shell]] | None]
+"""For what a host is entered with the key for isolation, and a shell that is; None where it is not."""
+
+
+def check_hosts(hosts: Mapping[str, Host], shell_of: Callable[[str], Shell], cuts: Cuts = lambda name: None) -> list[Checked]:
     """Check many hosts at once, in the order given; one that does not answer holds no other up."""
     if not hosts:
         return []
     with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="check") as pool:
-        return list(pool.map(lambda name: check_host(name, hosts[name], shell_of), hosts))
+        return list(pool.map(lambda name: check_host(name, hosts[name], shell_of, cuts), hosts))
 
 
-def check_host(name: str, host: Host, shell_of: Callable[[str], Shell]) -> Checked:
+def check_host(name: str, host: Host, shell_of: Callable[[str], Shell], cuts: Cuts = lambda name: None) -> Checked:
     """Check one host. Raises Interrupted and nothing else on purpose: what is wrong is in the result."""
     if host.os != "linux":
         return Checked(name, (Check("login", None, f"os: {host.os} is not logged into"),))
@@ -77,18 +82,27 @@ def check_host(name: str, host: Host, shell_of: Callable[[str], Shell]) -> Check
         shell.run(["sh", "-c", _LOOK, "sh", *asked.values()], timeout=_SECONDS,
                   on_line=lambda line: arrived.append((time.time(), line)))
     except (Unreachable, Refused, ProgramFailed) as error:
-        return Checked(name, _broken_off(error, host), error=error)
+        found = _broken_off(error, host)
+        # That backups are not let in says nothing of the other key.
+        more = _isolation(name, cuts) if found[-1].ok is False else []
+        return Checked(name, (*found, *more), error=error)
     said = [line.decode("utf-8", "replace") for _, line in arrived]
     offset, clock = _clock(begun, arrived[0][0] if arrived else begun, said[0] if said else "")
     checks = [Check("answers", True, host.address), Check("host key", True, "as pinned"),
               Check("login", True, f"as {host.user}")]
     if host.become == "sudo":
         checks += _sudo(host, asked, said)
-    checks += [_restic(said), clock]
+    checks += [*_isolation(name, cuts), _restic(said), clock]
     wrong = [check for check in checks if check.ok is False]
     missing = Partial(f"{name}: {'; '.join(check.seen for check in wrong)}", where=name,
                       hint=wrong[0].hint) if wrong else None
     return Checked(name, tuple(checks), offset, missing)
+
+
+def _isolation(name: str, cuts: Cuts) -> list[Check]:
+    """What cutting off would meet there."""
+    wanted = cuts(name)
+    return [Check("isolation", *hosts_isolation.look(wanted[1], wanted[0]))] if wanted is not None else []
 
 
 def _asked(host: Host) -> dict[str, str]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from opsctl.model.hosts import Host
+from opsctl.model.values import value
+
+if TYPE_CHECKING:
+    from opsctl.model.config import Config
 
 #: Names of environment variables that sudo has to let through: secrets, which never stand in an argument list, and from where
 #: we are logged in, whom no rule may shut out.
@@ -18,6 +23,29 @@ _BACKUP = (("restic",), *_PKILL)
 _ISOLATION = (("sh",), *_PKILL)
 # sudo compares whole paths. restic is often newer than the system's own, and then in the other folder.
 _FOLDERS = {"sh": ("/bin",), "restic": ("/usr/bin", "/usr/local/bin")}
+
+
+@value
+class Entered:
+    """What a host is logged into for with the key for isolation. ``nft``: rules of ours stand there; ``tracks``: it cuts others off
+    or has the backup store, which takes connection tracking; ``programs``: tools of the site that run there.
+    """
+
+    nft: bool
+    tracks: bool
+    programs: tuple[str, ...]
+
+
+def entered(config: Config, name: str) -> Entered | None:
+    """For what the key for isolation has to be let in by a host; None where it has not."""
+    host, common = config.hosts[name], config.isolation
+    tracks = name == common.store or any(other.gateway == name for other in config.hosts.values())
+    tools = [tool for tool in common.tools.values() if tool.host == name]
+    nft = host.isolation == "nftables" or tracks
+    if host.os != "linux" or not (nft or tools or name == common.witness or host.root_shell):
+        return None
+    programs = dict.fromkeys(words[0] for tool in tools for words in (tool.observe, tool.load, tool.release))
+    return Entered(nft, tracks, tuple(programs))
 
 
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:

@@ -119,7 +119,7 @@ class TestCheck:
         lab.hosts[8].put("restic", "#!/bin/sh\necho 'restic 0.14.0 compiled with go1.19 on linux/amd64'\n")
         lab.hosts[8].put("date", "#!/bin/sh\n/bin/date -d '+20 minutes' +%s.%N\n")
         said = machine.json("hosts", "check", expect=3)
-        assert {name for name, ok in checks(said, "h8").items() if not ok} == {"sudo", "restic", "clock"}
+        assert {name for name, ok in checks(said, "h8").items() if not ok} == {"sudo", "isolation", "restic", "clock"}
         assert 1195 < said.result["hosts"]["h8"]["clock_offset_seconds"] < 1205
         hints = {each["name"]: each["hint"] for each in said.result["hosts"]["h8"]["checks"]}
         seen = {each["name"]: each["seen"] for each in said.result["hosts"]["h8"]["checks"]}
