@@ -228,6 +228,8 @@ def _gaps(
             yield f"IPv{version} was not probed{_because(look, version=version)}"
         elif "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
             yield f"nothing was tried from it over IPv{version}"
+    if not stand.facts.addresses and len(versions) == 1:  # whoever cuts it off was told no more than we
+        yield f"nobody knows whether it has IPv{10 - versions[0]} addresses"
     for place in ("witness", "out"):
         if place in look.trouble:
             yield look.trouble[place]

@@ -74,6 +74,8 @@ def test_the_whole_matrix_before_while_cut_off_and_after_the_release(machine: Ma
         assert {("out", six, 22) for six in (False, True)} <= turned
         assert [way for way in ways if reached(lab, *way, seconds=0.3)] == []
         assert reached(lab, "h0", "127.0.0.1", 8000) and reached(lab, "h0", h0.address, 8000)
+        journal = "".join(path.read_text() for path in sorted((machine.state / "journal").glob("*.jsonl")))
+        assert '"verdict":"proven"' in journal
         shown = machine("isolate", "apply", "h0", expect=0).out
         assert "proven" in shown and "v4 v6 silent" in shown
 

@@ -103,6 +103,12 @@ def test_a_version_that_nobody_could_try_is_said_and_never_counts_as_blocked() -
     assert found.cell("here", 6) == "not probed" and found.cell("out", 6) == "silent"
 
 
+def test_where_nobody_told_its_addresses_the_other_version_is_not_known_to_be_missing() -> None:
+    four = without(*(one for one in WHOLE.probes if one.to.version == 6))
+    assert judge("pc-7", four, ORDER, Stand("isolated"), after=0).gaps == ("nobody knows whether it has IPv6 addresses",)
+    assert judge("pc-7", four, ORDER, Stand("isolated", facts=Facts(addresses=(V4,))), after=0).gaps == ()
+
+
 def test_what_it_reaches_over_a_version_has_to_be_tried_as_well() -> None:
     out6 = probe("out", "[fd00::9]:443", "silent")
     assert judge("db-1", without(out6), ORDER, STAND, after=0).gaps == ("nothing was tried from it over IPv6",)
