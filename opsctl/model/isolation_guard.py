@@ -30,6 +30,8 @@ def stays(name: str, config: Config, *, here: bool) -> str | None:
         return f"{name} is a manager: isolation: managers: names its address"
     if name == config.isolation.store:
         return f"{name} is the backup store: isolation: store: names it"
+    if name == config.isolation.witness:
+        return f"{name} is the witness, which could then see nothing of the others: isolation: witness: names it"
     for repository, spec in config.repositories.items():
         server = server_of(spec.url)
         if server is not None and server[0] == host.address:

@@ -117,3 +117,12 @@ def test_a_host_whose_programs_try_again_and_again_is_cut_off_all_the_same(machi
             machine("isolate", "apply", "h1", expect=0)
         finally:
             busy.kill()
+
+
+def test_the_witness_is_not_cut_off_with_the_others(machine: Machine, lab: Lab) -> None:
+    outside = lab.hosts["outside"]
+    lab.configure(machine.etc, lab.config() + f"  outside: {{address: {outside.address}, user: root, host_key: {outside.key}, "
+                                              "zone: main, isolation: nftables}\n")
+    said = machine.json("isolate", "apply", "--zone", "main", "--except", "h0", "--except", "h1", expect=23)
+    assert said.errors[0]["message"].startswith("outside is the witness")
+    assert "opsctl_iso" not in lab.run("outside", ["nft", "list", "ruleset"])
