@@ -135,10 +135,17 @@ class Site:
 
     @functools.cached_property
     def locks(self) -> Any:
-        from opsctl.engine.lock import Locks, lock_directory
+        from opsctl.engine.lock import Locks
 
         zone = self.config.organisation.tz
-        return Locks(lock_directory(os.geteuid(), self.environ), lambda: datetime.now(zone), scope=self.scope)
+        return Locks(self.runtime, lambda: datetime.now(zone), scope=self.scope)
+
+    @functools.cached_property
+    def runtime(self) -> Path:
+        """The directory of locks and spools."""
+        from opsctl.engine.runtime_directory import runtime_directory
+
+        return runtime_directory(os.geteuid(), self.environ)
 
     @functools.cached_property
     def scope(self) -> str:
@@ -652,7 +659,8 @@ def refuse_unsigned(site: Site) -> None:
 
 def load_plan(site: Site, run: str) -> BoundPlan:
     """The bound plan of a run. UsageError where there is no such run, SafetyRefusal where it cannot be read."""
-    path = site.place / "runs" / run / "plan.json"
+    here, there = (place / "runs" / run / "plan.json" for place in (site.place, site.state))
+    path = there if not here.exists() else here
     try:
         return BoundPlan.from_json(json.loads(path.read_text()))
     except FileNotFoundError as error:

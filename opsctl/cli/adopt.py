@@ -21,7 +21,7 @@ def adopt(session: Session, file: Path, by: str, key: Path | None) -> Report:
     """Read it, have it signed, lay it beside the journal, and bring over what its runs kept."""
     from opsctl.cli.work import local_time, open_site
     from opsctl.engine.adoption import adopted_before, bring_runs, read_spool, take_in
-    from opsctl.engine.spool import ADOPTED_MARK
+    from opsctl.engine.runtime_directory import ADOPTED_MARK
 
     if session.break_glass:
         raise UsageError("a spool is adopted by the journal in the state directory, not by another spool",
@@ -74,9 +74,9 @@ def problems_of_signatures(site: Site, adopted: list[tuple[int, Mapping[str, Any
 
 def _place_of(site: Site, file: Path) -> Path | None:
     """The spool of this machine that a file is the journal of; None for a copy of one."""
-    from opsctl.engine.spool import spool_file, spools
+    from opsctl.engine.runtime_directory import spool_file, spools
 
-    for place in spools(site.locks.directory, site.scope):
+    for place in spools(site.runtime, site.scope):
         try:
             if spool_file(place).samefile(file):
                 return place
@@ -88,13 +88,13 @@ def _place_of(site: Site, file: Path) -> Path | None:
 def _refuse_unfinished(site: Site, segment: Segment, file: Path, place: Path | None) -> None:
     """Busy while a run in it is at work; SafetyRefusal for a copy of a spool that lies here and has gone on since."""
     from opsctl.engine.adoption import read_spool
-    from opsctl.engine.spool import open_spool, spool_file
+    from opsctl.engine.runtime_directory import open_spool, spool_file
 
     for run in segment.runs:
         holder = site.locks.holder(f"run-{run}")
         if holder is not None:
             raise Busy(f"run {run} is still at work: {holder.sentence(site.clock())}", where=str(file), hint="wait for its end")
-    here = open_spool(site.locks.directory, site.scope)
+    here = open_spool(site.runtime, site.scope)
     if here is None or here == place:
         return
     try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsctl.cli import render
 from opsctl.cli.safe_text import shown
+from opsctl.engine.runtime_directory import next_spool, open_spool, spool_file
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal
 
 if TYPE_CHECKING:
@@ -25,15 +24,20 @@ _SHARED_MEMORY = "/dev/shm"
 
 def enter(session: Session, site: Site) -> None:
     """Before a command works: with ``--break-glass`` choose where the journal goes; tell of a spool that lies there."""
-    from opsctl.engine import spool
-
     if session.break_glass and session.dry_run:
-        _go(site, spool.next_spool(site.locks.directory, site.scope))  # it is only read
-    elif session.break_glass and (trouble := spool.trouble(site.state, site.journal)) is not None:
-        _break(session, site, trouble)
-    elif (left := spool.open_spool(site.locks.directory, site.scope)) is not None:
-        site.notes.append(f"the journal of what was done with --break-glass lies in {spool.spool_file(left)}, and a restart of "
-                          f"this machine loses it: {_take_in(spool.spool_file(left))}")
+        _go(site, next_spool(site.runtime, site.scope))  # it is only read
+        return
+    if session.break_glass:
+        from opsctl.engine.spool import trouble
+
+        found = trouble(site.state, site.journal)
+        if found is not None:
+            _break(session, site, found)
+            return
+    left = open_spool(site.runtime, site.scope)
+    if left is not None:
+        site.notes.append(f"the journal of what was done with --break-glass lies in {spool_file(left)}, and a restart of "
+                          f"this machine loses it: {_take_in(spool_file(left))}")
 
 
 def follow(session: Session, site: Site, run: str, *, only_look: bool = False) -> None:
@@ -42,22 +46,22 @@ def follow(session: Session, site: Site, run: str, *, only_look: bool = False) -
     SafetyRefusal where it lies in the spool and ``--break-glass`` was not given. ``only_look``: also the part of it that
     lies in the state directory will do.
     """
-    from opsctl.engine import spool
-
     there, here = site.state / "runs" / run, site.place / "runs" / run
     if site.place != site.state:
         if not here.is_dir() and there.is_dir() and not session.dry_run:
+            import shutil
+
             with contextlib.suppress(OSError):
                 shutil.copytree(there, here)
         return
-    place = spool.open_spool(site.locks.directory, site.scope)
+    place = open_spool(site.runtime, site.scope)
     if place is None or not (place / "runs" / run).is_dir() or (only_look and there.is_dir() and not session.break_glass):
         return
     if not session.break_glass:
         raise SafetyRefusal(f"run {run} was begun or went on with --break-glass, and lies in {place}",
-                            hint=f"{_take_in(spool.spool_file(place))}; or go on there with --break-glass")
+                            hint=f"{_take_in(spool_file(place))}; or go on there with --break-glass")
     _go(site, place)
-    _say(session, site, f"run {run} lies in {place} and goes on there", spool.spool_file(place))
+    _say(session, site, f"run {run} lies in {place} and goes on there", spool_file(place))
 
 
 def refuse(plan: BoundPlan, registry: Callable[[str], Action]) -> None:
@@ -69,32 +73,36 @@ def refuse(plan: BoundPlan, registry: Callable[[str], Action]) -> None:
 
 
 def _break(session: Session, site: Site, trouble: OpsError) -> None:
-    from opsctl.engine import spool
     from opsctl.engine.journal_files import try_room
-    from opsctl.engine.spool import Spoken, next_spool
+    from opsctl.engine.spool import Spoken
 
-    place = next_spool(site.locks.directory, site.scope)
+    place = next_spool(site.runtime, site.scope)
     try:
         site.locks.prepare()
         try_room(place / "runs")
     except (OSError, ProgramFailed):
         place = _temporary()
         site.go_elsewhere(place, Spoken(place, site.clock, site.journal, render.spell_out))
-        _say(session, site, f"{trouble.message}, and {site.locks.directory} neither. The plan lies in {place}, the journal is said "
+        _say(session, site, f"{trouble.message}, and {site.runtime} neither. The plan lies in {place}, the journal is said "
                             "on standard error", None)
         return
     _go(site, place)
-    _say(session, site, trouble.message, spool.spool_file(place))
+    _say(session, site, trouble.message, spool_file(place))
 
 
 def _go(site: Site, place: Path) -> None:
+    """SafetyRefusal where another user could have laid the spool there."""
     from opsctl.engine.spool import Spool
 
+    if site.runtime.exists():
+        site.locks.prepare()
     site.go_elsewhere(place, Spool(place, site.clock, site.journal))
 
 
 def _temporary() -> Path:
     """A folder for the plan of this call alone. ProgramFailed where nothing at all can be written."""
+    import tempfile
+
     from opsctl.engine.journal_files import try_room
 
     last: Exception | None = None

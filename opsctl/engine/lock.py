@@ -11,7 +11,7 @@ import pwd
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,19 +46,6 @@ class Holder:
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "since": self.since.isoformat()}
-
-
-def lock_directory(euid: int, environ: Mapping[str, str]) -> Path:
-    """Where a user's locks lie: ``/run/opsctl`` for root, else the runtime directory, else one in ``/tmp``.
-
-    It has to be the same one for all processes of the user: cron sets no XDG_RUNTIME_DIR, a login does.
-    """
-    if euid == 0:
-        return Path("/run/opsctl")
-    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{euid}"
-    if os.path.isabs(runtime) and os.path.isdir(runtime):
-        return Path(runtime) / "opsctl"
-    return Path(f"/tmp/opsctl-{euid}")
 
 
 def file_name(name: str) -> str:

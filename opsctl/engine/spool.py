@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,9 +11,6 @@ from opsctl.engine.journal import Clock, Journal, Pending
 from opsctl.engine.journal_files import START, Head, try_room
 from opsctl.engine.journal_lines import Entry, seal, stamp
 from opsctl.errors import DamagedData, OpsError, ProgramFailed
-
-ADOPTED_MARK = "adopted"
-"""A file in a spool whose lines are in the journal by now: what comes later goes to the next one."""
 
 
 def trouble(state: Path, journal: Journal) -> OpsError | None:
@@ -25,32 +21,6 @@ def trouble(state: Path, journal: Journal) -> OpsError | None:
     except OpsError as error:
         return error
     return None
-
-
-def spools(directory: Path, scope: str) -> list[Path]:
-    """The spools of a state directory, oldest first."""
-    found = {int(match[1]): path for path in directory.glob(f"spool-{scope}-*")
-             if (match := re.fullmatch(rf"spool-{re.escape(scope)}-(\d+)", path.name))}
-    return [found[number] for number in sorted(found)]
-
-
-def open_spool(directory: Path, scope: str) -> Path | None:
-    """The spool that has lines and was not adopted; None where there is none."""
-    found = [path for path in spools(directory, scope) if not (path / ADOPTED_MARK).exists() and spool_file(path).exists()]
-    return found[-1] if found else None
-
-
-def next_spool(directory: Path, scope: str) -> Path:
-    """Where the next lines go: the open spool, or a new one, which is not made here."""
-    known = spools(directory, scope)
-    if known and not (known[-1] / ADOPTED_MARK).exists():
-        return known[-1]
-    return directory / f"spool-{scope}-{int(known[-1].name.rpartition('-')[2]) + 1 if known else 1}"
-
-
-def spool_file(place: Path) -> Path:
-    """The journal in a spool, which is one file."""
-    return place / "journal" / "000001.jsonl"
 
 
 class Spool(Journal):

@@ -217,6 +217,7 @@ def test_a_run_that_the_disk_filled_up_under_goes_on_elsewhere(site: Machine) ->
     run = site.json("runs", expect=0).result["runs"][0]["run"]
     with full(site):
         assert site.json("resume", run).code == 20
+        assert "done before: first" in site("--dry-run", "resume", run, "--break-glass", expect=0).out and spools(site) == []
         site("resume", run, "--break-glass", expect=0)
         assert diary(site) == ["first", "second"]
     refused = site.json("resume", run, expect=23)

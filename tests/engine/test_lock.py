@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opsctl.engine import lock
-from opsctl.engine.lock import Holder, Locks, file_name, lock_directory
+from opsctl.engine.lock import Holder, Locks, file_name
+from opsctl.engine.runtime_directory import runtime_directory
 from opsctl.errors import Busy, ProgramFailed, SafetyRefusal
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -257,11 +258,11 @@ def test_any_name_can_be_held(locks: Locks, name: str) -> None:
 
 
 def test_where_locks_lie(tmp_path: Path) -> None:
-    assert lock_directory(0, {"XDG_RUNTIME_DIR": str(tmp_path)}) == Path("/run/opsctl")
-    assert lock_directory(4242, {"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "opsctl"
-    assert lock_directory(4242, {}) == Path("/tmp/opsctl-4242")
-    assert lock_directory(4242, {"XDG_RUNTIME_DIR": "relative"}) == Path("/tmp/opsctl-4242")
-    assert lock_directory(4242, {"XDG_RUNTIME_DIR": str(tmp_path / "gone")}) == Path("/tmp/opsctl-4242")
+    assert runtime_directory(0, {"XDG_RUNTIME_DIR": str(tmp_path)}) == Path("/run/opsctl")
+    assert runtime_directory(4242, {"XDG_RUNTIME_DIR": str(tmp_path)}) == tmp_path / "opsctl"
+    assert runtime_directory(4242, {}) == Path("/tmp/opsctl-4242")
+    assert runtime_directory(4242, {"XDG_RUNTIME_DIR": "relative"}) == Path("/tmp/opsctl-4242")
+    assert runtime_directory(4242, {"XDG_RUNTIME_DIR": str(tmp_path / "gone")}) == Path("/tmp/opsctl-4242")
 
 
 def test_a_directory_that_others_could_have_laid_there_is_refused(locks: Locks, tmp_path: Path) -> None:
