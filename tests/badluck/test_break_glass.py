@@ -236,6 +236,14 @@ def test_backups_are_restored_and_verified_without_the_state_directory(site: Mac
         assert site.json("--break-glass", "backup", "run", "--force").code == 23, "no repository is pinned anew on the way"
 
 
+def test_a_run_that_cannot_be_found_for_want_of_the_state_says_so(site: Machine) -> None:
+    run = site.json("runs", expect=0).result["runs"][0]["run"]
+    with a_file(site):
+        for words in (["resume", run], ["show", run], ["done", run, "first", "--by", "asha"]):
+            assert NEEDED in site.json(*words, expect=20).errors[0]["hint"]
+        assert "no run" in site.json("--break-glass", "resume", run).errors[0]["message"]
+
+
 def test_with_a_state_that_can_be_used_everything_is_as_ever(site: Machine) -> None:
     said = site("run", "work", "--break-glass", expect=0)
     assert "BREAK-GLASS" not in said.err and spools(site) == []
