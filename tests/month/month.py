@@ -18,6 +18,8 @@ from tests.month.inspector import Inspector, Set, never_well_while_due, spacing,
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ZONE = ZoneInfo("Asia/Kolkata")
+#: The line of the night is fired each third night, which reads as much: the more rarely it is, the more it reads.
+NIGHTS = 3
 
 
 class Month:
@@ -36,8 +38,7 @@ class Month:
         self.copied: dict[tuple[str, str], datetime] = {}
         #: Whether the removable disk is forgotten in its drawer.
         self.forgotten = False
-        #: Ids of sets that a fault destroyed for good, and of those that a fault made come early.
-        self.destroyed: set[str] = set()
+        #: Ids of sets that a fault made come early.
         self.excused: set[str] = set()
         self.start = datetime(2026, 12, 1, 2, department.controller.minute, tzinfo=ZONE)
         self.now = self.start - HOUR
@@ -74,6 +75,8 @@ class Month:
         if late:
             self.forgotten = False
         self.department.unplug()
+        if day % NIGHTS == 1:
+            self.night()
         self.look(5 if self.late() else 0)
 
     def look_at_sources(self) -> None:
@@ -156,6 +159,14 @@ class Month:
         if during is not None:
             during(process)
         return self.ended(process, at)
+
+    def night(self) -> None:
+        """The line of the night: a share of every repository is read back, lest ``status`` say that nobody does."""
+        process = self.department.controller.cron(self.now, night=True)
+        mailed, err = process.communicate(timeout=300)
+        assert process.returncode == 0 and not mailed and not err, f"the night's reading ended with {process.returncode}: {mailed}{err}"
+        self._calls = self.department.switch.calls
+        self.mails()
 
     def ended(self, process: subprocess.Popen[str], at: datetime) -> Tick:
         """Wait for a tick and write it down."""
@@ -243,7 +254,7 @@ class Month:
             store.restic("check", "--read-data", "--no-lock")
             found += inspector.sets(store)
         homes = {one.name: (one.home, one.every) for one in department.backups.values()}
-        yield from told_and_there(self.ticks, found, self.destroyed)
+        yield from told_and_there(self.ticks, found)
         yield from never_well_while_due(self.ticks, found, homes)
         yield from spacing(found, homes, self.excused)
         for one in found:
