@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.lab.isolation import Lab
 
-WAIT = 0.8  # seconds for what is on its way; in the lab that is a thousandth
+WAIT = 0.4  # seconds for what is on its way; in the lab it is there before the call that sends it returns
 
 
 @dataclass

@@ -193,7 +193,7 @@ def udp(lab: Lab, caller: str, address: str, port: int) -> bool:
     with server, client:
         server.bind(("", port))
         for end in (server, client):
-            end.settimeout(0.7)
+            end.settimeout(0.4)
         try:
             client.sendto(b"?", (address, port))
             _, back = server.recvfrom(10)

@@ -123,13 +123,14 @@ def test_who_is_not_root_is_told_so(lab: Lab, host: Host) -> None:
 # Shut out
 
 def test_promise_5_rules_of_others_that_shut_us_out_are_found_and_it_lifts_itself(lab: Lab, host: Host, h1: Nftables) -> None:
-    stand = h1.observe()
-    lab.run("h1", ["nft", "-f", "-"], stdin="""table inet strict { chain input { type filter hook input priority 0; policy drop
+    lab.run("h1", ["nft", "-f", "-"], stdin="""table inet strict { chain input { type filter hook input priority 0; policy accept
         ct state established accept
         icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
     }
 }
 """)
+    stand = h1.observe()
+    lab.run("h1", ["nft", "chain inet strict input { policy drop; }"])
     h1.load(Order(MARK, seconds=3), stand)
     with pytest.raises(NotConverged) as failed:  # the session that was there before still lives, and proves nothing
         h1.confirm()
@@ -168,7 +169,6 @@ def test_sshd_that_dies_after_the_load_strands_nobody(lab: Lab, host: Host, h1: 
         until(lambda: not is_armed(lab))
     finally:
         lab.start(host)
-        until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
     assert h1.observe().standing == "lifted"
 
 
@@ -178,7 +178,6 @@ def test_one_session_at_a_time_is_enough_and_a_snapshot_that_hangs_holds_nothing
     lab.stop(host)
     lab.more = "MaxSessions 1"
     lab.start(host)
-    until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
     try:
         h1.load(ORDER, h1.observe())
         h1.confirm()
@@ -195,7 +194,6 @@ def test_one_session_at_a_time_is_enough_and_a_snapshot_that_hangs_holds_nothing
         lab.more = ""
         lab.stop(host)
         lab.start(host)
-        until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
 
 
 def test_promise_4_a_kernel_that_does_not_end_connections_is_found_by_counting(lab: Lab, host: Host, h1: Nftables) -> None:
@@ -228,7 +226,7 @@ def test_drift_shows(lab: Lab, host: Host, h1: Nftables, change: str, standing: 
     h1.confirm()
     before = h1.observe()
     assert not reached(lab, "outside", host.address, 22, 0.1)  # so that counters move
-    assert h1.observe().seal == before.seal == nftables(lab, "h1").sealed()
+    assert h1.observe().seal == before.seal
     lab.run("h1", ["nft", "-f", "-"], stdin=change + "\n")
     after = h1.observe()
     assert (after.standing, bool(after.partial)) == (standing, partial) and after.seal != before.seal

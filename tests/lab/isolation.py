@@ -208,8 +208,6 @@ class Lab:
             self._connect()
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self.start, self.hosts.values()))
-            for host in self.hosts.values():
-                until(lambda host=host: b"Server listening" in (host.folder / "log").read_bytes())  # type: ignore[misc]
             for name in self.box:
                 self.run(name, ["sh", "-c", _BOX])
             for name in self.child:
@@ -327,12 +325,13 @@ class Lab:
                 _enter(home.fileno())
 
     def start(self, host: Host) -> None:
-        """Start its sshd, which ``stop`` ends; connections that are open stay."""
+        """Start its sshd and wait until it listens. ``stop`` ends it; connections that are open stay."""
         (host.folder / "config").write_text(_SSHD.format(folder=f"{INSIDE}/{host.name}", more=self.more))
         with (host.folder / "log").open("wb") as log:
             host.server = subprocess.Popen(
                 self.inside(host.name, [find("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", f"{INSIDE}/{host.name}/config"]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        until(lambda: b"Server listening" in (host.folder / "log").read_bytes())
 
     def stop(self, host: Host) -> None:
         assert host.server is not None
@@ -470,7 +469,7 @@ def reached(lab: Lab, space: str, address: str, port: int, seconds: float = 1.0)
     return bool(reachable(lab, space, [(address, port)], seconds))
 
 
-def reachable(lab: Lab, space: str, places: Sequence[tuple[str, int]], seconds: float = 0.7) -> list[tuple[str, int]]:
+def reachable(lab: Lab, space: str, places: Sequence[tuple[str, int]], seconds: float = 0.4) -> list[tuple[str, int]]:
     """To which of these addresses and ports a TCP connection can be made from there; all are tried at once."""
     found: list[tuple[str, int]] = []
     with selectors.DefaultSelector() as waiting, ExitStack() as made, lab.within(space):
