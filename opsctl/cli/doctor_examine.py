@@ -8,7 +8,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsctl.cli import doctor_clock, doctor_files, doctor_jobs, doctor_schedule, doctor_space, doctor_watch
+from opsctl.cli import (
+    doctor_clock,
+    doctor_files,
+    doctor_isolation,
+    doctor_jobs,
+    doctor_schedule,
+    doctor_space,
+    doctor_watch,
+)
 from opsctl.cli.doctor import Check
 from opsctl.cli.doctor_jobs import Job
 
@@ -60,7 +68,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     ]
     hosts = [Job(f"host {name}", lambda name=name: doctor_sources.host(site, name), HOST, outside=True)  # type: ignore[misc]
              for name in linux]
-    after = [Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(site), HERE),
+    after = [*doctor_isolation.jobs(site), Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(site), HERE),
              Job("backups", lambda: doctor_watch.backups(site), HERE)]
     found = doctor_jobs.look([*jobs, *hosts, *after], offline=offline, ended=site.shell.check)
     before, behind = len(jobs), len(jobs) + len(hosts)

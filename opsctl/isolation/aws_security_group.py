@@ -145,6 +145,14 @@ class AwsSecurityGroup(Driver):
     def close(self) -> None:
         """There is nothing to let go of: boto3's connections are shared by all hosts of a region."""
 
+    def check(self) -> None:
+        """Whether all is allowed that cutting off and releasing need. Raises as the others do; nothing is changed."""
+        with concerning(self.host):
+            interfaces = self._interfaces()
+            self._check(interfaces)
+            for subnet in dict.fromkeys(one["SubnetId"] for one in interfaces):
+                aws_acl.check(self.ec2, subnet)
+
     def _interfaces(self, *, also_detached: bool = False) -> list[dict[str, Any]]:
         """The network interfaces of the instance, by id; on request those that were ours and are not plugged in any more.
 

@@ -353,3 +353,28 @@ def test_the_command_line_cuts_an_instance_off_and_opens_it(aws: Cloud, tmp_path
         assert aws.interfaces(instance).items() >= before.items()
     finally:
         local.reset()
+
+
+def test_doctor_tries_what_is_needed_before_anybody_needs_it(aws: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opsctl.isolation.aws_calls.Ec2", lambda region: aws.ec2)
+    machine = Machine(tmp_path / "m")
+    instance, second = aws.instance(), aws.instance()
+    machine.configure(f"state: {machine.state}\nhosts:\n" + "".join(
+        f"  {name}: {{address: 127.5.1.4, os: windows, isolation: aws_security_group, instance: {ident}, region: {REGION}}}\n"
+        for name, ident in (("web-1", instance), ("web-2", second))))
+
+    def row() -> dict[str, str]:
+        return next(each for each in machine.json("doctor").result["checks"] if each["name"] == f"aws {REGION}")
+
+    try:
+        begun = len(aws.calls)
+        assert (row()["state"], row()["detail"]) == ("ok", "2 instances there, and all that is needed is allowed")
+        assert {"DescribeNetworkInterfaces", "CreateTags (dry)"} <= set(aws.calls[begun:])
+        assert all(call.startswith("Describe") or call.endswith("(dry)") for call in aws.calls[begun:])
+        aws.denied = {"ReplaceNetworkAclAssociation"}
+        assert row()["state"] == "wrong" and "ec2:ReplaceNetworkAclAssociation" in row()["detail"] and "policy" in row()["hint"]
+        aws.denied = set()
+        aws.terminate(second)
+        assert row()["state"] == "wrong" and row()["detail"].startswith("web-2: instance")
+    finally:
+        local.reset()

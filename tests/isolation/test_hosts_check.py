@@ -86,3 +86,39 @@ def test_tools_of_the_site_are_looked_for_where_they_run(machine: Machine, lab: 
     machine("--dry-run", "hosts", "prepare", "manager", expect=0)
     lines = machine.json("hosts", "prepare", "manager", expect=0).result["authorized_keys"]
     assert len(lines) == 2
+
+
+def doctor(machine: Machine, **more: Any) -> dict[str, dict[str, Any]]:
+    said = machine.json("doctor", **more)
+    return {each["name"]: each for each in said.result["checks"]}
+
+
+def test_doctor_says_whether_hosts_could_be_cut_off_and_whether_that_would_be_proven(machine: Machine, lab: Lab) -> None:
+    outside, silent = lab.hosts["outside"].address, lab.silent
+    shut = {verb: ["port", "{host}"] for verb in ("observe", "load", "release")}
+
+    def look(common: str) -> dict[str, dict[str, Any]]:
+        machine.configure(f"state: {machine.state}\nisolation: {{{common}}}\n")
+        text = lab.config("h0", "h1", "gw", "a0", "a1", "manager", user="root", h1={"zone": "a"})
+        text += ("  switch: {address: 10.0.0.8, os: appliance, isolation: command, tool: core}\n" if "core" in common else "")
+        lab.configure(machine.etc, f"{text}  printer: {{address: 10.0.0.9, os: appliance, by_hand: Pull its plug}}\n")
+        return doctor(machine)
+
+    found = look("")
+    assert found["isolation"]["state"] == "warning"
+    assert found["isolation"]["detail"] == ("4 of 7 hosts by software, printer by a person; nothing says how gw, manager would be cut off")
+    assert found["witness"]["state"] == "warning" and "isolation: {witness" in found["witness"]["hint"]
+    assert found["gateway gw"]["state"] == "ok" and found["outside from h0"]["state"] == "warning"
+    assert "outside from a0" not in found
+    found = look(f'witness: manager, store: gw, outside: ["{outside}:22", "[{lab.hosts["outside"].address6}]:22"]')
+    assert {found[name]["state"] for name in ("witness manager", "store host gw", "outside from h0", "outside from h1")} == {"ok"}
+    found = look(f'outside: ["{outside}:22", "{silent}:22"], tools: {{core: {json.dumps({**shut, "host": "manager"})}}}')
+    assert found["outside from h0"]["state"] == "warning" and f"{silent}:22 does not answer h0 now" in found["outside from h0"]["detail"]
+    assert found["tool core"]["state"] == "wrong" and "port" in found["tool core"]["detail"]
+    lab.hosts["manager"].put("port", "#!/bin/sh\nexit 1\n")
+    lab.hosts["gw"].put("nft", "#!/bin/sh\nexit 1\n")
+    found = look(f'outside: ["{silent}:22"], tools: {{core: {json.dumps({**shut, "host": "manager"})}}}')
+    assert found["outside from h0"]["state"] == "wrong" and "isolation: outside:" in found["outside from h0"]["hint"]
+    assert found["tool core"]["detail"] == "answers: switch is open"
+    assert found["gateway gw"]["state"] == "wrong" and "nft" in found["gateway gw"]["detail"]
+    machine("doctor", "--offline")
