@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
-from opsctl.isolation.gateway_scripts import END, FLOWS, LOAD, LOOK, TABLE
+from opsctl.isolation.gateway_scripts import END, FIND, FLOWS, LOAD, LOOK, TABLE
 from opsctl.isolation.together import Together
 from opsctl.model import nft_gateway
 from opsctl.model.flows import Among, Flow, flows, others
@@ -57,6 +57,7 @@ class Forwarder:
         self.table = table
         self._shell: Shell | None = None
         self._loaded = False
+        self._searched: set[str] = set()
         turn = threading.Lock()
         self.look: Together[Own, Look] = Together(self._look, turn)
         self.snapshot: Together[Own, Look] = Together(functools.partial(self._look, seconds=_SNAPSHOT_SECONDS), turn)
@@ -70,7 +71,7 @@ class Forwarder:
         found = sections(self._script(LOOK, seconds, self.table).stdout)
         gate = read(found["table"], bool(found["dormant"].strip()))
         manager = found["manager"].strip() or None
-        hardware = dict(line.split() for line in found["neighbours"].splitlines())
+        hardware = self._hardware(owns, found["neighbours"], seconds)
         versions = {"nft": found["nft"].strip(), "kernel": found["kernel"].strip()}
         every = [members_of(own, hardware) for own in owns]
         tracker, lines = self._flows([each for known, _ in every for each in known], seconds)
@@ -84,6 +85,16 @@ class Forwarder:
                 found["forwards6"].strip() == "1", tuple(found["flowtables"].split()), tuple(found["addresses"].split()), mine,
                 tuple(others(mine, gate)) if tracker or mine else None))
         return looks
+
+    def _hardware(self, owns: Sequence[Own], neighbours: str, seconds: float) -> Mapping[str, str]:
+        """The hardware address of each neighbour; hosts that were not asked for lately are found first, once each."""
+        known = dict(line.split() for line in neighbours.splitlines())
+        lost = {each.text for own in owns for each in own if each.kind in ("4", "6") and each.text not in known} - self._searched
+        if lost:
+            self._searched |= lost
+            said = self._script(FIND, seconds, stdin="".join(f"{each}\n" for each in sorted(lost)).encode()).stdout
+            known = dict(line.split() for line in sections(said)["neighbours"].splitlines())
+        return known
 
     def _seals(self, owns: Sequence[Own]) -> list[str | None]:
         gate = self._gate()

@@ -82,7 +82,8 @@ class Gateway(Driver):
 
     def _partial(self, look: Look, mine: list[Member]) -> list[str]:
         gateway = self.at.name
-        found = [f"{each}, which is new, is not cut off" for each in look.members if each not in mine]
+        by_hardware = any(each.kind == "mac" for each in mine)
+        found = [f"{each}, which is new, is not cut off" for each in look.members if each not in mine and not by_hardware]
         found += [f"{each} has lifted itself" for each in mine if each not in look.gate.held]
         if altered := look.gate.altered:
             found.append(f"somebody altered our rules at {gateway} ({', '.join(altered)}): opsctl isolate apply {self.host}")
@@ -93,9 +94,12 @@ class Gateway(Driver):
             found.append(f"{gateway} hands connections on by a flowtable ({', '.join(look.flowtables)}), past all rules")
         if self.at.table == nft_gateway.GATE:
             found.append(f"hosts of its own segment still reach it: that does not pass {gateway}")
-        if not any(each.kind == "mac" for each in mine):
+        if not by_hardware:
             why = "others have the same hardware address" if look.shared else f"{gateway} does not see its hardware address"
+            # Without it only addresses tell who sends.
             found.append(f"only {', '.join(look.facts.addresses) or 'its prefix'}: {why}, so addresses that are not known pass")
+        elif self.at.table == nft_gateway.GATE and look.forwards6 and not any(each.kind in ("6", "net6") for each in mine):
+            found.append(f"{gateway} knows no IPv6 address of it: nothing that it sends passes there, and datagrams that are sent to it do")
         return found
 
 

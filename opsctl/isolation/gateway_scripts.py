@@ -12,10 +12,39 @@ echo "== table"; nft -j list table inet "$1" 2>/dev/null
 echo "== dormant"; nft -t list table inet "$1" 2>/dev/null | sed -n '/^	flags .*dormant/p'
 """
 
-LOOK = TABLE + r"""
+_NEIGHBOURS = r"""
+echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr \([^ ]*\).*/\1 \2/p'
+"""
+
+#: Addresses on standard input, one a line: a datagram to the port that discards is sent to each neighbour among them, so that
+#: it has to be found by its hardware address.
+FIND = r"""
+near=$(while read -r one; do case $(ip route get "$one" 2>/dev/null) in ''|*' via '*) ;; *) echo "$one" ;; esac; done)
+if command -v python3 >/dev/null; then
+    echo "$near" | python3 -S -c '
+import socket, sys
+for line in sys.stdin.read().split():
+    caller = socket.socket(socket.AF_INET6 if ":" in line else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        caller.sendto(b"", (line, 9))
+    except OSError:
+        pass'
+elif command -v bash >/dev/null; then
+    for one in $near; do bash -c "echo >/dev/udp/$one/9" 2>/dev/null; done
+else
+    for one in $near; do ping -c 1 -W 1 "$one" >/dev/null 2>&1 & done
+fi
+for turn in 1 2 3 4 5; do
+    missing=
+    for one in $near; do case $(ip neigh show to "$one") in *lladdr*|*FAILED*) ;; *) missing=1 ;; esac; done
+    [ "$missing" ] || break
+    sleep 0.2 2>/dev/null || sleep 1
+done
+""" + _NEIGHBOURS
+
+LOOK = TABLE + _NEIGHBOURS + r"""
 echo "== manager"; echo "${SSH_CONNECTION%% *}"
 echo "== addresses"; ip -o addr show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/\1/p'
-echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr \([^ ]*\).*/\1 \2/p'
 echo "== nft"; nft --version || exit 1
 echo "== kernel"; uname -r
 echo "== forwards6"; cat /proc/sys/net/ipv6/conf/all/forwarding 2>/dev/null

@@ -62,6 +62,8 @@ class Among:
 
 def _tracked(line: str, mine: Among) -> Iterator[Flow]:
     words = line.split()
+    if words[:1] == ["udp"] and "[UNREPLIED]" in line:  # nobody answers: no connection
+        return
     if len(words) < 4 or words[0] not in ("tcp", "udp") or any(word in _OVER for word in words[:5]):
         return
     known = re.findall(r"\b(src|dst|sport|dport)=(\S+)", line)
