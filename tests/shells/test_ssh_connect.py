@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(4) as made:
+    with Lab(5, more="MaxStartups 16:100:16") as made:
         yield made
 
 
@@ -121,3 +122,14 @@ def test_a_port_that_takes_the_call_and_says_nothing_is_13(lab: Lab) -> None:
 def test_the_key_that_a_host_shows_can_be_looked_at_without_a_login(lab: Lab) -> None:
     assert shown_key(lab.target(3, host_key=None, login=Login(None))) == lab.hosts[3].key
     assert "Accepted" not in logged(lab, 3)
+
+
+def test_many_connections_to_one_sshd_do_not_crowd_at_its_door(lab: Lab) -> None:
+    """As behind a bastion: it drops whoever comes when sixteen have not logged in yet, as it sees it, which is late."""
+    many = [Connection(lab.target(4), Keyring()) for _ in range(40)]
+    with ThreadPoolExecutor(len(many)) as pool:
+        list(pool.map(Connection.transport, many))
+    assert all(one.is_alive() for one in many)
+    for one in many:
+        one.close()
+    assert "MaxStartups" not in logged(lab, 4) and logged(lab, 4).count("Accepted publickey") == 40

@@ -1,0 +1,94 @@
+"""A shell on a host that is asked one thing after another: each request whole or not at all, nothing left running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from opsctl.errors import Refused, Unreachable
+from opsctl.shells import local
+from opsctl.shells.interface import Answering
+from opsctl.shells.local import LocalShell
+from opsctl.shells.ssh import SshShell
+from opsctl.shells.ssh_answering import SshAnswering
+from opsctl.shells.ssh_connection import Connection, Keyring
+from tests.lab.sshd import Lab, until
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.as_root("network namespaces need root"),
+    pytest.mark.xdist_group("sshd"),
+]
+
+SCRIPT = "greet() { echo \"hello $1\"; }"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(1) as made:
+        yield made
+
+
+@pytest.fixture
+def shell(lab: Lab) -> Iterator[SshShell]:
+    local.reset()
+    with Connection(lab.target(), Keyring()) as connection:
+        yield SshShell(connection)
+
+
+@pytest.fixture(params=["ssh", "here"])
+def asked(request: pytest.FixtureRequest, lab: Lab, shell: SshShell) -> Answering:
+    return (shell if request.param == "ssh" else LocalShell()).answering(SCRIPT)
+
+
+def test_each_request_has_its_own_answer(asked: Answering) -> None:
+    first = asked.ask("greet 'you\nthere'; echo oops >&2; exit 3", 20)
+    assert (first.stdout, first.stderr.strip(), first.code) == (b"hello you\nthere\n", b"oops", 3)
+    assert asked.ask("cd /; set -e; name=kept", 20).code == 0
+    assert asked.ask("echo \"$name\"; pwd", 20).text.splitlines()[0] == ""
+    assert asked.ask("cat", 20).stdout == b""
+    assert asked.ask("printf 'no newline'", 20).stdout.rstrip(b"\n") == b"no newline"
+    assert len(asked.ask("head -c 3000000 /dev/zero; echo", 20).stdout) == 3_000_001
+
+
+def test_what_it_runs_is_one_command_on_the_host(lab: Lab, shell: SshShell) -> None:
+    asked = shell.answering(SCRIPT)
+    number = asked.ask("echo $$", 20).text
+    assert asked.ask("echo $$", 20).text == number
+    asked.close()
+    until(lambda: int(number) not in {int(pid) for pid in lab.run("ps", "-eo", "pid=").split()})
+
+
+def test_a_request_that_is_cut_off_is_not_begun(lab: Lab, shell: SshShell) -> None:
+    asked = shell.answering(SCRIPT)
+    assert isinstance(asked, SshAnswering)
+    asked.ask("true", 20)
+    assert asked._running is not None
+    asked._running.channel.sendall(b"touch /tmp/half; touch /tmp/whole")
+    shell.connection.close()
+    until(lambda: not lab.processes(asked._mark))
+    assert "/tmp/half" not in lab.files()
+
+
+def test_no_answer_in_time_is_13_keeps_what_came_and_ends_there(lab: Lab, shell: SshShell) -> None:
+    asked, partial = shell.answering(SCRIPT), bytearray()
+    with pytest.raises(Unreachable, match="did not answer within"):
+        asked.ask("echo begun; exec sleep 4712", 0.5, partial)
+    assert partial == b"begun\n"
+    assert asked.ask("greet again", 20).stdout == b"hello again\n"
+    until(lambda: not lab.processes("sleep 4712"))
+
+
+def test_a_connection_that_goes_is_13_and_the_next_request_makes_another(lab: Lab, shell: SshShell) -> None:
+    asked = shell.answering(SCRIPT)
+    asked.ask("true", 20)
+    lab.kill_sessions()
+    with pytest.raises(Unreachable):
+        asked.ask("echo lost", 20)
+    assert asked.ask("greet again", 20).stdout == b"hello again\n"
+
+
+def test_a_shell_that_sudo_refuses_is_12(lab: Lab) -> None:
+    with Connection(lab.target(), Keyring()) as connection, pytest.raises(Refused, match="does not let ops run sh"):
+        SshShell(connection, sudo=True).answering(SCRIPT).ask("true", 20)
