@@ -22,7 +22,7 @@ WITHIN = 1.5
 """Seconds that a call may take. The kernel repeats a first packet that was lost after one second."""
 
 _ROUNDS = 4  # at once; sshd allows ten commands on a connection
-_WAVE = 64  # calls of bash at once
+_WAVE = 250  # calls of bash at once
 _FEWEST, _MOST = 32, 2000  # calls from here at once, of which each is an open file
 _PATIENCE = 20.0  # seconds for what runs elsewhere, beside the calls themselves
 _OUTCOMES: tuple[Outcome, ...] = ("open", "refused", "silent", "barred", "cannot")
@@ -149,7 +149,7 @@ class Elsewhere:
         Raises what shells raise, and ProgramFailed where there is no tool or it did not come to its end: what was not
         said to be silent is not taken for it.
         """
-        patience = _PATIENCE + WITHIN * (1 + len(self.targets) // _WAVE)
+        patience = _PATIENCE + 2 * WITHIN * (1 + len(self.targets) // _WAVE)
         with contextlib.closing(self.asked):
             for tool in self.tools:
                 result = self.asked.ask(trying(tool, self.targets, WITHIN), patience)

@@ -50,7 +50,7 @@ while read -r address port; do
     exec {handle}< <(echo "$BASHPID"; exec 2>&1; exec 9<>"/dev/tcp/$address/$port" && echo open)
     calls+=("$number $handle")
     number=$((number + 1))
-    if [ ${#calls[@]} = 64 ]; then round "$1"; fi
+    if [ ${#calls[@]} = 250 ]; then round "$1"; fi
 done
 if [ ${#calls[@]} != 0 ]; then round "$1"; fi
 """

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from opsctl.model.isolation import Facts, Opening, Order, Stand, families
 from opsctl.model.nft_passing import letting
+from opsctl.model.nft_rules import managers
 from opsctl.model.values import value
 
 Place = Literal["here", "witness", "out"]
@@ -221,16 +222,17 @@ def _gaps(
     look: Look, order: Order, stand: Stand, versions: Sequence[int], after: int | None, earlier: Look | None
 ) -> Iterator[str]:
     yield from stand.partial
+    outward = order.profile != "outbound-only"  # where it may call out there is nothing to be proven
     proving = [probe for probe in look.probes if probe.outcome != "cannot" and not _let_through(probe, look, order, stand)]
     for version in versions:
         mine = [probe for probe in proving if probe.to.version == version]
         if not any(probe.place != "out" for probe in mine):
             yield f"IPv{version} was not probed{_because(look, version=version)}"
-        elif "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
+        elif outward and "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
             yield f"nothing was tried from it over IPv{version}"
     if not stand.facts.addresses and len(versions) == 1:  # whoever cuts it off was told no more than we
         yield f"nobody knows whether it has IPv{10 - versions[0]} addresses"
-    for place in ("witness", "out"):
+    for place in ("witness", "out") if outward else ("witness",):
         if place in look.trouble:
             yield look.trouble[place]
         elif place == "witness" and look.witness and not any(probe.place == "witness" for probe in proving):
@@ -269,12 +271,10 @@ def _let_through(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
     if probe.place == "out":
         return order.profile == "outbound-only" or any(_names(one, probe.to.address, probe.to.port, "out") for one in order.allow)
     sources = [probe.source] if probe.source else list(look.sources) if probe.place == "witness" else []
-    managers = [*order.managers, *([stand.facts.manager] if stand.facts.manager else [])]
     if probe.place == "here" and stand.facts.manager:
         sources.append(stand.facts.manager)  # what the host sees of us, where addresses are translated on the way
-    return any(
-        (source in managers and probe.to.port == order.port) or any(_names(one, source, probe.to.port, "in") for one in order.allow)
-        for source in sources)
+    openings = (*managers(order, stand.facts), *order.allow)
+    return any(_names(one, source, probe.to.port, "in") for one in openings for source in sources)
 
 
 def _names(one: Opening, address: str, port: int, direction: str) -> bool:

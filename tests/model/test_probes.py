@@ -88,6 +88,19 @@ def test_what_was_allowed_is_no_finding_and_its_neighbours_are() -> None:
         assert len(judge("db-1", with_(wrong), order, STAND, after=0).findings) == 1
 
 
+def test_a_host_that_may_call_out_is_proven_by_what_comes_in() -> None:
+    calling = replace(WHOLE, probes=tuple(replace(one, outcome="open") if one.place == "out" else one for one in WHOLE.probes))
+    found = judge("db-1", calling, replace(ORDER, profile="outbound-only"), STAND, after=0)
+    assert (found.verdict, found.wrong, found.gaps) == ("proven", (), ())
+    assert judge("db-1", calling, ORDER, STAND, after=0).verdict == "open"
+
+
+def test_behind_a_forwarded_port_its_own_is_open_as_well() -> None:
+    order = replace(ORDER, port=2222)
+    assert len(judge("db-1", WHOLE, order, STAND, after=0).findings) == 1
+    assert judge("db-1", WHOLE, order, replace(STAND, facts=replace(STAND.facts, port=22)), after=0).findings == ()
+
+
 def test_of_a_witness_whose_tool_does_not_say_from_where_all_addresses_count() -> None:
     order = replace(ORDER, allow=(Opening(WITNESS, 443),))
     call = probe("witness", f"{V4}:443", "open")
