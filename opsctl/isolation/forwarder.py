@@ -62,10 +62,10 @@ class Forwarder:
         self.look: Together[Own, Look] = Together(self._look, turn)
         self.snapshot: Together[Own, Look] = Together(functools.partial(self._look, seconds=_SNAPSHOT_SECONDS), turn)
         self.seal: Together[Own, str | None] = Together(self._seals, turn)
-        self.load: Together[tuple[str, Wish, Look], None] = Together(self._load, turn)
-        self.arm: Together[tuple[str, Own, float | None], None] = Together(self._arm, turn)
+        self.load: Together[tuple[str, Wish, Look], None] = Together(self._load, turn, halves=True)
+        self.arm: Together[tuple[str, Own, float | None], None] = Together(self._arm, turn, halves=True)
         self.cut: Together[Own, Cut] = Together(self._cut, turn)
-        self.release: Together[Own, None] = Together(self._release, turn)
+        self.release: Together[Own, None] = Together(self._release, turn, halves=True)
 
     def _look(self, owns: Sequence[Own], seconds: float = _SECONDS) -> list[Look]:
         found = sections(self._script(LOOK, seconds, self.table).stdout)

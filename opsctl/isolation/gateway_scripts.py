@@ -19,7 +19,7 @@ echo "== neighbours"; ip neigh show 2>/dev/null | sed -n 's/^\([^ ]*\) .* lladdr
 #: Addresses on standard input, one a line: a datagram to the port that discards is sent to each neighbour among them, so that
 #: it has to be found by its hardware address.
 FIND = r"""
-near=$(while read -r one; do case $(ip route get "$one" 2>/dev/null) in ''|*' via '*) ;; *) echo "$one" ;; esac; done)
+near=$(sed 's/^/route get /' | ip -force -batch - 2>/dev/null | awk '/^[0-9a-f]/ && !/ via / { print $1 }')
 if command -v python3 >/dev/null; then
     echo "$near" | python3 -S -c '
 import socket, sys
@@ -35,9 +35,7 @@ else
     for one in $near; do ping -c 1 -W 1 "$one" >/dev/null 2>&1 & done
 fi
 for turn in 1 2 3 4 5; do
-    missing=
-    for one in $near; do case $(ip neigh show to "$one") in *lladdr*|*FAILED*) ;; *) missing=1 ;; esac; done
-    [ "$missing" ] || break
+    ip neigh show | grep -q INCOMPLETE || break
     sleep 0.2 2>/dev/null || sleep 1
 done
 """ + _NEIGHBOURS

@@ -14,6 +14,7 @@ R = TypeVar("R")
 
 WAIT = 0.05
 """Seconds in which others may join."""
+_ENOUGH = 8  # that failed alone, and none that did not: it is not one of them that is wrong
 
 
 class _Call(Generic[A, R]):
@@ -26,13 +27,14 @@ class _Call(Generic[A, R]):
 class Together(Generic[A, R]):
     """``work`` gets what was asked, and gives an answer or a failure for each.
 
-    Where it raises ProgramFailed for all of them it is done over in halves, so that one does not take the others along.
-    ``turn`` is held while it works.
+    ``turn`` is held while it works. With ``halves``, where it raises ProgramFailed for all of them it is done over in halves,
+    so that one does not take the others along.
     """
 
-    def __init__(self, work: Callable[[Sequence[A]], Sequence[R | OpsError]], turn: threading.Lock) -> None:
+    def __init__(self, work: Callable[[Sequence[A]], Sequence[R | OpsError]], turn: threading.Lock, *, halves: bool = False) -> None:
         self.work = work
         self.turn = turn
+        self.halves = halves
         self._guard = threading.Lock()
         self._waiting: list[_Call[A, R]] = []
 
@@ -47,7 +49,7 @@ class Together(Generic[A, R]):
                 with self._guard:
                     calls, self._waiting = self._waiting, []
                 try:
-                    self._serve(calls)
+                    self._serve(calls, [])
                 except BaseException as error:
                     _fail(calls, error)
         mine.answered.wait()
@@ -55,16 +57,21 @@ class Together(Generic[A, R]):
             raise mine.answer
         return mine.answer  # type: ignore[return-value]
 
-    def _serve(self, calls: Sequence[_Call[A, R]]) -> None:
+    def _serve(self, calls: Sequence[_Call[A, R]], alone: list[bool]) -> None:
+        """``alone``: whether it worked, for each part that was not divided any further."""
         try:
             answers: Sequence[R | OpsError] = self.work([call.asked for call in calls])
+            alone.append(True)
         except ProgramFailed as error:
-            if len(calls) > 1:
+            if not self.halves:
+                raise
+            if len(calls) > 1 and (len(alone) < _ENOUGH or any(alone)):
                 half = len(calls) // 2
-                self._serve(calls[:half])
-                self._serve(calls[half:])
+                self._serve(calls[:half], alone)
+                self._serve(calls[half:], alone)
                 return
-            answers = [error]
+            alone.append(False)
+            answers = [error] * len(calls)
         for call, answer in zip(calls, answers, strict=True):
             call.answer = answer
             call.answered.set()
