@@ -56,6 +56,8 @@ def put(ec2: Ec2, subnet: str, rules: Sequence[Rule]) -> None:
         ident = _isolating(ec2, str(acl["VpcId"]), rules)
         if ident != acl["NetworkAclId"]:
             ec2.ask("replace_network_acl_association", AssociationId=association, NetworkAclId=ident)
+            if _name(acl).startswith(cloud_rules.NAME):  # that of another order
+                _drop_unused(ec2, str(acl["NetworkAclId"]))
 
 
 def put_back(ec2: Ec2, subnet: str, before: str) -> str | None:

@@ -231,7 +231,8 @@ class AwsSecurityGroup(Driver):
     def _put_list(self, subnet: str, here: Sequence[Mapping[str, Any]], rules: Sequence[cloud_rules.Rule]) -> None:
         aws_acl.check(self.ec2, subnet)
         found = aws_acl.of_subnet(self.ec2, subnet)
-        before = str(found[0]["NetworkAclId"]) if found else ""
+        known = [tags[cloud_rules.ACL] for one in here if cloud_rules.ACL in (tags := _tags(one))]
+        before = known[0] if known else str(found[0]["NetworkAclId"]) if found else ""
         for one in here:
             if cloud_rules.ACL not in _tags(one):
                 self._tag(one, {cloud_rules.ACL: before})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs
 
-from botocore.awsrequest import AWSResponse
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 from moto.ec2.models import ec2_backends
 from moto.ec2.responses.network_acls import NetworkACLs
 
@@ -23,16 +23,6 @@ ACCOUNT = "123456789012"
 IMAGE = "ami-12c6146b"  # one that moto knows
 NOT_OURS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
-
-
-class Raw:
-    """A body as botocore's HTTP client has it."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        yield self.body
 
 
 class Cloud:
@@ -50,10 +40,10 @@ class Cloud:
         self.vpc = self.client.create_vpc(CidrBlock="10.5.0.0/16")["Vpc"]["VpcId"]
         self.subnets = [self._subnet(number) for number in (1, 2)]
         self.groups = [self.group(f"g{number}") for number in range(3)]
-        self.client.meta.events.register("before-send.ec2", self._before, unique_id="cloud")
+        _asked.append(self.answer)
 
     def close(self) -> None:
-        self.client.meta.events.unregister("before-send.ec2", unique_id="cloud")
+        _asked.remove(self.answer)
 
     def group(self, name: str) -> str:
         return str(self.client.create_security_group(GroupName=name, Description="of the site", VpcId=self.vpc)["GroupId"])
@@ -102,24 +92,27 @@ class Cloud:
     def _subnet(self, number: int) -> str:
         return str(self.client.create_subnet(VpcId=self.vpc, CidrBlock=f"10.5.{number}.0/24")["Subnet"]["SubnetId"])
 
-    def _before(self, request: Any, **_: Any) -> AWSResponse | None:
+    def answer(self, request: Any) -> _Response | None:
         """What AWS answers before it acts: moto knows no permissions, and no dry run of access lists."""
         asked = parse_qs(request.body.decode() if isinstance(request.body, bytes) else request.body)
         action, dry = asked["Action"][0], asked.get("DryRun") == ["true"]
         self.calls.append(f"{action}{' (dry)' if dry else ''}")
         if action in self.denied:
-            return _answer(request, 403, "UnauthorizedOperation", "You are not authorized. Encoded authorization failure message: x")
+            return _error(403, "UnauthorizedOperation", "You are not authorized. Encoded authorization failure message: x")
         if dry:
-            return _answer(request, 412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
-        if self.failing.get(action):
-            code = self.failing[action].pop(0)
-            return _answer(request, 503 if code == "RequestLimitExceeded" else 400, code, f"{action} failed") if code else None
+            return _error(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+        if self.failing.get(action) and (code := self.failing[action].pop(0)):
+            return _error(503 if code == "RequestLimitExceeded" else 400, code, f"{action} failed")
         return None
 
 
-def _answer(request: Any, status: int, code: str, said: str) -> AWSResponse:
+_Response = tuple[int, dict[str, str], bytes]
+_asked: list[Callable[[Any], _Response | None]] = []
+
+
+def _error(status: int, code: str, said: str) -> _Response:
     body = f"<Response><Errors><Error><Code>{code}</Code><Message>{said}</Message></Error></Errors><RequestID>1</RequestID></Response>"
-    return AWSResponse(request.url, status, {"Content-Type": "text/xml"}, Raw(body.encode()))
+    return status, {"Content-Type": "text/xml"}, body.encode()
 
 
 def nowhere(host: Any, *words: Any, **more: Any) -> Any:
@@ -147,5 +140,10 @@ def region() -> Iterator[Ec2]:
     def given(self: Any, name: str, *words: Any, **more: Any) -> Any:  # moto asks for the ICMP type by a name that it does not have
         return real(self, name.replace("Icmp.", "IcmpTypeCode."), *words, **more)
 
-    with no_cloud(), patch.object(NetworkACLs, "_get_param", given), mock_aws():
+    acts = BotocoreStubber.process_request
+
+    def answered(self: BotocoreStubber, request: Any) -> Any:
+        return next((found for ask in _asked if (found := ask(request)) is not None), None) or acts(self, request)
+
+    with no_cloud(), patch.object(NetworkACLs, "_get_param", given), patch.object(BotocoreStubber, "process_request", answered), mock_aws():
         yield Ec2(REGION)

@@ -126,6 +126,19 @@ class TestConnectionsThatWereOpen:
         driver.release()
         assert aws.lists() == before
 
+    def test_another_order_and_another_interface_leave_no_list_behind(self, aws: Cloud) -> None:
+        instance = aws.instance()
+        lists, driver = aws.lists(), cut_off(aws, instance)
+        wider = replace(HELD, allow=(opening("in:10.0.0.5:443"),))
+        fresh = aws.plug(instance, subnet=0)
+        driver.load(wider, driver.observe())
+        assert aws.interfaces(instance)[fresh]["tags"]["opsctl:acl"] == lists[aws.subnets[0]]
+        assert not [why for why in driver.observe().partial if "run on" in why]
+        driver.release()
+        assert aws.lists() == lists
+        found = aws.client.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [aws.vpc]}])["NetworkAcls"]
+        assert [acl["IsDefault"] for acl in found] == [True]
+
     def test_a_list_that_is_gone_becomes_the_default_one(self, aws: Cloud) -> None:
         own = aws.client.create_network_acl(VpcId=aws.vpc)["NetworkAcl"]["NetworkAclId"]
         first = aws.client.describe_network_acls(Filters=[{"Name": "association.subnet-id", "Values": [aws.subnets[0]]}])["NetworkAcls"][0]
@@ -355,8 +368,7 @@ def test_the_command_line_cuts_an_instance_off_and_opens_it(aws: Cloud, tmp_path
         local.reset()
 
 
-def test_doctor_tries_what_is_needed_before_anybody_needs_it(aws: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opsctl.isolation.aws_calls.Ec2", lambda region: aws.ec2)
+def test_doctor_tries_what_is_needed_before_anybody_needs_it(aws: Cloud, tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m")
     instance, second = aws.instance(), aws.instance()
     machine.configure(f"state: {machine.state}\nhosts:\n" + "".join(
