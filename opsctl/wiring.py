@@ -265,6 +265,12 @@ class Site:
         if name not in self.config.hosts:
             raise ConfigError(f"there is no host {name!r} in the configuration")
         spec = self.config.hosts[name]
+        if spec.isolation == "nftables" and spec.here:
+            from opsctl.isolation.nftables import Nftables
+
+            caller = self.environ.get("SSH_CONNECTION")  # whoever sits here from afar is not shut out either
+            return Nftables(name, connect=lambda: self.shell, sudo=spec.become == "sudo",
+                            environ={"SSH_CONNECTION": caller} if caller else {})
         if spec.isolation == "nftables":
             return self._nftables(name, self.target(name, spec, "ssh-isolation"))
         if spec.isolation == "command":

@@ -11,7 +11,7 @@ from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreac
 from opsctl.isolation.interface import Driver
 from opsctl.isolation.nftables_scripts import SCRIPT, UNIT_TEXT
 from opsctl.model import connections, nft_listing, nft_rules
-from opsctl.model.isolation import Cut, Facts, Order, Stand, Standing
+from opsctl.model.isolation import Cut, Facts, Opening, Order, Stand, Standing
 from opsctl.shells.interface import Answering, Result, Shell
 from opsctl.shells.turns import Turn
 
@@ -61,11 +61,10 @@ class Nftables(Driver):
         standing, left = _standing(tables)
         said = next((table.said for table in tables.values() if table.said), (None, None))
         any_of = next(iter(tables.values()))
-        spaces = _spaces(found)
         return Stand(
             standing, left=left, partial=tuple(_partial(tables, facts)), digest=said[0], mark=said[1],
             seal=nft_listing.seal(tables), persisted=persisted, facts=facts, raw=raw,
-            connections=sum(len(connections.others(one, any_of.openings, any_of.profile)) for one in spaces),
+            connections=_others(found, any_of.openings, any_of.profile),
         )
 
     @property
@@ -111,11 +110,12 @@ class Nftables(Driver):
         result = self._script("cut_off", order.profile, *connections.words(allowed))
         found = _sections(result.stdout)
         allowed += nft_rules.managers(order, _facts(found))
-        killed = [text for name, text in found if name == "killed"]
-        spaces = _spaces(found)
-        left = sum(len(connections.others(one, allowed, order.profile)) for one in spaces)
-        survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, spaces, strict=True))
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
+        left = _others(found, allowed, order.profile)
+        if left is None:
+            return Cut(None, None, notes)
+        killed = [text for name, text in found if name == "killed"]
+        survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, _spaces(found), strict=False))
         return Cut(sum(len(said.splitlines()) for said in killed) + left, left + survived, notes)
 
     def release(self) -> None:
@@ -186,7 +186,7 @@ class Nftables(Driver):
         if self._answering is None:
             raised = self._here and self.sudo
             self._answering = self.shell.answering(
-                SCRIPT, prefix=("sudo", "-n", "--preserve-env=SSH_CONNECTION", "--") if raised else (),
+                SCRIPT, prefix=("sudo", "-n", "--") if raised else (),
                 env=self.environ if self._here else None)
         return self._answering
 
@@ -232,6 +232,13 @@ def _spaces(found: _Sections) -> list[connections.Space]:
     addresses = [text for name, text in found if name == "space"]
     sockets = [text for name, text in found if name == "sockets"]
     return [connections.space(*pair) for pair in zip(addresses, sockets, strict=False)] or [connections.space("", "")]
+
+
+def _others(found: _Sections, allowed: Sequence[Opening], profile: str) -> int | None:
+    """How many connections are to be ended; None where not all could be looked at."""
+    if any(name == "uncounted" for name, _ in found):
+        return None
+    return sum(len(connections.others(one, allowed, profile)) for one in _spaces(found))
 
 
 def _standing(tables: Mapping[str, nft_listing.Table]) -> tuple[Standing, float | None]:

@@ -32,10 +32,12 @@ WantedBy=sysinit.target
 _UNITS = "/etc/systemd/system"
 _WANTED = f"{_UNITS}/sysinit.target.wants"
 
-# Addresses and sockets of one network namespace: what is read here is judged by `model.connections`.
+# Addresses and sockets of one network namespace: what is read here is judged by `model.connections`. `uncounted` where it has
+# no `ss`, or a namespace cannot be looked into: no connection seen is not the same as none.
 _SPACE = r"""
 echo "== space"; [ "$space" ] || space=$(ip -o addr show); echo "$space"
-echo "== sockets"; sockets=$(ss -Htuan)
+sockets=$(ss -Htuan) || echo "== uncounted"
+echo "== sockets"
 if [ ${#sockets} -lt 500000 ]; then echo "$sockets"; else echo "$sockets" | head -n 5000; fi
 """
 
@@ -43,10 +45,12 @@ if [ ${#sockets} -lt 500000 ]; then echo "$sockets"; else echo "$sockets" | head
 _EVERYWHERE = r"""
 everywhere() {
     (eval "$inside")
-    spaces=$(lsns -n -t net -o NS,PID 2>/dev/null)
+    spaces=$(lsns -n -t net -o NS,PID) || echo "== uncounted"
     case $spaces in *[!0-9' ']*) own=$(readlink /proc/self/ns/net) ;; *) return 0 ;; esac
     echo "$spaces" | while read -r space pid; do
-        if [ "net:[$space]" != "$own" ]; then nsenter -t "$pid" -n sh -c "$inside" sh "$@" </dev/null 2>/dev/null; fi
+        if [ "net:[$space]" != "$own" ]; then
+            nsenter -t "$pid" -n sh -c "$inside" sh "$@" </dev/null || [ ! -e "/proc/$pid" ] || echo "== uncounted"
+        fi
     done
 }
 """

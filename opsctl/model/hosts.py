@@ -77,7 +77,8 @@ class Host(Part):
     """A machine that is backed up or cut off. The key of the entry is its name."""
 
     address: Address = Field(
-        description="Address, or a name; an address still works when the name server is cut off."
+        description="Address, or a name; an address still works when the name server is cut off. `localhost` without "
+        "`host_key` is this machine itself, which is not logged into."
     )
     addresses: Annotated[tuple[Network, ...], Strict(False)] = Field(
         default=(),
@@ -140,6 +141,11 @@ class Host(Part):
         return self._root_shell
 
     @property
+    def here(self) -> bool:
+        """Whether it is this machine itself, which is not logged into: an address of its loopback, and no key to know it by."""
+        return self.host_key is None and self.address in ("localhost", "127.0.0.1", "::1")
+
+    @property
     def pinned(self) -> str | None:
         """The host key as ``TYPE BASE64``, without a comment."""
         return " ".join(self.host_key.split()[:2]) if self.host_key else None
@@ -179,7 +185,7 @@ def host_doubts(config: Config) -> Iterator[str]:
         if place in seen:
             yield f"hosts {seen[place]} and {name} have the same address {host.address}"
         seen[place] = name
-        if host.os == "linux" and host.pinned is None:
+        if host.os == "linux" and host.pinned is None and not host.here:
             yield f"host {name} has no host_key, so nothing is ever sent to it: `opsctl hosts add {name}` pins one"
         elif host.pinned is not None:
             if host.pinned in keys:
