@@ -56,6 +56,9 @@ def by_gateway(params: HostParams, world: World) -> bool:
     """Whether the host is cut off by its gateway although it has a way of its own: as it is asked, or was written down."""
     if "gateway" in getattr(params, "options", ()):
         return True
+    spec = world.config.hosts.get(params.host)
+    if spec is not None and spec.gateway is None:
+        return False
     entry = world.isolated.get(params.host)
     return (entry.driver if entry is not None else kept(params, world).get("way")) == "gateway"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -50,6 +51,7 @@ def of_interfaces(text: str) -> Iterator[str]:
         yield bare(found[1])
 
 
+@functools.lru_cache(maxsize=4096)
 def bare(address: str) -> str:
     """An address without brackets and zone: ``[fe80::1%eth0]`` is ``fe80::1``, ``::ffff:10.0.0.1`` is ``10.0.0.1``."""
     text = re.sub(r"%[^\]]*", "", address).strip("[]")

@@ -6,7 +6,6 @@ each, that is most of the work.
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,6 @@ class SshAnswering(Answering):
         # So that nothing that a request prints is taken for the end of its answer.
         self._mark = secrets.token_hex(8)
         self._argv = [*prefix, "sh", "-c", script + _LOOP, "sh", self._mark]
-        self._end = re.compile(rb"\n%b (\d+)\n(.*)\n%b\n\Z" % ((self._mark.encode(),) * 2), re.DOTALL)
         self._running: Running | None = None
 
     def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
@@ -69,10 +67,10 @@ class SshAnswering(Answering):
                     raise lost(self._shell.target) from error
                 if len(said) > MOST_OUTPUT:
                     raise ProgramFailed(f"{self._shell.name} answered with more than {MOST_OUTPUT >> 20} MiB", where=self._shell.name)
-                if said.endswith(end) and (found := self._end.search(said)):
-                    code, errors = int(found[1]), bytes(found[2])
-                    del found, said[said.rindex(b"\n" + self._mark.encode() + b" "):]
-                    return code, errors
+                if said.endswith(end) and (begin := said.find(b"\n" + self._mark.encode() + b" ")) >= 0:
+                    first, _, errors = bytes(said[begin + 1 : -len(end) - 1]).partition(b"\n")
+                    del said[begin:]
+                    return int(first.split()[1]), errors
                 continue
             if channel.eof_received or channel.closed:
                 raise self._ended(running, bytes(said))
