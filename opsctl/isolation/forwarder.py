@@ -105,6 +105,8 @@ class Forwarder:
         wishes = [wish for (_, wish, _), refused in zip(asked, answers, strict=True) if refused is None]
         if wishes:
             result = self._nft(nft_gateway.load(self._gate(), wishes, self.table), accept=None)
+            if result.code and "File exists" in result.errors:  # somebody else has made the table meanwhile
+                result = self._nft(nft_gateway.load(self._gate(), wishes, self.table), accept=None)
             if result.code:
                 raise ProgramFailed(f"nft on {self.name} refuses the rules: {result.errors.strip()[:300]}", where=self.name,
                                     hint="nothing was loaded there; is nft 1.0 or newer installed, and does it run as root?")

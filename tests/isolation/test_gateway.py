@@ -11,7 +11,9 @@ import pytest
 from opsctl.errors import NotConverged, ProgramFailed, SafetyRefusal
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
+from opsctl.model import nft_gateway
 from opsctl.model.isolation import Mark, Order, opening
+from opsctl.model.nft_gateway import Wish
 from tests.isolation.forwarding import Forwarding
 from tests.lab.sshd import until
 
@@ -158,6 +160,29 @@ def test_another_controller_sees_who_ordered_it_and_releases_it(lab: Forwarding)
     driver.release()
     assert not [line for line in lab.run("gw", "nft", "list", "table", "inet", "opsctl_gate").splitlines()
                 if "elements" in line and "expires" not in line]
+
+
+def test_two_controllers_may_be_the_first_ones_at_the_same_time(lab: Forwarding) -> None:
+    for _ in range(2):
+        drivers = [Gateway(address, addresses=(address,), at=lab.forwarder()[0]) for address in lab.hosts[:4]]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda driver: driver.load(HELD, driver.observe()), drivers))
+        assert {(driver.observe().standing, len(driver.at.look(driver.own).gate.altered)) for driver in drivers} == {("isolated", 0)}
+        lab.run("gw", "nft", "delete", "table", "inet", "opsctl_gate")
+
+
+@pytest.mark.full
+def test_ten_thousand_are_one_transaction(lab: Forwarding) -> None:
+    at, shells = lab.forwarder()
+    hosts = [nft_gateway.member(f"10.{100 + number // 65536}.{number // 256 % 256}.{number % 256}") for number in range(10_000)]
+    look = at.look(hosts[:1])  # type: ignore[arg-type]
+    at.load.work([(str(host), Wish(ORDER, look.facts, (host,)), look) for host in hosts])
+    at.arm.work([(str(host), (host,), None) for host in hosts])
+    found = at.look((hosts[-1],)).gate
+    assert set(found.held) == set(hosts) and set(found.held.values()) == {None} and not found.altered
+    at.release.work([(host,) for host in hosts])
+    assert not at.look((hosts[-1],)).gate.held
+    assert sum("exec nft -f -" in argv for shell in shells for argv in shell.calls) == 3
 
 
 def test_one_host_that_cannot_be_cut_off_does_not_take_the_others_along(lab: Forwarding) -> None:

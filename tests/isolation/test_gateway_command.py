@@ -10,6 +10,7 @@ import pytest
 
 from opsctl.isolation import calling
 from opsctl.shells import local
+from tests.isolation.beds import HELD, gateway
 from tests.lab.isolation import Lab, reachable
 from tests.machine import Machine
 
@@ -59,3 +60,22 @@ def test_a_zone_whose_hosts_the_gateway_has_not_seen_lately_is_cut_off_on_both_v
     machine("isolate", "release", "a0", expect=23)
     machine("run", "release", "--set", "hosts=a0,a1", "--set", "incident=I-1", "--set", "said=I-1", expect=0)
     assert reachable(lab, "outside", doors(lab)) == doors(lab)
+
+
+def test_a_flowtable_at_the_gateway_makes_it_partial(machine: Machine, isolation_lab: Lab) -> None:
+    """As nft lists one: this kernel has none."""
+    lab = isolation_lab
+    lab.hosts["gw"].put("nft", """#!/bin/sh
+if [ "$*" = "list flowtables" ]; then
+    printf 'table inet fw {\\n\\tflowtable fast {\\n\\t\\thook ingress priority filter\\n\\t\\tdevices = { eth0, eth1 }\\n\\t}\\n}\\n'
+else
+    exec /usr/sbin/nft "$@"
+fi
+""")
+    try:
+        driver = gateway(lab)
+        driver.load(HELD, driver.observe())
+        assert "gw hands connections on by a flowtable (fast), past all rules" in driver.observe().partial
+        driver.close()
+    finally:
+        lab.hosts["gw"].drop("nft")
