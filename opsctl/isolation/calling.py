@@ -83,11 +83,18 @@ def calls_from(address: str) -> str | None:
 
 @value
 class Ways:
-    """What a machine's ``ip`` knows: its own addresses, the next router to each address (empty: none), and who is not there."""
+    """What a machine's ``ip`` knows: its own addresses and their devices, the next router to each address (empty: none), and
+    who is not there.
+    """
 
-    own: Sequence[str]
+    own: Mapping[str, str]
     next_hop: Mapping[str, str]
     gone: Collection[str]
+
+    def beside(self, known: Collection[str]) -> Sequence[str]:
+        """Its further addresses on the devices of those that are known."""
+        devices = {device for address, device in self.own.items() if address in known}
+        return [address for address, device in self.own.items() if device in devices and address not in known]
 
     def applied(self, name: str, targets: Sequence[Endpoint], answers: Sequence[Answer]) -> Sequence[Answer]:
         """The answers with what they are worth: without a router nothing has left the caller."""
@@ -103,17 +110,17 @@ class Ways:
 
 def ways(text: str) -> Ways:
     """From what ``ip -o -batch`` prints for ``addr show``, ``route get …``, ``neigh show``."""
-    own, next_hop, gone = [], {}, set()
+    own, next_hop, gone = {}, {}, set()
     for line in text.splitlines():
         words = line.split()
         if len(words) > 3 and words[2] in ("inet", "inet6"):
-            own.append(words[3].partition("/")[0])
+            own.update(dict.fromkeys(reachable([words[3].partition("/")[0]]), words[1]))
         elif words and words[-1] in ("FAILED", "INCOMPLETE"):
             gone.add(words[0])
         elif words and words[0] != "local":
             _, _, routers = line.partition(" via ")
             next_hop[words[0]] = routers.removeprefix("inet6 ").split()[0] if routers else ""
-    return Ways(reachable(own), next_hop, gone)
+    return Ways(own, next_hop, gone)
 
 
 def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
@@ -143,8 +150,8 @@ class Elsewhere:
         plain = getattr(shell, "plain", None)
         return cls(shell.name, (plain() if plain else shell).answering(""), targets)
 
-    def read(self) -> tuple[Sequence[Answer], Sequence[str], str | None]:
-        """The answers, the machine's own addresses, and from where it sees us; ``asked`` is closed then.
+    def read(self) -> tuple[Sequence[Answer], Ways, str | None]:
+        """The answers, what the machine knows of itself, and from where it sees us; ``asked`` is closed then.
 
         Raises what shells raise, and ProgramFailed where there is no tool or it did not come to its end: what was not
         said to be silent is not taken for it.
@@ -168,7 +175,7 @@ class Elsewhere:
                                 where=self.name)
         known = ways(rest.removesuffix("end\n"))
         told = known.applied(self.name, self.targets, [answers[number] for number in range(len(self.targets))])
-        return told, known.own, next(iter(first.split()), None)
+        return told, known, next(iter(first.split()), None)
 
 
 def _answer(outcome: str, source: str, why: str) -> Answer:

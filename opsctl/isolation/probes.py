@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 
 from opsctl.errors import Interrupted, OpsError
@@ -16,6 +17,7 @@ from opsctl.model.isolation import Facts, Order, Stand
 from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports
 from opsctl.shells.interface import Answering, Shell
 
+_Answers = Future[Sequence[Answer]]
 _REMEMBERED = 60.0  # seconds for which a witness that did not answer is not asked again
 
 
@@ -43,13 +45,13 @@ class Witness:
                 if self._failed and time.monotonic() < self._failed[0] + _REMEMBERED:
                     raise self._failed[1]
                 try:
-                    _, own, seen = Elsewhere.through(self._connect(), ()).read()
+                    _, known, seen = Elsewhere.through(self._connect(), ()).read()
                 except Interrupted:
                     raise
                 except OpsError as error:
                     self._failed = time.monotonic(), error
                     raise
-                self._known = own, (*self.outside, *([Endpoint(seen, 22)] if seen else []))
+                self._known = tuple(known.own), (*self.outside, *([Endpoint(seen, 22)] if seen else []))
             return self._known
 
     def _round(self, targets: Sequence[Endpoint]) -> Sequence[Answer]:
@@ -102,32 +104,43 @@ class Prober:
         tried, left_out = ports([port, *self.ports], facts.serves)
         targets = [Endpoint(address, one) for address in addresses for one in tried]
         trouble: dict[Place, str] = {}
-        here = self.here.ask(targets)
-        witness = self.witness.desk.ask(targets) if self.witness else None
-        doors = zip(targets, here.result(), strict=True) if self.knock else ()
-        if self.knock and not any(one.port == port and answer.outcome == "open" for one, answer in doors):
+        asked = self._ask(targets)
+        if self.knock and not any(one.port == port and answer.outcome == "open"
+                                  for one, answer in zip(targets, asked[0].result(), strict=True)):
             trouble["out"] = f"nothing was tried from it: it does not let this machine in on port {port}"
         out = None if trouble else self._out(facts, addresses, trouble)
         probes: list[Probe] = []
-        if out is not None:  # while the others are tried from elsewhere
+        if out is not None:  # while it is tried from elsewhere
             try:
-                probes += self._probes("out", out.targets, out.read()[0])
+                answers, ways, _ = out.read()
+                probes += self._probes("out", out.targets, answers)
             except Interrupted:
                 raise
             except OpsError as error:
                 trouble["out"] = f"nothing was tried from it: {error.message}"
-        probes += self._probes("here", targets, here.result())
-        sources: Sequence[str] = ()
+            else:
+                if self.knock:  # nobody else has looked at its addresses from within
+                    more = [Endpoint(address, one) for address in ways.beside(addresses) for one in tried]
+                    probes += self._answered(more, self._ask(more), trouble)
+        probes += self._answered(targets, asked, trouble)
+        return Look(tuple(probes), witness=self.witness.name if self.witness else None, trouble=trouble,
+                    entered=out is not None and "out" not in trouble, sources=tuple(self._witness_addresses()), left_out=left_out)
+
+    def _ask(self, targets: Sequence[Endpoint]) -> tuple[_Answers, _Answers | None]:
+        return self.here.ask(targets), self.witness.desk.ask(targets) if self.witness else None
+
+    def _answered(
+        self, targets: Sequence[Endpoint], asked: tuple[_Answers, _Answers | None], trouble: dict[Place, str]
+    ) -> Iterator[Probe]:
+        here, witness = asked
+        yield from self._probes("here", targets, here.result())
         if self.witness and witness:
             try:
-                probes += self._probes("witness", targets, witness.result())
-                sources = self.witness.addresses()
+                yield from self._probes("witness", targets, witness.result())
             except Interrupted:
                 raise
             except OpsError as error:
                 trouble["witness"] = f"the witness {self.witness.name} could not look: {error.message}"
-        return Look(tuple(probes), witness=self.witness.name if self.witness else None, trouble=trouble,
-                    entered=out is not None and "out" not in trouble, sources=tuple(sources), left_out=left_out)
 
     def _out(self, facts: Facts, own: Sequence[str], trouble: dict[Place, str]) -> Elsewhere | None:
         """What is to be tried from the host; None, and why, where that is nothing."""
@@ -139,7 +152,7 @@ class Prober:
             if asked is None:
                 trouble["out"] = "nothing was tried from it, for it is not entered"
                 return None
-            targets += self._witness_doors()
+            targets += [Endpoint(address, self.witness.port) for address in self._witness_addresses() if self.witness]
             targets = [one for one in dict.fromkeys(targets) if one.address not in own]
             if not targets:
                 trouble["out"] = "nothing was tried from it: isolation: outside: names nothing"
@@ -152,9 +165,9 @@ class Prober:
             trouble["out"] = f"nothing was tried from it: {error.message}"
             return None
 
-    def _witness_doors(self) -> Sequence[Endpoint]:
+    def _witness_addresses(self) -> Sequence[str]:
         try:
-            return [Endpoint(address, self.witness.port) for address in self.witness.addresses()] if self.witness else ()
+            return self.witness.addresses() if self.witness else ()
         except Interrupted:
             raise
         except OpsError:  # which is told where it was to look itself
