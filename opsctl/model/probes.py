@@ -10,6 +10,7 @@ from typing import Any, Literal
 from opsctl.model.isolation import Facts, Opening, Order, Stand, families
 from opsctl.model.nft_passing import letting
 from opsctl.model.nft_rules import managers
+from opsctl.model.quantities import counted
 from opsctl.model.values import value
 
 Place = Literal["here", "witness", "out"]
@@ -117,7 +118,7 @@ class Matrix:
     @property
     def wrong(self) -> tuple[str, ...]:
         """Everything that makes it open, a sentence each."""
-        left = (f"{self.after} old connections are still there",) if self.after and not self.paused else ()
+        left = (f"still there: {counted(self.after, 'old connection')}",) if self.after and not self.paused else ()
         return (*map(str, self.findings), *left)
 
     def says(self) -> str:

@@ -139,7 +139,7 @@ def test_a_host_that_is_dead_is_never_proven() -> None:
 
 
 def test_old_connections_that_are_left_make_it_open_and_uncounted_ones_partial() -> None:
-    assert judge("db-1", WHOLE, ORDER, STAND, before=5, after=2).wrong == ("2 old connections are still there",)
+    assert judge("db-1", WHOLE, ORDER, STAND, before=5, after=2).wrong == ("still there: 2 old connections",)
     assert judge("db-1", WHOLE, ORDER, STAND).gaps == ("nobody could count its old connections",)
 
 
