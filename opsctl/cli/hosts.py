@@ -52,9 +52,9 @@ def list_hosts(context: typer.Context, zone: Zone = None) -> Report:
 
 @app.command("check")
 def check(context: typer.Context, names: Names = None, zone: Zone = None) -> Report:
-    """Try hosts: reachable, key as pinned, both logins, sudo, what cutting off takes, restic, clock. Changes nothing.
+    """Try hosts: reachable, key, logins, sudo, isolation, restic, clock.
 
-    Exit 13 where a host does not answer, 12 where a key or login is refused, 3 where something else is missing,
+    Both login keys, and what cutting off takes. Changes nothing. Exit 13 where a host does not answer, 12 where a key or login is refused, 3 where something else is missing,
     or where it is so with some of several.
     """
     from opsctl.cli.signals import working
