@@ -133,19 +133,11 @@ class Nftables(Driver):
         self._shell = self._answering = None
 
     def _arm(self, seconds: float | None) -> None:
-        anew = self._loaded and not self._here
-        if anew:  # an old session proves nothing: whether a new one can be made is the question
+        if self._loaded and not self._here:  # an old session proves nothing: whether a new one can be made is the question
             self.close()
-        try:
-            result = self._run("load", nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
-            if result.code and self._families is None:
-                result = self._run("load", nft_rules.arm(seconds, ("inet",)))
-        except Unreachable as error:
-            if not anew:
-                raise
-            raise NotConverged(f"no new connection to {self.host} can be made since its rules were loaded: {error.message}",
-                               where=self.host, hint="it is not confirmed and lifts itself; rules of others may shut opsctl out there",
-                               details={"kind": "shut-out"}) from error
+        result = self._run("load", nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
+        if result.code and self._families is None:
+            result = self._run("load", nft_rules.arm(seconds, ("inet",)))
         self._loaded = False
         if result.code and "No such file or directory" in result.errors:
             raise NotConverged(f"the isolation of {self.host} had lifted itself before it was confirmed", where=self.host,
