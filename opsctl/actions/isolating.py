@@ -113,7 +113,11 @@ def load(params: HostParams, world: World, order: Order) -> None:
     """Cut it off. Raises NotConverged where the rules shut us out and have lifted themselves."""
     way = driver(params, world)
     try:
-        way.load(order, way.last or way.observe())  # the engine has just looked
+        stand = way.last or way.observe()  # the engine has just looked
+        way.load(order, stand)
+        if stand.facts.leased is not None and not order.dhcp:
+            world.warn(f"{params.host}: its address is leased for {stand.facts.leased / 60:.0f} minutes more and cannot be renewed while it is "
+                       "cut off; then nobody reaches it any more, nor can release it: cut it off with --dhcp, or release it before")
     except Unreachable as error:  # its answer may be what the rules hold back
         stand = _after_silence(params, world, order, error)
         if stand.standing == "lifted" and stand.mark == order.mark:

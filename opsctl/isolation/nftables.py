@@ -20,6 +20,7 @@ _SECONDS = 30.0
 _SNAPSHOT = 5.0
 _OLD = ("no rules on the network ports themselves, for its nft or kernel (5.16) is too old: raw frames, DHCP and children of a "
         "port (macvlan) pass")
+_LEASE = re.compile(r"^\d+: +\S+ +inet .* dynamic .*\bvalid_lft (\d+)sec", re.MULTILINE)
 _NO_PORT = "it has no network port that rules could stand on: raw frames, DHCP and children of a port (macvlan) pass"
 
 
@@ -216,6 +217,7 @@ def _facts(found: _Sections) -> Facts:
         devices=tuple(sorted(name for name, why in ports if why == "device" or (why == "other-end" and name in outer))),
         serves=tuple(sorted(own.serves)), namespaces=sum(name == "space" for name, _ in found),
         manager=connections.bare(caller[0]) if len(caller) == 4 else None, port=int(caller[3]) if len(caller) == 4 else None,
+        leased=min((float(left) for left in _LEASE.findall(text.get("space", ""))), default=None),
         versions={"kernel": text.get("kernel", "").strip()},
     )
 

@@ -97,7 +97,8 @@ class Facts:
 
     ``devices`` are network interfaces that lead out of it, ``namespaces`` how many network namespaces it has. ``port`` is the
     one of its sshd that we are connected to, as the host sees it. ``inner`` are those of its addresses that stand on a bridge
-    without a port that leads out: only its own containers and guests reach them, and elsewhere they belong to others.
+    without a port that leads out: only its own containers and guests reach them, and elsewhere they belong to others. ``leased``:
+    seconds until the first IPv4 address that it got by DHCP is gone, unless it may renew it.
     """
 
     addresses: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class Facts:
     namespaces: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
     port: int | None = None
+    leased: float | None = None
 
 
 @value

@@ -215,6 +215,15 @@ def test_raw_frames_and_dhcp_are_stopped_at_the_port_and_dhcp_passes_where_it_is
     assert frames(lab, "h0", "outside", sent) == {"asks", "arp"} and frames(lab, "outside", "h0", back) == {"answers", "arp"}
 
 
+def test_an_address_that_is_leased_is_told_with_the_time_that_is_left(lab: Lab) -> None:
+    driver = nftables(lab, "h1")
+    assert driver.observe().facts.leased is None
+    lab.run("h1", ["ip", "addr", "add", "198.18.7.7/24", "dev", "eth0", "valid_lft", "600", "preferred_lft", "600"])
+    assert 0 < (driver.observe().facts.leased or 0) <= 600
+    lab.run("h1", ["ip", "addr", "delete", "198.18.7.7/24", "dev", "eth0"])
+    driver.close()
+
+
 def frames(lab: Lab, sender: str, receiver: str, ports: dict[str, tuple[int, int]]) -> set[str]:
     """Which of these UDP frames, made by hand and sent past the host's own stack, come to the other; ``arp`` beside them.
 
