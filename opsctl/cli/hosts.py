@@ -52,10 +52,10 @@ def list_hosts(context: typer.Context, zone: Zone = None) -> Report:
 
 @app.command("check")
 def check(context: typer.Context, names: Names = None, zone: Zone = None) -> Report:
-    """Try hosts: reachable, key, logins, sudo, isolation, restic, clock.
+    """Try hosts: reachable, key, logins, sudo, isolation, restic.
 
-    Both login keys, and what cutting off takes. Changes nothing. Exit 13 where a host does not answer, 12 where a key or login is refused, 3 where something else is missing,
-    or where it is so with some of several.
+    Both login keys, what cutting off takes, and the clock, too. Changes nothing. Exit 13 where a host does not answer,
+    12 where a key or login is refused, 3 where something else is missing, or where it is so with some of several.
     """
     from opsctl.cli.signals import working
     from opsctl.cli.work import open_site
