@@ -224,8 +224,8 @@ def _capture(params: BackupParams, name: str, world: World) -> None:
             world.warn(f"{name}: the hook after it has not run; `opsctl resume {world.run}` takes it anew, hooks and all")
         raise
     except OpsError as error:
-        # Many a source has one database's server, and notices tell troubles apart by this.
-        if error.where in (None, name):
+        # Many a source has one database's server, or one host, and notices tell troubles apart by this.
+        if error.where in (None, name, spec.host):
             error.where = f"{params.backup}/{name}"
         raise
     # Last, so that a resume after a kill takes for captured only what the hook after it has followed.

@@ -123,6 +123,12 @@ class TestDoor:
         assert off[0] == 13 and "did not answer within 2 seconds" in off[1]
         assert kinds(remote) == []
 
+    def test_a_host_that_is_another_is_told_for_each_source_on_it(self, remote: Remote) -> None:
+        entry = {"address": remote.lab.hosts[0].address, "user": "ops", "host_key": remote.lab.hosts[1].key}
+        remote.configure("bills", "meters", hosts=f"hosts: {{h0: {json.dumps(entry)}, h1: {{address: 10.0.0.9}}}}\n")
+        said = remote.machine.json("backup", "run", expect=12)
+        assert [(error["code"], error["where"]) for error in said.errors] == [(12, "portal/bills"), (12, "portal/meters")]
+
     @pytest.mark.parametrize("name", ["bills", "meters"])
     def test_a_wrong_database_password(self, remote: Remote, name: str) -> None:
         remote.configure(name)
