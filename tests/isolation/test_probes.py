@@ -203,6 +203,19 @@ def test_the_witness_uses_what_it_has(h0: Probed, lab: Lab, tool: str) -> None:
         assert {bool(one.source) for one in cut_off.look.probes if one.place == "witness"} == {tool == "python3"}
 
 
+def test_a_host_without_any_tool_is_proven_only_from_outside(h0: Probed, lab: Lab) -> None:
+    h0.cut_off()
+    h0.host.put("python3", "#!/bin/sh\nexit 127\n")
+    lab.run("h0", ["mount", "--bind", "/dev/null", "/usr/bin/bash"])
+    try:
+        found = h0.probe(witness=h0.witness())
+    finally:
+        lab.run("h0", ["umount", "/usr/bin/bash"])
+        h0.host.drop("python3")
+    assert found.gaps == ("nothing was tried from it: h0 has no tool to try with: neither python3 nor bash",)
+    assert found.cell("witness", 6) == "silent" and found.cell("out", 6) == "not probed"
+
+
 def test_a_witness_that_does_not_answer_makes_the_proof_partial(h0: Probed, lab: Lab) -> None:
     h0.cut_off()
     found = h0.probe(witness=h0.witness(address=lab.silent, limits=Limits(connect=0.5)))
