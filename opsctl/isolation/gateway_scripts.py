@@ -34,9 +34,9 @@ elif command -v bash >/dev/null; then
 else
     for one in $near; do ping -c 1 -W 1 "$one" >/dev/null 2>&1 & done
 fi
-for turn in 1 2 3 4 5; do
+for turn in 1 2 3; do
     ip neigh show | grep -q INCOMPLETE || break
-    sleep 0.2 2>/dev/null || sleep 1
+    sleep 0.1 2>/dev/null || sleep 1
 done
 """ + _NEIGHBOURS
 
