@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +37,8 @@ def enter(session: Session, site: Site) -> None:
             return
     left = open_spool(site.runtime, site.scope)
     if left is not None:
-        site.notes.append(f"the journal of what was done with --break-glass lies in {spool_file(left)}, and a restart of "
-                          f"this machine loses it: {_take_in(spool_file(left))}")
+        site.notes.append(f"the journal of what was done with --break-glass lies in {spool_file(left)}, and {_loses()} it: "
+                          f"{_take_in(spool_file(left))}")
 
 
 def follow(session: Session, site: Site, run: str, *, only_look: bool = False) -> None:
@@ -119,11 +120,16 @@ def _temporary() -> Path:
 
 
 def _say(session: Session, site: Site, why: str, file: Path | None) -> None:
-    where = f". The journal goes to {file}, and a restart of this machine loses it: {_take_in(file)}" if file else ""
+    where = f". The journal goes to {file}, and {_loses()} it: {_take_in(file)}" if file else ""
     line = f"BREAK-GLASS: {why}{where}"
     render.complain(f"opsctl: {shown(line)}")
     if session.json:
         site.notes.append(line)
+
+
+def _loses() -> str:
+    """What empties the directory of spools; that of an ordinary user goes with their last session."""
+    return ("a restart of this machine" if os.geteuid() == 0 else "a restart of this machine, or your logging out,") + " loses"
 
 
 def _take_in(file: Path) -> str:
