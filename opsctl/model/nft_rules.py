@@ -50,9 +50,9 @@ def arm(seconds: float | None, families: Sequence[str] = FAMILIES) -> str:
 def comment(order: Order) -> str:
     """What stands at the table: whose it is, and by which order. At most 128 bytes, the kernel's limit."""
     mark = order.mark
+    run, at, by, incident = (re.sub(r"[^\w.@:+-]", "_", text or "", flags=re.ASCII) for text in (mark.run, mark.at, mark.by, mark.incident))
     for most in (60, 40, 12, 0):
-        plain = [re.sub(r"[^\w.@:+-]", "_", text or "", flags=re.ASCII)[:most] or None for text in (mark.by, mark.incident)]
-        said = json.dumps([order.digest, mark.run[:48], mark.at[:32], *plain], separators=(",", ":"))
+        said = json.dumps([order.digest, run[:48], at[:32], by[:most], incident[:most] or None], separators=(",", ":"))
         if len(said) <= 127:
             break
     return said.replace('"', "'")
@@ -64,7 +64,7 @@ def read_comment(text: str) -> tuple[str, Mark] | None:
         digest, run, at, by, incident = json.loads(text.replace("'", '"'))
     except (ValueError, TypeError):
         return None
-    return digest, Mark(run=run, by=by or "", at=at, incident=incident)
+    return digest, Mark(run=run, by=by, at=at, incident=incident)
 
 
 def managers(order: Order, facts: Facts) -> tuple[Opening, ...]:
