@@ -140,7 +140,7 @@ def _write_preparation(out: Out, name: str, host: Host, result: Mapping[str, Any
     if result["sudoers"]:
         out.heading("/etc/sudoers.d/opsctl (mode 0440; try it with: visudo -cf FILE)")
         out.lines(result["sudoers"])
-        out.line("restic as root reads and writes every file: whoever has the key has the host.")
+        out.line("Each of these, restic, a shell or a program, is as much as root itself: whoever has the key has the host.")
     if result["certificates"]:
         out.heading("Certificates of the stores, from this machine to the same path there (they are no secret)")
         out.lines(result["certificates"])
