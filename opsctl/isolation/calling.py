@@ -175,13 +175,17 @@ class Elsewhere:
                                 where=self.name)
         known = ways(rest.removesuffix("end\n"))
         told = known.applied(self.name, self.targets, [answers[number] for number in range(len(self.targets))])
-        return told, known, next(iter(first.split()), None)
+        return told, known, next(iter(reachable(first.split()[:1])), None)
+
+
+_MEANT = {
+    "ENETUNREACH": "there is no way to it", "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it",
+    "EADDRNOTAVAIL": "there is no address to call from", "EACCES": "it is prohibited",
+    "EPERM": "a rule of the caller's own forbids it", "busy": "the machine was too busy to try",
+}
 
 
 def _answer(outcome: str, source: str, why: str) -> Answer:
-    """What ``dial`` or the bash script said, in words for people."""
+    """What ``dial`` or the bash script said, in words for people. Another machine may say anything."""
     known: Outcome = next(one for one in _OUTCOMES if one == outcome)
-    meant = {"ENETUNREACH": "there is no way to it", "EADDRNOTAVAIL": "there is no address to call from",
-             "EHOSTUNREACH": "there is no way to it", "EINVAL": "there is no way to it", "EACCES": "it is prohibited", "EPERM": "a rule of the caller's own forbids it",
-             "busy": "the machine was too busy to try"}
-    return Answer(known, source if source not in ("0.0.0.0", "::") else "", meant.get(why, why))
+    return Answer(known, next(iter(reachable([source])), ""), _MEANT.get(why, why[:20] if why.isalnum() else ""))

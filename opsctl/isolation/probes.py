@@ -14,7 +14,7 @@ from dataclasses import replace
 from opsctl.errors import Interrupted, OpsError
 from opsctl.isolation.calling import Answer, Desk, Elsewhere, calls_from
 from opsctl.model.isolation import Facts, Order, Stand
-from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports
+from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports, reachable
 from opsctl.shells.interface import Answering, Shell
 
 _Answers = Future[Sequence[Answer]]
@@ -144,7 +144,7 @@ class Prober:
 
     def _out(self, facts: Facts, own: Sequence[str], trouble: dict[Place, str]) -> Elsewhere | None:
         """What is to be tried from the host; None, and why, where that is nothing."""
-        ours = [facts.manager, *map(calls_from, own)]
+        ours = [*reachable([facts.manager] if facts.manager else []), *map(calls_from, own)]
         here = {Endpoint(address, 22).version: Endpoint(address, 22) for address in reversed(ours) if address}
         targets = [*self.outside, *here.values()]
         try:

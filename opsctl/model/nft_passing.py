@@ -55,7 +55,10 @@ def _words(text: str) -> list[str]:
 
 
 def _among(text: str, address: str) -> bool:
-    return any(_contains(word, ipaddress.ip_address(address)) for word in _words(text))
+    try:
+        return any(_contains(word, ipaddress.ip_address(address)) for word in _words(text))
+    except ValueError:  # no address, so it is not known
+        return True
 
 
 def _contains(word: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

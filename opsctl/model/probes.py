@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
@@ -167,8 +168,13 @@ def read_brief(rows: Sequence[Sequence[Any]]) -> Look:
 
 
 def reachable(addresses: Iterable[str]) -> Sequence[str]:
-    """The addresses that others can reach, each once: no loopback, no link-local."""
-    return list(dict.fromkeys(str(ipaddress.ip_address(one)) for one in addresses if families([one])))
+    """The addresses that others can reach, each once: no loopback, no link-local, and nothing that is no address."""
+    found = []
+    for one in addresses:
+        with contextlib.suppress(ValueError):
+            if families([one]):
+                found.append(str(ipaddress.ip_address(one)))
+    return list(dict.fromkeys(found))
 
 
 def outer(facts: Facts) -> Sequence[str]:
@@ -279,6 +285,9 @@ def _let_through(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
 
 
 def _names(one: Opening, address: str, port: int, direction: str) -> bool:
-    if ipaddress.ip_address(address) not in ipaddress.ip_network(one.network):
+    try:
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(one.network):
+            return False
+    except ValueError:  # a machine may tell of itself what it likes
         return False
     return one.port is None or (one.direction == direction and one.protocol == "tcp" and one.port == port)

@@ -179,6 +179,13 @@ def test_a_witness_that_was_asked_for_and_could_not_look_is_a_gap() -> None:
     assert found.verdict == "partial" and found.gaps == ("w-1 is away",) and found.cell("witness", 4) == "not probed"
 
 
+def test_what_a_machine_tells_of_itself_may_be_anything() -> None:
+    stand = replace(STAND, facts=replace(STAND.facts, addresses=("1.2.3", "x", V4, V6), manager="10.0.0.999"))
+    calls = (probe("witness", f"{V4}:443", "open", "evil"), probe("witness", f"{V4}:443", "silent", "-"))
+    found = judge("db-1", with_(*calls), ORDER, stand, after=0)
+    assert found.verdict == "open" and found.versions == (4, 6)
+
+
 def test_only_addresses_that_others_can_reach_and_no_more_ports_than_are_sensible() -> None:
     assert list(reachable(["127.0.0.1", "::1", "fe80::1%eth0", V4, V6, V4])) == [V4, V6]
     assert ports([22, 443], [443, 8080]) == ([22, 443, 8080], 0)
