@@ -139,6 +139,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
             stand = way.last or way.observe()
             if "probe-first" in params.options and stand.standing == "open":
                 look_first(params, world, stand)
+            if stand.standing == "isolated" and way.enforced == "host":
+                order = replace(order, seconds=None)  # it is off and we are in: a timer could only open it, should we die now
             load(params, world, order)
             keep(params, world, loaded=world.clock().isoformat())
         elif change.key == "confirm":

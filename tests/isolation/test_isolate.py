@@ -314,6 +314,21 @@ def test_promise_5_a_run_killed_between_loading_and_confirming_lifts_itself_and_
     assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
 
 
+def test_a_host_that_is_off_stays_off_when_a_change_of_what_is_let_through_is_killed(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h0", expect=0)
+    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $* in *'-f -'*) sleep 30;; esac\nexit $code\n")
+    try:
+        running = machine.start("isolate", "apply", "h0", "--allow", "in:10.9.9.9:443", "--confirm-within", "5s")
+        until(lambda: "10.9.9.9" in lab.run("h0", ["/usr/sbin/nft", "list", "ruleset"]))
+        assert "expires" not in lab.run("h0", ["/usr/sbin/nft", "list", "ruleset"])
+        running.kill()
+        running.communicate()
+    finally:
+        lab.hosts["h0"].drop("nft")
+    machine("isolate", "apply", "h0", "--allow", "in:10.9.9.9:443", expect=0)
+    assert of(machine.json("isolate", "status", expect=0), "h0")["stand"]["standing"] == "isolated"
+
+
 def test_a_flush_by_others_is_drift_and_is_asserted_again_where_that_was_asked(machine: Machine, lab: Lab) -> None:
     machine("isolate", "apply", "h0", "--keep", expect=0)
     machine("isolate", "apply", "h1", expect=0)
