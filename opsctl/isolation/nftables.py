@@ -254,6 +254,9 @@ def _partial(tables: Mapping[str, nft_listing.Table], facts: Facts) -> list[str]
 
 
 def _persisted(found: _Sections, tables: Mapping[str, nft_listing.Table]) -> bool:
+    """Whether after a reboot it is as it is now; of a host that is open, whether anything would come back."""
     text = dict(found)
-    return (text.get("persisted", "").strip() == "enabled" and text.get("unit", "") == UNIT_TEXT
-            and nft_listing.tables(text.get("file", "")) == dict(tables) != {})
+    enabled, file = text.get("persisted", "").strip() == "enabled", nft_listing.tables(text.get("file", ""))
+    if not tables:
+        return enabled and bool(file)
+    return enabled and text.get("unit", "") == UNIT_TEXT and file == dict(tables)

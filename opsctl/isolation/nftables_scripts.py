@@ -148,15 +148,18 @@ echo "$spaces" | while read -r space pid; do
 done
 """
 
+# A disk that cannot be written to keeps nothing closed, and is told.
 _RELEASE = rf"""
-rm -f {_WANTED}/{UNIT} {_UNITS}/{UNIT} {FILE} || exit 1
-all=$(nft list tables) || exit 1
+forgotten=0
+rm -f {_WANTED}/{UNIT} {_UNITS}/{UNIT} {FILE} || forgotten=1
+all=$(nft list tables) || return 1
 text=
 for family in inet netdev; do
     case $all in *"table $family {TABLE}"*) text="${{text}}delete table $family {TABLE}
 " ;; esac
 done
-if [ "$text" ]; then printf '%s' "$text" | nft -f -; fi
+if [ "$text" ]; then printf '%s' "$text" | nft -f - || return 1; fi
+return $forgotten
 """
 
 # `$1` is the unit. What is written is what the kernel holds now.

@@ -279,10 +279,33 @@ def test_what_is_persisted_is_what_is_loaded_and_only_what_was_confirmed(lab: La
     h1.persist(HELD)
     assert h1.observe().persisted is False and not file.exists()
     h1.persist(order)
+    lab.run("h1", ["nft", "flush", "ruleset"])
+    stand = h1.observe()
+    assert (stand.standing, stand.persisted) == ("open", True)  # until it starts again
+    h1.release()
+    assert h1.observe().persisted is False and not file.exists()
+    h1.load(HELD, h1.observe())
+    h1.persist(order)
     h1.release()
     assert not file.exists() and not [path for path in (host.folder / "units").rglob("*") if not path.is_dir()]
     stand = h1.observe()
     assert (stand.standing, stand.persisted) == ("open", False)
+    lab.run("h1", ["rm", "-r", "/run/systemd"])
+
+
+def test_a_disk_that_cannot_be_written_to_keeps_nobody_closed(lab: Lab, host: Host, h1: Nftables) -> None:
+    lab.run("h1", ["mkdir", "-p", "/run/systemd/system"])
+    h1.load(HELD, h1.observe())
+    h1.persist(replace(HELD, persist=True))
+    lab.run("h1", ["mount", "-o", "remount,ro,bind", "/etc/opsctl"])
+    try:
+        with pytest.raises(ProgramFailed, match="Read-only file system"):
+            h1.release()
+        assert ruleset(lab, "h1") == "" and reached(lab, "outside", host.address, 22)
+    finally:
+        lab.run("h1", ["mount", "-o", "remount,rw,bind", "/etc/opsctl"])
+    h1.release()
+    assert not list((host.folder / "opsctl").iterdir())
     lab.run("h1", ["rm", "-r", "/run/systemd"])
 
 
