@@ -17,7 +17,7 @@ import typer
 def coerce_cheaply(params: list[Any]) -> list[Any]:
     """Let parameters that need no more than their type take their values by themselves; returns them.
 
-    The others (a range, a format, a path that must exist, a parser) keep typer's way. May be called again
+    The others (a format, a path that must exist, a parser) keep typer's way. May be called again
     with the same ones. Does nothing with a typer that has another way.
     """
     for param in params:
@@ -44,10 +44,11 @@ class _Cheap:
         kind = described.annotation
         if get_origin(kind) is list:
             kind = get_args(kind)[0]
-        if not _is_simple(kind, described.parameter_info):
+        info = described.parameter_info
+        if not _is_simple(kind, info):
             return self._typers_own().coerce(value, param=param, ctx=ctx)
         try:
-            return tuple(_convert(kind, one) for one in value) if many else _convert(kind, value)
+            return tuple(_within(_convert(kind, one), info) for one in value) if many else _within(_convert(kind, value), info)
         except ValueError as error:
             raise typer.BadParameter(str(error), ctx=ctx, param=param) from error
 
@@ -58,10 +59,17 @@ def _is_simple(kind: Any, info: Any) -> bool:
     if issubclass(kind, Enum):
         return bool(info.case_sensitive)
     if kind is int:
-        return info.min is None and info.max is None
+        return not info.clamp
     if kind is Path:
         return not (info.exists or info.resolve_path or info.allow_dash) and info.file_okay and info.dir_okay
     return kind is str
+
+
+def _within(value: Any, info: Any) -> Any:
+    if isinstance(value, int) and ((info.min is not None and value < info.min) or (info.max is not None and value > info.max)):
+        least, most = ("" if info.min is None else f"{info.min}<=", "" if info.max is None else f"<={info.max}")
+        raise ValueError(f"{value} is not in the range {least}x{most}.")
+    return value
 
 
 def _convert(kind: Any, value: Any) -> Any:

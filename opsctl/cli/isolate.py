@@ -107,14 +107,14 @@ def confirm(
     from opsctl.cli.isolate_more import confirm as carry_out
 
     asked = ask(hosts, keys=host_key, key=key)
-    return carry_out(of(context), asked, seconds("--for", longer, 5) if longer else None)
+    return carry_out(of(context), asked, seconds("--for", longer, 2) if longer else None)
 
 
 @app.command("rehearse")
 def rehearse(
     context: typer.Context,
     hosts: Hosts = None,
-    length: Annotated[int, typer.Option("--seconds", metavar="N", min=5, max=600, help="until it lifts itself")] = 60,
+    length: Annotated[int, typer.Option("--seconds", metavar="N", min=2, max=600, help="until it lifts itself")] = 60,
     host_key: HostKeys = None,
     key: Key = "",
 ) -> Report:

@@ -73,7 +73,7 @@ def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
     if said["profile"] not in PROFILES:
         raise UsageError(f"--profile {said['profile']}: there is no such profile", hint=f"one of {', '.join(PROFILES)}")
     return {"incident": said["incident"], "allow": list(said["allow"]), "profile": said["profile"],
-            "within": seconds("--confirm-within", said["within"], 5), "retry_for": seconds("--retry-for", said["retry_for"], 0),
+            "within": seconds("--confirm-within", said["within"], 2), "retry_for": seconds("--retry-for", said["retry_for"], 0),
             "options": [name for name in ("hold", "persist", "keep", "dhcp", "gateway", "probe-first") if said[name]]}
 
 

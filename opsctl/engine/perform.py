@@ -31,7 +31,7 @@ class Notes(Protocol):
 
 
 Registry = Callable[[str], Action]
-_PAUSE = 5.0  # seconds between two tries of what did not answer
+_PAUSE = 3.0  # seconds between two tries of what did not answer
 _TURN = 0.5   # seconds after which a stop is noticed meanwhile
 HoldLock = Callable[[str, str], contextlib.AbstractContextManager[Any]]
 

@@ -83,7 +83,7 @@ def test_promise_4_a_host_reported_isolated_was_probed_and_its_old_connections_a
         text = lab.run("h0", ["nft", "list", "ruleset"])
         assert "table inet opsctl_iso" in text and "expires" not in text
         for address in (lab.hosts["h0"].address, lab.hosts["h0"].address6):
-            assert not reached(lab, "outside", address, 8000) and not reached(lab, "outside", address, 22)
+            assert not reached(lab, "outside", address, 8000, 0.3) and not reached(lab, "outside", address, 22, 0.3)
         again = machine.json("isolate", "apply", "h0", expect=0)
         assert of(again, "h0")["outcome"] == "ok"
         proof = of(again, "h0")["proof"]
@@ -264,7 +264,7 @@ def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, 
     lab.hosts["h0"].put("nft", f"#!/bin/sh\ncase $* in *'-f -'*) sed 's/{lab.address}/192.0.2.1/g' | /usr/sbin/nft \"$@\"; exit $?;; esac\n"
                                "exec /usr/sbin/nft \"$@\"\n")
     try:
-        said = machine.json("isolate", "apply", "h0", "--confirm-within", "5s", "--retry-for", "0s", expect=21)
+        said = machine.json("isolate", "apply", "h0", "--confirm-within", "2s", "--retry-for", "0s", expect=21)
     finally:
         lab.hosts["h0"].drop("nft")
     assert said.errors[0]["where"] == "h0" and "lifted itself" in said.errors[0]["message"]
@@ -299,7 +299,7 @@ def test_promise_5_a_run_killed_between_loading_and_confirming_lifts_itself_and_
                                "esac\nexit $code\n")
     lab.run("h0", ["touch", "/tmp/wait"])
     try:
-        running = machine.start("isolate", "apply", "h0", "--confirm-within", "5s")
+        running = machine.start("isolate", "apply", "h0", "--confirm-within", "2s")
         until(lambda: "expires" in lab.run("h0", ["nft", "list", "ruleset"]))
         running.kill()
         running.communicate()
@@ -346,9 +346,19 @@ def test_a_flush_by_others_is_drift_and_is_asserted_again_where_that_was_asked(m
 
 def test_a_rehearsal_lifts_itself_and_leaves_nothing(machine: Machine, lab: Lab) -> None:
     before = rules(lab, "h0")
-    said = machine.json("isolate", "rehearse", "h0", "--seconds", "5", expect=0)
+    said = machine.json("isolate", "rehearse", "h0", "--seconds", "2", expect=0)
     found = of(said, "h0")
-    assert found["stand"]["standing"] == "armed" and found["lifted_after"] >= 5 and found["after"]["standing"] == "open"
+    assert found["stand"]["standing"] == "armed" and found["lifted_after"] >= 2 and found["after"]["standing"] == "open"
     assert rules(lab, "h0") == before and not list((machine.state / "isolated").glob("*"))
     machine("isolate", "apply", "h0", expect=0)
-    assert "would open it" in machine("isolate", "rehearse", "h0", "--seconds", "5", expect=23).err
+    assert "would open it" in machine("isolate", "rehearse", "h0", "--seconds", "2", expect=23).err
+
+
+def test_nothing_of_databases_or_catalogues_stands_before_the_first_rules(machine: Machine, lab: Lab) -> None:
+    done = machine.start("isolate", "apply", "h0", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    _, err = done.communicate(timeout=60)
+    loaded = {line.rpartition("|")[2].strip() for line in err.splitlines() if line.startswith("import time:")}
+    assert done.returncode == 0 and "opsctl.isolation.nftables" in loaded
+    found = {"boto3", "dbos", "sqlalchemy", "typst", "yara_x", "pydantic", "opsctl.repositories.restic"} & loaded
+    assert not found, found
+    assert not (machine.state / "catalogue.sqlite").exists()

@@ -48,7 +48,7 @@ def test_a_zone_is_cut_off_at_its_gateway_and_shut_out_at_the_backup_store(machi
     assert said.out.splitlines()[-1].endswith("isolate release --zone a --incident I-1")
     for name in ("a0", "a1"):
         assert f"{name}: shut out at the backup store" in said.out
-        assert not reached(lab, name, lab.hosts["manager"].address, 22) and not reached(lab, name, lab.hosts["outside"].address6, 22)
+        assert not reached(lab, name, lab.hosts["manager"].address, 22, 0.3) and not reached(lab, name, lab.hosts["outside"].address6, 22, 0.3)
     assert "opsctl" in lab.run("manager", ["nft", "list", "ruleset"])
     assert reached(lab, "h0", lab.hosts["manager"].address, 22), "zones that are not named are not touched"
     assert "cut off: a0, a1 (opsctl isolate status)" in machine("status").out
@@ -67,7 +67,7 @@ def test_a_host_that_cannot_be_entered_is_cut_off_by_its_gateway(machine: Machin
         said = machine("isolate", "apply", "a0", "--retry-for", "0s", expect=13)
         assert "its gateway gw can cut it off: opsctl isolate apply a0 --by-gateway" in said.out
         machine("isolate", "apply", "a0", "--by-gateway", expect=0)
-        assert not reached(lab, "a0", lab.hosts["outside"].address, 22)
+        assert not reached(lab, "a0", lab.hosts["outside"].address, 22, 0.3)
         assert machine.json("isolate", "status", expect=0).result["hosts"]["a0"]["stand"]["standing"] == "isolated"
         machine("isolate", "release", "a0", expect=0)
         assert reached(lab, "a0", lab.hosts["outside"].address, 22)
@@ -103,8 +103,8 @@ def test_the_installed_schedule_looks_every_hour_where_hosts_can_be_cut_off(mach
 def test_profiles_and_what_is_allowed_stay(machine: Machine, lab: Lab) -> None:
     outside = lab.hosts["outside"].address
     machine("isolate", "apply", "h0", "--profile", "outbound-only", expect=0)
-    assert reached(lab, "h0", outside, 22) and not reached(lab, "outside", lab.hosts["h0"].address, 22)
+    assert reached(lab, "h0", outside, 22) and not reached(lab, "outside", lab.hosts["h0"].address, 22, 0.3)
     machine("isolate", "apply", "h0", "--allow", f"in:{outside}:22", expect=0)
-    assert not reached(lab, "h0", outside, 22) and reached(lab, "outside", lab.hosts["h0"].address, 22)
+    assert not reached(lab, "h0", outside, 22, 0.3) and reached(lab, "outside", lab.hosts["h0"].address, 22)
     machine("isolate", "apply", "h0", expect=0)
-    assert not reached(lab, "outside", lab.hosts["h0"].address, 22), "loaded again over what was there"
+    assert not reached(lab, "outside", lab.hosts["h0"].address, 22, 0.3), "loaded again over what was there"
