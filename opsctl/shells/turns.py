@@ -40,7 +40,7 @@ class Turns:
         with self._guard:
             heapq.heappush(self._waiting, (-before, number, called))
             self._call()
-        while not called.wait(self._patience / 4):
+        while not called.wait(self._patience):
             with self._guard:
                 self._call()
         try:
