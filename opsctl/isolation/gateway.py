@@ -104,11 +104,10 @@ class Gateway(Driver):
 
 
 def _standing(gate: Gate, mine: list[Member]) -> tuple[Standing, float | None]:
-    """By the elements that are there: permanent, for a time, or gone, which lifts."""
-    held = [gate.held[each] for each in mine if each in gate.held]
-    if not held:
+    """By the elements that are there: permanent, for a time, or gone, which lifts, as rules do that somebody changed."""
+    if gate.altered or any(each not in gate.held for each in mine):
         return "lifted", None
-    seconds = [left for left in held if left is not None]
+    seconds = [left for each in mine if (left := gate.held[each]) is not None]
     return ("armed", min(seconds)) if seconds else ("isolated", None)
 
 

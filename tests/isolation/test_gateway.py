@@ -282,6 +282,7 @@ def test_what_others_do_to_our_rules_shows_and_is_mended_by_loading_anew(lab: Fo
     ):
         lab.run("gw", "nft", *command)
         changed = driver.observe()
+        assert changed.standing == "lifted"
         assert changed.seal == driver.sealed() != sealed and said(what) in changed.partial
         driver.load(HELD, changed)
         assert (driver.observe().seal, driver.observe().partial) == (sealed, stand.partial)
@@ -290,7 +291,9 @@ def test_what_others_do_to_our_rules_shows_and_is_mended_by_loading_anew(lab: Fo
     assert lab.agent("a").join({"let": lab.hosts[0]}, "10.60.0.2") == {"let": "alive"}
 
     lab.run("gw", "nft", "delete", "element", "inet", "opsctl_gate", "held6", "{ fd61::a1 }")
-    assert "fd61::a1 has lifted itself" in driver.observe().partial
+    assert driver.observe().standing == "lifted" and "fd61::a1 has lifted itself" in driver.observe().partial
+    driver.load(HELD, driver.observe())
+    assert driver.observe().standing == "isolated"
     lab.run("gw", "nft", "flush", "set", "inet", "opsctl_gate", "held4")
     lab.run("gw", "nft", "flush", "set", "inet", "opsctl_gate", "heldmac")
     assert driver.observe().standing == "lifted"
