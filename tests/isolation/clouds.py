@@ -22,7 +22,7 @@ REGION = "ap-south-1"
 ACCOUNT = "123456789012"
 IMAGE = "ami-12c6146b"  # one that moto knows
 NOT_OURS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+            "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "NO_PROXY": "*", "no_proxy": "*"}
 
 
 class Cloud:

@@ -353,6 +353,7 @@ def test_the_command_line_cuts_an_instance_off_and_opens_it(aws: Cloud, tmp_path
     machine.configure(f"state: {machine.state}\nisolation: {{managers: [10.9.0.2], ports: []}}\nhosts:\n"
                       f"  web-1: {{address: 127.5.1.4, isolation: aws_security_group, instance: {instance}, region: {REGION}}}\n")
     try:
+        assert re.search(r"web-1 +aws_security_group +partial", machine("isolate", "plan", "web-1").out)
         assert "--hold" in machine.json("isolate", "apply", "web-1", expect=23).errors[0]["hint"]
         assert aws.interfaces(instance) == before
         said = machine("isolate", "apply", "web-1", "--hold", expect=0)
