@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 45.0  # a little more than logging in and asking allow themselves
 _NONE = "no witness: that a host is out of reach is tried from this machine alone"
+_NOTHING = ("nothing is named that a host which is cut off must not reach",
+            'isolation: {outside: ["10.0.0.5:443"]}: what answers it today, over IPv4 and IPv6')
 _MOST = 4  # names in a row
 
 
@@ -34,7 +36,9 @@ def jobs(site: Site) -> list[Job]:
         if name is not None:
             found.append(Job(f"{what} {name}", lambda what=what, name=name: [_entered(site, what, name)],  # type: ignore[misc]
                              _SECONDS, outside=True))
-    for name in _one_a_zone(config):
+    if not config.isolation.outside:
+        found.append(Job("outside", lambda: [Check("outside", WARNING, *_NOTHING)], _SECONDS))
+    for name in _one_a_zone(config) if config.isolation.outside else ():
         found.append(Job(f"outside from {name}", lambda name=name: list(_outside(site, name)), _SECONDS, outside=True))  # type: ignore[misc]
     for tool in config.isolation.tools:
         host = next((name for name, spec in ways.items() if spec.isolation == "command" and spec.tool == tool), None)
@@ -52,7 +56,10 @@ def _hosts(config: Config) -> Check:
     """Who can be cut off, and by whom."""
     software = [name for name, host in config.hosts.items() if host.isolation]
     by_hand = [name for name, host in config.hosts.items() if not host.isolation and host.by_hand]
-    nobody = [name for name, host in config.hosts.items() if not host.isolation and not host.by_hand]
+    common = config.isolation
+    stay = {*common.stays, common.witness, common.store, *(host.gateway for host in config.hosts.values()),
+            *(tool.host for tool in common.tools.values())}  # that cut off, or prove it, and are not cut off with others
+    nobody = [name for name, host in config.hosts.items() if not host.isolation and not host.by_hand and name not in stay]
     detail = f"{len(software)} of {counted(len(config.hosts), 'host')} by software"
     detail += f", {_few(by_hand)} by a person" if by_hand else ""
     if nobody:
@@ -87,10 +94,6 @@ def _outside(site: Site, name: str) -> Iterator[Check]:
 
     row = f"outside from {name}"
     targets = [endpoint(one) for one in site.config.isolation.outside]
-    if not targets:
-        yield Check(row, WARNING, "nothing is named that a host which is cut off must not reach",
-                    "isolation: {outside: [\"10.0.0.5:443\"]}: what answers it today, over IPv4 and IPv6")
-        return
     answers, _, _ = Elsewhere.through(site.on_host(name, "ssh-isolation"), targets).read()
     dumb: list[Endpoint] = [to for to, answer in zip(targets, answers, strict=True) if answer.outcome not in ("open", "refused")]
     if not dumb:
