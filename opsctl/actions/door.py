@@ -17,7 +17,7 @@ class DoorParams(HostParams):
 
     to: Literal["shut", "open"]
     incident: str = ""
-    retry_for: float = 60.0
+    retry_for: float | int = 60.0
 
 
 @value

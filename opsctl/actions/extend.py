@@ -13,7 +13,7 @@ from opsctl.model.isolation import Stand
 class ExtendParams(HostParams):
     """``seconds`` from now until it lifts itself."""
 
-    seconds: float
+    seconds: float | int
 
 
 class Extend(EventAction[ExtendParams, Stand]):

@@ -40,10 +40,10 @@ class IsolateParams(HostParams):
     incident: str = ""
     allow: tuple[str, ...] = ()
     profile: Literal["full", "backup-only", "outbound-only"] = "full"
-    within: float = WITHIN
+    within: float | int = WITHIN
     options: tuple[Literal["hold", "persist", "keep", "dhcp", "gateway", "probe-first"], ...] = ()
     named: tuple[str, ...] = ()
-    retry_for: float = 180.0
+    retry_for: float | int = 180.0
 
 
 @value

@@ -18,7 +18,7 @@ _LATE = 15.0  # seconds beyond the time after which a host that has not lifted i
 class RehearseParams(HostParams):
     """``seconds`` until it lifts itself."""
 
-    seconds: float = WITHIN
+    seconds: float | int = WITHIN
 
 
 class Rehearse(EventAction[RehearseParams, Stand]):

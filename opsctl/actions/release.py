@@ -20,7 +20,7 @@ class ReleaseParams(HostParams):
 
     incident: str = ""
     said: tuple[str, ...] = ()
-    retry_for: float = 30.0
+    retry_for: float | int = 30.0
 
 
 @value
