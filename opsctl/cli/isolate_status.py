@@ -109,7 +109,12 @@ def look(
     def one(name: str) -> Looked:
         entry = known.get(name)
         try:
-            return Looked(name, entry, way(name, entry).observe(), None)
+            driver = way(name, entry)
+            try:
+                return Looked(name, entry, driver.observe(), None)
+            finally:
+                if driver.enforced == "host":  # a gateway's connection serves other hosts, too
+                    driver.close()
         except OpsError as error:
             return Looked(name, entry, None, error)
 
