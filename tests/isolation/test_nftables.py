@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -15,6 +14,7 @@ from opsctl.isolation.nftables import Nftables
 from opsctl.model.isolation import Opening, Order, opening
 from tests.isolation.beds import HELD, MARK, ORDER, nftables, ruleset, shell
 from tests.isolation.flows import Flow, alive, dead, flow, open_flows
+from tests.isolation.frames import frames, send_tagged
 from tests.lab.isolation import Lab, reachable
 from tests.lab.waiting import until
 
@@ -224,57 +224,6 @@ def test_an_address_that_is_leased_is_told_with_the_time_that_is_left(lab: Lab) 
     driver.close()
 
 
-def frames(lab: Lab, sender: str, receiver: str, ports: dict[str, tuple[int, int]]) -> set[str]:
-    """Which of these UDP frames, made by hand and sent past the host's own stack, come to the other; ``arp`` beside them.
-
-    They are read there from UDP sockets, since a packet socket sees them before the rules that drop them.
-    """
-    found = set()
-    with lab.within(sender):
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    with lab.within(receiver):
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-        heard = {name: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for name in ports}
-    source, to = lab.hosts[sender].address, lab.hosts[receiver].address
-    with raw, wire:
-        raw.bind(("eth0", 0))
-        own = raw.getsockname()[4]
-        wire.bind(("eth0", 0x0806))
-        for name, (_, port) in ports.items():
-            heard[name].bind(("", port))
-        for from_port, port in ports.values():
-            datagram = struct.pack("!HHHH", from_port, port, 9, 0) + b"x"
-            packet = ip_packet(source, to, 17, datagram)
-            with suppress(OSError):  # a drop on the way out is told to who sends past the stack
-                raw.send(b"\xff" * 6 + own + b"\x08\x00" + packet)
-        raw.send(b"\xff" * 6 + own + b"\x08\x06" + struct.pack(
-            "!HHBBH6s4s6s4s", 1, 0x800, 6, 4, 1, own, socket.inet_aton(source), b"\0" * 6, socket.inet_aton(to)))
-        wire.settimeout(2)
-        while wire.recv(100)[6:12] != own:
-            pass
-        found.add("arp")  # it was sent last, so that the others are there as well
-        for name, end in heard.items():
-            with end:
-                end.settimeout(0.2)
-                try:
-                    found |= {name} if end.recv(10) == b"x" else set()
-                except TimeoutError:
-                    continue
-    return found
-
-
-def ip_packet(source: str, to: str, protocol: int, payload: bytes) -> bytes:
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0, socket.inet_aton(source), socket.inet_aton(to))
-    return head[:10] + struct.pack("!H", _checksum(head)) + head[12:] + payload
-
-
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 def test_an_interface_that_comes_later_is_cut_off_and_said_to_be_cut_off_in_part(lab: Lab, h0: Nftables) -> None:
     cut_off(h0)
     assert h0.observe().partial == ()
@@ -356,17 +305,6 @@ def test_a_manager_that_comes_over_a_vlan_stays(lab: Lab, h0: Nftables) -> None:
         driver.close()
         lab.here(["ip", "link", "delete", f"{link}.5"])
         lab.run("h0", ["ip", "link", "delete", "eth0.5"], check=False)
-
-
-def send_tagged(lab: Lab, source: str) -> None:
-    """A call to port 22 of h0 that comes from this address with a VLAN tag."""
-    with lab.within("outside"):
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    segment = struct.pack("!HHIIBBHHH", 40000, 22, 1, 0, 5 << 4, 2, 1000, 0, 0)
-    packet = ip_packet(source, lab.hosts["h0"].address, 6, segment)
-    with raw:
-        raw.bind(("eth0", 0))
-        raw.send(b"\xff" * 6 + raw.getsockname()[4] + b"\x81\x00\x00\x05\x08\x00" + packet)
 
 
 def test_a_manager_that_comes_by_a_link_local_address_stays(lab: Lab) -> None:

@@ -41,6 +41,7 @@ from opsctl.model import hosts_access
 from opsctl.model.hosts import Host as Configured
 from opsctl.programs import find
 from opsctl.shells.ssh_connection import Limits, Login, Target
+from tests.lab import isolation_scripts
 from tests.lab.namespaces import propagation
 from tests.lab.sshd import UID, USER, new_key, until
 
@@ -49,112 +50,6 @@ INSIDE = "/mnt"
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 _ZONES = 8
-
-# PID 1 of the lab: makes the networks, starts the machines, buries orphans.
-_INIT = r"""
-set -e
-place=$1
-mount --bind "$place" /mnt
-mount -t tmpfs lab /run
-mount -t tmpfs lab /media
-cp -a /etc/. /media/ 2>/dev/null || :
-mkdir -p /media/opsctl /media/systemd/system /run/netns
-cp /mnt/etc/* /media/
-chmod 0440 /media/sudoers; chmod 0640 /media/shadow
-mount --bind /media /etc
-ip link set lo up
-ip link add wire type bridge
-ip link set wire up
-ip -batch /mnt/links
-while read -r name; do
-    nsenter --net="/run/netns/$name" -- unshare --mount --pid --uts --fork --kill-child --mount-proc \
-        --propagation "$2" sh /mnt/machine "$name" &
-done </mnt/names
-echo ready >/mnt/ready
-sleep infinity &
-while :; do wait || :; done
-"""
-
-# PID 1 of one machine.
-_MACHINE = r"""
-set -e
-exec >"/mnt/$1/init.log" 2>&1
-mount -t sysfs lab /sys
-mount -t tmpfs lab /run
-mount -t tmpfs -o mode=1777 lab /tmp
-mount --bind "/mnt/$1/opsctl" /etc/opsctl
-mount --bind "/mnt/$1/units" /etc/systemd/system
-mkdir -p /run/sshd /run/netns
-hostname "$1"
-for each in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 >"$each"; done
-ip -batch "/mnt/$1/network"
-echo ready >"/mnt/$1/ready"
-sleep infinity &
-while :; do wait || :; done
-"""
-
-_SSHD = """\
-Port 22
-HostKey {folder}/key
-AuthorizedKeysFile {folder}/authorized_keys
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UseDNS no
-PidFile none
-MaxStartups 100
-SetEnv PATH={folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-{more}
-"""
-
-# As docker lays them: NAT for what leaves, a published port, chains of its own in FORWARD.
-_BOX = r"""
-set -e
-ip netns add box
-ip link add docker0 type bridge
-ip addr add 172.17.0.1/16 dev docker0
-ip -6 addr add fd17::1/64 dev docker0 nodad
-ip link set docker0 up
-ip link add vethbox type veth peer name eth0 netns box
-ip link set vethbox master docker0 up
-ip -n box addr add 172.17.0.2/16 dev eth0
-ip -n box -6 addr add fd17::2/64 dev eth0 nodad
-ip -n box link set lo up
-ip -n box link set eth0 up
-ip -n box route add default via 172.17.0.1
-ip -n box -6 route add default via fd17::1
-echo 1 >/proc/sys/net/ipv4/ip_forward
-echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
-for tables in iptables-nft:172.17.0.0/16:172.17.0.2:80 'ip6tables-nft:fd17::/64:[fd17::2]:80'; do
-    program=${tables%%:*} rest=${tables#*:}
-    case $program in ip6*) net=fd17::/64 to='[fd17::2]:80' one=fd17::2 ;; *) net=172.17.0.0/16 to=172.17.0.2:80 one=172.17.0.2 ;; esac
-    $program -N DOCKER
-    $program -N DOCKER-USER
-    $program -A DOCKER-USER -j RETURN
-    $program -A FORWARD -j DOCKER-USER
-    $program -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-    $program -A FORWARD -o docker0 -j DOCKER
-    $program -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
-    $program -A DOCKER -d $one ! -i docker0 -o docker0 -p tcp --dport 80 -j ACCEPT
-    $program -t nat -A POSTROUTING -s $net ! -o docker0 -j MASQUERADE
-    $program -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination $to
-done
-setsid ip netns exec box sleep infinity </dev/null >/dev/null 2>&1 &
-"""
-
-_CHILD = r"""
-set -e
-ip netns add child
-ip link add mv0 link eth0 type macvlan mode bridge
-ip link set mv0 netns child name eth0
-ip -n child link set lo up
-ip -n child addr add {address}/17 dev eth0
-ip -n child -6 addr add {address6}/64 dev eth0 nodad
-ip -n child link set eth0 up
-setsid ip netns exec child sleep infinity </dev/null >/dev/null 2>&1 &
-"""
-
 
 @dataclass
 class Host:
@@ -209,10 +104,10 @@ class Lab:
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(self.start, self.hosts.values()))
             for name in self.box:
-                self.run(name, ["sh", "-c", _BOX])
+                self.run(name, ["sh", "-c", isolation_scripts.BOX])
             for name in self.child:
                 host = self.hosts[name]
-                self.run(name, ["sh", "-c", _CHILD.format(address=host.address.replace(".10.", ".64."), address6=f"{host.address6}:c")])
+                self.run(name, ["sh", "-c", isolation_scripts.CHILD.format(address=host.address.replace(".10.", ".64."), address6=f"{host.address6}:c")])
         except BaseException:
             self.__exit__()
             raise
@@ -326,7 +221,7 @@ class Lab:
 
     def start(self, host: Host) -> None:
         """Start its sshd and wait until it listens. ``stop`` ends it; connections that are open stay."""
-        (host.folder / "config").write_text(_SSHD.format(folder=f"{INSIDE}/{host.name}", more=self.more))
+        (host.folder / "config").write_text(isolation_scripts.SSHD.format(folder=f"{INSIDE}/{host.name}", more=self.more))
         with (host.folder / "log").open("wb") as log:
             host.server = subprocess.Popen(
                 self.inside(host.name, [find("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", f"{INSIDE}/{host.name}/config"]),
@@ -352,8 +247,8 @@ class Lab:
         (etc / "shadow").write_text(f"root:*:19000::::::\nsshd:*:19000::::::\n{USER}:*:19000::::::\n")
         (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{UID}:\n")
         (etc / "sudoers").write_text(self.sudoers or prepared())
-        (self.place / "init").write_text(_INIT)
-        (self.place / "machine").write_text(_MACHINE)
+        (self.place / "init").write_text(isolation_scripts.INIT)
+        (self.place / "machine").write_text(isolation_scripts.MACHINE)
         for _ in range(20):
             self.number = secrets.randbelow(50) + 200
             if _ip(f"link add opsiso{self.number} type veth peer name opsisop{self.number}", check=False):
