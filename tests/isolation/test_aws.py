@@ -115,6 +115,16 @@ class TestConnectionsThatWereOpen:
         assert driver.observe().standing == "isolated" and "ec2:ReplaceNetworkAclAssociation" in driver.cut(HELD).notes[0]
         assert "CreateNetworkAcl" not in aws.calls
 
+    def test_a_list_that_others_opened_is_not_believed(self, aws: Cloud) -> None:
+        instance = aws.instance()
+        driver = cut_off(aws, instance)
+        assert not any("run on" in why for why in driver.observe().partial)
+        aws.client.create_network_acl_entry(
+            NetworkAclId=aws.lists()[aws.subnets[0]], RuleNumber=1, Protocol="-1", RuleAction="allow", Egress=True, CidrBlock="0.0.0.0/0")
+        assert any("run on" in why for why in driver.observe().partial)
+        driver.load(HELD, driver.observe())
+        assert not any("run on" in why for why in driver.observe().partial)
+
     def test_a_list_that_others_took_away_is_not_believed(self, aws: Cloud) -> None:
         instance = aws.instance()
         before = aws.lists()
@@ -328,7 +338,7 @@ def test_an_order_that_would_have_to_lift_itself_is_refused(aws: Cloud) -> None:
 # values
 
 
-@pytest.mark.parametrize("count", [1, 5, 12, 13, 16])
+@pytest.mark.parametrize("count", [1, 5, 12, 13, 16, 150])
 def test_groups_are_kept_in_as_many_tags_as_they_need(count: int) -> None:
     groups = tuple(f"sg-{number:017x}" for number in range(count, 0, -1))
     tags = cloud_rules.saved(groups)
