@@ -75,7 +75,7 @@ class Month:
         if late:
             self.forgotten = False
         self.department.unplug()
-        if day % NIGHTS == 1:
+        if day % NIGHTS == 1 and not self.ahead():
             self.night()
         self.look(5 if self.late() else 0)
 
@@ -159,6 +159,10 @@ class Month:
         if during is not None:
             during(process)
         return self.ended(process, at)
+
+    def ahead(self) -> bool:
+        """Whether a set is dated in the future, which every verification names until its time has come."""
+        return any(time > self.now + HOUR for taken in self.taken.values() for time in taken.values())
 
     def night(self) -> None:
         """The line of the night: a share of every repository is read back, lest ``status`` say that nobody does."""

@@ -227,7 +227,7 @@ class MariadbDatabase(Source):
         return self._of(SCRATCH)
 
     def _of(self, database: str) -> str:
-        return digest(self.server.sql("SELECT * FROM licences ORDER BY id; SELECT * FROM fees ORDER BY licence", database))
+        return digest(self.server.sql("SELECT * FROM licences ORDER BY id; SELECT * FROM fees ORDER BY licence, paid, amount", database))
 
 
 def only_file(place: Path) -> Path:
