@@ -54,8 +54,12 @@ def line(step: BoundStep, result: StepResult) -> Mark:
 _FAILED = {"confirm": "NOT confirmed", "extend": "NOT put off", "rehearse": "the rehearsal FAILED"}
 
 
+_DONE = {"confirm": "confirmed", "extend": "put off", "rehearse": "rehearsed"}
+
+
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
-    """Each host."""
+    """How many of how many; each of them was told as it ended."""
     step = plan.steps[0]
-    for one in tally.results:
-        out.line(line(step, one))
+    bad = [one for one in tally.results if one.outcome not in ("ok", "changed")]
+    good = len(step.items) - len(bad)
+    out.line(Mark(f"{_DONE[step.uses]}: {good} of {len(step.items)}", Tone.BAD if bad else Tone.GOOD))
