@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from opsctl.shells.local import LocalShell
+
 Turn = Callable[[], AbstractContextManager[None]]
 MOST = 32
 _PATIENCE = 2.0  # seconds after which a host that does not answer no longer counts
@@ -35,7 +37,7 @@ class Turns:
 
     @contextmanager
     def turn(self, before: int) -> Iterator[None]:
-        """Wait for a turn and have it; ``before``: how many this host has had."""
+        """Wait for a turn and have it; ``before``: how many this host has had. Raises Interrupted where ``stop`` was called."""
         number, called = next(self._numbers), threading.Event()
         with self._guard:
             heapq.heappush(self._waiting, (-before, number, called))
@@ -44,6 +46,7 @@ class Turns:
             with self._guard:
                 self._call()
         try:
+            LocalShell().check()
             yield
         finally:
             with self._guard:

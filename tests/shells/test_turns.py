@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from opsctl.errors import Interrupted
+from opsctl.shells import local
 from opsctl.shells.turns import Turns
 
 
@@ -61,3 +65,24 @@ def test_who_hangs_no_longer_counts() -> None:
             pass
         with turns.line().turn():
             hang.set()
+
+
+def test_who_waits_while_the_run_is_stopped_does_not_begin() -> None:
+    turns, begun = Turns(1, patience=60), []
+
+    def work() -> None:
+        with turns.line().turn():
+            begun.append(1)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            with turns.line().turn():
+                waiting = pool.submit(work)
+                while not turns._waiting:
+                    pass
+                local.stop()
+            with pytest.raises(Interrupted):
+                waiting.result()
+    finally:
+        local.reset()
+    assert not begun and not turns._working
