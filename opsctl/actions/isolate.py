@@ -113,7 +113,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def plan(self, params: IsolateParams, seen: Seen) -> list[Change]:
         host, stand = params.host, seen.stand
         changes = []
-        if seen.through or not (seen.loaded and stand.standing in ("armed", "isolated")):
+        if (refusal := _of_another(params, seen)) is not None:
+            raise refusal
+        if seen.through or not (seen.loaded and stand.standing in ("armed", "isolated")) or _newly_for(seen):
             changes.append(Change("load", f"cut {host} off{_lifting(seen.order)}"))
         if changes or stand.standing == "armed":
             changes.append(Change("confirm", f"connect to {host} anew and make it permanent", after=("load",)))
@@ -131,12 +133,10 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def apply(self, params: IsolateParams, change: Change, world: World) -> None:
         way, order = driver(params, world), _order(params, world)
         if change.key == "load":
-            known = world.isolated.get(params.host)
-            if known is not None and known.stage == "confirmed" and _alike(known.order, order):
-                order = replace(order, mark=known.order.mark)  # cut off again: whoever did it first still answers for it
-                keep(params, world, mark=asdict(order.mark))
-            register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
             stand = way.last or way.observe()
+            order = replace(order, mark=_who_answers(order, world.isolated.get(params.host), stand))
+            keep(params, world, mark=asdict(order.mark))
+            register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
             if "probe-first" in params.options and stand.standing == "open":
                 look_first(params, world, stand)
             if stand.standing == "isolated" and way.enforced == "host":
@@ -210,8 +210,41 @@ def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
     return None
 
 
-def _alike(one: Order, other: Order) -> bool:
-    return one.digest == other.digest and one.mark.incident == other.mark.incident
+def _first(entry: Entry | None, stand: Stand) -> Mark | None:
+    """Who cut it off until now: by what is written here, else by what stands on the host."""
+    if entry is not None:
+        return None if entry.stage == "releasing" and stand.standing == "open" else entry.order.mark
+    return stand.mark if stand.standing in ("armed", "isolated") else None
+
+
+def _who_answers(order: Order, entry: Entry | None, stand: Stand) -> Mark:
+    """Whoever cut it off first, or nobody would need the incident's name any more to open it; an incident comes before none."""
+    first = _first(entry, stand)
+    if first is None:
+        return order.mark
+    off = stand.standing == "isolated"
+    if first.incident is not None:
+        return first if off or order.mark.incident in (None, first.incident) else order.mark
+    again = entry is not None and entry.stage == "confirmed" and entry.order.digest == order.digest
+    return first if order.mark.incident is None and (off or again) else order.mark
+
+
+def _of_another(params: IsolateParams, seen: Seen) -> SafetyRefusal | None:
+    """Why what a host lets through is not changed on this word: what opens a part of it takes what opens all of it."""
+    first, host = _first(seen.entry, seen.stand), params.host
+    ordered = seen.entry.order.digest if seen.entry is not None else seen.stand.digest
+    if (seen.stand.standing != "isolated" or ordered in (None, seen.order.digest) or first is None or first.incident is None
+            or first.incident == params.incident):
+        return None
+    ours = f"not for {params.incident}" if params.incident else "which was not named"
+    return SafetyRefusal(f"{host} is cut off for incident {first.incident}, {ours}: what it lets through stays as it is", where=host,
+                         hint=f"the same command with --incident {first.incident}; or leave it out with --except {host}")
+
+
+def _newly_for(seen: Seen) -> bool:
+    """Whether it was cut off for no incident, and now is for one."""
+    mark = seen.stand.mark
+    return seen.order.mark.incident is not None and mark is not None and mark.incident is None
 
 
 def _lifting(order: Order) -> str:

@@ -315,7 +315,7 @@ def _take_in(site: Site, session: Session, hosts: Mapping[str, Host], prints: Ma
             what = "is there already, and the same" if name not in fresh else "would be added" if session.dry_run else f"is in {path}"
             out.line(Mark(f"{name} {what}: {prints.get(name, 'not logged into')}", Tone.GOOD))
         if fresh:
-            out.line("next: `opsctl hosts prepare HOST` prints what to put there, `opsctl hosts check` tries")
+            out.line(f"next: `opsctl hosts prepare {next(iter(fresh)) if len(fresh) == 1 else 'HOST'}` prints what to put there, `opsctl hosts check` tries")
 
     return Report(result=result, text=text, warnings=[*site.said])
 

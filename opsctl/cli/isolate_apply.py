@@ -35,13 +35,19 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
     _refuse_unpinned(asked)
     inputs |= {"hosts": hosts, "logins": asked.logins, "named": list(asked.names),
                "doors": doors(site.config, hosts) if said["profile"] != "backup-only" else []}
-    way_back = isolate_text.way_back(session, asked, said["incident"], hosts)
+    touched: set[str] = set()
+
+    def way_back() -> str:
+        return isolate_text.way_back(session, asked, said["incident"], hosts, _incidents(site, hosts))
+
     ended: dict[str, float] = {}
 
     def told(step: BoundStep, result: StepResult) -> Mark | None:
         if step.uses == "door":
             return isolate_text.door(result)
         ended[str(result.item)] = time.monotonic() - begun
+        if result.outcome != "failed" or site.isolated.get(str(result.item)) is not None or result.result:
+            touched.add(str(result.item))
         return isolate_text.line(result, ended[str(result.item)])
 
     def before(plan: BoundPlan, world: World) -> None:
@@ -55,12 +61,12 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because,
                                           "seconds": round(ended.get(str(one.item), 0.0), 3)} for one in tally.results if one.step == "isolate"},
                 "doors": {str(one.item): {**one.result, "outcome": one.outcome} for one in tally.results if one.step == "door"},
-                "release": way_back}
+                "release": way_back()}
 
     report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
                        text=text, result=result, told=told, by=person(), shape=_shape(said))
     session.hooks.interrupted = None
-    return report if session.dry_run else isolate_text.ending(report, f"release with: {way_back}")
+    return report if session.dry_run or (report.code and not touched) else isolate_text.ending(report, f"release with: {way_back()}")
 
 
 def _inputs(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +114,11 @@ def _refuse_unpinned(asked: Asked) -> None:
     if any(map(is_given, asked.names)) and not asked.keys:
         raise UsageError("--host-key is needed for user@address: nothing is sent to a host whose key nobody has compared",
                          hint="on its own console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub; then --host-key SHA256:…")
+
+
+def _incidents(site: Site, hosts: Sequence[str]) -> dict[str, str]:
+    """For which incident each of them is cut off, by what is written down; those of which nothing is are left out."""
+    return {name: entry.order.mark.incident or "" for name in hosts if (entry := site.isolated.get(name)) is not None}
 
 
 def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:

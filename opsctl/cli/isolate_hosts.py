@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import break_glass
-from opsctl.errors import ConfigError, UsageError
+from opsctl.errors import ConfigError, OpsError, UsageError
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.unknown import unknown
 from opsctl.model.values import value
@@ -57,10 +57,11 @@ def ask(
     return Asked(tuple(found), tuple(zones or ()), every, tuple(without or ()), tuple(keys or ()), key)
 
 
-def site_for(session: Session, asked: Asked) -> Site:
+def site_for(session: Session, asked: Asked, unread: list[OpsError] | None = None) -> Site:
     """The configuration made to work; without one, or with a broken one, where only hosts are meant that need none.
 
-    These are ``user@address``, and without any name those that were cut off so.
+    These are ``user@address``, and without any name those that were cut off so: then the broken one is put into ``unread``,
+    because it may hold others.
     """
     from opsctl.cli.work import clock, open_site
     from opsctl.model.config import Config
@@ -70,13 +71,19 @@ def site_for(session: Session, asked: Asked) -> Site:
         return open_site(session)
     except ConfigError as error:
         home = session.environ.get("XDG_STATE_HOME") or os.path.join(session.environ.get("HOME", "/root"), ".local/state")
+        if asked.keys and asked.names and not all(map(is_given, asked.names)):
+            first = next(name for name in asked.names if not is_given(name))
+            raise UsageError(f"{first} is no host of a configuration, for there is none that can be used: {error.message}",
+                             hint=f"without one, with the account that logs in: root@{first} --host-key SHA256:…") from error
         known = asked.names or os.path.isdir(os.path.join(home, "opsctl", "isolated"))
         if not known or not all(map(is_given, asked.names)) or asked.zones or asked.every:
             raise
         site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
         session.hooks.session, session.hooks.site = session, site
         break_glass.enter(session, site)
-        if error.problems or session.config is not None:
+        if unread is not None and error.problems and not asked.names:
+            unread.append(error)
+        elif error.problems or session.config is not None:
             site.notes.append(f"without the configuration, which cannot be used: {error.message}")
         return site
 

@@ -80,7 +80,8 @@ class Looked:
 
 def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     """Look at all of them at once, one connection each; cut off again what was lifted and is to stay so."""
-    site = site_for(session, asked)
+    unread: list[OpsError] = []
+    site = site_for(session, asked, unread)
     known = {entry.host: entry for entry in site.isolated.all()}
     chosen = bool(asked.names or asked.zones or asked.every)
     names = hosts_of(asked, site.config) if chosen else list(known)
@@ -90,8 +91,8 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     found = look(session, site, names, known, {line.split(" ")[0]: line.split(" ", 2)[1:] for line in logins})
     if not session.dry_run:
         found = _keep(session, site, found, everything=keep)
-    errors = [error for one in found for error in (one.error, one.drift()) if error is not None]
-    return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found),
+    errors = [*unread, *(error for one in found for error in (one.error, one.drift()) if error is not None)]
+    return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not unread),
                   errors=errors, warnings=[*site.said])
 
 
@@ -151,7 +152,7 @@ def as_json(one: Looked) -> Mapping[str, Any]:
             "drift": drift.message if drift else None, "error": one.error.as_dict() if one.error else None}
 
 
-def _write(out: Out, site: Site, found: Sequence[Looked]) -> None:
+def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> None:
     from opsctl.cli.work import local_time
     from opsctl.model.snapshots import parse_time
 
@@ -168,7 +169,7 @@ def _write(out: Out, site: Site, found: Sequence[Looked]) -> None:
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
                      (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))
     out.table(Table(("host", "stands", "since", "by", "incident", Column("remark", flexible=True)), rows,
-                    empty="nothing is cut off from here"))
+                    empty="nothing is cut off from here" if whole else "what is cut off cannot be said without the configuration"))
 
 
 def summary(site: Site) -> str | None:

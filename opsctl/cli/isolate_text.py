@@ -132,13 +132,21 @@ def ending(report: Report, last: str) -> Report:
     return replace(report, last=Mark(last, Tone.STRONG))
 
 
-def way_back(session: Session, asked: Asked, incident: str, hosts: Sequence[str]) -> str:
-    """The exact command that releases what was cut off."""
+def way_back(session: Session, asked: Asked, incident: str, hosts: Sequence[str], held: Mapping[str, str]) -> str:
+    """The exact command that releases what was cut off; ``held``: hosts by name, and the incident that each is cut off for.
+
+    Hosts that were cut off before for other incidents take a command each incident.
+    """
     config = session.config or session.environ.get("OPSCTL_CONFIG")
     words = ["opsctl", *(["--config", os.path.abspath(config)] if config else []),
              *(["--break-glass"] if session.break_glass else []), "isolate", "release"]
-    words += [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
-    words += asked.names if asked.zones or asked.every else hosts
-    words += [word for name in asked.without for word in ("--except", name)]
-    words += ["--incident", incident] if incident else []
-    return shlex.join(words)
+    others = {name: of for name, of in held.items() if of != incident}
+    said = [word for zone in asked.zones for word in ("--zone", zone)] + (["--all"] if asked.every else [])
+    if said:
+        said += [*asked.names, *(word for name in (*asked.without, *others) for word in ("--except", name))]
+    else:
+        said = [name for name in hosts if name not in others]
+    commands = [[*words, *said, *(["--incident", incident] if incident else [])]] if len(others) < len(hosts) else []
+    commands += [[*words, *(name for name, its in others.items() if its == of), *(["--incident", of] if of else [])]
+                 for of in dict.fromkeys(others.values())]
+    return "; ".join(map(shlex.join, commands))

@@ -39,6 +39,7 @@ _KEX = ("curve25519-sha256@libssh.org", "mlkem768x25519-sha256", "ecdh-sha2-nist
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 _PRINT = "SHA256:"
+_CONSOLE = "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its own console"
 
 _doors: dict[tuple[str, int], threading.BoundedSemaphore] = {}
 _doors_guard = threading.Lock()
@@ -288,11 +289,10 @@ def _check_host_key(target: Target, transport: Transport) -> None:
     printed = target.host_key.startswith(_PRINT)
     pinned = target.host_key if printed else fingerprint(target.host_key)
     if fingerprint_of(key) != pinned if printed else key.asbytes() != base64.b64decode(target.host_key.split()[1]):
+        anew = "two people compare it with {}, and sign: `opsctl hosts rekey`" if "@" not in target.name else "give as --host-key what {} shows"
         raise Refused(
             f"{target.place} shows another key than the pinned one: {fingerprint_of(key)} instead of {pinned}",
-            hint="nothing was sent. If it was installed anew, two people compare it with `ssh-keygen -lf "
-                 "/etc/ssh/ssh_host_ed25519_key.pub` on its own console, and sign: `opsctl hosts rekey`; "
-                 "if not, somebody stands between",
+            hint=f"nothing was sent. If it was installed anew, {anew.format(_CONSOLE)}; if not, somebody stands between",
             where=target.name, details={"kind": "host-key", "shown": fingerprint_of(key), "pinned": pinned},
         )
 
@@ -320,17 +320,16 @@ def _authenticate(target: Target, transport: Transport, keys: list[PKey]) -> Non
 
 def _not_let_in(target: Target, keys: list[PKey]) -> Refused:
     offered = ", ".join(fingerprint_of(key) for key in keys)
+    how = "--key FILE gives another one" if "@" in target.name else f"`opsctl hosts prepare {target.name}` prints the line for its authorized_keys"
     return Refused(f"{target.place} does not let {target.user} in with the key {offered}", where=target.name,
-                   hint=f"`opsctl hosts prepare {target.name}` prints the line for its authorized_keys; a `from=` "
-                        "there must name this machine")
+                   hint=f"{how}; a `from=` there must name this machine")
 
 
 def _unpinned(target: Target) -> Refused:
-    return Refused(
-        f"no key of {target.place} is pinned, so nothing is sent to it", where=target.name,
-        details={"kind": "host-key"},
-        hint=f"`opsctl hosts add {target.name} {target.address}` shows its fingerprint; compare it with "
-             "`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its own console, or write host_key: by hand")
+    hint = f"`opsctl hosts add {target.name} {target.address}` shows its fingerprint; compare it with {_CONSOLE}, or write host_key: by hand"
+    if "@" in target.name:
+        hint = f"it is not written down here how to log in there: --host-key with the fingerprint that {_CONSOLE} shows, and --key FILE"
+    return Refused(f"no key of {target.place} is pinned, so nothing is sent to it", where=target.name, details={"kind": "host-key"}, hint=hint)
 
 
 def _incompatible(target: Target, error: Exception, key_type: str | None) -> Refused:

@@ -116,6 +116,55 @@ def test_a_host_is_opened_by_whom_it_was_cut_off_and_later_by_its_name_typed_in_
     machine("isolate", "release", "h0", expect=0)
 
 
+def test_a_host_of_an_incident_stays_as_it_is_for_whoever_does_not_name_it(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h1", expect=0)
+    machine("isolate", "apply", "h0", "--incident", "I-1", expect=0)
+    again = machine("isolate", "apply", "h0", "h1", expect=0)
+    back = f"opsctl --config {machine.etc} isolate release"
+    assert again.out.splitlines()[-1] == f"release with: {back} h1; {back} h0 --incident I-1"
+    for more in ((), ("--incident", "I-2")):
+        loose = machine("isolate", "apply", "h0", "--allow", "10.9.9.9", *more, expect=23)
+        assert "h0 is cut off for incident I-1, " in loose.err and "--incident I-1" in loose.err
+        assert "10.9.9.9" not in rules(lab, "h0")
+    machine("isolate", "apply", "h0", "--allow", "10.9.9.9", "--incident", "I-1", expect=0)
+    assert "10.9.9.9" in rules(lab, "h0")
+    lab.run("h0", ["nft", "flush", "ruleset"])
+    machine("isolate", "apply", "h0", expect=0)  # it was open: no name may hold that up
+    assert "which was not named" in machine("isolate", "release", "h0", expect=23).err
+    # cut off by reflex, and then for an incident
+    machine("isolate", "apply", "h1", "--incident", "I-1", expect=0)
+    assert "which was not named" in machine("isolate", "release", "h1", expect=23).err
+    # what another machine cut off says so itself
+    (machine.state / "isolated" / "h1.json").unlink()
+    assert "I-1" in machine("isolate", "apply", "h1", "--allow", "10.9.9.9", expect=23).err
+
+
+def test_a_broken_configuration_is_never_told_as_nothing_cut_off(machine: Machine, lab: Lab) -> None:
+    host = lab.hosts["h1"]
+    given = ("--host-key", fingerprint(lab, "h1"), "--key", str(lab.login))
+    machine("isolate", "apply", "h0", expect=0)
+    (machine.etc / "opsctl.yaml").write_text("state: [\n")
+    machine("isolate", "apply", f"root@{host.address}", *given, expect=0)
+    for more in ((), ("--due",)):
+        said = machine("isolate", "status", *more, expect=10)
+        assert f"root@{host.address}" in said.out and "opsctl.yaml" in said.err
+    machine("isolate", "release", f"root@{host.address}", expect=0)
+    said = machine("isolate", "status", expect=10)
+    assert "nothing is cut off" not in said.out and "opsctl.yaml" in said.err
+    named = machine("isolate", "apply", host.address, *given, expect=2)
+    assert f"root@{host.address} --host-key" in named.err
+
+
+def test_the_way_back_is_told_only_where_there_is_one(machine: Machine, lab: Lab) -> None:
+    (machine.etc / "opsctl.yaml").unlink()
+    (machine.etc / "hosts.yaml").unlink()
+    named = f"root@{lab.hosts['h0'].address}"
+    wrong = machine("isolate", "apply", named, "--host-key", fingerprint(lab, "h1"), "--key", str(lab.login), expect=12)
+    assert "release with" not in wrong.out and "--host-key" in wrong.err and "rekey" not in wrong.err
+    unknown = machine("isolate", "release", named, expect=12)
+    assert "--host-key" in unknown.err and "hosts add" not in unknown.err
+
+
 def test_what_opsctl_and_the_backups_need_is_cut_off_only_by_name(machine: Machine, lab: Lab) -> None:
     machine.configure(f"""
 state: {machine.state}
