@@ -77,7 +77,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
       allow     what stays: `10.0.0.5`, `in:10.0.0.5:443`, `out:udp:10.0.0.5:123`
       profile   `full`, `backup-only`, `outbound-only`
       within    seconds after which it lifts itself unless confirmed (60)
-      options   `hold`: loaded permanent at once, for hosts with a console or a gateway; `persist`: it comes back after a
+      options   `hold`: loaded permanent at once, for hosts with a console or a gateway (others of a zone lift themselves as ever); `persist`: it comes back after a
                 reboot; `keep`: `isolate status` cuts off again what was lifted; `dhcp`: the host may renew its
                 address; `gateway`: cut off by the host that forwards for it, although it could be entered; `probe-first`:
                 it is tried before as well what answers, which takes two seconds and shows what silence is worth
@@ -187,7 +187,18 @@ def _order(params: IsolateParams, world: World) -> Order:
     allow = [*map(opening, params.allow), *(isolation_guard.stores(world.config) if params.profile == "backup-only" else ())]
     return Order(mark=mark, managers=tuple(world.config.isolation.managers), port=port,
                  allow=tuple(dict.fromkeys(allow)), profile=params.profile, dhcp="dhcp" in params.options,
-                 seconds=None if "hold" in params.options else params.within, persist="persist" in params.options)
+                 seconds=None if _held(params, world) else params.within, persist="persist" in params.options)
+
+
+def _held(params: IsolateParams, world: World) -> bool:
+    """Whether it is loaded permanent at once: where that is asked, and the host could be brought back without its network.
+
+    Of a zone, the others lift themselves as ever: one word has to do for a zone of hosts of every sort.
+    """
+    if "hold" not in params.options:
+        return False
+    spec = world.config.hosts.get(params.host)
+    return driver(params, world).enforced != "host" or (spec is not None and bool(spec.console or spec.gateway))
 
 
 def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
@@ -200,8 +211,7 @@ def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
                              hint=f"leave it out with --except {host}, or name it: opsctl isolate apply {host}")
     way = driver(params, world)
     if "hold" in params.options:
-        spec = world.config.hosts.get(host)
-        if way.enforced == "host" and not (spec is not None and (spec.console or spec.gateway)):
+        if host in params.named and not _held(params, world):
             return SafetyRefusal(f"{host} has no console and no gateway, so --hold could strand it", where=host,
                                  hint="without --hold it lifts itself unless confirmed; or say console: true where it has one")
     elif not way.lifts_itself:

@@ -185,9 +185,10 @@ isolation: {{store: h0, stays: [h1]}}
 def test_hold_is_for_hosts_that_something_can_bring_back(machine: Machine, lab: Lab) -> None:
     assert "could strand it" in machine("isolate", "apply", "h0", "--hold", expect=23).err
     assert "opsctl_iso" not in rules(lab, "h0")
-    lab.configure(machine.etc, lab.config("h0", h0={"console": "true"}))
-    machine("isolate", "apply", "h0", "--hold", expect=0)
-    assert "opsctl_iso" in rules(lab, "h0")
+    lab.configure(machine.etc, lab.config("h0", "h1", h0={"console": "true"}))
+    assert machine("isolate", "apply", "--all", "--hold", "--dry-run", expect=0).out.count("permanently at once") == 1
+    machine("isolate", "apply", "--all", "--hold", expect=0)
+    assert "opsctl_iso" in rules(lab, "h0") and "opsctl_iso" in rules(lab, "h1")
 
 
 def test_a_host_that_stands_in_no_configuration(machine: Machine, lab: Lab) -> None:
