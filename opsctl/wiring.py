@@ -419,9 +419,11 @@ class Site:
     @functools.cached_property
     def isolated(self) -> Any:
         """What this machine has cut off (``isolation.register.Register``)."""
+        from opsctl.engine.runtime_directory import open_spool
         from opsctl.isolation.register import Register
 
-        return Register(self.place / "isolated", self.state / "isolated" if self.place != self.state else None)
+        other = self.state if self.place != self.state else open_spool(self.runtime, self.scope)
+        return Register(self.place / "isolated", other / "isolated" if other is not None else None)
 
     def shown_key(self, name: str, spec: Host) -> str:
         """The key that a host shows, ``TYPE BASE64``, whether it is pinned or not. Nothing else is sent."""

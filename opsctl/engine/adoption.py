@@ -143,10 +143,12 @@ def bring_runs(place: Path, state: Path, runs: Sequence[str]) -> list[str]:
     try:
         for path in sorted((place / "isolated").glob("*.json")):
             make_directory(state / "isolated")
-            if path.read_bytes() == b"null\n":
-                (state / "isolated" / path.name).unlink(missing_ok=True)
-            else:
-                shutil.copy2(path, state / "isolated" / path.name)
+            there = state / "isolated" / path.name
+            newer = there if there.exists() and there.stat().st_mtime_ns > path.stat().st_mtime_ns else path
+            if newer.read_bytes() == b"null\n":
+                there.unlink(missing_ok=True)
+            elif newer is path:
+                shutil.copy2(path, there)
     except OSError as error:
         problems.append(f"which hosts were isolated stays in {place / 'isolated'}: {error.strerror}")
     return problems

@@ -33,7 +33,8 @@ class Entry:
 class Register:
     """``isolated/NAME.json`` in the state directory, one a host, each written whole.
 
-    ``behind`` is one that is only read: what stands in ``directory`` stands before it. Break-glass uses that.
+    ``behind`` is one that is only read, and the newer of two entries counts: with ``--break-glass`` that of the state directory,
+    otherwise that of a spool which nobody took in yet.
     """
 
     def __init__(self, directory: Path, behind: Path | None = None) -> None:
@@ -48,8 +49,8 @@ class Register:
         """The entry of a host; None where there is none, or none that can be read."""
         here = self._path(host)
         try:
-            path = here if self.behind is None or here.exists() else self.behind / here.name
-            return _entry(json.loads(path.read_text()))
+            there = [path for path in (here, self.behind / here.name if self.behind else here) if path.exists()]
+            return _entry(json.loads(max(there, key=lambda path: path.stat().st_mtime_ns, default=here).read_text()))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -100,6 +100,20 @@ def test_what_was_cut_off_before_the_state_directory_was_lost_is_known_and_opene
     machine("isolate", "release", "h0", expect=0)
 
 
+def test_what_nobody_took_in_yet_is_known_and_what_was_opened_since_stays_open(machine: Machine, lab: Lab) -> None:
+    machine("--break-glass", "isolate", "apply", "h0", "h1", expect=0)
+    machine.state.unlink()
+    for more in ((), ("--due",)):
+        said = machine.json("isolate", "status", *more, expect=0)
+        assert {name: host["stage"] for name, host in said.result["hosts"].items()} == {"h0": "confirmed", "h1": "confirmed"}
+    machine("isolate", "release", "h0", expect=0)
+    assert list(machine.json("isolate", "status", expect=0).result["hosts"]) == ["h1"]
+    place, = spools(machine)
+    machine("journal", "adopt", str(place / "journal" / "000001.jsonl"), "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    assert list(machine.json("isolate", "status", expect=0).result["hosts"]) == ["h1"]
+    assert cut_off(lab) == ["h1"] and [path.name for path in (machine.state / "isolated").glob("*")] == ["h1.json"]
+
+
 def test_a_host_of_no_configuration_is_cut_off_where_no_state_directory_can_be_made(machine: Machine, lab: Lab) -> None:
     for path in machine.etc.glob("*.yaml"):
         path.unlink()
