@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import isolate_text
 from opsctl.cli.isolate_hosts import Asked, doors, hosts_of, person, site_for
+from opsctl.cli.isolate_status import look
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.isolation_guard import not_alone
@@ -60,6 +61,10 @@ def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
 def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], incident: str) -> list[str]:
     """The names that have to be typed in full, typed. ``--yes`` does not answer; Waiting where nobody is there."""
     known = {name: entry.order.mark for name in hosts if (entry := site.isolated.get(name)) is not None}
+    logins = {line.split(" ")[0]: line.split(" ", 2)[1:] for line in asked.logins}
+    # Of what another machine cut off, or this one before it lost its state, only the host itself tells.
+    known |= {one.host: one.mark for one in look(session, site, [name for name in hosts if name not in known], {}, logins)
+              if one.mark is not None}
     names: dict[str, str] = {}
     for host, mark in known.items():
         why = not_alone(mark, person(), site.clock())

@@ -164,7 +164,7 @@ def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> Non
         if one.mark is not None:
             try:
                 since = local_time(site, parse_time(one.mark.at))
-            except ValueError:
+            except (ValueError, OverflowError):
                 since = "unknown"  # it stands on the host, where others can write
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
                      (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
@@ -20,6 +21,7 @@ _SECONDS = 30.0
 _SNAPSHOT = 5.0
 _OLD = ("no rules on the network ports themselves, for its nft or kernel (5.16) is too old: raw frames, DHCP and children of a "
         "port (macvlan) pass")
+_CALLER = re.compile(r"(\S+) [0-9]+ \S+ ([0-9]{1,5})")
 _LEASE = re.compile(r"^\d+: +\S+ +inet .* dynamic .*\bvalid_lft (\d+)sec", re.MULTILINE)
 _NO_PORT = "it has no network port that rules could stand on: raw frames, DHCP and children of a port (macvlan) pass"
 
@@ -48,10 +50,11 @@ class Nftables(Driver):
 
     def observe(self) -> Stand:
         found = _sections(self._script("look", *self._known).stdout)
-        facts = _facts(found)
-        tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
-        self._families = [family for family in nft_rules.FAMILIES if family in tables]
-        self.last = self._stand(found, facts, tables)
+        with _reading(self.host):
+            facts = _facts(found)
+            tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
+            self._families = [family for family in nft_rules.FAMILIES if family in tables]
+            self.last = self._stand(found, facts, tables)
         return self.last
 
     def _stand(self, found: _Sections, facts: Facts, tables: Mapping[str, nft_listing.Table]) -> Stand:
@@ -110,13 +113,14 @@ class Nftables(Driver):
         allowed = (*nft_rules.managers(order, Facts()), *order.allow)
         result = self._script("cut_off", order.profile, *connections.words(allowed))
         found = _sections(result.stdout)
-        allowed += nft_rules.managers(order, _facts(found))
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
-        left = _others(found, allowed, order.profile)
-        if left is None:
-            return Cut(None, None, notes)
-        killed = [text for name, text in found if name == "killed"]
-        survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, _spaces(found), strict=False))
+        with _reading(self.host):
+            allowed += nft_rules.managers(order, _facts(found))
+            left = _others(found, allowed, order.profile)
+            if left is None:
+                return Cut(None, None, notes)
+            killed = [text for name, text in found if name == "killed"]
+            survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, _spaces(found), strict=False))
         return Cut(sum(len(said.splitlines()) for said in killed) + left, left + survived, notes)
 
     def release(self) -> None:
@@ -193,6 +197,16 @@ class Nftables(Driver):
                              details={"exit_code": result.code})
 
 
+@contextmanager
+def _reading(host: str) -> Iterator[None]:
+    """ProgramFailed for an answer that is none: who owns a host can let it say anything, and others are not held up by that."""
+    try:
+        yield
+    except (ValueError, LookupError, OverflowError, RecursionError) as error:
+        raise ProgramFailed(f"{host} answers what nobody can read, so how it stands is not known: {str(error)[:120]}", where=host,
+                            hint="its programs may not be its own any more: cut it off by its gateway, its switch or its cable") from error
+
+
 def _sections(output: bytes) -> _Sections:
     """What the scripts print: ``== NAME`` and then its lines; a name may come more than once."""
     found = []
@@ -204,7 +218,7 @@ def _sections(output: bytes) -> _Sections:
 
 def _facts(found: _Sections) -> Facts:
     text = dict(reversed(found))  # of what comes once for each namespace, our own is the first
-    caller = text.get("manager", "").split()
+    caller = _CALLER.fullmatch(text.get("manager", "").strip())
     own = next(iter(_spaces(found)))
     placed = [(name, connections.bare(address)) for name, address in
               re.findall(r"^\d+: +(\S+) +inet6? ([^ /]+)", text.get("space", ""), re.MULTILINE)]
@@ -216,7 +230,7 @@ def _facts(found: _Sections) -> Facts:
         inner=tuple(dict.fromkeys(address for name, address in placed if name in inner)),
         devices=tuple(sorted(name for name, why in ports if why == "device" or (why == "other-end" and name in outer))),
         serves=tuple(sorted(own.serves)), namespaces=sum(name == "space" for name, _ in found),
-        manager=connections.bare(caller[0]) if len(caller) == 4 else None, port=int(caller[3]) if len(caller) == 4 else None,
+        manager=str(ipaddress.ip_address(connections.bare(caller[1]))) if caller else None, port=int(caller[2]) if caller else None,
         leased=min((float(left) for left in _LEASE.findall(text.get("space", ""))), default=None),
         versions={"kernel": text.get("kernel", "").strip()},
     )

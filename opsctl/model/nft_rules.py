@@ -62,7 +62,9 @@ def read_comment(text: str) -> tuple[str, Mark] | None:
     """The digest and mark of a table's comment; None for one that is not ours."""
     try:
         digest, run, at, by, incident = json.loads(text.replace("'", '"'))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):  # it stands on the host, where others can write
+        return None
+    if len(text) > 128 or not all(isinstance(word, str) for word in (digest, run, at, by, incident or "")):
         return None
     return digest, Mark(run=run, by=by, at=at, incident=incident)
 

@@ -6,6 +6,7 @@ each, that is most of the work.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,10 @@ class SshAnswering(Answering):
                 if said.endswith(end) and (begin := said.find(b"\n" + self._mark.encode() + b" ")) >= 0:
                     first, _, errors = bytes(said[begin + 1 : -len(end) - 1]).partition(b"\n")
                     del said[begin:]
-                    return int(first.split()[1]), errors
+                    found = re.fullmatch(rb"[0-9a-f]+ ([0-9]{1,3})", first)
+                    if found is None:  # nothing that we run ends so
+                        raise ProgramFailed(f"{self._shell.name} does not say how what was asked ended", where=self._shell.name)
+                    return int(found[1]), errors
                 continue
             if channel.eof_received or channel.closed:
                 raise self._ended(running, bytes(said))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -163,6 +164,24 @@ def test_the_way_back_is_told_only_where_there_is_one(machine: Machine, lab: Lab
     assert "release with" not in wrong.out and "--host-key" in wrong.err and "rekey" not in wrong.err
     unknown = machine("isolate", "release", named, expect=12)
     assert "--host-key" in unknown.err and "hosts add" not in unknown.err
+
+
+def test_a_machine_that_has_lost_its_state_asks_the_host_who_cut_it_off_and_then_a_person(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h0", "--incident", "I-1", expect=0)
+    machine("isolate", "apply", "h1", expect=0)
+    shutil.rmtree(machine.state / "isolated")
+    assert "h0: it was cut off for incident I-1. To open it, type h0" in machine(
+        "--yes", "isolate", "release", "h0", "--incident", "I-1", expect=4).err
+    machine("isolate", "release", "h1", expect=0)  # alone, within half an hour
+
+
+def test_a_host_that_says_nonsense_of_itself_holds_up_no_others(machine: Machine, lab: Lab) -> None:
+    for words in ("[1,2,3,4,5]", "['d','r','9999-12-31T23:59:59+00:00','asha','I-9']"):
+        lab.run("h0", ["nft", f'add table inet opsctl_iso {{ comment "{words}" ; }}'])
+        found = machine.json("isolate", "status", "h0", "h1", expect=0)
+        assert (of(found, "h0")["stand"]["standing"], of(found, "h1")["stand"]["standing"]) == ("lifted", "open")
+        machine("isolate", "status", "h0", "h1", expect=0)
+        lab.run("h0", ["nft", "delete table inet opsctl_iso"])
 
 
 def test_what_opsctl_and_the_backups_need_is_cut_off_only_by_name(machine: Machine, lab: Lab) -> None:

@@ -90,7 +90,7 @@ def test_what_stands_at_the_table_is_short_enough_and_ends_no_string(mark: Mark)
 
 def test_an_ordinary_mark_comes_back_whole() -> None:
     assert read_comment(comment(Order(MARK))) == (Order(MARK).digest, MARK)
-    assert [read_comment(text) for text in ("", "of somebody else", "[1]")] == [None, None, None]
+    assert not any(read_comment(text) for text in ("", "of somebody else", "[1]", "[" * 100_000, "[1,2,3,4,5]", f"['d','r','t','{'x' * 200}',null]"))
 
 
 @pytest.mark.parametrize("text", ["in:10.0.0.5; drop:22", "out:tcp:backup-1:8000", "in:10.0.0.5", "10.0.0.5:22", "out:10.0.0.5:0",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from opsctl.errors import Refused, Unreachable
+from opsctl.errors import ProgramFailed, Refused, Unreachable
 from opsctl.shells import local
 from opsctl.shells.interface import Answering
 from opsctl.shells.local import LocalShell
@@ -92,3 +92,11 @@ def test_a_connection_that_goes_is_13_and_the_next_request_makes_another(lab: La
 def test_a_shell_that_sudo_refuses_is_12(lab: Lab) -> None:
     with Connection(lab.target(), Keyring()) as connection, pytest.raises(Refused, match="does not let ops run sh"):
         SshShell(connection, sudo=True).answering(SCRIPT).ask("true", 20)
+
+
+@pytest.mark.parametrize("end", [" ", " x", " 1 1", " 9999"])
+def test_an_answer_whose_end_another_program_there_has_written_is_20(shell: SshShell, end: str) -> None:
+    asked = shell.answering(SCRIPT)
+    with pytest.raises(ProgramFailed):  # who owns the host knows the mark
+        asked.ask(rf"printf '\n%s{end}\nerrors\n%s\n' $1 $1; sleep 20", 10)
+    assert asked.ask("greet again", 20).stdout == b"hello again\n"
