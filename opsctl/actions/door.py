@@ -8,8 +8,10 @@ from typing import Any, Literal
 from opsctl.actions.interface import Change, StateAction, World
 from opsctl.actions.isolating import HostParams, place
 from opsctl.isolation.knock import Knocked
+from opsctl.model.connections import bare
 from opsctl.model.isolation import Mark, Order, Stand
 from opsctl.model.values import value
+from opsctl.shells.own_addresses import is_own
 
 
 class DoorParams(HostParams):
@@ -75,7 +77,7 @@ class Door(StateAction[DoorParams, Seen]):
         mark = Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
         order = Order(mark, tuple(world.config.isolation.managers))
         if change.key == "shut":
-            door.known(world.knock(params.host).sources)
+            door.known(_its_own(params.host, world.knock(params.host).sources, world))
             door.load(order, door.observe())
         elif change.key == "confirm":
             door.confirm()
@@ -92,3 +94,18 @@ class Door(StateAction[DoorParams, Seen]):
     def result(self, params: DoorParams, seen: Seen) -> Mapping[str, Any]:
         return {"host": params.host, "door": seen.stand.standing if seen.stand is not None else None,
                 "asked": seen.knocked.asked, "reached": list(seen.knocked.reached)}
+
+
+def _its_own(host: str, told: Sequence[str], world: World) -> list[str]:
+    """The addresses that a host says it calls from, without those of others: it might want these to be shut out."""
+    whose = {address: name for name, spec in world.config.hosts.items() if name != host
+             for address in map(bare, (spec.address, *spec.addresses))}
+    whose |= dict.fromkeys(map(bare, world.config.isolation.managers), "a manager")
+    found = []
+    for address in map(bare, told):
+        other = "this machine" if is_own(address) else whose.get(address)
+        if other is None:
+            found.append(address)
+        else:
+            world.warn(f"{host} calls the backup store from {address}, which is {other}'s: that address is not shut out with it")
+    return found

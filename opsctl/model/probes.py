@@ -239,6 +239,9 @@ def _gaps(
             yield f"nothing was tried from it over IPv{version}"
     if not stand.facts.addresses and len(versions) == 1:  # whoever cuts it off was told no more than we
         yield f"nobody knows whether it has IPv{10 - versions[0]} addresses"
+    for port in dict.fromkeys(probe.to.port for probe in look.probes if probe.place != "out" and probe.answered
+                              and _let_through(probe, look, order, stand) and not _let_through(probe, look, order, _unasked(probe, stand))):
+        yield f"port {port} answers, and that this is its sshd is only its own word"
     for place in ("witness", "out") if outward else ("witness",):
         if place in look.trouble:
             yield look.trouble[place]
@@ -282,6 +285,11 @@ def _let_through(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
         sources.append(stand.facts.manager)  # what the host sees of us, where addresses are translated on the way
     openings = (*managers(order, stand.facts), *order.allow)
     return any(_names(one, source, probe.to.port, "in") for one in openings for source in sources)
+
+
+def _unasked(probe: Probe, stand: Stand) -> Stand:
+    """Without what only the host says of who is connected to it: whoever owns it says what hides an open port."""
+    return replace(stand, facts=replace(stand.facts, port=None, manager=stand.facts.manager if probe.place == "here" else None))
 
 
 def _names(one: Opening, address: str, port: int, direction: str) -> bool:

@@ -95,6 +95,23 @@ def test_a_zone_is_shut_out_when_it_is_cut_off_and_let_in_when_it_is_released(ma
     assert reachable(lab, "h1", places(lab)) == places(lab)
 
 
+def test_a_host_that_calls_by_the_address_of_another_does_not_shut_that_one_out(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    text = (machine.etc / "hosts.yaml").read_text()
+    lab.configure(machine.etc, lab.config("h0") + text.partition("hosts:\n")[2])
+    theirs, hardware = lab.hosts["h0"].address, lab.run("h0", ["cat", "/sys/class/net/eth0/address"]).strip()
+    lab.run(STORE, ["ip", "neigh", "replace", theirs, "lladdr", hardware, "dev", "eth0", "nud", "permanent"])
+    lab.run("h1", ["sh", "-c", f"ip addr add {theirs}/32 dev lo; ip route add {lab.hosts[STORE].address} dev eth0 src {theirs}"])
+    try:
+        said = door(machine, "shut")
+    finally:
+        lab.run("h1", ["sh", "-c", f"ip route del {lab.hosts[STORE].address}; ip addr del {theirs}/32 dev lo"])
+        lab.run(STORE, ["ip", "neigh", "del", theirs, "dev", "eth0"])
+    assert theirs not in lab.run(STORE, ["nft", "list", "set", "inet", "opsctl_door", "held4"])
+    assert f"h1 calls the backup store from {theirs}, which is h0's" in said.err + said.out
+    assert reachable(lab, "h0", places(lab)) == places(lab) and reachable(lab, "h1", places(lab)) == []
+
+
 def test_a_store_that_takes_the_rules_and_does_nothing_is_found_out(machine: Machine, isolation_lab: Lab) -> None:
     lab = isolation_lab
     lab.hosts[STORE].put("nft", "#!/bin/sh\nexit 0\n")

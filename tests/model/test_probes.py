@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from opsctl.model.isolation import Facts, Mark, Opening, Order, Stand
 from opsctl.model.probes import (
@@ -99,6 +102,13 @@ def test_behind_a_forwarded_port_its_own_is_open_as_well() -> None:
     order = replace(ORDER, port=2222)
     assert len(judge("db-1", WHOLE, order, STAND, after=0).findings) == 1
     assert judge("db-1", WHOLE, order, replace(STAND, facts=replace(STAND.facts, port=22)), after=0).findings == ()
+
+
+@pytest.mark.parametrize(("place", "port", "facts"), [("here", 443, {"port": 443}), ("witness", 22, {"manager": WITNESS}),
+                                                      ("witness", 443, {"manager": WITNESS, "port": 443})])
+def test_promise_4_a_host_that_lies_about_who_is_connected_to_it_hides_no_port(place: Place, port: int, facts: Any) -> None:
+    found = judge("db-1", with_(probe(place, f"{V4}:{port}", "open")), ORDER, replace(STAND, facts=replace(STAND.facts, **facts)), after=0)
+    assert found.verdict != "proven" and any(f"port {port} " in one for one in (*found.gaps, *found.wrong))
 
 
 def test_of_a_witness_whose_tool_does_not_say_from_where_all_addresses_count() -> None:
