@@ -14,6 +14,7 @@ from opsctl.cli.report import Mark, Out, Report
 from opsctl.errors import UsageError
 from opsctl.model.given_host import is_given
 from opsctl.model.isolation import PROFILES, opening
+from opsctl.model.isolation_guard import out_of_reach
 from opsctl.model.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
     site = site_for(session, asked)
     hosts = hosts_of(asked, site.config)
     _refuse_unpinned(asked)
+    if said["profile"] == "backup-only":
+        site.notes += [f"repository {name} is given by a name, which is not looked up in an emergency, so that it is cut off as well: "
+                       "--allow out:tcp:ADDRESS:PORT lets its server stay" for name in out_of_reach(site.config)]
     inputs |= {"hosts": hosts, "logins": asked.logins, "named": list(asked.names),
                "doors": doors(site.config, hosts) if said["profile"] != "backup-only" else []}
     touched: set[str] = set()

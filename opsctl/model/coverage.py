@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from opsctl.model.hosts import Host
 from opsctl.model.isolation import Stand
-from opsctl.model.isolation_guard import server_of
+from opsctl.model.isolation_guard import known_by, server_of
 from opsctl.model.values import value
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def stops(hosts: Sequence[str], config: Config) -> Iterator[str]:
     for repository, store in config.repositories.items():
         server = server_of(store.url)
         for name in hosts:
-            if server is not None and name in config.hosts and config.hosts[name].address == server[0]:
+            if server is not None and name in config.hosts and known_by(config.hosts[name], server[0]):
                 yield f"repository {repository}: nothing is stored or restored, for {name} serves it"
 
 

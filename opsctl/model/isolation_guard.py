@@ -14,6 +14,7 @@ from opsctl.model.snapshots import parse_time
 
 if TYPE_CHECKING:
     from opsctl.model.config import Config
+    from opsctl.model.hosts import Host
 
 ALONE = timedelta(minutes=30)
 """For so long after it, the person who cut a host off may open it again alone."""
@@ -26,7 +27,7 @@ def stays(name: str, config: Config, *, here: bool) -> str | None:
         return f"{name} is the machine that opsctl runs on"
     if host is None:
         return None
-    if host.address in config.isolation.managers:
+    if any(known_by(host, address) for address in config.isolation.managers):
         return f"{name} is a manager: isolation: managers: names its address"
     if name == config.isolation.store:
         return f"{name} is the backup store: isolation: store: names it"
@@ -34,11 +35,24 @@ def stays(name: str, config: Config, *, here: bool) -> str | None:
         return f"{name} is the witness, which could then see nothing of the others: isolation: witness: names it"
     for repository, spec in config.repositories.items():
         server = server_of(spec.url)
-        if server is not None and server[0] == host.address:
+        if server is not None and known_by(host, server[0]):
             return f"{name} serves the repository {repository}"
     if name in config.isolation.stays:
         return f"{name} is one of isolation: stays:"
     return None
+
+
+def known_by(host: Host, place: str) -> bool:
+    """Whether an address, or a name, is one of the host's. No name is looked up."""
+    import ipaddress
+
+    if place in (host.address, host.name):
+        return True
+    try:
+        address = ipaddress.ip_address(place)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network) for network in host.addresses)
 
 
 def server_of(url: str) -> tuple[str, int] | None:
@@ -57,17 +71,33 @@ def server_of(url: str) -> tuple[str, int] | None:
 
 
 def stores(config: Config) -> Iterator[Opening]:
-    """What stays for a host that may still be backed up: the servers of all repositories that are given by address."""
+    """What stays for a host that may still be backed up: the servers of all repositories whose address stands in the configuration."""
+    for _, address, port in _servers(config):
+        if address is not None:
+            yield Opening(address, port, "tcp", "out")
+
+
+def out_of_reach(config: Config) -> Iterator[str]:
+    """The repositories whose servers ``stores`` does not know: they are given by a name, which is not looked up in an emergency."""
+    return (repository for repository, address, _ in _servers(config) if address is None)
+
+
+def _servers(config: Config) -> Iterator[tuple[str, str | None, int]]:
+    """Of each repository that has a server: its name, the server's address (None where only a name is known) and port."""
     import ipaddress
 
-    for spec in config.repositories.values():
+    for repository, spec in config.repositories.items():
         server = server_of(spec.url)
         if server is None:
             continue
-        try:
-            yield Opening(str(ipaddress.ip_network(server[0])), server[1], "tcp", "out")
-        except ValueError:
-            continue  # a name, which is not looked up in an emergency
+        found = None
+        for place in (server[0], *(host.address for host in config.hosts.values() if known_by(host, server[0]))):
+            try:
+                found = str(ipaddress.ip_address(place))
+            except ValueError:
+                continue
+            break
+        yield repository, found, server[1]
 
 
 def places(config: Config, addresses: Sequence[str]) -> Iterator[Endpoint]:
