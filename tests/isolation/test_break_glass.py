@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from opsctl.isolation import calling
 from opsctl.model.config import Config
 from opsctl.shells import local
 from opsctl.wiring import Site
+from tests.badluck.faults import small_disk
 from tests.lab.isolation import Lab
 from tests.machine import Machine
 
@@ -75,6 +77,25 @@ def test_hosts_are_cut_off_and_opened_without_a_state_directory(machine: Machine
     machine("isolate", "release", "h0", expect=0)
     assert cut_off(lab) == []
     machine("journal", "verify", expect=0)
+
+
+def test_hosts_are_cut_off_rehearsed_and_opened_while_the_disk_is_full(machine: Machine, lab: Lab) -> None:
+    machine.state.unlink()
+    with small_disk(machine.root / "disk", "1M") as disk:
+        (disk / "state").mkdir(mode=0o700)
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        machine.state.symlink_to(disk / "state")
+        assert "--break-glass" in machine("isolate", "apply", "h0", expect=20).err and cut_off(lab) == []
+        machine("--break-glass", "isolate", "rehearse", "h0", "--seconds", "2", expect=0)
+        machine("--break-glass", "isolate", "apply", "h0", "h1", expect=0)
+        assert cut_off(lab) == ["h0", "h1"]
+        looked = machine.json("--break-glass", "isolate", "status", expect=0).result["hosts"]
+        assert {name: one["stage"] for name, one in looked.items()} == {"h0": "confirmed", "h1": "confirmed"}
+        machine("--break-glass", "isolate", "release", "h0", "h1", expect=0)
+        assert cut_off(lab) == []
+        machine.state.unlink()
 
 
 def test_what_was_cut_off_before_the_state_directory_was_lost_is_known_and_opened(machine: Machine, lab: Lab) -> None:

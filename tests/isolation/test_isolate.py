@@ -251,6 +251,9 @@ backups:
     shown = machine("isolate", "plan", "--zone", "main", "--except", "h1", expect=3)
     assert "  sw-1: call Asha, pull port 7" in shown.out.splitlines() and "hint: by hand: call Asha, pull port 7" in shown.err
     machine("isolate", "plan", "h0", "h2", expect=0)
+    machine.configure((machine.etc / "opsctl.yaml").read_text().replace(f"https://{store.address}", "https://backup.example.in"))
+    blind = machine("isolate", "apply", "h0", "--profile", "backup-only", "--dry-run", expect=0)
+    assert "repository far is given by a name" in blind.err and "--allow out:tcp:ADDRESS:PORT" in blind.err
     assert not any("opsctl_iso" in rules(lab, name) for name in ("h0", "h1", "h2"))
 
 
@@ -411,6 +414,21 @@ def test_a_flush_by_others_is_drift_and_is_asserted_again_where_that_was_asked(m
     machine("isolate", "status", "h1", "--keep", expect=21)
     lab.run("h1", ["nft", "insert", "rule", "inet", "opsctl_iso", "iso_in", "accept"])
     assert "by other rules than were confirmed" in machine("isolate", "status", "h1", expect=21).err
+
+
+def test_what_comes_back_after_a_reboot_is_as_asked_and_told(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h0", expect=0)
+    assert "a reboot lifts it" in machine("isolate", "status", expect=0).out
+    assert "no systemd" in machine("isolate", "apply", "h0", "--persist", expect=20).err
+    lab.run("h0", ["mkdir", "-p", "/run/systemd/system"])
+    try:
+        machine("isolate", "apply", "h0", "--persist", expect=0)
+        assert "stays after a reboot" in machine("isolate", "status", expect=0).out
+        assert of(machine.json("isolate", "status", expect=0), "h0")["stand"]["persisted"] is True
+        machine("isolate", "release", "h0", expect=0)
+        assert not list((lab.hosts["h0"].folder / "opsctl").iterdir())
+    finally:
+        lab.run("h0", ["rm", "-r", "/run/systemd"])
 
 
 def test_a_rehearsal_lifts_itself_and_leaves_nothing(machine: Machine, lab: Lab) -> None:

@@ -64,7 +64,8 @@ def test_the_whole_matrix_before_while_cut_off_and_after_the_release(machine: Ma
         assert [way for way in ways if not reached(lab, *way)] == []
         old = [kept.enter_context(called(lab, *way)) for way in ways]
 
-        proof = machine.json("isolate", "apply", "h0", "--probe-first", expect=0).result["hosts"]["h0"]["proof"]
+        told = machine.json("isolate", "apply", "h0", "--probe-first", expect=0).result["hosts"]["h0"]
+        proof = told["proof"]
         assert (proof["verdict"], proof["findings"], proof["gaps"]) == ("proven", [], [])
         assert proof["cells"] == {place: {"4": "silent", "6": "silent"} for place in ("here", "witness", "out")}
         assert proof["connections"]["before"] >= len(ways) and proof["connections"]["after"] == 0
@@ -74,6 +75,9 @@ def test_the_whole_matrix_before_while_cut_off_and_after_the_release(machine: Ma
         assert {("out", six, 22) for six in (False, True)} <= turned
         assert [way for way in ways if reached(lab, *way, seconds=0.3)] == []
         assert reached(lab, "h0", "127.0.0.1", 8000) and reached(lab, "h0", h0.address, 8000)
+        noted = dict(part.partition("\n")[::2] for part in Path(told["snapshot"]).read_text().split("== ")[1:])
+        assert ":8000 " in noted["sockets"] and "dport=8080" in noted["tracked"] and "sshd" in noted["processes"]
+        assert ":80 " in noted["other namespaces"]
         journal = "".join(path.read_text() for path in sorted((machine.state / "journal").glob("*.jsonl")))
         assert '"verdict":"proven"' in journal
         shown = machine("isolate", "apply", "h0", expect=0).out
