@@ -113,7 +113,8 @@ def _sign(site: Site, segment: Segment, after: int, by: str, key: Path | None, f
 
     person = site.config.people.get(by)
     if person is None:
-        raise unknown("person", by, site.config.people)
+        nobody = f"write them down first: people: {{{by}: {{name: their name, ssh_key: ssh-ed25519 …}}}}"
+        raise unknown("person", by, site.config.people, hint=None if site.config.people else nobody)
     if person.ssh_key is None:
         raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
                             hint=f"put their public key under people.{by}.ssh_key")

@@ -204,7 +204,9 @@ def add(
     try:
         (row,) = parse_hosts(f"{','.join(cells)}\n{','.join(_cell(one) for one in cells.values())}\n", "it", site.config)
     except ConfigError as error:
-        raise UsageError("; ".join(problem.removeprefix("it:2: ") for problem in error.problems)) from error
+        unknown_zone = zone is not None and zone not in site.config.zones
+        raise UsageError("; ".join(problem.removeprefix("it:2: ") for problem in error.problems),
+                         hint=f"write it down first: zones: {{{zone}: {{title: what it is}}}}" if unknown_zone else None) from error
     shown = site.shown_key(name, row.host)
     found = site.fingerprint(shown)
     before = site.config.hosts.get(name)

@@ -71,7 +71,8 @@ class Looked:
             yield drift.message
         yield from (f"in part: {why}" for why in self.stand.partial)
         if self.stand.standing == "isolated" and self.stand.persisted is not None:
-            yield "stays after a reboot" if self.stand.persisted else "a reboot lifts it"
+            whose = " of its gateway" if self.entry is not None and self.entry.driver == "gateway" else ""
+            yield f"stays after a reboot{whose}" if self.stand.persisted else f"a reboot{whose} lifts it"
         if self.stand.standing == "isolated" and self.stand.connections:
             yield f"{self.stand.connections} old connections are alive"
         if self.entry is None and self.stand.standing in ("armed", "isolated"):

@@ -58,7 +58,7 @@ def is_isolated(result: StepResult) -> bool:
 
 def _in_part(result: StepResult) -> str:
     proof = result.result.get("proof")
-    return f" (proven in part: {'; '.join(proof['gaps'])})" if proof and proof["gaps"] else ""
+    return " (proven in part)" if proof and proof["gaps"] else ""  # why stands below the table, once for all of them
 
 
 def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | None = None) -> None:

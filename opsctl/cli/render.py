@@ -23,7 +23,7 @@ PROGRAM = "opsctl"
 PLAIN_WIDTH = 80
 _GAP = 2
 _AT_ONCE = 1000  # pieces of a listing that are written together
-_LEAST_FLEXIBLE = 12  # columns of a terminal below which broken text is nonsense
+_LEAST_FLEXIBLE = 20  # columns of a terminal below which broken text is nonsense
 
 # In JSON text these can only stand inside strings, where an escape means the same.
 _OBEYED = re.compile(r"[^\x20-\x7e\n]")

@@ -126,7 +126,7 @@ def _table(model: type[Part]) -> str:
         f"| `{field.alias or name}` | {type_name(field.annotation, field.metadata)} | {_default(field)} | "
         f"{field.description} |"
         for name, field in fields(model).items()
-        if model is SourcePart or name not in fields(SourcePart)
+        if model is SourcePart or not issubclass(model, SourcePart) or name not in fields(SourcePart)
     ]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows, ""])
 

@@ -181,6 +181,7 @@ class TestAdd:
             (("db 1", "10.0.0.1"), "name: must be small letters"),
             (("db-1", "10.0.0.1:22"), "the port is a key of its own"),
             (("db-1", "10.0.0.1", "--zone", "none"), "there is no zone none"),
+            (("db-1", "10.0.0.1", "--zone", "none"), "hint: write it down first: zones: {none: {title: what it is}}"),
             (("db-1", "10.0.0.1", "--become", "root"), "must be none or sudo"),
             (("db-1", "10.0.0.1", "--fingerprint", "MD5:00"), "no fingerprint"),
         ):

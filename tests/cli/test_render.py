@@ -209,6 +209,12 @@ class TestTerminal:
             ["state", "damaged"],
         ]
 
+    def test_a_remark_is_never_broken_into_single_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        remark = "lifts itself in 56 s unless confirmed: opsctl isolate confirm h0"
+        told = on_terminal(monkeypatch, 80, lambda out: out.table(
+            Table(("host", "stands", Column("remark", flexible=True)), [("h" * 50, "isolated", remark)])))
+        assert remark in told
+
     def test_colours_unless_they_are_not_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "\x1b[32m" in on_terminal(monkeypatch, 80, lambda out: out.table(SETS))
         silent = on_terminal(monkeypatch, 80, lambda out: out.table(SETS), NO_COLOR="1")

@@ -54,6 +54,7 @@ def test_a_zone_whose_hosts_the_gateway_has_not_seen_lately_is_cut_off_on_both_v
     assert "expires" not in table and "I-1" in table
 
     assert machine.json("isolate", "status", expect=0).result["hosts"]["a0"]["stand"]["standing"] == "isolated"
+    assert "a reboot of its gateway lifts it" in machine("isolate", "status", expect=0).out
     machine("isolate", "release", "a0", expect=23)
     machine("run", "release", "--set", "hosts=a0", "--set", "incident=I-1", "--set", "said=I-1", expect=0)
     assert reachable(lab, "outside", doors(lab)) == doors(lab)[:2]
