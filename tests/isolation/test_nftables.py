@@ -307,6 +307,34 @@ def test_a_manager_that_comes_over_a_vlan_stays(lab: Lab, h0: Nftables) -> None:
         lab.run("h0", ["ip", "link", "delete", "eth0.5"], check=False)
 
 
+LABELLED = r"""
+import socket, struct, sys
+
+def part(kind, data):
+    return struct.pack("HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+place = socket.inet_aton("192.0.2.1")
+said = struct.pack("BBBBI", 2, 32, 0, 0, 1) + part(2, place) + part(1, place) + part(3, sys.argv[1].encode() + b"\0")
+with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+    kernel.bind((0, 0))
+    kernel.send(struct.pack("IHHII", 16 + len(said), 20, 0x605, 1, 0) + said)
+    assert struct.unpack("i", kernel.recv(4096)[16:20]) == (0,)
+"""
+
+
+@pytest.mark.parametrize("name", ["\n== sockets\n", "\n== space\n"])
+def test_promise_4_who_owns_a_container_hides_no_connection_by_what_an_address_is_called(lab: Lab, h0: Nftables, name: str) -> None:
+    outside = lab.hosts["outside"].address
+    with open_flows([flow(lab, f"out of {space}", space, "outside", outside, near=space) for space in ("h0", "h0/box", "h0/child")]):
+        cut_off(h0)
+        assert h0.observe().connections == 3
+        lab.run("h0/box", ["python3", "-c", LABELLED, name])
+        try:
+            assert (h0.observe().connections, h0.cut(ORDER).after) == (None, None)
+        finally:
+            lab.run("h0/box", ["ip", "addr", "del", "192.0.2.1/32", "dev", "lo"])
+
+
 def test_a_manager_that_comes_by_a_link_local_address_stays(lab: Lab) -> None:
     own_address = lab.run("h0", ["ip", "-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"]).split()[3].split("/")[0]
     driver = nftables(lab, address=f"{own_address}%opsiso{lab.number}")
