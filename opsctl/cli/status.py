@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import isolate_status, looks
-from opsctl.cli.copies import Copies
+from opsctl.cli.copies import Copies, drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
@@ -169,22 +169,11 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
         if dumps := _only_bytes(site, name):
             out.line(Mark(f"{name}: {', '.join(dumps)}: bytes proven, rows not", Tone.QUIET))
         if standing is not None and standing.drills:
-            out.line(Mark(_drills(site, name, standing.drills), Tone.QUIET if standing.drills[-1]["ok"] else Tone.BAD))
+            out.line(drilled(site, name, standing.drills))
     checked = [standing.checked for _, standing, _ in found if standing]
     if checked:
         out.line(Mark(f"as last seen on {local_time(site, parse_time(min(checked)))}; --refresh asks the repositories",
                       Tone.QUIET))
-
-
-def _drills(site: Site, name: str, drills: Sequence[Mapping[str, Any]]) -> str:
-    from opsctl.cli.work import local_time
-    from opsctl.model.snapshots import parse_time
-
-    last = drills[-1]
-    times = " → ".join(f"{drill['seconds']:.0f} s" if drill["ok"] else "failed" for drill in drills)
-    how = "was proven" if last["ok"] else "FAILED"
-    return (f"{name}: the last drill, {local_time(site, parse_time(last['time']))}, of set {last['set']}, {how}"
-            + (f"; time to restore and prove: {times}" if len(drills) > 1 else f" in {last['seconds']:.0f} s"))
 
 
 def _only_bytes(site: Site, name: str) -> list[str]:

@@ -143,6 +143,27 @@ def test_a_restore_can_be_told_which_copy_to_take(machine: Machine) -> None:
     assert "second" in machine("restore", "set", "portal", "--into", "/tmp/x", "--from", "secnd", expect=2).err
 
 
+def test_a_copy_is_drilled_by_itself_without_home_and_cache(machine: Machine) -> None:
+    file = machine.etc / "opsctl.yaml"
+    file.write_text(file.read_text().replace("copies: [second, offline]}", "copies: [second, offline], verify: {drill: 30d}}"))
+    (machine.root / "store").rename(machine.root / "taken")
+    shutil.rmtree(machine.state / "restic-cache")
+    drill = ("verify", "--level", "drill", "portal", "--from", "offline", "--scratch", str(machine.root))
+    machine(*drill, expect=0)
+    (machine.root / "taken").rename(machine.root / "store")
+    said = machine("status", "--refresh", expect=0).out
+    assert "portal in offline: the last drill, " in said and "portal in second: the last drill" not in said
+    pack = max((machine.root / "disk/opsctl/data").glob("*/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.chmod(0o600)
+    pack.write_bytes(content)
+    machine(*drill, expect=22)
+    late = machine.json("status", expect=5)
+    assert [error["where"] for error in late.errors] == ["portal/offline"]
+    assert [one["ok"] for one in late.result["backups"]["portal"]["copies"]["offline"]["drills"]] == [True, False]
+
+
 def test_a_disk_that_is_away_is_no_failure_until_its_copy_is_old(machine: Machine) -> None:
     unplug(machine)
     machine.at(DAYS[1])

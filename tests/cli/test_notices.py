@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import json
 import shutil
+import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -254,3 +256,21 @@ def test_a_person_at_a_terminal_and_a_mistyped_command_are_not_told(machine: Mac
     machine("backup", "run", "nothing", expect=2)
     machine("--dry-run", "backup", "run")
     assert box.messages == []
+
+
+def test_a_lock_that_stays_is_told(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url)
+    (machine.data / "bill").write_text("12.50")
+    password = machine.etc / "keys" / "repository-password"
+    with subprocess.Popen(["restic", "--repo", str(machine.store), "--password-file", str(password), "--no-cache", "check"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as other:
+        try:
+            until(lambda: any("-tmp-" not in each.name for each in (machine.store / "locks").iterdir()), "a lock")
+            other.send_signal(signal.SIGSTOP)
+            machine("backup", "run", "--due", "--wait", "1s", expect=11)
+        finally:
+            other.kill()
+    assert f"process {other.pid} of " in box.texts()[0] and "FAILED: opsctl backup run: portal" in box.texts()[0]
+    machine("backup", "run", "--due", expect=0)
+    assert "recovered: over: opsctl backup run: portal" in box.texts()[1]
