@@ -344,6 +344,23 @@ def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, 
     assert reached(lab, "outside", lab.hosts["h0"].address, 22)
 
 
+def test_promise_4_a_port_that_stays_open_is_told_with_the_rule_that_lets_it_pass(machine: Machine, lab: Lab) -> None:
+    address = lab.hosts["h0"].address
+    lab.hosts["h0"].put("nft", "#!/bin/sh\ncase $* in *'-f -'*) sed 's/chain iso_in {/&\\n tcp dport 8000 accept/; s/chain iso_out {/&\\n tcp sport 8000 accept/' "
+                               "| /usr/sbin/nft \"$@\"; exit $?;; esac\nexec /usr/sbin/nft \"$@\"\n")
+    with lab.within("h0"):
+        heard = socket.create_server((address, 8000))
+    try:
+        with heard:
+            said = machine("isolate", "apply", "h0", expect=21)
+    finally:
+        lab.hosts["h0"].drop("nft")
+    told = f"port 8000 of {address} is open from this machine, over IPv4: let through by `tcp dport 8000 accept`"
+    assert f"h0 is cut off by its rules, and yet {told}" in said.err and "v4 OPEN 8000" in said.out and "isolated: 0 of 1" in said.out
+    journal = "".join(path.read_text() for path in sorted((machine.state / "journal").glob("*.jsonl")))
+    assert '"verdict":"open"' in journal
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_promise_5_an_interruption_says_which_hosts_are_isolated_and_which_lift_themselves(
     machine: Machine, lab: Lab, number: signal.Signals
