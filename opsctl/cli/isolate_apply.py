@@ -133,5 +133,5 @@ def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:
     lifting = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is not None]
     rest = [name for name in hosts if name not in known]
     parts = [("isolated and confirmed", done), ("cut off for good without being confirmed", held),
-             (f"open, or lifting itself within {within:g} s", lifting), ("not touched", rest)]
+             (f"open, isolated already, or lifting itself within {within:g} s", lifting), ("not touched", rest)]
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

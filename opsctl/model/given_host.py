@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from opsctl.model.connections import bare
 from opsctl.model.values import value
 
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -45,7 +46,7 @@ def given_host(name: str, host_key: str = "", key: str = "") -> GivenHost:
     if found is None:
         raise ValueError(f"{name}: not an address; as in root@10.0.0.5, root@10.0.0.5:2222, root@[fd00::5]:2222")
     try:
-        address = str(ipaddress.ip_address(found[1] or found[3] or found[5]))
+        address = bare(str(ipaddress.ip_address(found[1] or found[3] or found[5])))  # one way to write it, for one lock
     except ValueError:
         raise ValueError(f"{name}: not an address; as in root@10.0.0.5, root@[fd00::5]:2222") from None
     port = int(found[2] or found[4] or 22)

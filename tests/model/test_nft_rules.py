@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opsctl.model.connections import bare, of_interfaces, others, space, words
+from opsctl.model.given_host import given_host
 from opsctl.model.isolation import Facts, Mark, Opening, Order, opening
 from opsctl.model.nft_listing import seal, tables
 from opsctl.model.nft_rules import comment, load, managers, read_comment
@@ -86,6 +87,10 @@ def test_what_stands_at_the_table_is_short_enough_and_ends_no_string(mark: Mark)
     assert len(said.encode()) <= 127 and said.isascii() and not set('"\n\\') & set(said)
     known = read_comment(said)
     assert known is not None and known[0] == order.digest
+
+
+def test_one_address_has_one_name_and_so_one_lock() -> None:
+    assert {given_host(name).name for name in ("root@10.0.0.5", "root@[::ffff:10.0.0.5]", "root@[::ffff:a00:5]:22")} == {"root@10.0.0.5"}
 
 
 def test_an_ordinary_mark_comes_back_whole() -> None:
