@@ -335,6 +335,18 @@ def test_promise_4_who_owns_a_container_hides_no_connection_by_what_an_address_i
             lab.run("h0/box", ["ip", "addr", "del", "192.0.2.1/32", "dev", "lo"])
 
 
+def test_promise_4_who_owns_a_container_hides_no_connection_by_taking_the_address_of_its_peer(lab: Lab, h0: Nftables) -> None:
+    outside = lab.hosts["outside"].address
+    with open_flows([flow(lab, "out of the container", "h0/box", "outside", outside, near="h0/box")]):
+        lab.run("h0/box", ["ip", "addr", "add", f"{outside}/32", "dev", "lo"])
+        try:
+            cut_off(h0)
+            assert (h0.observe().connections, h0.cut(ORDER).after) == (1, 1)
+        finally:
+            lab.run("h0/box", ["ip", "addr", "del", f"{outside}/32", "dev", "lo"])
+        assert h0.cut(ORDER).after == 0
+
+
 def test_a_manager_that_comes_by_a_link_local_address_stays(lab: Lab) -> None:
     own_address = lab.run("h0", ["ip", "-o", "-6", "addr", "show", "dev", "eth0", "scope", "link"]).split()[3].split("/")[0]
     driver = nftables(lab, address=f"{own_address}%opsiso{lab.number}")
