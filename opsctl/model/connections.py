@@ -70,10 +70,11 @@ def others(found: Space, allowed: Sequence[Opening], profile: str) -> list[Socke
     answers: of these none is a connection. With ``outbound-only`` those are let through as well that the namespace has opened itself, which is: not to a port that
     it serves.
     """
-    # An address can be taken while a connection to it is open: only one of which both ends are here is of the namespace with itself.
+    # An address can be taken while a connection to it is open: only one of which both ends are here is of the namespace with itself,
+    # or whose ends have one address: of the port of a container that is called by the host's address, the other end is elsewhere.
     ends = {(one.address, one.port, one.peer, one.peer_port) for one in found.sockets if one.protocol == "tcp"}
     return [one for one in found.sockets if one.protocol == "tcp" and one.state not in _IDLE
-            and not (one.peer in found.addresses and (one.peer, one.peer_port, one.address, one.port) in ends)
+            and not (one.peer in found.addresses and (one.peer == one.address or (one.peer, one.peer_port, one.address, one.port) in ends))
             and not _is_loopback(one.peer) and not any(_is_of(one, opening) for opening in allowed)
             and not (profile == "outbound-only" and one.port not in found.serves)]
 

@@ -156,7 +156,6 @@ tcp   ESTAB      0      0           10.0.0.5:22        10.0.0.9:40000
 tcp   CLOSE-WAIT 0      0          [fd00::5]:50000    [fd00::9]:443
 tcp   ESTAB      0      0      [::ffff:10.0.0.5]:50001 [::ffff:10.0.0.9]:443
 tcp   ESTAB      0      0           10.0.0.5:50002     10.0.0.5:8000
-tcp   ESTAB      0      0           10.0.0.5:8000      10.0.0.5:50002
 tcp   TIME-WAIT  0      0           10.0.0.5:22        10.0.0.9:40001
 """)
     assert list(of_interfaces(own)) == ["10.0.0.5", "fd00::5"] and found.serves == {22}
