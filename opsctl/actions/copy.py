@@ -13,7 +13,7 @@ from opsctl.model.due import due
 from opsctl.model.quantities import counted
 from opsctl.model.sets import COPY, GOOD, SetView
 from opsctl.model.values import value
-from opsctl.repositories.history import History
+from opsctl.repositories.history import History, is_of_all
 
 
 class CopyParams(Params):
@@ -133,6 +133,8 @@ class Copy(StateAction[CopyParams, Seen]):
                 target.repository.limited(plan.limits).copy_from(home.repository, _snapshots(views[name], home), expected=views[name].added,
                                             on_progress=world.progress)
             except DamagedData as error:
+                if is_of_all(error):
+                    raise
                 failed.append(error)  # one damaged set must not keep the ones after it from being copied
                 target.attempts.failed(params.backup, name, error.message, world.now, world.run)
             else:

@@ -134,6 +134,11 @@ def system_said_no(error: OSError, path: Path | None = None, needed: int | None 
                          hint="make room there, then resume", where=place or None, details=known)
 
 
+def is_of_all(error: OpsError) -> bool:
+    """Whether a repository as a whole cannot be read, so that the error tells nothing of a single set in it."""
+    return error.details.get("kind") in ("config-missing", "repository-replaced", "key-missing")
+
+
 def _free(path: Path) -> int | None:
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
@@ -331,6 +336,9 @@ class History:
             self._read(snapshot)
         found = self._read_anew[snapshot.id]
         if found.signer != view.signer or found.record != view.record:
+            if found.problem is not None:
+                raise DamagedData(f"the manifest of set {view.id} in {self.name} cannot be used: {found.problem}", where=self.name,
+                                  hint="opsctl verify names what is damaged; is there a copy (--from)?")
             raise DamagedData(
                 f"the catalogue of this machine and the signed manifest of set {view.id} say different things",
                 hint="somebody changed the catalogue: remove catalogue.sqlite in the state directory, and look again",
@@ -372,6 +380,8 @@ class History:
         try:
             found = self._checked(snapshot.id, self.repository.read(snapshot.id, snapshot.paths[0]))
         except (DamagedData, IndexError) as error:
+            if isinstance(error, OpsError) and is_of_all(error):
+                raise
             found = Record(snapshot.id, problem=f"its record cannot be read: {error}")
         self._read_anew[snapshot.id] = found
         return found

@@ -143,6 +143,35 @@ def test_a_restore_can_be_told_which_copy_to_take(machine: Machine) -> None:
     assert "second" in machine("restore", "set", "portal", "--into", "/tmp/x", "--from", "secnd", expect=2).err
 
 
+def test_a_key_that_is_gone_is_told_as_that_and_no_set_is_called_damaged(machine: Machine) -> None:
+    unplug(machine)
+    machine.at(DAYS[1])
+    change(machine, "second")
+    machine("backup", "run", expect=0)
+    plug(machine)
+    machine.at("2026-12-15T03:30:00+05:30")
+    keys = machine.root / "store" / "keys"
+    keys.rename(machine.root / "keys-of-home")
+    keys.mkdir()
+    for words in (("backup", "run"), ("backup", "copy", "--due"), ("restore", "set", "portal", "--into", str(machine.root / "back"))):
+        said = machine(*words, expect=22).err
+        assert "its key was deleted from the store" in said and "changed the catalogue" not in said, said
+    keys.rmdir()
+    (machine.root / "keys-of-home").rename(keys)
+    assert stand(machine, "backup", "copy", "--due") == {"second": "current", "offline": "current"}, "it is tried again at once"
+
+
+def test_a_manifest_that_cannot_be_read_is_no_word_against_the_catalogue(machine: Machine) -> None:
+    shutil.rmtree(machine.state / "restic-cache")
+    for pack in (machine.store / "data").glob("*/*"):
+        pack.chmod(0o600)
+        content = bytearray(pack.read_bytes())
+        content[40] ^= 1
+        pack.write_bytes(content)
+    said = machine("restore", "set", "portal", "--into", str(machine.root / "back"), expect=22).err
+    assert "cannot be used: its record cannot be read" in said and "changed the catalogue" not in said
+
+
 def test_a_copy_is_drilled_by_itself_without_home_and_cache(machine: Machine) -> None:
     file = machine.etc / "opsctl.yaml"
     file.write_text(file.read_text().replace("copies: [second, offline]}", "copies: [second, offline], verify: {drill: 30d}}"))
