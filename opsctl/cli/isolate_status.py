@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.isolate_hosts import Asked, hosts_of, site_for
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
-from opsctl.errors import NotConverged, OpsError
+from opsctl.errors import DamagedData, NotConverged, OpsError
 from opsctl.model.values import value
 
 if TYPE_CHECKING:
@@ -92,8 +92,11 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     found = look(session, site, names, known, {line.split(" ")[0]: line.split(" ", 2)[1:] for line in logins})
     if not session.dry_run:
         found = _keep(session, site, found, everything=keep)
-    errors = [*unread, *(error for one in found for error in (one.error, one.drift()) if error is not None)]
-    return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not unread),
+    spoilt = [DamagedData(f"what is written down of {host} cannot be read: whether it is to be cut off is not known", where=host,
+                          hint=f"opsctl isolate status {host} shows how it stands; opsctl isolate apply {host} writes it anew")
+              for host in site.isolated.unreadable() if not chosen or host in names]
+    errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift()) if error is not None)]
+    return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not (unread or spoilt)),
                   errors=errors, warnings=[*site.said])
 
 
@@ -170,7 +173,7 @@ def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> Non
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
                      (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))
     out.table(Table(("host", "stands", "since", "by", "incident", Column("remark", flexible=True)), rows,
-                    empty="nothing is cut off from here" if whole else "what is cut off cannot be said without the configuration"))
+                    empty="nothing is cut off from here" if whole else "what is cut off cannot be said"))
 
 
 def summary(site: Site) -> str | None:

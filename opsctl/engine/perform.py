@@ -51,7 +51,7 @@ class Performer:
     def __call__(self, step: BoundStep, item: BoundItem, *, unknown: bool = False) -> StepResult:
         """Do one step for one item; every OpsError, and every no of the operating system, becomes a failed result.
 
-        Raises Interrupted, and bugs.
+        Raises Interrupted, and bugs; a bug that one of several items met is that item's failure (1).
 
         ``unknown``: an earlier run began this event and nobody knows how it ended.
         """
@@ -70,8 +70,21 @@ class Performer:
         except (OpsError, OSError) as raised:
             error = _ours(raised)
             result = _failed(step, item, [error], because=error.message)
+        except Exception as raised:
+            if len(step.items) == 1:
+                raise
+            # The others of hundreds do not wait for one that met a bug of ours, which a host may have provoked.
+            error = self._bug(raised, item)
+            result = _failed(step, item, [error], because=error.message)
         self._end(step, result)
         return result
+
+    def _bug(self, raised: Exception, item: BoundItem) -> OpsError:
+        from traceback import format_exception
+
+        summary = f"{type(raised).__name__} at {item.item}"
+        self.notes.append("bug", {"summary": summary, "trace": "".join(format_exception(raised))}, run=self.world.run)
+        return OpsError(f"a bug: {summary}; the trace is in the journal", where=item.item)
 
     def _locks(self, action: Action, params: Params, step: BoundStep) -> contextlib.ExitStack:
         stack = contextlib.ExitStack()

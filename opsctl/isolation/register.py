@@ -47,17 +47,34 @@ class Register:
 
     def get(self, host: str) -> Entry | None:
         """The entry of a host; None where there is none, or none that can be read."""
-        here = self._path(host)
         try:
-            there = [path for path in (here, self.behind / here.name if self.behind else here) if path.exists()]
-            return _entry(json.loads(max(there, key=lambda path: path.stat().st_mtime_ns, default=here).read_text()))
+            return self._read(host)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def unreadable(self) -> Iterator[str]:
+        """Hosts of which something is written down that cannot be read: a spoilt file, or a newer version's."""
+        for name in self._names():
+            try:
+                self._read(name)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError):
+                yield name
+
+    def _read(self, host: str) -> Entry | None:
+        here = self._path(host)
+        there = [path for path in (here, self.behind / here.name if self.behind else here) if path.exists()]
+        said = json.loads(max(there, key=lambda path: path.stat().st_mtime_ns, default=here).read_text())
+        return None if said is None else _entry(said)
+
+    def _names(self) -> list[str]:
+        places = [place for place in (self.directory, self.behind) if place is not None]
+        return sorted({path.stem for place in places for path in place.glob("*.json")})
+
     def all(self) -> Iterator[Entry]:
         """Every entry, by host."""
-        places = [place for place in (self.directory, self.behind) if place is not None]
-        for name in sorted({path.stem for place in places for path in place.glob("*.json")}):
+        for name in self._names():
             entry = self.get(name)
             if entry is not None:
                 yield entry

@@ -233,3 +233,18 @@ def test_an_interruption_passes_through_and_ends_no_step() -> None:
     with pytest.raises(Interrupted):
         perform(World(breaks={"a": Interrupted()}), "put", "a", notes=notes)
     assert "step.end" not in notes.types and "change.failed" not in notes.types
+
+
+def test_a_bug_that_one_of_many_met_is_its_own_failure_and_that_of_a_single_step_is_raised() -> None:
+    class Odd(World):
+        run = "r"
+
+    world, notes = Odd(), Notes()
+    world.shelf = 4  # type: ignore[assignment]
+    performer = Performer(world, notes, lambda word: Put(), free)  # type: ignore[arg-type]
+    items = (BoundItem("h1", {"words": ["a"]}), BoundItem("h2", {"words": ["a"]}))
+    result = performer(BoundStep("s", "put", "s", (), items), items[0])
+    assert result.outcome == Outcome.FAILED and result.codes == (1,) and result.errors[0].where == "h1"
+    assert "TypeError" in next(data["trace"] for type, data, _ in notes.lines if type == "bug")
+    with pytest.raises(TypeError):
+        performer(BoundStep("s", "put", "s", (), items[:1]), items[0])

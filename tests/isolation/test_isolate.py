@@ -448,6 +448,15 @@ def test_what_comes_back_after_a_reboot_is_as_asked_and_told(machine: Machine, l
         lab.run("h0", ["rm", "-r", "/run/systemd"])
 
 
+def test_an_entry_that_cannot_be_read_is_not_taken_for_nothing(machine: Machine, lab: Lab) -> None:
+    machine("isolate", "apply", "h0", expect=0)
+    (machine.state / "isolated" / "h0.json").write_text('{"host": "h0", "what a newer version": "writes"}')
+    said = machine("isolate", "status", expect=22)
+    assert "what is written down of h0 cannot be read" in said.err and "nothing is cut off from here" not in said.out
+    machine("isolate", "apply", "h0", expect=0)
+    machine("isolate", "status", expect=0)
+
+
 def test_a_rehearsal_lifts_itself_and_leaves_nothing(machine: Machine, lab: Lab) -> None:
     before = rules(lab, "h0")
     said = machine.json("isolate", "rehearse", "h0", "--seconds", "2", expect=0)
