@@ -187,6 +187,8 @@ def judge(
         source = snapshot.tag("source") or "?"
         if snapshot.original and backup not in copied:
             findings.append(_altered(snapshot, set_id))
+        if snapshot.time > now + SKEW:
+            findings.append(_ahead(snapshot, set_id, backup))
         found = views.get((backup, set_id))
         if found is None:
             found = SetView(set_id, backup, INCOMPLETE, _time_of(set_id) or snapshot.time,
@@ -290,6 +292,16 @@ def _altered(snapshot: Snapshot, set_id: str) -> Finding:
         f"snapshot {snapshot.id[:8]} is a rewritten form of {str(snapshot.original)[:8]}: files in it may be empty or gone",
         object=f"snapshots/{snapshot.id}", sets=(set_id,),
         repair="use another set; never take this one for a restore",
+    )
+
+
+def _ahead(snapshot: Snapshot, set_id: str, backup: str) -> Finding:
+    return Finding(
+        "snapshot-future",
+        f"snapshot {snapshot.id[:8]}, dated {snapshot.time:%Y-%m-%d}, in the future, says that it is of set {set_id} of {backup}, which no "
+        "manifest confirms",
+        object=f"snapshots/{snapshot.id}", sets=(set_id,),
+        repair="it is never used; was this machine's clock ahead? otherwise find out who wrote it",
     )
 
 
