@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
+from opsctl.model.probes import PLACES
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
@@ -74,17 +75,19 @@ def write(out: Out, tally: Tally, plan: BoundPlan, ended: Mapping[str, float] | 
     by_name = {str(one.item): one.result["proof"] for one in found if one.result.get("proof")}
     proofs = [(str(one.item), by_name[str(one.item)]) for one in plan.step("isolate").items if str(one.item) in by_name]
     if proofs:
-        _matrix(out, proofs)
+        _matrix(out, proofs, [host for host in rest if host not in by_name])
     for one in tally.results:
         if one.step == "door" and (said := door(one)) is not None:
             out.line(said)
     out.line(Mark(f"isolated: {isolated} of {asked}{when}{but}", Tone.GOOD if isolated == asked else Tone.BAD))
 
 
-def _matrix(out: Out, proofs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def _matrix(out: Out, proofs: Sequence[tuple[str, Mapping[str, Any]]], without: Sequence[str]) -> None:
     shown = proofs if len(proofs) <= _MOST_ROWS else [one for one in proofs if one[1]["verdict"] != "proven"]
-    if shown:
-        out.table(Table(("host", "proof", "from here", "witness", "outward", "old connections"), [_row(*one) for one in shown]))
+    rows = [_row(*one) for one in shown]
+    rows += [(host, Mark("NOT isolated", Tone.BAD), *(Mark("not probed", Tone.WARN),) * len(PLACES), "?") for host in without[:_MOST_ROWS]]
+    if rows:
+        out.table(Table(("host", "proof", "from here", "witness", "outward", "old connections"), rows))
     if len(shown) < len(proofs):
         out.line(Mark(f"{len(proofs) - len(shown)} more: proven", Tone.GOOD))
     gaps: dict[str, list[str]] = {}

@@ -279,6 +279,7 @@ def test_a_host_that_never_answers_is_listed_and_offered_to_its_gateway(machine:
     text = (machine.etc / "hosts.yaml").read_text().replace(f"address: {lab.hosts['h1'].address}", f"address: {lab.silent}")
     (machine.etc / "hosts.yaml").write_text(text)
     said = machine("isolate", "apply", "--zone", "main", "--retry-for", "0s", expect=3)
+    assert said.out.splitlines()[2].split("  ")[0] == "h1" and said.out.splitlines()[2].count("not probed") == 3
     assert "isolated: 1 of 2" in said.out and "NOT isolated: h1" in said.out and "h1: NOT isolated: h1 (" in said.err
     assert "its gateway h0 can cut it off: opsctl isolate apply h1 --by-gateway" in said.out
 
