@@ -106,6 +106,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("nft", "demo", "nftables", "is what cuts the throw-away hosts off", (0, 9, 7), folders="/usr/sbin"),
     Program("conntrack", "test", "conntrack", "lists and ends what the tests' forwarder tracks", (1, 4), folders="/usr/sbin"),
     Program("iptables-nft", "test", "iptables", "lays rules of others beside ours", (1, 8), folders="/usr/sbin"),
+    Program("sqlite3", "test", "sqlite3", "copies a database on a host without Python", (3, 27)),
     Program("pkill", "test", "procps", "ends what sudo started", (3,)),
     Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
 )

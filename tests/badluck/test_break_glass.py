@@ -383,7 +383,7 @@ def test_a_longer_copy_adds_only_what_is_new(site: Machine, spooled: str, tmp_pa
     whole, early = spool(site).read_bytes(), tmp_path / "early.jsonl"
     early.write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
     (tmp_path / "late.jsonl").write_bytes(whole)
-    place.rename(tmp_path / "elsewhere")
+    shutil.move(place, tmp_path / "elsewhere")
     adopt(site, file=early, expect=0)
     assert adopt(site, file=tmp_path / "late.jsonl", expect=0).result["statement"]["after"] == 3
     lines = site.json("journal", "show", "--run", spooled, "--limit", "0", expect=0).result["lines"]
