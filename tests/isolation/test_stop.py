@@ -19,7 +19,9 @@ _CONTROL = """#!/bin/sh
 pid=/run/$1.pid
 case $2 in
     running) [ -e "$pid" ] && kill -0 "$(cat "$pid")" 2>/dev/null || exit 1 ;;
-    start) setsid sleep infinity </dev/null >/dev/null 2>&1 & echo $! >"$pid"; echo "start $1" >>/run/done ;;
+    start) rm -f "$pid"; setsid sh -c 'echo $$ >"$0"; exec sleep infinity' "$pid" </dev/null >/dev/null 2>&1 &
+        until [ -s "$pid" ]; do sleep 0.02; done  # by then it has left this session, which ends with this script
+        echo "start $1" >>/run/done ;;
     stop) kill "$(cat "$pid")"; while kill -0 "$(cat "$pid")" 2>/dev/null; do sleep 0.02; done; echo "stop $1" >>/run/done ;;
 esac
 """
