@@ -18,7 +18,7 @@ from tests.month.inspector import Inspector, Set, never_well_while_due, spacing,
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ZONE = ZoneInfo("Asia/Kolkata")
-#: The line of the night is fired each third night, which reads as much: the more rarely it is, the more it reads.
+#: The line of the night is fired when so many have passed, which reads as much: the more rarely it is, the more it reads.
 NIGHTS = 3
 
 
@@ -28,6 +28,7 @@ class Month:
     def __init__(self, department: Department, faults: Sequence[Fault], chance: random.Random) -> None:
         self.department, self.chance = department, chance
         self.waiting = list(faults)
+        self.read_back = 1 - NIGHTS  # the day of the last night's reading
         self.ticks: list[Tick] = []
         #: What each source may have held at each tick: one content, or those that it went through meanwhile.
         self.states: dict[datetime, Mapping[str, frozenset[str]]] = {}
@@ -75,8 +76,9 @@ class Month:
         if late:
             self.forgotten = False
         self.department.unplug()
-        if day % NIGHTS == 1 and not self.ahead():
+        if day - self.read_back >= NIGHTS and not self.ahead():
             self.night()
+            self.read_back = day
         self.look(5 if self.late() else 0)
 
     def look_at_sources(self) -> None:
