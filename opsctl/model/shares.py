@@ -37,7 +37,7 @@ def next_shares(
 ) -> list[int]:
     """The shares (1…M) to read now: the oldest first, as many as the time since the last reading asks for.
 
-    Those that were damaged when last read are read again besides: they hold the others up in nothing.
+    Whoever looks rarely reads besides what would be read too late at the next time, if that is as far away as the last. Those that were damaged when last read are read again besides: they hold the others up in nothing.
     """
     records = list(records)
     total = count(read_all_within)
@@ -50,7 +50,9 @@ def next_shares(
         return never[:1]
     since = max(timedelta(0), now - max(read.values()))
     wanted = min(total, max(1, math.floor(total * (since / read_all_within))))
-    return again + [share for share in never + oldest if share not in again][:wanted]
+    begun = min(parse_time(record["time"]) for record in records if record.get("total") == total)
+    late = sum(read.get(share, begun) + read_all_within < now + since for share in never + oldest if share not in again)
+    return again + [share for share in never + oldest if share not in again][: max(wanted, late)]
 
 
 def oldest_unread(records: Iterable[Mapping[str, Any]], read_all_within: timedelta) -> datetime | None:

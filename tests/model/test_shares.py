@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -52,6 +53,16 @@ def test_shares_of_another_division_tell_nothing() -> None:
 def test_everything_was_read_since_the_oldest_share() -> None:
     assert oldest_unread([record(day, day + 1) for day in range(29)], MONTH) is None
     assert oldest_unread([record(day, day + 1) for day in range(30)], MONTH) == START
+
+
+def test_who_looks_rarely_or_misses_a_night_reads_everything_within_the_term() -> None:
+    for nights in ([*range(1, 26, 3), 29, 33], range(1, 90, 4), range(1, 90, 7), range(90)):
+        records: list[dict[str, Any]] = []
+        for day, following in pairwise(nights):
+            records.append(record(day, *next_shares(records, MONTH, START + timedelta(days=day))))
+            oldest = oldest_unread(records, MONTH)
+            if following > 31:
+                assert oldest is not None and START + timedelta(days=following) - oldest <= MONTH + timedelta(days=1)
 
 
 @given(st.lists(st.floats(0.2, 12), min_size=70, max_size=90), st.integers(2, 40))

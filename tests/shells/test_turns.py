@@ -55,16 +55,18 @@ def test_the_furthest_goes_first() -> None:
 def test_who_hangs_no_longer_counts() -> None:
     turns, hang = Turns(1, patience=0.2), threading.Event()
 
-    def work() -> None:
+    def work() -> bool:
         with turns.line().turn():
-            hang.wait(60)
+            return hang.wait(60)
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(work)
+        hanging = pool.submit(work)
         while not turns._working:
             pass
         with turns.line().turn():
+            assert not hanging.done(), "it was let in while the other still hung"
             hang.set()
+        assert hanging.result(), "it hung until it was told"
 
 
 def test_who_waits_while_the_run_is_stopped_does_not_begin() -> None:
