@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +57,18 @@ class Pending:
     entry: Entry | None = None
     done: bool = False
     error: OpsError | None = None
+
+
+def chained(lines: Sequence[Pending], seq: int, digest: str) -> tuple[bytes, int, str]:
+    """Give lines their places behind one of this number and hash: what to write, and number and hash of the last."""
+    content = bytearray()
+    for line in lines:
+        assert line.body is not None
+        seq, prev = seq + 1, digest
+        written, digest = seal(line.body, seq, prev)
+        content += written
+        line.entry = Entry(seq, digest, prev, line.body.time, line.type, line.run, line.data)
+    return bytes(content), seq, digest
 
 
 class Journal:
@@ -324,14 +336,7 @@ class Journal:
 
     def _write(self, head: Head, lines: list[Pending]) -> None:
         """Seal the lines, write, flush, replace HEAD; or leave everything as it was."""
-        content = bytearray()
-        seq, digest = head.seq, head.hash
-        for line in lines:
-            assert line.body is not None
-            seq, prev = seq + 1, digest
-            written, digest = seal(line.body, seq, prev)
-            content += written
-            line.entry = Entry(seq, digest, prev, line.body.time, line.type, line.run, line.data)
+        content, seq, digest = chained(lines, head.seq, head.hash)
         segment, offset = head.segment, head.offset
         if self.segmented and offset and offset + len(content) > SEGMENT_BYTES:
             segment, offset = segment + 1, 0

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from opsctl.engine.journal import Clock, Journal, Pending
+from opsctl.engine.journal import Clock, Journal, Pending, chained
 from opsctl.engine.journal_files import START, Head, try_room
-from opsctl.engine.journal_lines import Entry, seal, stamp
+from opsctl.engine.journal_lines import Entry, stamp
 from opsctl.errors import DamagedData, OpsError, ProgramFailed
 
 
@@ -65,16 +65,9 @@ class Spoken(Spool):
 
     def _write_batch(self, lines: Sequence[Pending]) -> None:
         last = self._entries[-1] if self._entries else None
-        seq, digest = (last.seq, last.hash) if last else (START.seq, START.hash)
-        content = bytearray()
-        for line in lines:
-            assert line.body is not None
-            seq, prev = seq + 1, digest
-            written, digest = seal(line.body, seq, prev)
-            content += written
-            line.entry = Entry(seq, digest, prev, line.body.time, line.type, line.run, line.data)
+        content, _, _ = chained(lines, *((last.seq, last.hash) if last else (START.seq, START.hash)))
         try:
-            self._say(bytes(content))
+            self._say(content)
         except OSError as error:
             raise ProgramFailed(f"the journal cannot even be said on standard error: {error.strerror or error}",
                                 hint="nothing was begun that is not written down") from error
