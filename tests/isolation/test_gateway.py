@@ -37,6 +37,8 @@ def lab(_lab: Forwarding, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forwardin
     monkeypatch.setattr(together, "WAIT", 0.005)  # most ask alone here
     for address in ("10.61.0.1", "fd61::1"):  # the gateway knows both addresses of a1
         _lab.agent("a1").join({address: A1 if "." in address else "fd61::a1"}, address)
+    for each in ("out", "a1", "b"):  # what a test before left half closed would go on sending, and be a flow again
+        _lab.run(each, "ss", "-K", "-t", "state", "connected")
     _lab.run("gw", "conntrack", "-F")
     yield _lab
     for table in ("opsctl_gate", "opsctl_door"):
