@@ -105,13 +105,13 @@ def _outside(site: Site, name: str) -> Iterator[Check]:
 
 
 def _tool(site: Site, tool: str, host: str) -> Check:
-    stand = site.isolation(host).observe()
+    stand = site.isolations.driver(host).observe()
     return Check(f"tool {tool}", OK, f"answers: {host} is {stand.standing}")
 
 
 def _aws(site: Site, region: str, names: Sequence[str]) -> Check:
     """The credentials, every instance, and for the first one all that cutting off and releasing need."""
-    drivers = [site.isolation(name) for name in names]
+    drivers = [site.isolations.driver(name) for name in names]
     drivers[0].check()
     for driver in drivers[1:]:
         driver.observe()

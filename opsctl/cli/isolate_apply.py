@@ -50,7 +50,7 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
         if step.uses == "door":
             return isolate_text.door(result)
         ended[str(result.item)] = time.monotonic() - begun
-        if result.outcome != "failed" or site.isolated.get(str(result.item)) is not None or result.result:
+        if result.outcome != "failed" or site.isolations.register.get(str(result.item)) is not None or result.result:
             touched.add(str(result.item))
         return isolate_text.line(result, ended[str(result.item)])
 
@@ -122,12 +122,12 @@ def _refuse_unpinned(asked: Asked) -> None:
 
 def _incidents(site: Site, hosts: Sequence[str]) -> dict[str, str]:
     """For which incident each of them is cut off, by what is written down; those of which nothing is are left out."""
-    return {name: entry.order.mark.incident or "" for name in hosts if (entry := site.isolated.get(name)) is not None}
+    return {name: entry.order.mark.incident or "" for name in hosts if (entry := site.isolations.register.get(name)) is not None}
 
 
 def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:
     """In what state an interruption leaves each host, by what was written down before anything was loaded."""
-    known = {name: entry for name in hosts if (entry := site.isolated.get(name)) is not None}
+    known = {name: entry for name in hosts if (entry := site.isolations.register.get(name)) is not None}
     done = [name for name, entry in known.items() if entry.stage == "confirmed"]
     held = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is None]
     lifting = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is not None]

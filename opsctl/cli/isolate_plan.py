@@ -25,7 +25,7 @@ def plan(session: Session, asked: Asked) -> Report:
     """Look at all of them, change nothing."""
     site = site_for(session, asked)
     hosts = hosts_of(asked, site.config)
-    known = {entry.host: entry for entry in site.isolated.all()}
+    known = {entry.host: entry for entry in site.isolations.register.all()}
     seen = look(session, site, [name for name in hosts if _by_software(site, name)], known,
                 {line.split(" ")[0]: line.split(" ", 2)[1:] for line in asked.logins})
     covers = _covers(site, hosts, seen)

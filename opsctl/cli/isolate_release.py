@@ -45,13 +45,13 @@ def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
     if asked.names or asked.zones or asked.every:
         every = [name for name in hosts_of(asked, site.config)
                  if name in asked.names or site.config.hosts[name].isolation is not None]
-        known = [name for name in every if name in asked.names or site.isolated.get(name) is not None]
+        known = [name for name in every if name in asked.names or site.isolations.register.get(name) is not None]
         if known and len(known) < len(every):
             site.notes.append(f"not cut off from here, and left as they are: {', '.join(sorted(set(every) - set(known)))}")
         if not every:
             raise UsageError("software cuts off none of these hosts, so it opens none")
         return known or every
-    found = [entry.host for entry in site.isolated.all() if incident and entry.order.mark.incident == incident]
+    found = [entry.host for entry in site.isolations.register.all() if incident and entry.order.mark.incident == incident]
     if not found:
         raise UsageError(f"nothing is cut off from here for incident {incident}" if incident else "which hosts?",
                          hint="opsctl isolate status; then HOST…, --zone ZONE, --all or --incident ID")
@@ -60,7 +60,7 @@ def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
 
 def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], incident: str) -> list[str]:
     """The names that have to be typed in full, typed. ``--yes`` does not answer; Waiting where nobody is there."""
-    known = {name: entry.order.mark for name in hosts if (entry := site.isolated.get(name)) is not None}
+    known = {name: entry.order.mark for name in hosts if (entry := site.isolations.register.get(name)) is not None}
     logins = {line.split(" ")[0]: line.split(" ", 2)[1:] for line in asked.logins}
     # Of what another machine cut off, or this one before it lost its state, only the host itself tells.
     known |= {one.host: one.mark for one in look(session, site, [name for name in hosts if name not in known], {}, logins)
@@ -83,7 +83,7 @@ def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], inci
 def _logins(site: Site, asked: Asked, hosts: Sequence[str]) -> list[str]:
     """How to log into hosts that no configuration holds: as it was said, or as it was written down when they were cut off."""
     said = {line.split(" ")[0]: line for line in asked.logins}
-    kept = {name: entry.login for name in hosts if (entry := site.isolated.get(name)) is not None and entry.login}
+    kept = {name: entry.login for name in hosts if (entry := site.isolations.register.get(name)) is not None and entry.login}
     return list({**kept, **said}.values())
 
 

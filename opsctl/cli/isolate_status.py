@@ -83,7 +83,7 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     """Look at all of them at once, one connection each; cut off again what was lifted and is to stay so."""
     unread: list[OpsError] = []
     site = site_for(session, asked, unread)
-    known = {entry.host: entry for entry in site.isolated.all()}
+    known = {entry.host: entry for entry in site.isolations.register.all()}
     chosen = bool(asked.names or asked.zones or asked.every)
     names = hosts_of(asked, site.config) if chosen else list(known)
     if not names and not due:
@@ -94,7 +94,7 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
         found = _keep(session, site, found, everything=keep)
     spoilt = [DamagedData(f"what is written down of {host} cannot be read: whether it is to be cut off is not known", where=host,
                           hint=f"opsctl isolate status {host} shows how it stands; opsctl isolate apply {host} writes it anew")
-              for host in site.isolated.unreadable() if not chosen or host in names]
+              for host in site.isolations.register.unreadable() if not chosen or host in names]
     errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift()) if error is not None)]
     return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not (unread or spoilt)),
                   errors=errors, warnings=[*site.said])
@@ -108,8 +108,8 @@ def look(
 
     def way(name: str, entry: Entry | None) -> Any:
         if entry is not None and entry.driver == "gateway":
-            return site.gateway_for(name)
-        return site.isolation(name, *logins.get(name, ()))
+            return site.isolations.gateway_for(name)
+        return site.isolations.driver(name, *logins.get(name, ()))
 
     def one(name: str) -> Looked:
         entry = known.get(name)
@@ -178,7 +178,7 @@ def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> Non
 
 def summary(site: Site) -> str | None:
     """One line about what this machine has cut off, as it was written down; None where that is nothing."""
-    entries = list(site.isolated.all())
+    entries = list(site.isolations.register.all())
     if not entries:
         return None
     words = {"confirmed": "cut off", "ordered": "about to be cut off", "releasing": "about to be opened"}

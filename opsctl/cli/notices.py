@@ -119,7 +119,7 @@ def _still_cut_off(host: str, report: Report, site: Site) -> bool:
     hosts = report.result.get("hosts", {}) if isinstance(report.result, Mapping) else {}
     if host in hosts:
         return not hosts[host]["drift"] and not hosts[host]["error"]
-    return site.isolated.get(host) is None
+    return site.isolations.register.get(host) is None
 
 
 def not_understood(site: Site) -> list[str]:

@@ -86,7 +86,7 @@ def status(
     result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
                           for name, standing, verdict in found},
               "repositories": {name: one.as_json() for name, one in wrong.items()},
-              "isolated": {entry.host: entry.stage for entry in site.isolated.all()}}
+              "isolated": {entry.host: entry.stage for entry in site.isolations.register.all()}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,
                   warnings=[*filter(None, (failed, by_hand)), *silent, *site.said, *site.config.warnings])

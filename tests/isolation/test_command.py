@@ -96,7 +96,7 @@ class TestOnASwitch:
         tool = {verb: [each.replace("{host}", "$(reboot); {host}") for each in line] for verb, line in words("core-switch").items()}
         machine.configure(f"state: {machine.state}\nisolation:\n  tools:\n    core: {json.dumps({**tool, 'host': 'manager'})}\n")
         lab.configure(machine.etc, lab.config("h0", "manager", user="ops", h0={"isolation": "command", "tool": "core"}))
-        driver = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC)).isolation("h0")
+        driver = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC)).isolations.driver("h0")
         assert driver.observe().standing == "open"
         driver.load(HELD, Stand("open"))
         said = lab.run("manager", ["cat", "/tmp/said"])

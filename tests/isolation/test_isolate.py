@@ -326,8 +326,8 @@ def order(machine: Machine, lab: Lab, *, seconds: float) -> None:
     site = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC))
     mark = Mark("20261212-0000-isolate-dead", "asha", "2026-12-12T02:30:00+05:30")
     ordered = Order(mark, seconds=seconds)
-    site.isolated.put(Entry("h0", "nftables", ordered))
-    way = site.isolation("h0")
+    site.isolations.register.put(Entry("h0", "nftables", ordered))
+    way = site.isolations.driver("h0")
     way.load(ordered, way.observe())
     way.close()
 

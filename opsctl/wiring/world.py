@@ -1,0 +1,136 @@
+"""What the steps of one run may touch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from opsctl.model.plan import BoundPlan
+from opsctl.model.snapshots import Progress
+from opsctl.repositories.history import History
+from opsctl.repositories.private import private_folder
+from opsctl.wiring.site import Site
+
+
+class World:
+    """What the steps of one run may touch (``actions.interface.World``)."""
+
+    def __init__(
+        self, site: Site, plan: BoundPlan, *, on_progress: Callable[[Progress], None] | None = None,
+        on_tell: Callable[[str], None] | None = None, directory: Path | None = None,
+    ) -> None:
+        self.site = site
+        self.plan = plan
+        self.run = plan.run
+        self.now = plan.now
+        self.by = plan.started_by
+        self.clock = site.clock
+        self.config = site.config
+        self.shell = site.shell
+        self.host = os.uname().nodename
+        self.signatures = site.signatures
+        self._warnings: list[str] = []
+        self._drivers: dict[str, Any] = {}
+        self._on_progress = on_progress
+        self._on_tell = on_tell
+        self._guard = threading.Lock()
+        #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
+        self.directory = directory or site.place / "runs" / self.run
+
+    def repository(self, name: str) -> History:
+        return self.site.history(name)
+
+    def home(self, backup: str) -> str:
+        return self.site.home(backup)
+
+    def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
+        return self.site.source(name, entry)
+
+    def isolation(self, name: str, host_key: str = "", key: str = "") -> Any:
+        """The driver of a host, one for a whole run: connections are made once."""
+        return self._driver(name, lambda: self.site.isolations.driver(name, host_key, key))
+
+    def _driver(self, key: str, make: Callable[[], Any]) -> Any:
+        with self._guard:
+            if key not in self._drivers:
+                self._drivers[key] = make()
+            return self._drivers[key]
+
+    def gateway_for(self, name: str) -> Any:
+        return self._driver(f"gateway {name}", lambda: self.site.isolations.gateway_for(name))
+
+    def door(self, name: str) -> Any:
+        return self._driver(f"door {name}", lambda: self.site.isolations.door(name))
+
+    def knock(self, name: str) -> Any:
+        return self.site.isolations.knock(name)
+
+    def service(self, name: str) -> Any:
+        return self.site.service(name)
+
+    @property
+    def isolated(self) -> Any:
+        return self.site.isolations.register
+
+    def prober(self, name: str, driver: Any) -> Any:
+        """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
+        return self.site.isolations.prober(name, driver)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        place = self.directory / "scratch"
+        private_folder(place)
+        made = Path(tempfile.mkdtemp(dir=place))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    def keep(self, *parts: str) -> Path:
+        place = self.directory.joinpath("kept", *parts)
+        private_folder(place)
+        return place
+
+    def progress(self, event: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(event)
+
+    def tell(self, message: str) -> None:
+        if self._on_tell is not None:
+            self._on_tell(message)
+
+    def warn(self, message: str) -> None:
+        with self._guard:
+            if message not in self._warnings:
+                self._warnings.append(message)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Everything that has to be told about this run so far."""
+        return [*self.site.said, *self._warnings]
+
+    def journal_head(self) -> Mapping[str, Any]:
+        entry = self.site.journal.append("journal.anchored", {"by": "manifest"}, run=self.run)
+        return {"seq": entry.seq, "hash": entry.hash}
+
+    def versions(self) -> Mapping[str, str]:
+        _, version = self.site.restic
+        return {"restic": ".".join(map(str, version))}
+
+    def fingerprint(self, public_key: str) -> str:
+        return self.site.fingerprint(public_key)
+
+    def plan_digest(self) -> str:
+        from opsctl.model.statements import plan_digest
+
+        return plan_digest(self.plan.as_json())
+
+    def records(self, step: str) -> Sequence[Mapping[str, Any]]:
+        return [entry.data for entry in self.site.journal.read(run=self.run, types=("person.done",))
+                if entry.data["statement"]["step"] == step]
