@@ -53,7 +53,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("start", "doctor", "start:doctor", "look for what is missing here; --fix brings it"),
     Entry("start", "demo", "start:demo", "the whole story in a throw-away portal, in minutes"),
     Entry("start", "explain", "start:explain", "the page of an action, or exit-codes"),
-    Entry("start", "hosts", "hosts:app", "list, check, prepare, add, import: other machines"),
+    Entry("start", "hosts", "hosts:app", "list, check, prepare, add, import, rekey: other machines"),
     Entry("every day", "status", "status:status", "what is backed up, what is overdue or unverified"),
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),

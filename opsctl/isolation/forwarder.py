@@ -61,7 +61,6 @@ class Forwarder:
         turn = threading.Lock()
         self.look: Together[Own, Look] = Together(self._look, turn)
         self.snapshot: Together[Own, Look] = Together(functools.partial(self._look, seconds=_SNAPSHOT_SECONDS), turn)
-        self.seal: Together[Own, str | None] = Together(self._seals, turn)
         self.load: Together[tuple[str, Wish, Look], None] = Together(self._load, turn, halves=True)
         self.arm: Together[tuple[str, Own, float | None], None] = Together(self._arm, turn, halves=True)
         self.cut: Together[Own, Cut] = Together(self._cut, turn)
@@ -95,10 +94,6 @@ class Forwarder:
             said = self._script(FIND, seconds, stdin="".join(f"{each}\n" for each in sorted(lost)).encode()).stdout
             known = dict(line.split() for line in sections(said)["neighbours"].splitlines())
         return known
-
-    def _seals(self, owns: Sequence[Own]) -> list[str | None]:
-        gate = self._gate()
-        return [gate.seal(own) if gate.of(own) else None for own in owns]
 
     def _load(self, asked: Sequence[tuple[str, Wish, Look]]) -> list[OpsError | None]:
         answers: list[OpsError | None] = [_refusal(self.name, host, wish, look) for host, wish, look in asked]

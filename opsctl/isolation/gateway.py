@@ -53,9 +53,6 @@ class Gateway(Driver):
             mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=facts, raw=_raw(look, mine),
         )
 
-    def sealed(self) -> str | None:
-        return self.at.seal(self.own)
-
     def load(self, order: Order, stand: Stand) -> None:
         look = self._seen or self.at.look(self.own)
         self.at.load((self.host, Wish(order, stand.facts, look.members), look))

@@ -285,7 +285,7 @@ def test_what_others_do_to_our_rules_shows_and_is_mended_by_loading_anew(lab: Fo
         lab.run("gw", "nft", *command)
         changed = driver.observe()
         assert changed.standing == "lifted"
-        assert changed.seal == driver.sealed() != sealed and said(what) in changed.partial
+        assert changed.seal == driver.observe().seal != sealed and said(what) in changed.partial
         driver.load(HELD, changed)
         assert (driver.observe().seal, driver.observe().partial) == (sealed, stand.partial)
     lab.agent("out")
