@@ -11,6 +11,7 @@ from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
+from opsctl.model.config_restores import restores_mistakes
 from opsctl.model.config_s3 import s3_mistakes
 from opsctl.model.config_services import service_mistakes
 from opsctl.model.config_source import hook_mistakes
@@ -31,6 +32,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from host_mistakes(data)
     yield from isolation_mistakes(data)
     yield from service_mistakes(data)
+    yield from restores_mistakes(data)
     yield from remote_mistakes(data)
     yield from notify_mistakes(data)
 

@@ -7,7 +7,21 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from opsctl.model.config_values import LATER
-from opsctl.model.fields import Argument, Command, Duration, Mistake, Name, Names, Part, entries, mapping, meant, shown
+from opsctl.model.fields import (
+    Argument,
+    Command,
+    Duration,
+    Line,
+    Lines,
+    Mistake,
+    Name,
+    Names,
+    Part,
+    entries,
+    mapping,
+    meant,
+    shown,
+)
 from opsctl.model.hosts import unknown_host
 from opsctl.model.part import Field
 
@@ -17,9 +31,10 @@ _WORDS = ("running", "stop", "start")
 class Service(Part):
     """Something that runs, by its systemd unit or by three commands of your own. The key of the entry is its name.
 
-    A machine is a service whose commands ask its hypervisor."""
+    A machine is a service whose commands ask its hypervisor. One that has neither unit nor commands is what it `restores`
+    or `needs`, and is not started or stopped."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {key: f"{key} {LATER}" for key in ("restores", "proofs")}
+    elsewhere: ClassVar[Mapping[str, str]] = {key: f"{key} {LATER}" for key in ("proofs",)}
 
     on: Name | None = Field(default=None, description="The host that it runs on; this machine without it.")
     unit: Argument | None = Field(default=None, description="Its systemd unit, such as `nginx.service`, in place of the three commands.")
@@ -33,6 +48,24 @@ class Service(Part):
     needs: Names = Field(default=(), description="Names of the services that it cannot run without: stopped after it, started before.")
     machine: bool = Field(default=False, description="It is a whole machine: with it goes everything that it has in memory.")
     limit: Duration = Field(default=timedelta(minutes=5), description="What takes longer to stop or to start has failed.")
+    restores: Names = Field(
+        default=(), description="The sources that hold its data: `opsctl restore run` brings them back before it is started. All of one backup."
+    )
+    backup: Name | None = Field(default=None, description="That backup, where several hold these sources.")
+    into: dict[Name, Line] = Field(
+        default_factory=dict,
+        description="Where a source is brought back, by its name, if not to its own place: a folder, a file or a database.",
+    )
+    rto: Duration | None = Field(default=None, description="How long it may take until it is back, from the beginning of the restoration.")
+    rpo: Duration | None = Field(default=None, description="How old the data may be that it is brought back with.")
+    not_backed_up: Lines = Field(
+        default=(), description="What people have to bring besides, such as certificates or accounts; `opsctl restore plan` lists it."
+    )
+
+    @property
+    def commands(self) -> bool:
+        """Whether there is something to stop and to start."""
+        return self.unit is not None or self.running is not None
 
 
 def service_mistakes(data: Any) -> Iterator[Mistake]:
@@ -47,7 +80,7 @@ def service_mistakes(data: Any) -> Iterator[Mistake]:
         given = [word for word in _WORDS if entry.get(word) is not None]
         if entry.get("unit") is not None and given:
             yield (*place, given[0]), "is for a service without unit:"
-        elif entry.get("unit") is None and len(given) < len(_WORDS):
+        elif entry.get("unit") is None and len(given) < len(_WORDS) and (given or not (entry.get("restores") or entry.get("needs"))):
             yield place, f"needs unit:, or all of running:, stop: and start: ({', '.join(w for w in _WORDS if w not in given)} missing)"
         needs = entry.get("needs")
         for number, needed in enumerate(needs if isinstance(needs, list) else []):
@@ -77,11 +110,17 @@ def _beneath(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
 def to_stop(asked: Collection[str], services: Mapping[str, Service]) -> list[str]:
     """What has to be stopped for these, in its order: whatever needs one of them goes first."""
     needs = {name: service.needs for name, service in services.items()}
-    return _ordered([name for name in needs if name in asked or _beneath(name, needs) & set(asked)], needs)[::-1]
+    found = [name for name in needs if name in asked or _beneath(name, needs) & set(asked)]
+    return [name for name in _ordered(found, needs)[::-1] if services[name].commands]
 
 
 def to_start(asked: Collection[str], services: Mapping[str, Service]) -> list[str]:
     """What has to be started for these, in its order: what they need goes first."""
+    return [name for name in in_order(asked, services) if services[name].commands]
+
+
+def in_order(asked: Collection[str], services: Mapping[str, Service]) -> list[str]:
+    """These and everything that they need, whatever is needed before what needs it."""
     needs = {name: service.needs for name, service in services.items()}
     beneath = set(asked).union(*(_beneath(name, needs) for name in asked))
     return _ordered([name for name in needs if name in beneath], needs)

@@ -209,6 +209,23 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
         ("services: {tax: {unit: tax, needs: [databse]}, database: {unit: db}}",
          "a.yaml:1: services.tax.needs[0]: there is no service databse; did you mean database?"),
         ("services: {tax: {unit: tax, on: db-1}}", "a.yaml:1: services.tax.on: there is no host db-1"),
+        *((f"services: {{tax: {{{said}}}}}\nsources:\n  up: {{kind: paths, paths: [/up]}}\n  db: {{kind: postgresql, database: x}}\n"
+           "  lost: {kind: paths, paths: [/lost]}\n"
+           "repositories: {main: {url: /r, password_file: /p}}\nbackups:\n  all: {sources: [up, db], repository: main, every: 3d}\n"
+           "  ups: {sources: [up], repository: main, every: 3d}\n", f"a.yaml:1: services.tax{told}") for said, told in (
+              ("restores: [upp]", ".restores[0]: there is no source upp; did you mean up?"),
+              ("restores: [up]", ".restores: all, ups hold these: say with backup: which of them it is brought back from"),
+              ("restores: [up, db], backup: ups", ".backup: ups does not hold db"),
+              ("restores: [lost]", ".restores: lost is in no backup"),
+              ("restores: [db], backup: alll", ".backup: there is no backup alll; did you mean all?"),
+              ("restores: [db], into: {up: /x}", ".into.up: up is not among what it restores"),
+              ("restores: [db], into: {db: /x}", ".into.db: must be the name of a database"),
+              ("restores: [up], backup: ups, into: {up: x}", ".into.up: must be an absolute path"),
+              ("unit: tax, rpo: 1d", ".rpo: is for a service that restores: something"),
+          )),
+        ("services:\n  one: {restores: [db]}\n  two: {restores: [db]}\nsources: {db: {kind: postgresql, database: x}}\n"
+         "repositories: {main: {url: /r, password_file: /p}}\nbackups: {all: {sources: [db], repository: main, every: 3d}}\n",
+         "a.yaml:3: services.two.restores[0]: db is restored for one already; what lives on it as well says needs: [one]"),
         ("engine: {database: 'postgresql://u:hunter2@h/d'}",
          "a.yaml:1: engine.database: must be null; nothing else is supported by this version of opsctl"),
         ("sources:\n  db: {kind: postgresql, database: x, host: db-1}", "a.yaml:2: sources.db.host: there is no host db-1"),
