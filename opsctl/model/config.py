@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
+from opsctl.model.config_keep import Keep, Maintenance
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
@@ -17,7 +18,7 @@ from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_sense import sense
 from opsctl.model.config_services import Service
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
-from opsctl.model.config_values import LATER, Email, Mounted, Phone, PublicKey, Store, TimeServer, TimeZone
+from opsctl.model.config_values import Email, Mounted, Phone, PublicKey, Store, TimeServer, TimeZone
 from opsctl.model.fields import (
     Argument,
     Command,
@@ -86,12 +87,6 @@ class Person(Part):
     phone: Phone | None = Field(default=None, description="Telephone number, in quotes.")
     email: Email | None = Field(default=None, description="E-mail address.")
     deputy_of: Name | None = Field(default=None, description="The person whom this one stands in for.")
-
-
-class Maintenance(Part):
-    """The door on the store's own side, where upkeep runs."""
-
-    url: FilePath = Field(description="Path of the repository on the machine that holds it.")
 
 
 class Repository(Part):
@@ -167,7 +162,7 @@ class Repository(Part):
         default=False, description="The store refuses deletion (`rest-server --append-only`)."
     )
     maintenance: Maintenance | None = Field(
-        default=None, description="Upkeep on the store's own side. Not used by this version."
+        default=None, description="The door on the store's own side, through which sets are pruned; through no other one."
     )
     removable: bool = Field(
         default=False,
@@ -322,10 +317,6 @@ class Verify(Part):
 class Backup(Part):
     """Which sources go into which repository, and how often. The key of the entry is its name."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        "keep": f"keep {LATER}: nothing is ever pruned",
-    }
-
     sources: SomeNames = Field(description="Names of the sources; together they make one set.")
     repository: Name = Field(description="Name of the repository.")
     copies: Names = Field(
@@ -333,6 +324,9 @@ class Backup(Part):
     )
     every: Duration = Field(
         default=timedelta(days=3), description="A new set is due this long after the last good one."
+    )
+    keep: Keep | None = Field(
+        default=None, description="Which sets stay when `opsctl backup prune` is run; without it nothing is ever pruned."
     )
     verify: Verify = Field(default_factory=Verify, description="How long the backup may go unverified.")
     bandwidth: Annotated[Size, Field(ge=1024)] | None = Field(

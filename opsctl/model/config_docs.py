@@ -21,6 +21,7 @@ from opsctl.model import (
     hosts,
 )
 from opsctl.model.config_command import CommandAtLeast, Spool
+from opsctl.model.config_keep import Keep, Maintenance
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
 from opsctl.model.fields import Part, Shown
@@ -100,7 +101,7 @@ def _sections() -> Iterator[str]:
     yield _section("`isolation`", config_isolation.Isolation)
     yield _section("`isolation.tools.NAME`", config_isolation.Tool) + "\n" + config_isolation_page.PAGE
     yield _section("`repositories.NAME`", config.Repository)
-    yield _section("`repositories.NAME.maintenance`", config.Maintenance)
+    yield _section("`repositories.NAME.maintenance`", Maintenance)
     yield _section("`repositories.NAME.object_lock`", ObjectLock) + "\n" + config_s3_page.S3
     for source in (config.PathsSource, config.PostgresqlSource, config.MariadbSource, config.SqliteSource, config.CommandSource):
         kind = get_args(fields(source)["kind"].annotation)[0]
@@ -112,6 +113,7 @@ def _sections() -> Iterator[str]:
             yield _section("`sources.NAME.at_least` with `kind: command`", CommandAtLeast)
     yield _section("`sources.NAME` of every kind: host and hooks", SourcePart) + "\n" + config_examples.HOOKS
     yield _section("`backups.NAME`", config.Backup)
+    yield _section("`backups.NAME.keep`", Keep)
     yield _section("`backups.NAME.verify`", config.Verify)
     yield _section("`services.NAME`", config_services.Service)
     yield config_examples.COMMANDS

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
+from opsctl.model.config_keep import keep_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
 from opsctl.model.config_restores import restores_mistakes
@@ -28,6 +29,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _repository_mistakes(data)
     yield from _source_mistakes(data)
     yield from _backup_mistakes(data)
+    yield from keep_mistakes(data)
     yield from _people_mistakes(data)
     yield from host_mistakes(data)
     yield from isolation_mistakes(data)
