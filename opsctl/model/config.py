@@ -15,6 +15,7 @@ from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
 from opsctl.model.config_s3 import ObjectLock
+from opsctl.model.config_scan import Scan
 from opsctl.model.config_sense import sense
 from opsctl.model.config_services import Service
 from opsctl.model.config_source import SourcePart, secret_keys, secret_ref
@@ -389,6 +390,7 @@ class Config(Part):
     )
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
     services: dict[Name, Service] = Field(default_factory=dict, description="What can be stopped and started, by name.")
+    scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
     _origin: Origin = Origin()

@@ -16,7 +16,9 @@ from opsctl.model import (
     config_examples,
     config_isolation,
     config_isolation_page,
+    config_proofs,
     config_s3_page,
+    config_scan,
     config_services,
     hosts,
 )
@@ -26,7 +28,7 @@ from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_source import SourcePart
 from opsctl.model.fields import Part, Shown
 from opsctl.model.part import FieldInfo, fields
-from opsctl.model.quantities import format_duration
+from opsctl.model.quantities import format_duration, format_size
 
 _HEAD = """\
 # Configuration: every key
@@ -116,6 +118,9 @@ def _sections() -> Iterator[str]:
     yield _section("`backups.NAME.keep`", Keep)
     yield _section("`backups.NAME.verify`", config.Verify)
     yield _section("`services.NAME`", config_services.Service)
+    for kind, proof in config_proofs.KINDS.items():
+        yield _section(f"`services.NAME.proofs` with `kind: {kind}`", proof)
+    yield _section("`scan`", config_scan.Scan)
     yield config_examples.COMMANDS
 
 
@@ -144,7 +149,7 @@ def type_name(annotation: Any, notes: Any = ()) -> str:
     if origin is Literal:
         return " or ".join(f"`{one}`" for one in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(type_name(one) for one in arguments if one is not type(None))
+        return " or ".join(dict.fromkeys(type_name(one) for one in arguments if one is not type(None)))
     if origin is tuple:
         return f"list of {type_name(arguments[0])}{'s' if _plural(arguments[0]) else ''}"
     if origin is dict:
@@ -156,7 +161,7 @@ def type_name(annotation: Any, notes: Any = ()) -> str:
 
 
 def _plural(annotation: Any) -> bool:
-    return get_origin(annotation) is not Literal and type_name(annotation) in ("name", "path", "text")
+    return get_origin(annotation) is not Literal and type_name(annotation) in ("name", "path", "text", "mapping")
 
 
 def _default(field: FieldInfo) -> str:
@@ -169,6 +174,8 @@ def _default(field: FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
+    if isinstance(value, int) and Shown("size") in field.metadata:
+        return f"`{format_size(value)}`"
     if isinstance(value, str | int):
         return f"`{value}`"
     return ""

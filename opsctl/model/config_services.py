@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
-from opsctl.model.config_values import LATER
+from opsctl.model.config_proofs import Proofs, proof_mistakes
 from opsctl.model.fields import (
     Argument,
     Command,
@@ -34,8 +34,6 @@ class Service(Part):
     A machine is a service whose commands ask its hypervisor. One that has neither unit nor commands is what it `restores`
     or `needs`, and is not started or stopped."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {key: f"{key} {LATER}" for key in ("proofs",)}
-
     on: Name | None = Field(default=None, description="The host that it runs on; this machine without it.")
     unit: Argument | None = Field(default=None, description="Its systemd unit, such as `nginx.service`, in place of the three commands.")
     running: Command | None = Field(
@@ -50,6 +48,9 @@ class Service(Part):
     limit: Duration = Field(default=timedelta(minutes=5), description="What takes longer to stop or to start has failed.")
     restores: Names = Field(
         default=(), description="The sources that hold its data: `opsctl restore run` brings them back before it is started. All of one backup."
+    )
+    proofs: Proofs = Field(
+        default=(), description="What shows that it is right again, of kind `rows`, `files`, `http`, `tcp` or `command`: `opsctl explain prove`."
     )
     backup: Name | None = Field(default=None, description="That backup, where several hold these sources.")
     into: dict[Name, Line] = Field(
@@ -86,6 +87,7 @@ def service_mistakes(data: Any) -> Iterator[Mistake]:
         for number, needed in enumerate(needs if isinstance(needs, list) else []):
             if isinstance(needed, str) and needed not in services:
                 yield (*place, "needs", number), f"there is no service {shown(needed)}{meant(needed, services)}"
+        yield from proof_mistakes(data, name, entry)
         if name in _beneath(name, {key: _listed(value) for key, value in services.items()}):
             yield (*place, "needs"), f"{name} needs itself, by way of others"
 
