@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +44,7 @@ class World(Protocol):
     ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume.
-    ``by`` is who started the run. ``warn`` says something at the end, ``tell`` at once.
+    ``by`` is who started the run. ``entries`` are type and content of what the journal has of this run, ``note`` adds one. ``warn`` says something at the end, ``tell`` at once.
     """
 
     run: str
@@ -76,7 +76,8 @@ class World(Protocol):
 
     def prober(self, name: str, driver: Any) -> Any: ...
 
-    isolated: Any
+    @property
+    def isolated(self) -> Any: ...
 
     def versions(self) -> Mapping[str, str]: ...
 
@@ -97,6 +98,17 @@ class World(Protocol):
     def journal_head(self) -> Mapping[str, Any]: ...
 
     def records(self, step: str) -> Sequence[Mapping[str, Any]]: ...
+
+    @property
+    def incident(self) -> str: ...
+
+    def repository_id(self) -> str: ...
+
+    def members(self) -> Mapping[str, Any]: ...
+
+    def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
+
+    def note(self, type: str, data: Mapping[str, Any]) -> None: ...
 
 
 class Params(Part):
@@ -185,10 +197,15 @@ class GateAction(Action[P, S]):
     """Waits for what a person has to say."""
 
     kind = Kind.GATE
+    #: Whether a gate that was open once stays so where the run is taken up again before anything behind it was begun.
+    lasting: ClassVar[bool] = True
 
     @abstractmethod
     def waits_for(self, params: P, seen: S) -> str | None:
         """What is still to be said, or None where the gate is open. Pure. Raises SafetyRefusal for a no."""
+
+    def ask(self, params: P, seen: S, world: World) -> None:
+        """Called each time that it waits, before that is told: writes down what people have to know to say it."""
 
 
 class EventAction(Action[P, S]):

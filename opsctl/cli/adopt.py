@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Out, Report
 from opsctl.cli.session import Session
-from opsctl.errors import Busy, DamagedData, OpsError, Refused, SafetyRefusal, UsageError
+from opsctl.errors import Busy, DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
@@ -106,24 +106,16 @@ def _refuse_unfinished(site: Site, segment: Segment, file: Path, place: Path | N
 
 
 def _sign(site: Site, segment: Segment, after: int, by: str, key: Path | None, file: Path) -> dict[str, Any]:
+    from opsctl.cli.signing import sign_as
     from opsctl.model.adoption import NAMESPACE, statement
     from opsctl.model.statements import signed_bytes
     from opsctl.model.unknown import unknown
-    from opsctl.shells.signing import Signer
 
-    person = site.config.people.get(by)
-    if person is None:
-        nobody = f"write them down first: people: {{{by}: {{name: their name, ssh_key: ssh-ed25519 …}}}}"
-        raise unknown("person", by, site.config.people, hint=None if site.config.people else nobody)
-    if person.ssh_key is None:
-        raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
-                            hint=f"put their public key under people.{by}.ssh_key")
+    if not site.config.people:
+        raise unknown("person", by, (), hint=f"write them down first: people: {{{by}: {{name: their name, ssh_key: ssh-ed25519 …}}}}")
     said = statement(sha256=segment.sha256, lines=segment.lines, after=after, first=segment.first, last=segment.last,
                      since=segment.since.isoformat(), until=segment.until.isoformat(), by=by, time=site.clock().isoformat())
-    signature = Signer(key or Path.home() / ".ssh" / "id_ed25519", site.shell).sign(signed_bytes(said), NAMESPACE)
-    signer = site.signatures.check(signed_bytes(said), signature, NAMESPACE)
-    if signer != site.fingerprint(person.ssh_key):
-        raise Refused(f"the key that signed is {signer}, not the one of {by}", hint="--key with the right key")
+    signature, signer = sign_as(site, by, key, signed_bytes(said), NAMESPACE)
     return {"file": str(file), "statement": said, "signature": signature, "key": signer}
 
 

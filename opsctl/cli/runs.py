@@ -11,7 +11,7 @@ import typer
 from opsctl.cli import break_glass, places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
-from opsctl.errors import Refused, SafetyRefusal, UsageError
+from opsctl.errors import UsageError
 
 if TYPE_CHECKING:
     from opsctl.cli.work import Given
@@ -186,10 +186,9 @@ def done(
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="your SSH private key, or the .pub of one that your agent holds")] = None,
 ) -> Report:
     """Say, signed with your SSH key, that a step which a person does is done."""
+    from opsctl.cli.signing import sign_as
     from opsctl.cli.work import open_site
     from opsctl.model.statements import NAMESPACE, signed_bytes, statement
-    from opsctl.model.unknown import unknown
-    from opsctl.shells.signing import Signer
     from opsctl.wiring import load_plan
 
     session = of(context)
@@ -197,17 +196,8 @@ def done(
     break_glass.follow(session, site, run)
     bound = load_plan(site, run)
     _step(bound, step)
-    person = site.config.people.get(by)
-    if person is None:
-        raise unknown("person", by, site.config.people)
-    if person.ssh_key is None:
-        raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
-                            hint=f"put their public key under people.{by}.ssh_key")
     said = statement(run=run, step=step, by=by, note=note, plan=bound.as_json(), time=site.clock().isoformat())
-    signature = Signer(key or Path.home() / ".ssh" / "id_ed25519", site.shell).sign(signed_bytes(said), NAMESPACE)
-    signer = site.signatures.check(signed_bytes(said), signature, NAMESPACE)
-    if signer != site.fingerprint(person.ssh_key):
-        raise Refused(f"the key that signed is {signer}, not the one of {by}", hint="--key with the right key")
+    signature, _ = sign_as(site, by, key, signed_bytes(said), NAMESPACE)
     if not session.dry_run:
         site.journal.append("person.done", {"step": step, "item": None, "statement": said, "signature": signature}, run=run)
 

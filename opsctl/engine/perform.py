@@ -228,6 +228,7 @@ class Performer:
             return StepResult(step.id, item.item, Outcome.PLANNED, "would wait for a person",
                               changes=(f"wait: {step.title}",), result=result)
         if waits_for:
+            action.ask(params, seen, self.world)
             return StepResult(step.id, item.item, Outcome.WAITING, waits_for, codes=(4,), result=result)
         return StepResult(step.id, item.item, Outcome.OK, "said and signed", result=result)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
+from opsctl.model.config_approvals import Approvals
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
 from opsctl.model.config_keep import Keep, Maintenance
@@ -379,6 +380,7 @@ class Config(Part):
     )
     engine: Engine = Field(default_factory=Engine, description="Where runs are kept.")
     people: dict[Name, Person] = Field(default_factory=dict, description="People, by short name.")
+    approvals: Approvals = Field(default_factory=Approvals, description="How people approve what takes several of them.")
     zones: dict[Name, Zone] = Field(default_factory=dict, description="What is cut off together, by name.")
     hosts: dict[Name, Host] = Field(default_factory=dict, description="Machines reached over SSH, by name.")
     isolation: Isolation = Field(default_factory=Isolation, description="What is common to all hosts when they are cut off.")

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +134,25 @@ class World:
     def records(self, step: str) -> Sequence[Mapping[str, Any]]:
         return [entry.data for entry in self.site.journal.read(run=self.run, types=("person.done",))
                 if entry.data["statement"]["step"] == step]
+
+    @property
+    def incident(self) -> str:
+        """The incident that this run is for, by its input of that name; empty without one."""
+        return str(self.plan.inputs.get("incident") or "")
+
+    def repository_id(self) -> str:
+        """The pinned id of the repository that this run is about, by its input ``repository`` or ``backup``; else empty."""
+        from opsctl.wiring.approvals import repository_id
+
+        return repository_id(self.site, self.plan)
+
+    def members(self) -> Mapping[str, Any]:
+        from opsctl.wiring.approvals import members
+
+        return members(self.site)
+
+    def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        return [(entry.type, entry.data) for entry in self.site.journal.read(run=self.run, types=types)]
+
+    def note(self, type: str, data: Mapping[str, Any]) -> None:
+        self.site.journal.append(type, data, run=self.run)
