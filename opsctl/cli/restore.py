@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import places, restore_stages
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
@@ -219,3 +219,5 @@ def _write_restored(out: Out, found: Any) -> None:
         out.line(Mark(f"not in view; what was restored lies in {found['staged']}", Tone.WARN))
 
 
+app.command("plan")(restore_stages.plan)
+app.command("status")(restore_stages.status)

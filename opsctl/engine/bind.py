@@ -41,11 +41,13 @@ def bind(
     now: datetime,
     started_by: str,
     options: Mapping[str, Any] | None = None,
+    prefix: str = "",
 ) -> BoundPlan:
     """Fix inputs, items and moment. Every mistake at once, and nothing was touched: UsageError (2) for inputs, ConfigError (10)
     for the playbook.
 
-    ``inputs`` may hold texts (from a command line), which are read as the type that the playbook declares.
+    ``inputs`` may hold texts (from a command line), which are read as the type that the playbook declares. ``prefix`` stands
+    before the id of each step, where several playbooks become one plan.
     """
     said: list[str] = []
     problems: list[str] = []
@@ -53,7 +55,7 @@ def bind(
     steps = []
     graph = playbook.graph
     for step in playbook.steps if not said else ():
-        bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems, said)
+        bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems, said, prefix)
         if bound is not None:
             steps.append(bound)
     what, hint = f"playbook {playbook.name} cannot be run like this", f"opsctl playbooks show {playbook.name}"
@@ -111,7 +113,7 @@ def _unknown(declared: Input, value: Any, config: Any) -> str | None:
 
 def _step(
     step: Step, after: Sequence[str], values: Mapping[str, Any], inputs: Mapping[str, Input], config: Any,
-    registry: Registry, run: str, problems: list[str], said: list[str],
+    registry: Registry, run: str, problems: list[str], said: list[str], prefix: str,
 ) -> BoundStep | None:
     """``problems``: the playbook's own mistakes; ``said``: those of its inputs."""
     try:
@@ -127,7 +129,7 @@ def _step(
         if "set" in known_fields and not params.get("set"):
             params["set"] = set_id(run)
         if action.kind is Kind.GATE and "step" in known_fields:
-            params["step"] = step.id
+            params["step"] = prefix + step.id
         try:
             params = action.Params.model_validate(params).model_dump(mode="json")
         except NotValid as error:
@@ -135,7 +137,7 @@ def _step(
             break
         items.append(BoundItem(name, params))
     return BoundStep(
-        id=step.id, uses=step.uses, title=str(step.title or step.id), after=tuple(after), items=tuple(items),
+        id=prefix + step.id, uses=step.uses, title=str(step.title or step.id), after=tuple(prefix + one for one in after), items=tuple(items),
         may_fail=step.may_fail, always=step.always, on_unknown=step.on_unknown or "ask", phase=step.phase,
         **_pace(step.for_each, len(items)),
     )

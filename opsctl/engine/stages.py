@@ -1,0 +1,51 @@
+"""Several playbooks as one plan: a stage for each, begun when all stages that it needs have ended well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from opsctl.engine.bind import Registry, bind
+from opsctl.model.plan import BoundPlan, BoundStep
+from opsctl.model.playbook import Playbook
+from opsctl.model.values import value
+
+
+@value
+class Part:
+    """A stage: its playbook with its inputs. Its steps are called ``NAME.STEP``; ``needs`` are names of other stages."""
+
+    name: str
+    playbook: Playbook
+    inputs: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+
+
+def compose(
+    parts: Sequence[Part], *, playbook: str, title: str, inputs: Mapping[str, Any], config: Any, registry: Registry, run: str,
+    now: datetime, started_by: str,
+) -> BoundPlan:
+    """Bind each playbook and join them; what a stage needs stands before it in ``parts``. Raises what ``bind`` does.
+
+    A stage's first steps wait for every step of those that it needs, so that stages which do not need each other go on
+    while others wait. ``inputs`` are those of the whole, and stand in the journal.
+    """
+    bound = {part.name: bind(part.playbook, part.inputs, config=config, registry=registry, run=run, now=now, started_by=started_by,
+                             prefix=f"{part.name}.") for part in parts}
+    steps: list[BoundStep] = []
+    for part in parts:
+        before = tuple(step.id for name in part.needs for step in bound[name].steps)
+        steps += [step if step.after else replace(step, after=before) for step in _titled(part.name, bound[part.name].steps)]
+    return BoundPlan(
+        run=run, playbook=playbook, title=title, now=now, started_by=started_by, inputs=inputs, steps=tuple(steps),
+        config_digest=config.digest,
+    )
+
+
+def _titled(name: str, steps: Sequence[BoundStep]) -> list[BoundStep]:
+    return [replace(step, title=f"{name}: {step.title}") for step in steps]
+
+
+__all__ = ["Part", "compose"]
