@@ -68,9 +68,7 @@ class Approve(GateAction[ApproveParams, Seen]):
 
     def waits_for(self, params: ApproveParams, seen: Seen) -> str | None:
         standing, wanted = seen.standing, seen.wanted
-        if seen.changed:
-            raise SafetyRefusal(f"{seen.changed}, so nobody can approve it", where=params.step,
-                                hint="find out who changed it, and begin a new run")
+        refuse_changed(params, seen)
         if standing.refused:
             raise SafetyRefusal("; ".join(f"{voice.words} refused{f': {voice.note}' if voice.note else ''}" for voice in standing.refused),
                                 where=params.step, hint=f"who refused can still approve: opsctl approve {seen.run} {params.step} --by NAME")
@@ -113,6 +111,13 @@ def seen(params: ApproveParams, world: World) -> Seen:
     elif repository and wanted.asked["repository"] not in ("", repository):
         changed = f"the repository of run {world.run} is another one than when approval was asked for"
     return Seen(world.run, wanted, weigh(records, wanted, known, world.clock()), asked is not None, able(wanted, known), changed)
+
+
+def refuse_changed(params: ApproveParams, seen: Seen) -> None:
+    """SafetyRefusal where it is no longer what was asked for."""
+    if seen.changed:
+        raise SafetyRefusal(f"{seen.changed}, so nobody can approve it", where=params.step,
+                            hint="find out who changed it, and begin a new run")
 
 
 def checked(record: Mapping[str, Any], world: World) -> Signed:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,16 +12,15 @@ import typer
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session, of
-from opsctl.errors import DamagedData, OpsError, Refused, SafetyRefusal, Unreachable, UsageError, Waiting
+from opsctl.errors import OpsError, Refused, SafetyRefusal, Unreachable, UsageError, Waiting, concerning
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.model.hosts import Host
-    from opsctl.model.rekey import Signed
+    from opsctl.model.two_people import Signed
     from opsctl.wiring import Site
 
 _CONSOLE = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
-_LARGEST = 256 * 1024  # bytes of a request's file
 
 
 def rekey(
@@ -120,19 +117,11 @@ class _Rekey:
                           hint="nothing was written. Look again on its own console; if it is right there, somebody stands between")
 
     def _read(self) -> tuple[dict[str, Any], list[Signed]]:
+        from opsctl.cli.signing import read_json
         from opsctl.model.rekey import read
 
-        try:
-            with self.place.open("rb") as opened:
-                content = opened.read(_LARGEST + 1)
-            if len(content) > _LARGEST:
-                raise ValueError("it is too large")
-            return read(json.loads(content))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DamagedData(f"{self.place} cannot be read as a request: {error}", where=str(self.place)) from error
-        except DamagedData as error:
-            error.where = str(self.place)
-            raise
+        with concerning(str(self.place)):
+            return read(read_json(self.place, "a request"))
 
     def _refuse_stale(self, asked: Mapping[str, Any]) -> None:
         from opsctl.model.rekey import refuse_stale
@@ -150,47 +139,29 @@ class _Rekey:
                                 where=self.name, hint=f"remove {self.place} and begin anew: opsctl hosts rekey {self.name}")
 
     def _checked(self, asked: Mapping[str, Any], signed: list[Signed]) -> list[Signed]:
-        """Each with the key that really signed it. DamagedData where one does not hold for exactly this request."""
-        from opsctl.model.rekey import NAMESPACE, signed_bytes
+        from opsctl.cli.signing import checked
+        from opsctl.model.rekey import NAMESPACE
 
-        found = []
-        for one in signed:
-            try:
-                signer = self.site.signatures.check(signed_bytes(asked, one.by), one.signature, NAMESPACE)
-            except DamagedData as error:
-                raise DamagedData(f"the signature of {one.by} does not hold for this request: {error.message}", where=self.name,
-                                  hint="it was made for another one, or the request was changed since; nothing was written") from error
-            found.append(replace(one, signer=signer))
-        return found
+        return checked(self.site, asked, signed, NAMESPACE, self.name)
 
     def _sign(self, asked: Mapping[str, Any], by: str, key: Path | None) -> Signed:
-        from opsctl.model.rekey import NAMESPACE, Signed, signed_bytes
-        from opsctl.shells.signing import Signer
+        from opsctl.cli.signing import sign_request
+        from opsctl.model.rekey import NAMESPACE
 
-        person = self.site.config.people.get(by)
-        if person is None or person.ssh_key is None:
-            raise UsageError(f"there is nobody called {by!r} with an ssh_key under people",
-                             hint=f"there are: {', '.join(self._keys()) or 'none'}")
-        content = signed_bytes(asked, by)
-        signature = Signer(key or Path.home() / ".ssh" / "id_ed25519", self.site.shell).sign(content, NAMESPACE)
-        signer = self.site.signatures.check(content, signature, NAMESPACE)
-        if signer != self._keys()[by]:
-            raise Refused(f"the key that signed is {signer}, not the one of {by}", hint="--key with the right key")
-        return Signed(by, signature, signer)
+        return sign_request(self.site, asked, by, key, self._keys(), NAMESPACE)
 
     def _keys(self) -> dict[str, str]:
         return {name: self.site.fingerprint(person.ssh_key) for name, person in self.site.config.people.items() if person.ssh_key}
 
     def _weigh(self, signed: list[Signed]) -> list[str]:
-        from opsctl.model.rekey import weigh
+        from opsctl.model.two_people import weigh
 
-        return weigh(signed, self._keys(), self.name)
+        return weigh(signed, self._keys(), f"the new key of {self.name}", self.name)
 
     def _write(self, asked: Mapping[str, Any], signed: list[Signed]) -> None:
-        from opsctl.repositories.history import write_whole
+        from opsctl.cli.signing import write_request
 
-        content = {"request": dict(asked), "signatures": [{"by": one.by, "signature": one.signature} for one in signed]}
-        write_whole(self.place.absolute(), json.dumps(content, indent=1).encode() + b"\n")
+        write_request(self.place, asked, signed)
 
     def _apply(self, asked: Mapping[str, Any], signed: list[Signed], people: list[str]) -> Report:
         from opsctl.engine.hosts_file import change_key
@@ -260,6 +231,6 @@ class _Rekey:
 
 
 def _people() -> int:
-    from opsctl.model.rekey import PEOPLE
+    from opsctl.model.two_people import PEOPLE
 
     return PEOPLE

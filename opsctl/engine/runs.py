@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opsctl.actions.interface import DONE, Kind, Outcome, StepResult
+from opsctl.actions.interface import DONE, GateAction, Kind, Outcome, StepResult
 from opsctl.actions.person import weigh
 from opsctl.engine.executors.interface import Before, Executor, Key
 from opsctl.engine.journal_files import IN_AN_EMERGENCY
@@ -157,7 +157,10 @@ class Runs:
         """
         done: dict[Key, str] = {}
         begun: dict[Key, list[Mapping[str, Any]]] = {}
+        touched: set[str] = set()
         for entry in self.journal.read(run=plan.run):
+            if entry.type == "step.begin" or (entry.type == "step.end" and entry.data["outcome"] in (*DONE, Outcome.FAILED)):
+                touched.add(entry.data["step"])
             if entry.type == "step.begin":
                 begun[(entry.data["step"], entry.data["item"])] = []
             elif entry.type == "step.end":
@@ -182,7 +185,7 @@ class Runs:
                 done[key] = Outcome.CHANGED
             else:
                 unknown.add(key)
-        again = _looked_at_again(plan, registry, done)
+        again = _looked_at_again(plan, registry, done, touched)
         return Before({key: word for key, word in done.items() if key[0] not in again}, unknown)
 
     def all(self) -> Iterator[tuple[BoundPlan, Mapping[str, Any] | None, str]]:
@@ -231,14 +234,19 @@ def _holder(locks: Any, run: str, wait: float) -> HoldLock:
     return lambda name, purpose: locks.hold(name, run=run, purpose=purpose, wait=wait)
 
 
-def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key]) -> set[str]:
+def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key], touched: Collection[str]) -> set[str]:
     """Steps that a resume asks about although the journal calls them done.
 
     A check tells how it is now, so an earlier look never stands for it. What a state should be can depend on the
-    steps before it; where one of these is done again, the state is looked at again.
+    steps before it; where one of these is done again, the state is looked at again. A gate that does not last is asked
+    again until something that it opened was ``touched``: what was begun then has to be brought to its end.
     """
     kinds = {step.id: registry(step.uses).kind for step in plan.steps}
     again = {step.id for step in plan.steps if kinds[step.id] is Kind.CHECK}
+    for step in plan.steps:
+        action = registry(step.uses)
+        if isinstance(action, GateAction) and not action.lasting and not any(one.id in touched for one in plan.behind(step.id)):
+            again.add(step.id)
     open_steps = again | {step.id for step in plan.steps if any((step.id, item.item) not in done for item in step.items)}
     while more := {step.id for step in plan.steps if kinds[step.id] is Kind.STATE and step.id not in again
                    and open_steps.intersection(step.after)}:

@@ -85,6 +85,13 @@ class BoundPlan:
         plain = {key: value for key, value in raw.items() if key not in ("format", "steps", "now")}
         return cls(now=parse_time(raw["now"]), steps=steps, **plain)
 
+    def behind(self, step_id: str) -> list[BoundStep]:
+        """The steps that come after one, directly or by way of others, in the plan's order."""
+        behind = {step_id}
+        while more := {step.id for step in self.steps if step.id not in behind and behind.intersection(step.after)}:
+            behind |= more
+        return [step for step in self.steps if step.id in behind and step.id != step_id]
+
     def step(self, step_id: str) -> BoundStep:
         """KeyError where there is none."""
         return {step.id: step for step in self.steps}[step_id]

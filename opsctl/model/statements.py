@@ -19,16 +19,17 @@ def statement(*, run: str, step: str, by: str, note: str, plan: Mapping[str, Any
 
 def plan_digest(plan: Mapping[str, Any]) -> str:
     """SHA-256 of a bound plan. File names in it that are no UTF-8 count with their bytes written out (``\\udcff``)."""
-    return hashlib.sha256(rfc8785.dumps(_speakable(dict(plan)))).hexdigest()
+    return hashlib.sha256(rfc8785.dumps(speakable(dict(plan)))).hexdigest()
 
 
-def _speakable(value: Any) -> Any:
+def speakable(value: Any) -> Any:
+    """The same with bytes of texts that are no UTF-8 written out."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {key: _speakable(inner) for key, inner in value.items()}
+        return {key: speakable(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_speakable(inner) for inner in value]
+        return [speakable(inner) for inner in value]
     return value
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from opsctl.engine.journal import Journal
 from tests.machine import Machine, Said
 
-#: Name, roles, and whom they stand in for.
+#: Roles, and whom they stand in for.
 PEOPLE = {"asha": (["restore-officer"], None), "imran": (["restore-officer"], None), "ravi": ([], "asha"), "usha": (["auditor"], None)}
 
 PLAYBOOK = """
@@ -17,7 +24,7 @@ inputs:
 steps:
   - {{id: before, uses: command, with: {{argv: [sh, -c, "echo before >> {diary}"]}}}}
   - {{id: agree, uses: approve, title: Agree, with: {{say: the doors may be opened, role: restore-officer{more}}}}}
-  - {{id: act, uses: command, title: Open them, with: {{argv: [sh, -c, "echo opened >> {diary}"]}}}}
+{between}  - {{id: act, uses: command, title: Open them, with: {{argv: [sh, -c, "{act}"]}}}}
 """
 
 
@@ -39,10 +46,12 @@ class Site(Machine):
                          + (f", deputy_of: {deputy}" if deputy else "") + "}\n")
         self.configure(f"state: {self.state}\npeople:\n{''.join(lines)}{more}")
 
-    def write_playbook(self, more: str = "") -> None:
+    def write_playbook(self, more: str = "", *, between: str = "", act: str = "") -> None:
+        """``more`` parameters of the gate, steps ``between`` it and the act, and what the act does."""
         place = self.etc / "playbooks"
         place.mkdir(exist_ok=True)
-        (place / "open.yaml").write_text(PLAYBOOK.format(diary=self.root / "diary", more=more))
+        diary = self.root / "diary"
+        (place / "open.yaml").write_text(PLAYBOOK.format(diary=diary, more=more, between=between, act=act or f"echo opened >> {diary}"))
 
     @property
     def diary(self) -> list[str]:
@@ -55,3 +64,17 @@ class Site(Machine):
 
     def approve(self, run: str, by: str, *more: str, key: str | None = None, expect: int = 0) -> Said:
         return self.json("--yes", "approve", run, "agree", "--by", by, "--key", str(self.keys / (key or by)), *more, expect=expect)
+
+    def journal(self, type: str, run: str | None = None) -> Iterator[Mapping[str, Any]]:
+        """What the journal has of one type."""
+        return (entry.data for entry in Journal(self.state / "journal", lambda: datetime.now(UTC)).read(run, types=(type,)))
+
+    def forge(self, run: str | None, type: str, data: Mapping[str, Any]) -> None:
+        """A line in the journal as whoever may write there could make it: in order, with hashes that are right."""
+        with Journal(self.state / "journal", lambda: datetime.now(UTC)) as journal:
+            journal.append(type, data, run=run)
+
+    @staticmethod
+    def kill_all(process: subprocess.Popen[str]) -> None:
+        """kill -9, with all that it started: it has to lead a session of its own."""
+        os.killpg(process.pid, signal.SIGKILL)

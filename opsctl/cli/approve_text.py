@@ -1,0 +1,49 @@
+"""What a person is shown before they sign for a step of a plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli import render
+from opsctl.cli.report import Cell, Mark, Tone
+from opsctl.errors import SafetyRefusal
+
+if TYPE_CHECKING:
+    from opsctl.cli.session import Session
+    from opsctl.model.plan import BoundPlan
+
+
+def ask(session: Session, lines: Sequence[Cell], refuse: bool) -> None:
+    """Show what would be signed, whatever the options are, and ask. SafetyRefusal where the answer is no."""
+    render.make_out(sys.stderr, session.environ).lines(lines)
+    if not session.dry_run and not session.confirm("sign that it must NOT be done?" if refuse else "sign this?"):
+        raise SafetyRefusal("nothing was signed")
+
+
+def shown(plan: BoundPlan, step: str, said: Mapping[str, Any]) -> list[Cell]:
+    """Everything that a statement binds: the run, what the step opens with all its parameters, until when it holds."""
+    opened = plan.behind(step)
+    asked = dict(plan.step(step).items[0].params) if plan.step(step).items else {}
+    note = f", note: {said['note']}" if said["note"] else ""
+    lines: list[Cell] = [
+        f"run         {plan.run}: {plan.title} (playbook {plan.playbook}), started by {plan.started_by} at {plan.now.isoformat()}",
+        f"step        {step}: {plan.step(step).title}",
+        *([f"            {asked['say']}"] if asked.get("say") else []),
+        f"incident    {said['incident'] or 'none'}",
+        f"repository  {said['repository'] or 'none'}",
+        f"plan        SHA-256 {said['plan_sha256']}",
+        f"it opens    {', '.join(one.id for one in opened) or 'nothing'}",
+    ]
+    for one in opened:
+        lines.append(Mark(f"  {one.id}: {one.title} ({one.uses})", Tone.STRONG))
+        for item in one.items:
+            told = ", ".join(f"{name}={_plainly(value)}" for name, value in item.params.items() if value not in (None, "", [], {}))
+            lines.append(f"    {f'{item.item}: ' if item.item else ''}{told or 'without parameters'}")
+    return [*lines, Mark(f"decision    {said['decision']}{note}", Tone.STRONG),
+            f"as          {said['by']}, at {said['time']}; it holds until {said['expires']}"]
+
+
+def _plainly(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
