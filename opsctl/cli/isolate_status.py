@@ -67,6 +67,9 @@ class Looked:
             return
         if self.stand.left is not None:
             yield f"lifts itself in {self.stand.left:.0f} s unless confirmed: opsctl isolate confirm {self.host}"
+        if self.stand.open_left is not None:
+            what = ", ".join(self.stand.opened)
+            yield f"lets {what} in for {self.stand.open_left:.0f} s more" if self.stand.open_left else f"let {what} in for a time, and has closed itself"
         if drift := self.drift():
             yield drift.message
         yield from (f"in part: {why}" for why in self.stand.partial)

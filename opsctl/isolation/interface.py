@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from opsctl.errors import ProgramFailed
+from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.isolation import Cut, Order, Stand
 
 
@@ -25,6 +25,9 @@ class Driver(ABC):
     (23) for others; ``confirm`` looks anew whether the host is cut off; ``extend`` raises SafetyRefusal. What lifts such an
     isolation does not go through the host that is cut off, so none is stranded by it.
     """
+
+    opens_for_a_time: ClassVar[bool] = False
+    """Whether it takes orders with ``opened``; to others none is given."""
 
     host: str
     last: Stand | None = None
@@ -64,6 +67,13 @@ class Driver(ABC):
     @abstractmethod
     def release(self) -> None:
         """Take away what ``load`` made, and nothing else. Releasing what is open does nothing."""
+
+    def settle(self, order: Order, stand: Stand) -> None:
+        """Load ``order``, which lets through for good what is open for a time now, in one transaction.
+
+        Raises NotConverged (21) where that had closed itself; then nothing is changed.
+        """
+        raise SafetyRefusal(f"{self.name} opens nothing for a time", where=self.host)
 
     def persist(self, order: Order) -> None:
         """Let what is confirmed come back after a reboot, or not, as ``order.persist`` says. ``release`` ends that, too.

@@ -35,6 +35,7 @@ class Nftables(Driver):
 
     name = "nftables"
     enforced = "host"
+    opens_for_a_time = True
 
     def __init__(self, host: str, *, connect: Callable[[], Shell], sudo: bool = False,
                  environ: Mapping[str, str] | None = None, turn: Turn = nullcontext) -> None:
@@ -69,6 +70,7 @@ class Nftables(Driver):
             standing, left=left, partial=tuple(_partial(tables, facts)), digest=said[0], mark=said[1],
             seal=nft_listing.seal(tables), persisted=persisted, facts=facts, raw=raw,
             connections=_others(found, any_of.openings, any_of.profile),
+            opened=tuple(map(str, any_of.for_a_time)), open_left=min((one for table in tables.values() if (one := table.open_left) is not None), default=None),
         )
 
     @property
@@ -77,16 +79,25 @@ class Nftables(Driver):
         return self._families if self._families is not None and len(self._families) == len(nft_rules.FAMILIES) else ()
 
     def load(self, order: Order, stand: Stand) -> None:
+        self._load(order, stand)
+
+    def settle(self, order: Order, stand: Stand) -> None:
+        self._load(order, stand, still_open=self._families or ())
+
+    def _load(self, order: Order, stand: Stand, still_open: Sequence[str] = ()) -> None:
         if stand.facts.manager is None and not self._here:
             raise Refused(f"{self.host} does not say from where it is logged into, so its rules would shut opsctl out", where=self.host,
                           hint="`opsctl hosts prepare` prints the sudoers lines: SSH_CONNECTION must be among env_keep")
         there = nft_listing.tables(stand.raw)
-        result = self._nft(nft_rules.load(order, stand.facts, gone=[family for family in there if family == "netdev"]))
+        result = self._nft(nft_rules.load(order, stand.facts, gone=[family for family in there if family == "netdev"], still_open=still_open))
+        if result.code and still_open and "No such file or directory" in result.errors:
+            raise NotConverged(f"what was opened at {self.host} for a time had closed itself", where=self.host, details={"kind": "closed"},
+                               hint="nobody is let in any more; open the wave once more")
         self._families = ["inet", "netdev"] if stand.facts.devices else ["inet"]
         if result.code and stand.facts.devices:
             # Kernels before 5.16 have no egress for devices: better half of it than nothing, and ``observe`` says so.
             first = result
-            result = self._nft(nft_rules.load(order, stand.facts, ("inet",), gone=[*there]))
+            result = self._nft(nft_rules.load(order, stand.facts, ("inet",), gone=[*there], still_open=still_open))
             self._families = ["inet"]
             if result.code:
                 result = first
@@ -110,7 +121,7 @@ class Nftables(Driver):
         return bytes(found)
 
     def cut(self, order: Order) -> Cut:
-        allowed = (*nft_rules.managers(order, Facts()), *order.allow)
+        allowed = (*nft_rules.managers(order, Facts()), *order.allow, *order.opened)
         result = self._script("cut_off", order.profile, *connections.words(allowed))
         found = _sections(result.stdout)
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]

@@ -98,5 +98,5 @@ class Register:
 def _entry(data: dict[str, Any]) -> Entry:
     order = data["order"]
     order = Order(**{**order, "mark": Mark(**order["mark"]), "managers": tuple(order["managers"]),
-                     "allow": tuple(Opening(**one) for one in order["allow"])})
+                     **{name: tuple(Opening(**one) for one in order.get(name, ())) for name in ("allow", "opened")}})
     return Entry(**{**data, "order": order})

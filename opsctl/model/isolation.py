@@ -71,7 +71,8 @@ class Order:
     """What a host is cut down to. Loopback and the manager that is connected (to ``port``) stay without being named.
 
     ``managers`` are more addresses that may log in. ``seconds`` is the dead man's handle: unconfirmed for so long it
-    lifts itself; None loads it permanent at once (``--hold``).
+    lifts itself; None loads it permanent at once (``--hold``). ``opened`` is let through besides for ``open_for`` seconds,
+    after which that closes itself.
     """
 
     mark: Mark
@@ -82,12 +83,14 @@ class Order:
     dhcp: bool = False
     seconds: float | None = WITHIN
     persist: bool = False
+    opened: tuple[Opening, ...] = ()
+    open_for: float = 0.0
 
     @property
     def digest(self) -> str:
         """16 hex digits of what is let through: two orders with one digest cut off alike, whoever gave them."""
         said = {"managers": sorted(self.managers), "port": self.port, "allow": sorted(map(str, self.allow)),
-                "profile": self.profile, "dhcp": self.dhcp}
+                "profile": self.profile, "dhcp": self.dhcp, **({"opened": sorted(map(str, self.opened))} if self.opened else {})}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -120,7 +123,8 @@ class Stand:
     ``connections``: old connections, in all network namespaces, that are neither loopback nor let through; None where
     nobody can count them. ``digest`` and ``mark`` of the order that was loaded; ``seal``: a hash of our own rules as they
     are now, without what moves by itself; ``persisted``: whether it comes back after a reboot, None where that cannot be
-    seen. ``raw`` is what the driver read, for evidence.
+    seen. ``opened``: what is let through for a time, and ``open_left`` for how many seconds still; where that has closed
+    itself, 0. ``raw`` is what the driver read, for evidence.
     """
 
     standing: Standing
@@ -131,6 +135,8 @@ class Stand:
     mark: Mark | None = None
     seal: str | None = None
     persisted: bool | None = None
+    opened: tuple[str, ...] = ()
+    open_left: float | None = None
     facts: Facts = field(default_factory=Facts)
     raw: str = ""
 

@@ -11,7 +11,7 @@ from opsctl.model.nft_rules import ARMED, TABLE, read_comment
 from opsctl.model.values import value
 
 _TABLE = re.compile(rf"^table (inet|netdev) {TABLE} \{{.*?^\}}$", re.MULTILINE | re.DOTALL)
-_SET = re.compile(r"^\tset armed \{(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
+_SETS = {name: re.compile(rf"^\tset {name} \{{(.*?)^\t\}}$", re.MULTILINE | re.DOTALL) for name in ("armed", "opened")}
 _CHAIN = re.compile(r"^\tchain (\S+) \{\n(.*?)^\t\}$", re.MULTILINE | re.DOTALL)
 _HOOKS = {"inet": {"pre": "prerouting", "outp": "output"}, "netdev": {"pre": "ingress", "outp": "egress"}}
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -21,13 +21,15 @@ _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 class Table:
     """One of our two tables as it is now.
 
-    ``elements``: what is left of the set ``armed``, each with the seconds until it goes, None for never. ``text`` is without
-    what moves by itself: counters, timers, the order of elements.
+    ``elements``: what is left of the set ``armed``, each with the seconds until it goes, None for never; ``opened`` the same of
+    the set of that name, None where there is none. ``text`` is without what moves by itself: counters, timers, the order of
+    elements, and what lets in for a time.
     """
 
     family: str
     elements: Mapping[str, float | None]
     text: str
+    opened: Mapping[str, float | None] | None = None
 
     @property
     def whole(self) -> bool:
@@ -55,9 +57,22 @@ class Table:
 
     @property
     def openings(self) -> tuple[Opening, ...]:
-        """What it lets through, managers among it."""
-        found = dict.fromkeys(re.findall(r' accept comment "(.*)"$', self.text, re.MULTILINE))
-        return tuple(one for text in found if (one := _opening(text)) is not None)
+        """What it lets through, managers among it, and what it lets in for a time while it does."""
+        text = self.text if self.opened else _CHAIN.sub(lambda found: "" if found[1].startswith("opened_") else found[0], self.text)
+        return _openings(text)
+
+    @property
+    def for_a_time(self) -> tuple[Opening, ...]:
+        """What it lets in for a time, or did."""
+        return _openings("\n".join(found[2] for found in _CHAIN.finditer(self.text) if found[1].startswith("opened_")))
+
+    @property
+    def open_left(self) -> float | None:
+        """Seconds until that closes itself; 0 where it has, None where there is no such thing."""
+        if self.opened is None:
+            return None
+        left = [seconds for seconds in self.opened.values() if seconds is not None]
+        return min(left, default=0.0) if all(name in self.opened for name in ARMED[self.family][1]) else 0.0
 
     @property
     def profile(self) -> str:
@@ -76,15 +91,14 @@ def tables(text: str) -> dict[str, Table]:
     found = {}
     for match in _TABLE.finditer(text):
         family, body = match[1], re.sub(r"counter packets \d+ bytes \d+", "counter", match[0])
-        elements: dict[str, float | None] = {}
-        if kept := _SET.search(body):
-            for name, rest in re.findall(r"([\w.-]+)((?: timeout \S+)?(?: expires \S+)?)\s*(?:,|\})", kept[1].partition("elements")[2]):
-                left = re.search(r"expires (\S+?),?$", rest) or re.search(r"timeout (\S+?),?$", rest)
-                elements["vlan" if name == "8021q" else name] = _seconds(left[1]) if left else None
-            listed = f"\t\telements = {{ {', '.join(sorted(elements))} }}\n" if elements else ""
-            rest = re.sub(r"^\t\telements = .*?\}\n", "", kept[1], flags=re.MULTILINE | re.DOTALL)
-            body = body.replace(kept[0], f"\tset armed {{{rest}{listed}\t}}")
-        found[family] = Table(family, elements, body)
+        sets: dict[str, dict[str, float | None]] = {}
+        for name, form in _SETS.items():
+            if kept := form.search(body):
+                sets[name] = _elements(kept[1])
+                listed = f"\t\telements = {{ {', '.join(sorted(sets[name]))} }}\n" if sets[name] and name == "armed" else ""
+                rest = re.sub(r"^\t\telements = .*?\}\n", "", kept[1], flags=re.MULTILINE | re.DOTALL)
+                body = body.replace(kept[0], f"\tset {name} {{{rest}{listed}\t}}")
+        found[family] = Table(family, sets.get("armed", {}), body, sets.get("opened"))
     return found
 
 
@@ -97,6 +111,19 @@ def shortest(found: Sequence[Table]) -> float | None:
     """Seconds until the first element goes; None where none goes."""
     left = [seconds for table in found for seconds in table.elements.values() if seconds is not None]
     return min(left, default=None)
+
+
+def _elements(text: str) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name, rest in re.findall(r"([\w.-]+)((?: timeout \S+)?(?: expires \S+)?)\s*(?:,|\})", text.partition("elements")[2]):
+        left = re.search(r"expires (\S+?),?$", rest) or re.search(r"timeout (\S+?),?$", rest)
+        found["vlan" if name == "8021q" else name] = _seconds(left[1]) if left else None
+    return found
+
+
+def _openings(text: str) -> tuple[Opening, ...]:
+    found = dict.fromkeys(re.findall(r' accept comment "(.*)"$', text, re.MULTILINE))
+    return tuple(one for said in found if (one := _opening(said)) is not None)
 
 
 def _opening(text: str) -> Opening | None:

@@ -3,7 +3,8 @@
 ``inet`` stands before connection tracking and sees every interface, also one that is plugged in later. ``netdev`` stands on
 every physical port and sees what ``inet`` cannot: children of an interface (macvlan), raw frames, DHCP. Both let through by
 addresses alone, never by the state of a connection. Each jumps to its rules only while an element of the set ``armed`` is
-there; elements with a time-out are the dead man's handle, which the kernel itself pulls.
+there; elements with a time-out are the dead man's handle, which the kernel itself pulls. What is let in again for a time is the
+same the other way round: rules that count only while the set ``opened`` has elements, whose time-outs close it.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ _HOOKS = {
 }
 
 
-def load(order: Order, facts: Facts, families: Sequence[str] = FAMILIES, gone: Sequence[str] = ()) -> str:
+def load(order: Order, facts: Facts, families: Sequence[str] = FAMILIES, gone: Sequence[str] = (), still_open: Sequence[str] = ()) -> str:
     """The transaction that cuts a host off, over whatever of ours is there.
 
     ``facts`` give the devices, and where we are connected from, which always stays. ``gone``: families whose table is taken
-    away without one that takes its place.
+    away without one that takes its place. ``still_open``: families that have to let in for a time what is there now; it fails
+    where that has closed itself.
     """
+    held = [f"delete element {family} {TABLE} opened {{ {', '.join(ARMED[family][1])} }}" for family in still_open]
     wanted = [family for family in FAMILIES if family in families and (family == "inet" or facts.devices)]
     parts = [f"add table {family} {TABLE}\ndelete table {family} {TABLE}" for family in FAMILIES if family in wanted or family in gone]
     parts += [_table(family, order, facts) for family in wanted]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*held, *parts]) + "\n"
 
 
 def arm(seconds: float | None, families: Sequence[str] = FAMILIES) -> str:
@@ -88,15 +91,22 @@ def _table(family: str, order: Order, facts: Facts) -> str:
     devices = ", ".join(f'"{device}"' for device in facts.devices)
     into, out = (hook.format(devices) for hook in _HOOKS[family])
     last = f'\t\tcounter drop comment "{order.profile}"'
+    opened = [f"\tset opened {{ type {kind}; flags timeout; elements = {{ {_elements(family, order.open_for)} }}; }}",
+              "\tchain opened_in {", *(f"\t\t{_opened(one, incoming=True)}" for one in order.opened), "\t}",
+              "\tchain opened_out {", *(f"\t\t{_opened(one, incoming=False)}" for one in order.opened), "\t}"] if order.opened else []
     lines = [
         f"table {family} {TABLE} {{", f'\tcomment "{comment(order)}"',
-        f"\tset armed {{ type {kind}; flags timeout; elements = {{ {_elements(family, order.seconds)} }}; }}",
+        f"\tset armed {{ type {kind}; flags timeout; elements = {{ {_elements(family, order.seconds)} }}; }}", *opened,
         f"\tchain pre {{ {into}; policy accept; {test} jump iso_in; }}",
         f"\tchain outp {{ {out}; policy accept; {test} jump iso_out; }}",
-        "\tchain iso_in {", *(f"\t\t{rule}" for rule in _incoming(family, order, facts)), last, "\t}",
-        "\tchain iso_out {", *(f"\t\t{rule}" for rule in _outgoing(family, order, facts)), last, "\t}", "}",
+        "\tchain iso_in {", *_jump(test, order, "in"), *(f"\t\t{rule}" for rule in _incoming(family, order, facts)), last, "\t}",
+        "\tchain iso_out {", *_jump(test, order, "out"), *(f"\t\t{rule}" for rule in _outgoing(family, order, facts)), last, "\t}", "}",
     ]
     return "\n".join(lines)
+
+
+def _jump(test: str, order: Order, way: str) -> list[str]:
+    return [f"\t\t{test.replace('@armed', '@opened')} jump opened_{way}"] if order.opened else []
 
 
 def _incoming(family: str, order: Order, facts: Facts) -> Iterator[str]:
