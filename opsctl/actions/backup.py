@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opsctl import __version__
+from opsctl.actions import signalling
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import (
     DamagedData,
@@ -26,6 +27,7 @@ from opsctl.model.limits import waits
 from opsctl.model.moments import local
 from opsctl.model.records import MANIFEST
 from opsctl.model.sets import FUTURE, GOOD, Judgement, SetView, taken_until
+from opsctl.model.signals import SUSPECT, reasons, together, unknown
 from opsctl.model.snapshots import Snapshot
 from opsctl.model.taken_with import changed, settings
 from opsctl.model.values import value
@@ -146,6 +148,7 @@ class Backup(StateAction[BackupParams, Seen]):
             "repository": seen.repository,
             "set": params.set if seen.this else None,
             "state": seen.this.state if seen.this else None,
+            "signals": {"verdict": seen.this.verdict, "reasons": reasons(seen.this.signals)} if seen.this else None,
             "newest": newest.id if newest else None,
             "newest_time": newest.record["time"] if newest else None,
             "due": due(newest.time if newest else None, seen.every, seen.now),
@@ -237,7 +240,8 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
     limits = world.config.backups[params.backup].limits
     repository = history.repository.limited(limits)
     repository.unlock_stale()
-    newest = history.seen(world.clock()).judgement.newest_good(params.backup)
+    judgement = history.seen(world.clock()).judgement
+    newest = judgement.newest_good(params.backup)
     previous = newest.sources.get(name) if newest else None
     source = world.source(name)
     taken = world.clock().isoformat(timespec="seconds")
@@ -259,6 +263,7 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
     problems = [*before, *(found for found in captured.problems if found not in before)]
     kept = {**_plain(captured), "kind": source.kind, "problems": [asdict(found) for found in problems], "taken": taken,
             "settings": settings(world.config.sources[name])}
+    kept["signals"] = signalling.just_taken(source, name, kept, signalling.before(judgement.of(params.backup)), repository, world)
     left = _open_problems(json.loads(json.dumps(kept)), name, params)
     if left:
         write_whole(_keep_path(world, params, name), json.dumps(kept).encode())
@@ -290,7 +295,7 @@ def _error(where: str, problems: Sequence[Problem]) -> OpsError:
 
 
 def _refuse_lost(params: BackupParams, name: str, kept: Mapping[str, Any], snapshot: Snapshot, world: World) -> None:
-    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems", "taken", "settings", "hooks")}
+    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems", "taken", "settings", "hooks", "signals")}
     lost = world.source(name).look_again(Captured(**fields), snapshot)
     left = [found for found in lost if not (found.acceptable and name in params.accept)]
     if left:
@@ -303,6 +308,7 @@ def _commit(params: BackupParams, world: World) -> None:
     holdings = history.look(world.clock())
     snapshots = {snapshot.id: snapshot for snapshot in holdings.snapshots}
     sources: dict[str, Any] = {}
+    signals: dict[str, Any] = {}
     for name in plan.sources:
         kept = dict(_kept(world, params, name) or {})
         if kept.get("snapshot") not in snapshots:
@@ -313,6 +319,7 @@ def _commit(params: BackupParams, world: World) -> None:
             )
         snapshot = snapshots[kept["snapshot"]]
         _refuse_lost(params, name, kept, snapshot, world)
+        signals[name] = kept.pop("signals", None) or unknown("captured by a version that looks at no changes").as_json()
         for key in ("hooks", "settings"):
             kept.pop(key, None)
         accepted = [raw["message"] for raw in kept.pop("problems")]
@@ -328,6 +335,7 @@ def _commit(params: BackupParams, world: World) -> None:
         "host": world.host,
         "every_seconds": int(plan.every.total_seconds()),
         "sources": sources,
+        "signals": together(signals),
         "previous": {"set": newest.id, "manifest": newest.manifest} if newest else None,
         "journal": dict(world.journal_head()),
         "versions": {"opsctl": __version__, **world.versions()},
@@ -336,6 +344,10 @@ def _commit(params: BackupParams, world: World) -> None:
     history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
                   filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host)
     history.repository.unlock_stale()
+    if record["signals"]["verdict"] == SUSPECT:
+        world.warn(f"SUSPECT: set {params.set} of {params.backup} is whole, and what changed in it looks like an attack: "
+                   f"{'; '.join(reasons(record['signals']))}. Look at these files now; `opsctl restore points {params.backup}` "
+                   "names the newest set before it that is clean")
 
 
 def _say_late(record: Mapping[str, Any], world: World) -> None:

@@ -145,7 +145,9 @@ def write_run(out: Out, tally: Tally, plan: BoundPlan) -> None:
         if one.step != "backup":
             continue
         if one.outcome == "changed":
-            out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}", Tone.GOOD))
+            suspect = (found["signals"] or {}).get("verdict") == "suspect"
+            out.line(Mark(f"{one.item}: set {found['set']} is whole and signed, in {found['repository']}"
+                          f"{', and SUSPECT' if suspect else ''}", Tone.BAD if suspect else Tone.GOOD))
             for name, entry in found["sources"].items():
                 out.line(f"  {name}: {counted(entry['files'], 'file')}, {format_size(entry['bytes'])}, "
                          f"{format_size(entry['data_added_packed'])} added, {entry['seconds']:.1f} s{only_bytes(entry)}")

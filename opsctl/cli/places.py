@@ -14,6 +14,7 @@ import typer
 
 from opsctl.errors import SafetyRefusal
 from opsctl.model.quantities import counted
+from opsctl.model.signals import reasons
 
 if TYPE_CHECKING:
     from opsctl.cli.report import Report
@@ -181,4 +182,5 @@ def describe(view: SetView) -> dict[str, Any]:
         "added": view.added, "snapshots": dict(view.snapshots),
         "host": view.record.get("host"), "run": view.record.get("run"),
         "damage": [damage.as_json() for damage in view.damage],
+        "signals": {"verdict": view.verdict, "reasons": reasons(view.signals)},
     }

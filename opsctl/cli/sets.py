@@ -11,6 +11,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Cell, Column, Mark, Out, Table, Tone
 from opsctl.errors import OpsError, worst
 from opsctl.model.quantities import counted
+from opsctl.model.signals import SUSPECT, reasons
 
 if TYPE_CHECKING:
     from opsctl.model.sets import SetView
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 #: The ids that we give to sets; those of others may hold anything.
 _OURS = re.compile(r"[0-9]{8}-[0-9]{4}-[0-9a-f]{4}")
 _TONES = {"good": Tone.GOOD, "copy": Tone.GOOD, "incomplete": Tone.WARN, "foreign": Tone.WARN, "future": Tone.WARN}
+
+_VERDICTS = {"clean": Tone.GOOD, "suspect": Tone.BAD, "unknown": Tone.QUIET}
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,19 @@ def write_set(out: Out, site: Site, held: Held) -> None:
     ))
     for name, entry in view.sources.items():
         out.lines([Mark(f"{name}: accepted although {message}", Tone.WARN) for message in entry.get("accepted", ())])
+    for name, seen in view.signals.get("sources", {}).items():
+        _write_signals(out, name, seen)
+
+
+def _write_signals(out: Out, name: str, seen: Mapping[str, Any]) -> None:
+    """What changed in a source since the set before, and what that looks like."""
+    numbers, verdict = seen["numbers"], seen["verdict"]
+    counts = ", ".join(f"{numbers[what]:,} {what}" for what in ("changed", "added", "removed") if what in numbers)
+    renamed = sum(numbers.get("renamed", {}).values())
+    counts += f", {renamed:,} renamed" if renamed else ""
+    out.line(Mark(f"{name}: {verdict}{f'; files: {counts}' if counts else ''}", _VERDICTS[verdict]))
+    out.lines([Mark(f"  {text}", _VERDICTS[verdict]) for text in (*seen["reasons"], *seen["notes"])])
+    out.lines([f"  {one['path']}: {one['why']}" for one in seen["examples"]])
 
 
 def _word(view: SetView) -> Mark:
@@ -191,6 +207,8 @@ def _remarks(site: Site, held: Held) -> list[str]:
 
     view = held.view
     remarks = list(_reasons(site, view))
+    if view.verdict == SUSPECT:
+        remarks.append(f"SUSPECT: {'; '.join(reasons(view.signals))}")
     if view.taken_until:
         remarks.append(f"captured until {local_time(site, view.taken_until)}")
     for place in held.places:

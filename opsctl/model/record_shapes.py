@@ -9,6 +9,8 @@ from posixpath import normpath
 from typing import Any
 
 from opsctl.model.records import DRILL, MANIFEST, VERIFICATION
+from opsctl.model.signals import CLEAN, SUSPECT, UNKNOWN
+from opsctl.model.signals import FORMAT as SIGNALS
 from opsctl.model.snapshots import parse_time
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -146,6 +148,20 @@ def _finding(value: Any) -> bool:
     return all(right(value[name]) for name, right in more.items() if name in value)
 
 
+def _signals(value: Any) -> bool:
+    """Ours of this format; those of a later one may look as they like."""
+    if not isinstance(value, Mapping) or value.get("format") != SIGNALS:
+        return isinstance(value, Mapping) and _text(value.get("format"))
+    entry = {"verdict": lambda one: one in (CLEAN, SUSPECT, UNKNOWN), "reasons": _listed(_text), "notes": _listed(_text),
+             "examples": _listed(_example), "numbers": lambda one: isinstance(one, Mapping)}
+    return entry["verdict"](value.get("verdict")) and _mapped(
+        lambda one: isinstance(one, Mapping) and all(right(one.get(name)) for name, right in entry.items()))(value.get("sources"))
+
+
+def _example(value: Any) -> bool:
+    return isinstance(value, Mapping) and _text(value.get("path")) and _text(value.get("why"))
+
+
 _SOURCE: Mapping[str, Check] = {
     "kind": _matches(_NAME), "snapshot": _matches(_OBJECT), "tree": _matches(_OBJECT), "files": _count, "bytes": _count,
     "data_added_packed": _count, "seconds": _number, "paths": lambda value: _listed(_path)(value) and bool(value),
@@ -172,7 +188,7 @@ _FACTS: Mapping[str, Mapping[str, Check]] = {
 _MANIFEST: Mapping[str, Check] = {
     "backup": _matches(_NAME), "set": _matches(_SET), "time": _moment, "repository": _text,
     "sources": lambda value: isinstance(value, Mapping), "previous": _previous, "journal": _optional(_anchor),
-    "every_seconds": _optional(_count),
+    "every_seconds": _optional(_count), "signals": _optional(_signals),
 }
 _VERIFICATION: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "level": _text, "shares": _listed(_count), "total": _count,

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from opsctl.model.records import MANIFEST, Record
+from opsctl.model.signals import FORMAT as SIGNALS
+from opsctl.model.signals import UNKNOWN
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.model.values import value
 
@@ -64,6 +66,17 @@ class SetView:
         entries: Mapping[str, Mapping[str, Any]] = self.record.get("sources", {})
         return {name: {**entry, "snapshot": self.snapshots.get(name, entry["snapshot"])}
                 for name, entry in entries.items()}
+
+    @property
+    def signals(self) -> Mapping[str, Any]:
+        """Its change signals as they were signed (``model.signals``); empty where its manifest is older than these."""
+        found: Mapping[str, Any] = self.record.get("signals", {})
+        return found if found.get("format") == SIGNALS else {}
+
+    @property
+    def verdict(self) -> str:
+        """``clean``, ``suspect`` or ``unknown``, of what changed in it since the set before."""
+        return str(self.signals.get("verdict", UNKNOWN))
 
     @property
     def taken_until(self) -> datetime | None:

@@ -44,7 +44,7 @@ class SnapshotCache(Protocol):
 class Repository(ABC):
     """One restic repository. Nothing here ever creates one except ``create``.
 
-    Reading (``identity snapshots read ls restore dump_to locks``) takes no lock and works under somebody
+    Reading (``identity snapshots read ls entries diff restore dump_to locks``) takes no lock and works under somebody
     else's exclusive lock and with no byte free. ``backup_*`` take a shared lock, ``check`` an exclusive one
     (none where a full or write-protected store cannot take it); where they meet a lock they wait up to
     ``wait`` and then raise Busy naming host, pid and age. Locks of dead processes of this host are removed
@@ -152,6 +152,17 @@ class Repository(ABC):
     @abstractmethod
     def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]:
         """Stream the entries of a snapshot; memory does not grow with their number."""
+
+    @abstractmethod
+    def entries(self, snapshot_id: str, folders: Sequence[str]) -> Iterator[Node]:
+        """Stream what lies right in these folders of a snapshot, and the folders themselves."""
+
+    @abstractmethod
+    def diff(self, before: str, after: str, take: Callable[[str, str], None]) -> Mapping[str, Any]:
+        """Hand every path that differs to ``take``, with how: ``+ - M T``, ``?`` where only the content did. One restic call.
+
+        Folders end in ``/``. Names that are not UTF-8 have U+FFFD in them. Returns restic's statistics.
+        """
 
     @abstractmethod
     def restore(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opsctl.model.limits import Limits
 from opsctl.model.secrets import SecretRef
@@ -14,7 +14,7 @@ from opsctl.repositories import (
     restic_copy,
     restic_host,
     restic_identity,
-    restic_output,
+    restic_listing,
     restic_restore,
     restic_snapshots,
 )
@@ -153,21 +153,14 @@ class Restic(Calls, Repository):
         ).stdout
 
     def ls(self, snapshot_id: str, path: str | None = None) -> Iterator[Node]:
-        self.make_sure()
         below = ["--recursive", snapshot_id, "--", path] if path is not None else [snapshot_id]
-        session = self.program.open(["ls", "--json", "--no-lock", *below])
-        finished = False
-        try:
-            for line in session.stdout:
-                raw = restic_output.parse_line(line)
-                if raw is not None and raw.get("message_type", raw.get("struct_type")) == "node":
-                    yield restic_output.node(raw)
-            finished = True
-        finally:
-            result = session.close() if finished else session.close(timeout=0)
-        self.program.shell.check()
-        if result.code:
-            raise self.failure(f"list snapshot {snapshot_id[:8]}", result)
+        return restic_listing.ls(self, snapshot_id, below)
+
+    def entries(self, snapshot_id: str, folders: Sequence[str]) -> Iterator[Node]:
+        return restic_listing.ls(self, snapshot_id, [snapshot_id, "--", *folders])
+
+    def diff(self, before: str, after: str, take: Callable[[str, str], None]) -> Mapping[str, Any]:
+        return restic_listing.diff(self, before, after, take)
 
     # Putting things in
 

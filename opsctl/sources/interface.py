@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from opsctl.errors import ProgramFailed
 from opsctl.model.limits import Limits
+from opsctl.model.signals import Signals, unknown
 from opsctl.model.snapshots import Snapshot
 from opsctl.model.values import value
 from opsctl.repositories.interface import OnProgress, Repository
@@ -90,6 +91,23 @@ class Context:
     limits: Limits = field(default_factory=Limits)
 
 
+@value
+class Evidence:
+    """What a source's change signals are taken from: its snapshot in one set and in the set before it, in one repository.
+
+    ``entry`` and ``previous`` are its entries in the manifests, the one of ``entry`` perhaps not complete yet; ``previous`` is
+    None for its first set. ``earlier``: its signals in the sets before, newest first, where those have any. ``live``: the source
+    still is as it was captured, so that its content may be read where it is. ``scratch`` is private and empty.
+    """
+
+    repository: Repository
+    entry: Mapping[str, Any]
+    previous: Mapping[str, Any] | None
+    earlier: tuple[Mapping[str, Any], ...]
+    scratch: Path
+    live: bool = False
+
+
 class Source(ABC):
     """One thing to back up. Constructors only store."""
 
@@ -129,6 +147,13 @@ class Source(ABC):
                 acceptable=True,
             )
         ]
+
+    def signals(self, evidence: Evidence) -> Signals:
+        """Whether what changed since the set before looks like an attack. May raise any OpsError: then it is unknown.
+
+        At most two restic calls for a set that was just taken.
+        """
+        return unknown(f"what changes in a source of kind {self.kind} is not looked at")
 
     @abstractmethod
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from opsctl.errors import Partial
+from opsctl.model.signals import Signals
 from opsctl.model.snapshots import BackupSummary
 from opsctl.model.values import value
 from opsctl.proofs import files
 from opsctl.repositories.interface import Repository
 from opsctl.shells.interface import Shell
-from opsctl.sources.interface import LISTED, Captured, Context, Difference, Problem, Source, shrunken
+from opsctl.sources import paths_signals
+from opsctl.sources.interface import LISTED, Captured, Context, Difference, Evidence, Problem, Source, shrunken
 
 #: What a file system that was just made holds by itself.
 NOTHING = frozenset({"lost+found"})
@@ -81,6 +83,11 @@ class Paths(Source):
     def eyes(self) -> Eyes:
         return OurEyes()
 
+    @property
+    def here(self) -> bool:
+        """Whether the files are on this machine."""
+        return True
+
     def repository(self, context: Context) -> Repository:
         """The repository, with restic run where the files are."""
         return context.repository
@@ -129,6 +136,9 @@ class Paths(Source):
             excluded=self.exclude,
             problems=(*before, *problems_after(summary, self.at_least, context.previous)),
         )
+
+    def signals(self, evidence: Evidence) -> Signals:
+        return paths_signals.of(evidence, read=paths_signals.read_here if self.here else None)
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         return list(files.compare(entry["proof"], files.count(place)))

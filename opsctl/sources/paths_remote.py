@@ -43,6 +43,10 @@ class RemotePaths(Paths):
     def eyes(self) -> Eyes:
         return HostEyes(self.there)
 
+    @property
+    def here(self) -> bool:
+        return False
+
     def repository(self, context: Context) -> Repository:
         found = context.repository.on(self.there)
         found.unlock_stale()

@@ -1,0 +1,64 @@
+"""The change signals of one source in one set, taken so that nothing that fails in it is more than *unknown*."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opsctl.actions.interface import World
+from opsctl.errors import Interrupted, OpsError
+from opsctl.model.sets import WHOLE, SetView
+from opsctl.model.signals import FORMAT, LAST, together, unknown
+from opsctl.repositories.interface import Repository
+from opsctl.sources.interface import Evidence, Source
+
+
+def before(sets: Sequence[SetView], view: SetView | None = None) -> list[SetView]:
+    """The whole sets before this one (before one that is only being taken, where None), newest first."""
+    whole = [one for one in sets if one.state in WHOLE and one.time is not None]
+    if view is not None and view.time is not None:
+        whole = [one for one in whole if one.time is not None and one.time < view.time]
+    return whole[::-1]
+
+
+def just_taken(
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, world: World
+) -> dict[str, Any]:
+    """The signals of a source that was captured a moment ago, while it still is as it was."""
+    return _of(source, name, entry, earlier, repository, world, {}, live=True)
+
+
+def of_set(
+    view: SetView, earlier: Sequence[SetView], repository: Repository, world: World, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The signals of a whole set, from the repository alone. ``known``: those of earlier sets that stand in no manifest, by id."""
+    found = {}
+    for name, entry in view.sources.items():
+        try:
+            source = world.source(name, entry)
+        except OpsError as error:
+            found[name] = unknown(error.message).as_json()
+            continue
+        found[name] = _of(source, name, entry, earlier, repository, world, known, live=False)
+    return together(found)
+
+
+def _of(
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, world: World,
+    known: Mapping[str, Mapping[str, Any]], *, live: bool,
+) -> dict[str, Any]:
+    previous = earlier[0].sources.get(name) if earlier else None
+    seen = [_signals(one, known).get("sources", {}).get(name) for one in earlier[:LAST]]
+    try:
+        with world.scratch() as scratch:
+            evidence = Evidence(repository, entry, previous, tuple(one for one in seen if one), scratch, live)
+            return source.signals(evidence).as_json()
+    except Interrupted:
+        raise
+    except (OpsError, OSError, MemoryError) as error:
+        return unknown(f"looking at what changed failed: {getattr(error, 'message', None) or error}").as_json()
+
+
+def _signals(view: SetView, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    found = view.signals or known.get(view.id, {})
+    return found if found.get("format") == FORMAT else {}
