@@ -83,6 +83,7 @@ class Approve(GateAction[ApproveParams, Seen]):
 
     def ask(self, params: ApproveParams, seen: Seen, world: World) -> None:
         if not seen.asked:
+            world.accept_people()
             world.note("approve.asked", {"step": params.step, "request": dict(seen.wanted.asked)})
 
     def result(self, params: ApproveParams, seen: Seen) -> Mapping[str, Any]:

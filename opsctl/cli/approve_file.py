@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,12 +39,12 @@ def write(session: Session, gate: Gate, out: Path) -> Report:
 def sign(session: Session, file: Path, by: str, key: Path | None, refuse: bool, note: str) -> Report:
     """Sign in the file what the file shows, without any configuration."""
     from opsctl.cli.signing import sign as signed
-    from opsctl.cli.signing import write_json
+    from opsctl.cli.signing import signed_nowhere, write_json
     from opsctl.model.approvals import APPROVE, NAMESPACE, REFUSE, statement
     from opsctl.model.statements import signed_bytes, speakable
 
     content, plan = read(file)
-    site = _nowhere(session)
+    site = signed_nowhere(session)
     said = statement(content["request"], by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=site.clock())
     approve_text.ask(session, approve_text.shown(plan, said["step"], said), refuse)
     signature, signer = signed(site, key, signed_bytes(said), NAMESPACE)
@@ -106,12 +105,3 @@ def read(file: Path) -> tuple[dict[str, Any], BoundPlan]:
         raise DamagedData(f"{file}: the plan in it is not the one that would be signed", where=str(file),
                           hint="it was changed on the way; fetch it again")
     return content, plan
-
-
-def _nowhere(session: Session) -> Site:
-    """What it takes to sign, on a machine without a configuration."""
-    from opsctl.cli.work import clock
-    from opsctl.model.config import Config
-    from opsctl.wiring import Site
-
-    return Site(Config.model_validate({"state": os.path.abspath(os.devnull)}), clock=clock(session), environ=session.environ)

@@ -68,6 +68,9 @@ class _Rekey:
         self.said: list[str | Mark] = []
 
     def go(self, fingerprint: str | None, by: str | None, key: Path | None) -> Report:
+        from opsctl.wiring.people import accept_first, refuse_changed
+
+        refuse_changed(self.site)
         made = not self.place.exists()
         if made:
             asked = self._make(fingerprint)
@@ -85,6 +88,7 @@ class _Rekey:
             signed = [*signed, self._sign(asked, by, key)]
         people = self._weigh(signed)
         if (made or by is not None) and not self.session.dry_run:
+            accept_first(self.site)
             self._write(asked, signed)
         if by is None and len(people) >= _people():
             return self._apply(asked, signed, people)

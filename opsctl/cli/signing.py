@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.errors import DamagedData, Refused, SafetyRefusal, UsageError
 
 if TYPE_CHECKING:
+    from opsctl.cli.session import Session
     from opsctl.model.two_people import Signed
     from opsctl.wiring import Site
 
@@ -95,3 +97,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_request(path: Path, asked: Mapping[str, Any], signed: Sequence[Signed]) -> None:
     write_json(path, {"request": dict(asked), "signatures": [{"by": one.by, "signature": one.signature} for one in signed]})
+
+
+def signed_nowhere(session: Session) -> Site:
+    """What it takes to sign on a machine without a configuration, and nothing else."""
+    from opsctl.cli.work import clock
+    from opsctl.model.config import Config
+    from opsctl.wiring import Site
+
+    return Site(Config.model_validate({"state": os.path.abspath(os.devnull)}), clock=clock(session), environ=session.environ)

@@ -147,9 +147,14 @@ class World:
         return repository_id(self.site, self.plan)
 
     def members(self) -> Mapping[str, Any]:
-        from opsctl.wiring.approvals import members
+        from opsctl.wiring.people import members
 
         return members(self.site)
+
+    def accept_people(self) -> None:
+        from opsctl.wiring.people import accept_first
+
+        accept_first(self.site)
 
     def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]:
         return [(entry.type, entry.data) for entry in self.site.journal.read(run=self.run, types=types)]

@@ -109,12 +109,21 @@ def test_one_person_never_counts_twice(machine: Machine, keys: Path, new: str) -
     sign(machine, keys, "asha", new)
     said = sign(machine, keys, "asha", new, expect=23)
     assert "it takes 2 people" in said.errors[0]["message"]
-    # nor does a second name with the same key
+    assert "still has to" in machine("hosts", "rekey", "db-1", expect=4).err
+
+
+@on_hosts
+def test_a_key_under_two_names_counts_once_and_other_people_than_were_accepted_count_for_nothing(
+    machine: Machine, keys: Path, new: str
+) -> None:
     text = (machine.etc / "opsctl.yaml").read_text()
     imran = (keys / "imran.pub").read_text().strip()
     (machine.etc / "opsctl.yaml").write_text(text.replace(imran, (keys / "asha.pub").read_text().strip()))
+    sign(machine, keys, "asha", new)
     sign(machine, keys, "imran", new, key="asha", expect=23)
     assert "still has to" in machine("hosts", "rekey", "db-1", expect=4).err
+    (machine.etc / "opsctl.yaml").write_text(text)
+    assert "imran has another key" in sign(machine, keys, "imran", new, expect=23).errors[0]["message"]
 
 
 @on_hosts

@@ -1,0 +1,75 @@
+"""The people that were accepted: pinned in the state directory and in the journal, held against the configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from opsctl.errors import DamagedData, SafetyRefusal
+from opsctl.model.approvals import Member
+from opsctl.model.people import Roll, differ, fingerprint, is_roll, roll_of, signing
+from opsctl.repositories.history import write_whole
+from opsctl.wiring.site import Site
+
+_TYPE, _FILE = "people.accepted", "people.json"
+HINT = "two of those who were accepted sign the change: opsctl people change"
+
+
+def members(site: Site) -> Mapping[str, Member]:
+    """Who may sign, with the fingerprints of their keys. SafetyRefusal where the configuration has others than were accepted."""
+    refuse_changed(site)
+    return {name: Member(person.roles, site.fingerprint(person.ssh_key) if person.ssh_key else None, person.deputy_of)
+            for name, person in site.config.people.items()}
+
+
+def refuse_changed(site: Site) -> None:
+    """SafetyRefusal, naming who changed, where the configuration has other people than were accepted."""
+    known = accepted(site)
+    why = differ(known, roll_of(site.config.people)) if known is not None else None
+    if why:
+        raise SafetyRefusal(f"the people in the configuration are not the ones that were accepted: {why}", where="people", hint=HINT)
+
+
+def accepted(site: Site) -> Roll | None:
+    """The people that were accepted last, None where none ever were. DamagedData where that cannot be read.
+
+    The journal tells; where it does not (any more), the file beside it. With --break-glass what can be read of both counts.
+    """
+    last = None
+    for entry in site.journal.read(types=(_TYPE,)):
+        last = entry.data["people"]
+    if last is not None:
+        return last
+    for place in dict.fromkeys((site.state, site.place)):
+        try:
+            found = json.loads((place / _FILE).read_text())["people"]
+            if not is_roll(found):
+                raise ValueError("these are no people")
+            return found
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if site.place == site.state:
+                raise DamagedData(f"{place / _FILE}, which holds who was accepted, cannot be read: {error}", where=str(place / _FILE),
+                                  hint="move it away and accept them by the fingerprint in the kit: opsctl people accept") from error
+    return None
+
+
+def accept(site: Site, how: str, more: Mapping[str, Any]) -> str:
+    """Accept the people of the configuration; their fingerprint. ``how`` and ``more`` are written down with them."""
+    roll = roll_of(site.config.people)
+    found = fingerprint(roll)
+    site.journal.append(_TYPE, {"people": roll, "fingerprint": found, "how": how, **more})
+    write_whole(site.place / _FILE, json.dumps({"people": roll, "fingerprint": found}, indent=1).encode() + b"\n")
+    return found
+
+
+def accept_first(site: Site) -> None:
+    """Accept those who can sign when they are needed for the first time, and say so to whoever is there."""
+    roll = roll_of(site.config.people)
+    if not signing(roll) or accepted(site) is not None:
+        return
+    found = accept(site, "first use", {})
+    site.notes.append(f"PEOPLE ACCEPTED for the first time: {', '.join(signing(roll))} may sign. All of them have the fingerprint "
+                      f"{found}: is that the one in the emergency kit? From now on a change takes two of them")

@@ -1,0 +1,170 @@
+"""Who may sign is accepted once, and changed by two of those who were; everybody else's configuration counts for nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsctl.model.people import changes, fingerprint
+from tests.approvals.site import Site
+from tests.approvals.test_approve import Elsewhere
+
+
+def listed(site: Site, expect: int = 0) -> Any:
+    return site.json("people", "list", expect=expect).result
+
+
+def sign(site: Site, by: str, *more: str, key: str | None = None, expect: int = 0) -> Any:
+    return site.json("--yes", "people", "change", "--by", by, "--key", str(site.keys / (key or by)), *more, expect=expect)
+
+
+def test_the_first_acceptance_is_told_and_holds(site: Site) -> None:
+    assert listed(site)["accepted"] is None
+    said = site.json("run", "open", expect=4)
+    assert any("PEOPLE ACCEPTED for the first time: asha, imran, ravi, usha may sign" in one for one in said.document["warnings"])
+    assert listed(site)["accepted"] == listed(site)["fingerprint"]
+    assert not any("ACCEPTED" in one for one in site.json("run", "open", expect=4).document["warnings"])
+    assert [entry["how"] for entry in site.journal("people.accepted")] == ["first use"]
+
+
+def test_other_people_than_were_accepted_approve_nothing_until_two_have_signed(site: Site) -> None:
+    run = site.begin()
+    site.approve(run, "asha")
+    first = listed(site)["fingerprint"]
+    site.write_people(imran="stranger")
+    for said in (site.approve(run, "imran", key="stranger", expect=23), site.json("resume", run, expect=23),
+                 site.json("run", "open", expect=23), site.json("people", "list", expect=23)):
+        assert "imran has another key: ssh-ed25519" in said.errors[0]["message"]
+    assert site.diary == ["before", "before"]
+    # the new key signs for nothing, and neither does one of the old ones alone
+    asked = site.json("people", "change", expect=4)
+    assert "2 people of those who were accepted" in asked.errors[0]["message"]
+    sign(site, "imran", key="stranger", expect=12)
+    sign(site, "asha")
+    sign(site, "asha", expect=23)
+    sign(site, "nobody", expect=2)
+    site("people", "change", expect=4)
+    assert "imran has another key" in site.json("resume", run, expect=23).errors[0]["message"]
+    sign(site, "imran")  # with the key that was accepted
+    assert site.json("--dry-run", "people", "change", expect=0).result["applied"] is False
+    done = site.json("people", "change", expect=0).result
+    assert done["applied"] and done["signed_by"] == ["asha", "imran"]
+    assert listed(site)["accepted"] == listed(site)["fingerprint"] != first
+    site.approve(run, "imran", expect=12)
+    site.approve(run, "imran", key="stranger")
+    site("resume", run, expect=0)
+    assert "accepted as they are" in site("people", "change", expect=0).out
+    site("journal", "verify", expect=0)
+
+
+@pytest.mark.parametrize(("how", "why"), [
+    ({"more": "  meena: {name: Meena, roles: [restore-officer], ssh_key: KEY}\n"}, "meena is new, with restore-officer"),
+    ({"without": "usha"}, "usha is no longer there"),
+    ({"roles": "usha"}, "usha has other roles: restore-officer, not auditor"),
+])
+def test_every_change_of_who_may_what_is_named(site: Site, how: dict[str, str], why: str) -> None:
+    run = site.begin()
+    text = (site.etc / "opsctl.yaml").read_text()
+    stranger = (site.keys / "stranger.pub").read_text().strip()
+    lines = [line for line in text.splitlines(keepends=True) if f"  {how.get('without')}:" not in line]
+    text = "".join(line.replace("[auditor]", "[restore-officer]") if "roles" in how else line for line in lines)
+    site.configure(text + how.get("more", "").replace("KEY", stranger))
+    assert why in site.json("resume", run, expect=23).errors[0]["message"]
+
+
+def test_what_says_nothing_of_who_may_sign_may_change(site: Site) -> None:
+    run = site.begin()
+    text = (site.etc / "opsctl.yaml").read_text()
+    site.configure(text.replace("roles: [auditor]", 'phone: "+91 755 1234", email: usha@example.invalid, roles: [auditor]')
+                   .replace(" usha,", " usha@desk,"))
+    site.approve(run, "asha")
+
+
+def test_a_change_is_signed_on_another_machine_and_not_changed_on_the_way(site: Site, tmp_path: Path) -> None:
+    site.begin()
+    site.write_people(imran="stranger")
+    there = Elsewhere(tmp_path / "there", site.keys)
+    file = tmp_path / "change.json"
+    site("people", "change", "--file", str(file), expect=4)
+    shown = there("--yes", "people", "change", "--file", str(file), "--by", "asha", "--key", str(there.keys / "asha"), expect=0)
+    assert "imran has another key" in shown.err
+    there("--yes", "people", "change", "--file", str(file), "--by", "usha", "--key", str(there.keys / "stranger"), expect=12)
+    there("--yes", "people", "change", "--file", str(file), "--by", "usha", "--key", str(there.keys / "usha"), expect=0)
+    kept = file.read_text()
+    whole = json.loads(kept)
+
+    def refused(code: int, **changed: Any) -> str:
+        file.write_text(json.dumps({**whole, "request": {**whole["request"], **changed}}))
+        return str(site.json("people", "change", "--file", str(file), expect=code).errors[0]["message"])
+
+    assert "does not hold" in refused(22, nonce="0" * 32)
+    assert "no time of ours" in refused(23, expires="2027-12-12T02:30:00+05:30")
+    assert "are not the ones that this request would replace" in refused(23, old={})
+    assert "has other people than this request" in refused(23, new={})
+    assert "no request" in refused(22, new=[])
+    file.write_text(kept)
+    site.at("2026-12-13T02:31:00+05:30")
+    assert "was over" in site.json("people", "change", "--file", str(file), expect=23).errors[0]["message"]
+    site.at("2026-12-12T20:31:00+05:30")
+    assert site.json("people", "change", "--file", str(file), expect=0).result["signed_by"] == ["asha", "usha"]
+    # a request that was carried out is none for later people
+    site.write_people(imran="usha")
+    file.write_text(kept)
+    site("people", "change", "--file", str(file), expect=23)
+
+
+def test_a_machine_that_lost_its_state_accepts_them_by_the_fingerprint_of_the_kit(site: Site) -> None:
+    site.begin()
+    kit = listed(site)["fingerprint"]
+    site.forget()
+    site.write_people(imran="stranger")
+    assert "not SHA256:" in site.json("people", "accept", kit, expect=12).errors[0]["message"]
+    assert listed(site)["accepted"] is None
+    site.write_people()
+    site("--dry-run", "people", "accept", kit, expect=0)
+    assert listed(site)["accepted"] is None
+    site("people", "accept", kit, expect=0)
+    site("people", "accept", kit, expect=0)
+    assert listed(site)["accepted"] == kit
+    site.write_people(imran="stranger")
+    assert "others were accepted" in site.json("people", "accept", listed(site, 23)["fingerprint"], expect=23).errors[0]["message"]
+
+
+def test_the_journal_tells_who_was_accepted_where_the_file_is_gone_or_changed_and_the_file_where_the_journal_is_gone(site: Site) -> None:
+    site.begin()
+    pinned = site.state / "people.json"
+    whole = pinned.read_text()
+    site.write_people(imran="stranger")
+    pinned.unlink()
+    site("people", "list", expect=23)
+    pinned.write_text(whole.replace("ssh-ed25519", "ssh-rsa"))
+    site("people", "list", expect=23)
+    pinned.write_text(whole)
+    for path in (site.state / "journal").iterdir():
+        path.unlink()
+    site("people", "list", expect=23)
+    pinned.write_text("[]")
+    assert "cannot be read" in site.json("people", "list", expect=22).errors[0]["message"]
+
+
+def test_where_only_one_can_sign_that_one_does(site: Site) -> None:
+    text = (site.etc / "opsctl.yaml").read_text().splitlines(keepends=True)
+    one = "".join(line for line in text if not any(f"  {name}:" in line for name in ("imran", "ravi", "usha")))
+    site.configure(one)
+    site.begin()
+    site.write_people()
+    site("people", "change", expect=4)
+    sign(site, "imran", expect=2)
+    sign(site, "asha")
+    assert site.json("people", "change", expect=0).result["signed_by"] == ["asha"]
+
+
+def test_the_fingerprint_is_of_what_counts_in_any_order() -> None:
+    asha = {"name": "A", "roles": ["x", "y"], "ssh_key": "ssh-ed25519 AAAA", "deputy_of": None}
+    ravi = {**asha, "deputy_of": "asha"}
+    assert fingerprint({"asha": asha, "ravi": ravi}) == fingerprint({"ravi": ravi, "asha": asha})
+    assert len({fingerprint({"asha": one}) for one in (asha, ravi, {**asha, "roles": ["x"]}, {**asha, "ssh_key": None})}) == 4
+    assert changes({"asha": asha}, {"asha": {**asha, "ssh_key": None}}) == ["asha has another key: none, not ssh-ed25519 AAAA"]
