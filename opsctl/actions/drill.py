@@ -1,29 +1,25 @@
-"""drill: a set restored into a scratch place that is thrown away, with every proof compared and the time taken."""
+"""drill: a set restored into a clean room that is thrown away, with every proof compared and the time taken."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from opsctl.actions.interface import CheckAction, Params, World
-from opsctl.actions.restoring import find_set, refuse_small_disk, refuse_unvouched
+from opsctl.actions.restoring import bring, find_set, load_in_room, refuse_small_disk, refuse_unvouched
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.proofs import shows
 from opsctl.repositories.history import History, write_whole
+from opsctl.repositories.private import remove_tree
 from opsctl.repositories.standing import drill_due, standing
 from opsctl.sources.interface import Database
 
 CHANCE, NEWEST = "chance", "newest"
-SCRATCH = "/var/tmp"
 
 
 class DrillParams(Params):
@@ -69,19 +65,19 @@ class Seen:
 
 
 class Drill(CheckAction[DrillParams, Seen]):
-    """Restores a whole set into a scratch place, loads its databases into a server started for it, compares every proof,
+    """Restores a whole set into a clean room of its own, loads its databases into a server started in it, compares every proof,
     measures how long it took, and throws everything away.
 
     with:
       backup   the name of a backup
       set      the id of a set, `newest`, or `chance`: any whole set, another one in each run
       copy_in  the repository that holds a copy to drill from, instead of the backup's own
-      scratch  a folder for it, with room for the set; /var/tmp where it is left out
+      scratch  a folder for it, with room for the set; where it is left out, what `clean_room: {place: …}` says
       when     `always`, or `due`: only where the newest drill in the repository failed, or is as old as the backup's
                `verify: {drill: …}` says
 
-    Nothing of production is touched: databases go into a server of the drill's own, started from its own programs, that
-    listens on no network. The repository is read and no cache. What differs is 22; the word `record_drill` keeps the
+    Nothing of production is touched: databases go into a server of the drill's own, started from its own programs in the
+    room, which has no network and no sight of this machine's sockets and files. The repository is read and no cache. What differs is 22; the word `record_drill` keeps the
     result in the repository, so that it survives this machine.
     """
 
@@ -103,8 +99,7 @@ class Drill(CheckAction[DrillParams, Seen]):
         view, history = find_set(world, params.backup, chosen, params.copy_in)
         refuse_unvouched(view)
         begun = time.monotonic()
-        with _place(params, view) as place:
-            sources = tuple(_drill(name, view, history, place, world) for name in view.sources)
+        sources = _in_room(params, view, history, world)
         seen = Seen(params.backup, view.id, str(view.record["time"]), history.name, time.monotonic() - begun, sources)
         write_whole(world.keep("drill") / f"{params.backup}.json", json.dumps(_kept(seen)).encode())
         return seen
@@ -168,43 +163,50 @@ def _choose(params: DrillParams, history: History, world: World) -> str:
     return whole[int.from_bytes(chance[:8]) % len(whole)].id
 
 
-@contextmanager
-def _place(params: DrillParams, view: SetView) -> Iterator[Path]:
-    parent = Path(params.scratch or SCRATCH)
+def _in_room(params: DrillParams, view: SetView, history: History, world: World) -> tuple[Drilled, ...]:
+    name = f"drill-{world.run}-{params.backup}"
+    _tell_of_others(world, params, name)
+    room = world.clean_room(name, params.scratch)
+    if room.there:  # this run was cut off in it
+        room.enter()
+        room.remove()
     # A database is there twice for a moment: as its dump and as tables.
     needed = sum(entry["bytes"] * (1 if entry["kind"] == "paths" else 3) for entry in view.sources.values())
-    refuse_small_disk(parent / "drill", needed)
-    place = Path(tempfile.mkdtemp(prefix="opsctl-drill-", dir=parent))
+    refuse_small_disk(room.place, needed, hint="free some space, or choose another --scratch")
+    room.enter(purpose="drill", backup=params.backup, set=view.id)
     try:
-        place.chmod(0o711)  # the server runs under an account of its own, and has to get through
-        (place / "files").mkdir(mode=0o700)
-        yield place
+        return tuple(_drill(source, view, history, room, world) for source in view.sources)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        room.remove()
 
 
-def _drill(name: str, view: SetView, history: History, place: Path, world: World) -> Drilled:
+def _tell_of_others(world: World, params: DrillParams, name: str) -> None:
+    """Of rooms of drills that were killed: nobody else would ever remove them."""
+    for left in world.clean_rooms(params.scratch):
+        if left.record.get("purpose") == "drill" and not left.busy and left.name != name:
+            world.warn(f"a drill that was cut off (run {left.record.get('run')}) left {left.place}: `opsctl restore clear {left.name}` removes it")
+
+
+def _drill(name: str, view: SetView, history: History, room: Any, world: World) -> Drilled:
     entry = view.sources[name]
     begun, restored, loaded = time.monotonic(), 0.0, None
     differences: list[str] = []
     error: OpsError | None = None
+    target = room.files(name)
     try:
         source = world.source(name, entry)
-        target = place / "files" / name
-        target.mkdir(mode=0o700)
-        history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
-        differences += map(str, source.restored_files(entry, target))
+        differences += map(str, bring(source, entry, target, history, world))
         restored = time.monotonic() - begun
         if isinstance(source, Database) and not differences:
             loading = time.monotonic()
-            with source.scratch_server(place / f"server-{name}") as server:
-                source.load(target / entry["paths"][0].lstrip("/"), entry, "drill", server=server)
-                differences += map(str, source.prove(entry, "drill", server=server))
+            differences += map(str, load_in_room(room, name, entry))
             loaded = time.monotonic() - loading
-        shutil.rmtree(target, ignore_errors=True)
     except OpsError as found:
         if found.code in (130, 143):
             raise
         error = found
+    if target.exists():
+        remove_tree(target)
+    room.forget_server(name)
     return Drilled(name, entry["kind"], entry["bytes"], shows(entry["proof"]), restored or time.monotonic() - begun, loaded,
                    tuple(differences), error)

@@ -21,7 +21,6 @@ from opsctl.actions.restoring import (
     plain,
     refuse_own_places,
     refuse_small_disk,
-    remove,
     settle,
     show,
     staging,
@@ -32,6 +31,7 @@ from opsctl.model.quantities import counted
 from opsctl.model.sets import origin_of
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole
+from opsctl.repositories.private import remove_tree
 
 
 def _below_root(path: str) -> str:
@@ -124,7 +124,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
 
     def apply(self, params: RestoreFilesParams, change: Change, world: World) -> None:
         if change.key.startswith("clear:"):
-            remove(staging(Path(params.into) / os.path.basename(change.key), world.run))
+            remove_tree(staging(Path(params.into) / os.path.basename(change.key), world.run))
             return
         _, history = find_set(world, params.backup, params.set, params.copy_in)
         item = _item(change.key, _note(world, change.key) or {}, params, world)
@@ -146,7 +146,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         show(staged, target, aside=Path(item.aside) if item.aside else None)
         if mode is not None:
             os.chmod(target, mode)
-        remove(place)
+        remove_tree(place)
 
     def result(self, params: RestoreFilesParams, seen: Seen) -> Mapping[str, Any]:
         return {
@@ -176,7 +176,7 @@ def _leave(place: Path, staged: Path, error: OpsError) -> None:
         error.hint = f"{error.hint}; {left}" if error.hint else left
         return
     with contextlib.suppress(OSError):
-        remove(place)
+        remove_tree(place)
 
 
 def _key(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     RECORD,
+    bring,
     find_set,
     in_the_way,
     make_staging,
@@ -19,7 +20,6 @@ from opsctl.actions.restoring import (
     refuse_own_places,
     refuse_small_disk,
     refuse_unvouched,
-    remove,
     settle,
     show,
     staging,
@@ -297,11 +297,7 @@ def _database(world: World, source: str, name: str, entry: Mapping[str, Any], pa
 def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, world: World) -> None:
     target = place / name
     make_staging(place, anew=False)
-    if target.exists():
-        remove(target)
-    target.mkdir(mode=0o700)
-    history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
-    differences = world.source(name, entry).restored_files(entry, target)
+    differences = bring(world.source(name, entry), entry, target, history, world)
     settle(world, target)
     _write_note(world, name, {"proven": not differences, "differences": [str(found) for found in differences],
                               "raw": [asdict(found) for found in differences]})

@@ -8,8 +8,9 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from opsctl.actions.interface import World
 from opsctl.actions.into_view import move, move_over_empty
@@ -18,6 +19,8 @@ from opsctl.model.quantities import format_size
 from opsctl.model.sets import FOREIGN, UNVOUCHED, WHOLE, SetView
 from opsctl.model.unknown import unknown
 from opsctl.repositories.history import History
+from opsctl.repositories.private import remove_tree
+from opsctl.sources.interface import Difference, Source
 
 #: The file that tells what a restored folder is, and of which run.
 RECORD = "RESTORED.json"
@@ -103,19 +106,32 @@ def make_staging(place: Path, *, anew: bool) -> None:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise SafetyRefusal(f"{place} was not made by this run", hint="find out who made it, remove it, then resume")
         if anew:
-            remove(place)
+            remove_tree(place)
     place.mkdir(mode=0o700, parents=True, exist_ok=not anew)
 
 
-def remove(place: Path) -> None:
-    """Remove a staged tree, also folders that came back without the right to write in them."""
-    if os.geteuid():
-        for folder, names, _ in os.walk(os.fsencode(place)):
-            for name in names:
-                inner = os.path.join(folder, name)
-                if not os.path.islink(inner):
-                    os.chmod(inner, 0o700)
-    shutil.rmtree(place)
+def bring(source: Source, entry: Mapping[str, Any], target: Path, history: History, world: World) -> list[Difference]:
+    """Restore the files of one source into ``target``, anew; what differs from the entry. Raises as ``Repository.restore``."""
+    if target.exists():
+        remove_tree(target)
+    target.mkdir(mode=0o700)
+    history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
+    return source.restored_files(entry, target)
+
+
+def load_in_room(room: Any, name: str, entry: Mapping[str, Any]) -> list[Difference]:
+    """Load the restored dump of a source into its server in a clean room, anew, and compare its proof; what differs.
+
+    The program that feeds the server runs in the room as well: a dump is a program.
+    """
+    from opsctl.sources.clean_room import DATABASE
+
+    room.forget_server(name)
+    database = room.database(name, entry)
+    with room.server(name, entry) as server:
+        database.load(room.files(name) / entry["paths"][0].lstrip("/"), entry, DATABASE, server=server)
+        found: list[Difference] = database.prove(entry, DATABASE, server=server)
+    return found
 
 
 def settle(world: World, place: Path) -> None:
@@ -129,7 +145,9 @@ def short(name: str) -> str:
     return name if len(raw) <= 150 else f"{os.fsdecode(raw[:120])}~{hashlib.sha256(raw).hexdigest()[:12]}"
 
 
-def refuse_small_disk(target: Path, needed: int, leftovers: Iterable[Path] = ()) -> None:
+def refuse_small_disk(
+    target: Path, needed: int, leftovers: Iterable[Path] = (), *, hint: str = "free some space or choose another --into",
+) -> None:
     """ProgramFailed where the file system of ``target`` has not ``needed`` bytes free.
 
     ``leftovers``: what an interrupted restore left there, which is removed before anything is written.
@@ -141,7 +159,7 @@ def refuse_small_disk(target: Path, needed: int, leftovers: Iterable[Path] = ())
     if needed > free:
         raise ProgramFailed(
             f"{place} has {format_size(free)} free and the restore needs {format_size(needed)}",
-            hint="free some space or choose another --into", where=str(target),
+            hint=hint, where=str(target),
             details={"needed": needed, "free": free},
         )
 

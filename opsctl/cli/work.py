@@ -201,8 +201,8 @@ def go(
 
     if session.break_glass:
         break_glass.refuse(plan, action)
-    with working(session) as stopped, display(session) as tell, _place(session, site, plan) as place:
-        world = World(site, plan, on_progress=tell, on_tell=tell.say, directory=place)
+    with working(session) as stopped, display(session) as tell, _place(session, site, plan) as place, contextlib.ExitStack() as stack:
+        world = stack.enter_context(contextlib.closing(World(site, plan, on_progress=tell, on_tell=tell.say, directory=place)))
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)

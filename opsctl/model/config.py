@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from opsctl.model.config_approvals import Approvals
+from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
 from opsctl.model.config_keep import Keep, Maintenance
@@ -391,6 +392,7 @@ class Config(Part):
         default_factory=dict, description="What can be backed up, by name."
     )
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
+    clean_room: CleanRoom = Field(default_factory=CleanRoom, description="Where restored data is proven before it is used.")
     services: dict[Name, Service] = Field(default_factory=dict, description="What can be stopped and started, by name.")
     scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")

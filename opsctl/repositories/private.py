@@ -1,7 +1,9 @@
-"""Folders that are their owner's alone, with each one that had to be made above them."""
+"""Folders of our own: made for their owner alone, and removed with all that came to lie in them."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 
@@ -15,3 +17,14 @@ def private_folder(path: Path) -> None:
     if path.parent != path:
         private_folder(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def remove_tree(place: Path) -> None:
+    """Remove a folder and all below it, also folders that came back from a backup without the right to write in them."""
+    if os.geteuid():
+        for folder, names, _ in os.walk(os.fsencode(place)):
+            for name in names:
+                inner = os.path.join(folder, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+    shutil.rmtree(place)

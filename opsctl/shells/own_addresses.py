@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -30,3 +31,20 @@ def towards(address: str) -> str | None:
             return str(tried.getsockname()[0])
     except (ValueError, OSError):
         return None
+
+
+def own_addresses() -> list[str]:
+    """All that the kernel lists, loopback among them; link-local IPv6 ones, which mean nothing without an interface, left out."""
+    found = ["127.0.0.1"]
+    with contextlib.suppress(OSError), open("/proc/net/fib_trie", encoding="ascii") as lines:
+        last = ""
+        for line in lines:
+            words = line.split()
+            if words[:1] == ["|--"]:
+                last = words[1]
+            elif words[:3] == ["/32", "host", "LOCAL"]:
+                found.append(last)
+    with contextlib.suppress(OSError), open("/proc/net/if_inet6", encoding="ascii") as lines:
+        every = [str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))) for line in lines]
+        found += [address for address in every if not ipaddress.ip_address(address).is_link_local]
+    return list(dict.fromkeys(found))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opsctl.errors import ProgramFailed
 from opsctl.model.limits import Limits
@@ -16,6 +15,9 @@ from opsctl.model.signals import Signals, unknown
 from opsctl.model.snapshots import Snapshot
 from opsctl.model.values import value
 from opsctl.repositories.interface import OnProgress, Repository
+
+if TYPE_CHECKING:
+    from opsctl.sources.throwaway import Throwaway
 
 #: How many paths a Problem names; the rest is a number.
 LISTED = 100
@@ -186,12 +188,12 @@ class Database(Source):
     @abstractmethod
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None: ...
 
-    def scratch_server(self, directory: Path) -> AbstractContextManager[Mapping[str, str]]:
-        """A server of this kind for a drill, in a directory of its own, gone at the end; gives ``server`` for ``load``.
+    def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
+        """A server of this kind that is not started yet, in a directory of its own; see ``Throwaway``.
 
         ProgramFailed where its programs are not here.
         """
-        raise ProgramFailed(f"{self.name}: no server of kind {self.kind} can be started here for a drill",
+        raise ProgramFailed(f"{self.name}: no server of kind {self.kind} can be started here",
                             hint="its dump was restored and compared, its tables were not")
 
     @abstractmethod

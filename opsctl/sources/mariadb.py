@@ -7,7 +7,7 @@ import re
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,6 +29,7 @@ from opsctl.sources import (
 from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
 from opsctl.sources.mariadb_proof import Table
 from opsctl.sources.mariadb_session import Address, Client, Door, number_in, open_door, server_error
+from opsctl.sources.throwaway import Throwaway
 
 _OLDEST = {"mariadb": 10040000, "mysql": 8000000}
 _BEGIN_WITHIN = 60.0  # seconds that writers may be held while the dump opens its transaction
@@ -190,12 +191,10 @@ class Mariadb(Database):
             counted = mariadb_proof.rows(client, expected["level"], found.tables)
         return rows.compare(expected, mariadb_proof.proof(expected["level"], known, standing, counted, shapes))
 
-    @contextmanager
-    def scratch_server(self, directory: Path) -> Iterator[Mapping[str, str]]:
+    def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
         from opsctl.sources import mariadb_server
 
-        with mariadb_server.Mariadb(directory) as server:
-            yield {"server": str(server.socket), "user": server.superuser}
+        return mariadb_server.Mariadb(directory, inside=inside, as_owner=as_owner)
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with self._door(server) as door:

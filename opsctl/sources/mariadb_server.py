@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from opsctl.errors import ProgramFailed
@@ -44,6 +45,10 @@ class Mariadb(Throwaway):
         """The unix socket; raises ProgramFailed before the first start."""
         return self.sockets / self.socket_name
 
+    @property
+    def address(self) -> Mapping[str, str]:
+        return {"server": str(self.socket), "user": self.superuser}
+
     def abandon(self) -> None:
         self.stop(signal.SIGKILL)
 
@@ -79,12 +84,15 @@ class Mariadb(Throwaway):
         """A folder of its own: a server that starts removes what others, of any directory, have in a shared one."""
         return owned_directory(self.directory.absolute() / "tmp", account)
 
+    def forget_the_last(self) -> None:
+        (self.data / "server.pid").unlink(missing_ok=True)
+
     def is_ready(self) -> bool:
         # It listens only once it is ready to answer.
         with socket.socket(socket.AF_UNIX) as probe:
             try:
-                probe.connect(str(self.socket))
-            except OSError:
+                probe.connect(f"/proc/{self.pid}/root{self.socket}" if self.inside else str(self.socket))
+            except (OSError, ProgramFailed):
                 return False
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from opsctl.shells.interface import Shell
 from opsctl.sources import guarded, postgresql_access, postgresql_load, postgresql_proof, postgresql_roles
 from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
 from opsctl.sources.postgresql_session import LOCK_WITHIN, Address, Psql, credentials
+from opsctl.sources.throwaway import Throwaway
 
 _OLDEST = 130000
 
@@ -159,12 +160,10 @@ class Postgresql(Database):
             actual = postgresql_proof.proof(level, known, standing, postgresql_proof.rows(psql, level))
         return rows.compare(expected, actual)
 
-    @contextmanager
-    def scratch_server(self, directory: Path) -> Iterator[Mapping[str, str]]:
+    def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
         from opsctl.sources.postgresql_server import Postgres
 
-        with Postgres(directory) as server:
-            yield {"server": str(server.socket), "port": str(server.port), "user": server.superuser}
+        return Postgres(directory, inside=inside, as_owner=as_owner)
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self._password_for(server)) as environment:

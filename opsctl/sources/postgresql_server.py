@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from opsctl.errors import ProgramFailed
@@ -71,8 +71,10 @@ class Postgres(Throwaway):
         tcp: bool = False,
         password: str | None = None,
         autovacuum: bool = False,
+        inside: Sequence[str] = (),
+        as_owner: Sequence[str] = (),
     ) -> None:
-        super().__init__(directory, user=user, tcp=tcp)
+        super().__init__(directory, user=user, tcp=tcp, inside=inside, as_owner=as_owner)
         self.password = password
         self.autovacuum = autovacuum
 
@@ -80,6 +82,10 @@ class Postgres(Throwaway):
     def socket(self) -> Path:
         """The unix socket's directory, for PGHOST; raises ProgramFailed before the first start."""
         return self.sockets
+
+    @property
+    def address(self) -> Mapping[str, str]:
+        return {"server": str(self.socket), "port": str(self.port), "user": self.superuser}
 
     def environment(self, *, tcp: bool = False) -> dict[str, str]:
         """PGHOST, PGPORT and PGUSER for libpq: by the socket, or with `tcp` by 127.0.0.1; no password."""
@@ -157,6 +163,9 @@ class Postgres(Throwaway):
         # The postmaster writes its id on the first line and its state on the eighth, as pg_ctl reads them.
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+            return len(lines) > 7 and lines[0] == str(self.own_pid) and lines[7].strip() == "ready"
+        except (FileNotFoundError, ProgramFailed):
             return False
-        return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+    def forget_the_last(self) -> None:
+        (self.data / "postmaster.pid").unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -45,8 +46,11 @@ class Throwaway(ABC):
     ending: ClassVar[signal.Signals]
     death_signal: ClassVar[str] = "KILL"
 
-    def __init__(self, directory: Path, *, user: str | None = None, tcp: bool = False) -> None:
+    def __init__(self, directory: Path, *, user: str | None = None, tcp: bool = False,
+                 inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> None:
         self.directory = directory
+        self.inside = tuple(inside)
+        self.as_owner = tuple(as_owner)
         self.user = user
         self.tcp = tcp
         self.port = 0  # chosen by the first start, then kept
@@ -87,7 +91,26 @@ class Throwaway(ABC):
         """The server's process id; raises ProgramFailed when it is not running."""
         if self._process is None:
             raise ProgramFailed(f"this {self.kind} server is not running")
-        return self._process.pid
+        if not self.inside:
+            return self._process.pid
+        below = children(self._process.pid)
+        if not below:
+            raise ProgramFailed(f"this {self.kind} server is not running")
+        return below[0]
+
+    @property
+    @abstractmethod
+    def address(self) -> Mapping[str, str]:
+        """Where it takes its superuser, with the keys of ``Database.load``; raises ProgramFailed before the first start."""
+
+    @property
+    def own_pid(self) -> int:
+        """The number by which the server knows itself; raises ProgramFailed when it is not running."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError as error:
+            raise ProgramFailed(f"this {self.kind} server is not running") from error
+        return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
 
     def start(self) -> Self:
         """Make the data directory unless it is there, start the server and wait until it answers.
@@ -118,14 +141,15 @@ class Throwaway(ABC):
     def stop(self, number: signal.Signals | None = None) -> None:
         """End the server, its processes and its socket with it; the data stays."""
         if self._process is not None:
-            self._process.send_signal(number or self.ending)
+            self._signal(number or self.ending)
             try:
                 self._process.wait(STOP_LIMIT)
             except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._sockets is not None:
+        if self._sockets is not None and not self.inside:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
     def remove(self) -> None:
@@ -147,6 +171,10 @@ class Throwaway(ABC):
         return self.directory / "data.new"
 
     @abstractmethod
+    def forget_the_last(self) -> None:
+        """Remove what a server that was killed left to say that it runs: its number may be another's in new namespaces."""
+
+    @abstractmethod
     def make(self, account: Account) -> list[str]:
         """The argv that makes a data directory at ``unfinished``. ProgramFailed where its program is missing."""
 
@@ -161,7 +189,7 @@ class Throwaway(ABC):
     def program(self, argv: Sequence[str], account: Account) -> subprocess.CompletedProcess[str]:
         """Run a program of the server's as its account."""
         return subprocess.run(
-            tethered(list(argv), account, death_signal="KILL"),
+            self._tethered(list(argv), account, "KILL"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -172,7 +200,20 @@ class Throwaway(ABC):
         )
 
     def quiet(self) -> Mapping[str, str]:
-        return quiet_environment(without=self.spoken)
+        quiet = quiet_environment(without=self.spoken)
+        return {**quiet, "HOME": "/tmp", "TMPDIR": "/tmp"} if self.inside else quiet
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self.inside and self._process is not None:
+            self._process.send_signal(number)
+            return
+        with suppress(ProcessLookupError, ProgramFailed):
+            os.kill(self.pid, number)
+
+    def _tethered(self, argv: list[str], account: Account, death_signal: str) -> list[str]:
+        words = tethered(argv, account, death_signal=death_signal)
+        # Inside it ends with the namespaces, which end with us.
+        return [*self.inside, *self.as_owner, *words] if self.inside else words
 
     def _initialise(self, account: Account) -> None:
         shutil.rmtree(self.unfinished, ignore_errors=True)
@@ -187,6 +228,8 @@ class Throwaway(ABC):
         self.unfinished.rename(self.data)
 
     def _socket_directory(self, account: Account) -> Path:
+        if self.inside:
+            return self._inner_directory(Path("/run") / self.directory.name, account)
         if self._sockets is not None:  # a server that starts again is found where it was
             return owned_directory(self._sockets, account)
         place = self.directory.absolute() / "socket"
@@ -194,14 +237,25 @@ class Throwaway(ABC):
             return owned_directory(place, account)
         return owned_directory(Path(tempfile.mkdtemp(prefix="db-", dir="/tmp")), account)
 
+    def _inner_directory(self, place: Path, account: Account) -> Path:
+        """One that is only seen inside, where its path is short whatever ours is."""
+        owner = ["-o", str(account.uid), "-g", str(account.gid)] if account.switch else []
+        made = subprocess.run([*self.inside, "install", "-d", "-m", "0700", *owner, str(place)], stdin=subprocess.DEVNULL,
+                              capture_output=True, env=self.quiet(), check=False)
+        if made.returncode:
+            raise ProgramFailed(f"{place} could not be made inside: {made.stderr.decode('utf-8', 'replace').strip()}")
+        return place
+
     def _launch(self, account: Account, port: int) -> None:
         argv = self.serve(account, port)
+        if self.inside:
+            self.forget_the_last()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with open(os.open(self.log, flags, 0o600), "ab") as log:
             begins = log.tell()
             # A session of its own: an interrupt at the terminal is for us, and we stop the server.
             self._process = subprocess.Popen(
-                tethered(argv, account, death_signal=self.death_signal),
+                self._tethered(argv, account, self.death_signal),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -225,6 +279,17 @@ class Throwaway(ABC):
             said = self.log.read_bytes()[log_begins:].decode("utf-8", "replace").strip()
             what = f"not ready after {START_LIMIT:.0f} s" if ended is None else f"ended with {ended}"
             raise ProgramFailed(f"{program} in {self.directory}: {what}: {said[-2000:]}", hint=f"see {self.log}")
+
+
+def children(parent: int) -> list[int]:
+    """The processes whose parent it is."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError):
+            state, its_parent = stat.read_bytes().rpartition(b")")[2].split()[:2]
+            if int(its_parent) == parent and state != b"Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _free_port() -> int:

@@ -228,7 +228,7 @@ class Site:
             return sources.configured(self, name, spec)
         if entry is None:
             raise ConfigError(f"there is no source {name!r} in the configuration")
-        return sources.remembered(self, name, entry)
+        return sources.remembered(name, entry, self.shell)
 
     def home(self, backup: str) -> str:
         """The name of the repository that a backup lives in; the only repository, where no backup is configured."""

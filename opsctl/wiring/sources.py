@@ -95,28 +95,28 @@ def _there(site: Site, spec: Any) -> Any:
     return shell if programs_as_root(spec) else shell.plain()
 
 
-def remembered(site: Site, name: str, entry: Mapping[str, Any]) -> Any:
-    """The driver of a source that only a manifest tells of. SafetyRefusal for a kind that this version does not know."""
+def remembered(name: str, entry: Mapping[str, Any], shell: Shell) -> Any:
+    """The driver of a source that only a manifest tells of; ``shell``: where its programs run. SafetyRefusal for a kind that this version does not know."""
     kind = entry["kind"]
     if kind == "paths":
         from opsctl.sources.paths import Paths
 
-        return Paths(name, paths=tuple(entry["paths"]), shell=site.shell)
+        return Paths(name, paths=tuple(entry["paths"]), shell=shell)
     if kind == "postgresql":
         from opsctl.sources.postgresql import Postgresql
 
-        return Postgresql(name, database=name, shell=site.shell)
+        return Postgresql(name, database=name, shell=shell)
     if kind == "mariadb":
         from opsctl.sources.mariadb import Mariadb
 
-        return Mariadb(name, database=name, shell=site.shell)
+        return Mariadb(name, database=name, shell=shell)
     if kind == "sqlite":
         from opsctl.sources.sqlite import Sqlite
 
-        return Sqlite(name, path=entry["paths"][0], shell=site.shell)
+        return Sqlite(name, path=entry["paths"][0], shell=shell)
     if kind == "command":
         from opsctl.sources.command import Command
 
-        return Command(name, argv=(), shell=site.shell)
+        return Command(name, argv=(), shell=shell)
     raise SafetyRefusal(f"{name} is of kind {kind!r}, which this version does not know",
                         hint="a newer opsctl may; or restore the other sources of the set: --source NAME")

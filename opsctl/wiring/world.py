@@ -82,6 +82,25 @@ class World:
         """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
         return self.site.isolations.prober(name, driver)
 
+    def clean_room(self, name: str, place: str = "") -> Any:
+        """The clean room of that name, one for a whole run; whoever enters it has it until the run ends."""
+        from opsctl.wiring.rooms import clean_room
+
+        return self._driver(f"room {place} {name}", lambda: clean_room(self.site, name, self.run, place))
+
+    def clean_rooms(self, place: str = "") -> Sequence[Any]:
+        from opsctl.wiring.rooms import rooms
+
+        return rooms(self.site, place)
+
+    def close(self) -> None:
+        """End what a run still has of its own: its clean rooms, with all that runs in them. What lies in them stays."""
+        from opsctl.sources.clean_room import Room
+
+        for driver in self._drivers.values():
+            if isinstance(driver, Room):
+                driver.leave()
+
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         place = self.directory / "scratch"

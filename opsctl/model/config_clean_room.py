@@ -1,0 +1,22 @@
+"""Where restored data is looked at and proven before anything of it comes near production."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from opsctl.model.fields import FilePath, Part
+from opsctl.model.part import Field, Strict
+
+
+class CleanRoom(Part):
+    """Where clean rooms are made: places without a way out, in which restored data is loaded, searched and proven."""
+
+    place: FilePath = Field(
+        default="/var/tmp",
+        description="Folder below which they are made, with room for what is restored, up to three times for a database. Where a folder is "
+        "promoted by a rename, it has to be on the file system of its new place.",
+    )
+    shown: Annotated[tuple[FilePath, ...], Strict(False)] = Field(
+        default=(),
+        description="Paths of this machine that can be read in it, beside the system's programs: a database server or an application in `/opt`.",
+    )
