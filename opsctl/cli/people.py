@@ -25,7 +25,7 @@ app = typer.Typer(help="Who may sign for what: list them, accept them, change th
 
 @app.command("list")
 def list_(context: typer.Context) -> Report:
-    """The people of the configuration, their keys, and the fingerprint of them all.
+    """The people, their keys, and the fingerprint of them all.
 
     Exit 23 where they are not the ones that were accepted.
     """
@@ -59,7 +59,7 @@ def accept(
     context: typer.Context,
     fingerprint: Annotated[str, typer.Argument(metavar="SHA256:…", help="the fingerprint of them all, as the emergency kit has it")],
 ) -> Report:
-    """Accept the people of the configuration where none are, by the fingerprint in the kit.
+    """Accept them by the fingerprint in the emergency kit.
 
     For a machine that has lost its state directory. Where others are accepted, only their signatures change that.
     """
@@ -95,7 +95,7 @@ def change(
     file: Annotated[Path | None, typer.Option(
         "--file", metavar="FILE", help="the request, to be carried to another machine and back; in the state directory if not given")] = None,
 ) -> Report:
-    """Let the people of the configuration be the accepted ones, with two signatures.
+    """Let the configured people be accepted, with two signatures.
 
     First the configuration is changed. Then the first call writes a request; two of those who were accepted so far sign it
     with `--by`, here or on another machine; the same call without `--by` checks all of it and accepts. It holds for a day.
