@@ -43,7 +43,9 @@ class World(Protocol):
 
     ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
-    directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume.
+    directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume,
+    ``kept_by`` that of another run. ``outcomes`` tells of this run's steps that use a word: step, parameters, and how each ended
+    last, as the journal has it (empty: not yet; `planned` in a dry run).
     ``by`` is who started the run. ``entries`` are type and content of what the journal has of this run, ``note`` adds one. ``warn`` says something at the end, ``tell`` at once.
     """
 
@@ -93,6 +95,8 @@ class World(Protocol):
 
     def keep(self, *parts: str) -> Path: ...
 
+    def kept_by(self, run: str, *parts: str) -> Path: ...
+
     def progress(self, event: Progress) -> None: ...
 
     def warn(self, message: str) -> None: ...
@@ -115,6 +119,8 @@ class World(Protocol):
     def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
     def note(self, type: str, data: Mapping[str, Any]) -> None: ...
+
+    def outcomes(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]: ...
 
 
 class Params(Part):

@@ -1,4 +1,4 @@
-"""A rename that never covers anything, whatever appears at its target meanwhile."""
+"""Renames that never cover anything, whatever appears at their target meanwhile."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 _NOREPLACE = 1
+_EXCHANGE = 2
 _AT_FDCWD = -100
 #: What file systems and kernels answer that do not know the flag.
 _UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
@@ -34,15 +35,25 @@ def move_over_empty(old: Path, new: Path) -> None:
         raise
 
 
-def _rename(old: Path, new: Path) -> int:
-    """``renameat2`` with RENAME_NOREPLACE; the number of its error, 0 where it went well."""
+def exchange(one: Path, other: Path) -> bool:
+    """Each gets the name of the other, in one step. False where the file system has no such step; nothing is done then."""
+    found = _rename(one, other, _EXCHANGE)
+    if found in _UNKNOWN:
+        return False
+    if found:
+        raise OSError(found, os.strerror(found), str(one), None, str(other))
+    return True
+
+
+def _rename(old: Path, new: Path, how: int = _NOREPLACE) -> int:
+    """``renameat2`` with one flag; the number of its error, 0 where it went well."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         call = libc.renameat2
     except AttributeError:  # a C library older than the flag
         return errno.ENOSYS
     call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    done = call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _NOREPLACE)
+    done = call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), how)
     return ctypes.get_errno() if done else 0
 
 

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     find_set,
     in_the_way,
+    let_go,
     make_staging,
     plain,
     refuse_own_places,
@@ -142,7 +142,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
             raise
         settle(world, place)
         write_whole(world.keep("restore") / f"{_key(change.key)}.inode", _inode(staged).encode())
-        mode = _let_go(staged, place)
+        mode = let_go(staged, place)
         show(staged, target, aside=Path(item.aside) if item.aside else None)
         if mode is not None:
             os.chmod(target, mode)
@@ -245,21 +245,3 @@ def _in_view(path: str, inside: str, target: Path, world: World) -> bool:
 def _inode(path: Path) -> str:
     found = os.lstat(path)
     return f"{found.st_dev}:{found.st_ino}"
-
-
-def _let_go(staged: Path, place: Path) -> int | None:
-    """Make a rename out of the staging place possible for an ordinary user, where folders came back read-only.
-
-    The mode that a folder has to get back afterwards, or None.
-    """
-    if not os.geteuid():
-        return None
-    parent = staged.parent
-    while parent != place:
-        os.chmod(parent, 0o700)
-        parent = parent.parent
-    mode = os.lstat(staged).st_mode
-    if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
-        return None
-    os.chmod(staged, stat.S_IMODE(mode) | stat.S_IWUSR)
-    return stat.S_IMODE(mode)

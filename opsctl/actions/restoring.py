@@ -201,3 +201,21 @@ def in_the_way(target: Path) -> bool:
     if not os.path.lexists(target):
         return False
     return target.is_symlink() or not target.is_dir() or any(target.iterdir())
+
+
+def let_go(staged: Path, place: Path) -> int | None:
+    """Make a rename out of the staging place possible for an ordinary user, where folders came back read-only.
+
+    The mode that a folder has to get back afterwards, or None.
+    """
+    if not os.geteuid():
+        return None
+    parent = staged.parent
+    while parent != place:
+        os.chmod(parent, 0o700)
+        parent = parent.parent
+    mode = os.lstat(staged).st_mode
+    if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
+        return None
+    os.chmod(staged, stat.S_IMODE(mode) | stat.S_IWUSR)
+    return stat.S_IMODE(mode)

@@ -41,6 +41,7 @@ class World:
         self._on_tell = on_tell
         self._guard = threading.Lock()
         #: ``runs/ID``, where this run's plan lies and what it keeps for a resume; elsewhere for a dry run.
+        self.dry = directory is not None
         self.directory = directory or site.place / "runs" / self.run
 
     def repository(self, name: str) -> History:
@@ -116,6 +117,9 @@ class World:
         private_folder(place)
         return place
 
+    def kept_by(self, run: str, *parts: str) -> Path:
+        return (self.site.place / "runs" / run / "kept").joinpath(*parts)
+
     def progress(self, event: Progress) -> None:
         if self._on_progress is not None:
             self._on_progress(event)
@@ -180,3 +184,10 @@ class World:
 
     def note(self, type: str, data: Mapping[str, Any]) -> None:
         self.site.journal.append(type, data, run=self.run)
+
+    def outcomes(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]:
+        ended = {(entry.data["step"], entry.data["item"]): str(entry.data["outcome"])
+                 for entry in self.site.journal.read(run=self.run, types=("step.end",))}
+        not_yet = "planned" if self.dry else ""
+        return [(step.id, item.params, ended.get((step.id, item.item), not_yet)) for step in self.plan.steps if step.uses == word
+                for item in step.items]

@@ -1,0 +1,155 @@
+"""promote: one source of a set brought into production: restored beside it, proven there, and renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opsctl.actions.interface import Change, Params, StateAction, World
+from opsctl.actions.promoting import pieces
+from opsctl.actions.promoting.exchange import Exchange, Missing, missing, refuse_strange
+from opsctl.actions.promoting.notes import Notes
+from opsctl.actions.promoting.piece import Brought
+from opsctl.actions.promoting.proven import refuse_unproven
+from opsctl.actions.restoring import find_set, refuse_unvouched
+from opsctl.errors import SafetyRefusal
+from opsctl.model.sets import SetView
+
+#: The folder of a run's notes.
+NOTES = "promote"
+
+
+class PromoteParams(Params):
+    """``into``: the folder, file or database that it becomes; empty: what it was.
+
+    ``server port user server_cacert`` say where that database is, as for ``restore_set``.
+    """
+
+    backup: str
+    set: str
+    source: str
+    into: str = ""
+    replace: bool = False
+    copy_in: str = ""
+
+
+@dataclass(frozen=True)
+class PieceSeen:
+    """One piece: what is missing of its exchange, whether it lies ``proven`` beside its place, and what is left to remove."""
+
+    key: str
+    wanted: Exchange
+    proven: bool
+    missing: Missing
+    left_over: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All pieces of the source, in order."""
+
+    pieces: tuple[PieceSeen, ...]
+    signer: str | None
+
+
+class Promote(StateAction[PromoteParams, Seen]):
+    """Brings one source of a set into production: restores it beside what is there, proves it there, and renames it.
+
+    with:
+      backup   the name of a backup
+      set      the id of the set
+      source   the source of it that comes into production
+      into     the folder or file that it becomes, if not the one that it was; for a source of one path
+      replace  true: what is in production is kept beside it, under a dated name; otherwise data there is refused
+      copy_in  the repository that holds a copy to restore from, instead of the backup's own
+
+    The run must have proven the set in the clean room and scanned it (words `prove` and `scan`); otherwise it is refused. A
+    folder or file is restored as `.NAME.opsctl-RUN` beside its place, and both get their names in one step of the file
+    system (two where it has none, written down before). What was replaced is kept as `NAME.before-20261220-1402`, with
+    owner and modes; `rollback` puts it back. Stop what uses the place before (word `stop`): who has a file of the old folder
+    open goes on writing into the old folder.
+    """
+
+    word = "promote"
+    Params = PromoteParams
+    break_glass = False
+
+    def locks(self, params: PromoteParams) -> Sequence[str]:
+        return (f"promote-{params.source}",)
+
+    def observe(self, params: PromoteParams, world: World) -> Seen:
+        refuse_unproven(params.backup, params.set, params.source, world)
+        view, history = find_set(world, params.backup, params.set, params.copy_in)
+        refuse_unvouched(view)
+        found = pieces.brought(params, view, history, world)
+        return Seen(tuple(_look(number, piece, params, view, world) for number, piece in enumerate(found)), view.signer)
+
+    def plan(self, params: PromoteParams, seen: Seen) -> list[Change]:
+        changes = [Change(f"bring:{one.key}", f"restore {one.key} as {one.wanted.source} and prove it")
+                   for one in seen.pieces if one.missing is not Missing.NOTHING and not one.proven]
+        brought = tuple(change.key for change in changes)
+        for one in seen.pieces:
+            if one.missing is not Missing.NOTHING:
+                kept = f"; what is there is kept as {one.wanted.kept}" if one.wanted.old else ""
+                changes.append(Change(f"rename:{one.key}", f"rename it to {one.wanted.place}{kept}", brought))
+            elif one.left_over:
+                changes.append(Change(f"tidy:{one.key}", f"remove {one.left_over}"))
+        return changes
+
+    def apply(self, params: PromoteParams, change: Change, world: World) -> None:
+        word, _, key = change.key.partition(":")
+        view, history = find_set(world, params.backup, params.set, params.copy_in)
+        piece = next(one for one in pieces.brought(params, view, history, world) if one.key == key)
+        notes = Notes(world.keep(NOTES))
+        if word == "bring":
+            piece.bring()
+            notes.add(key, new=piece.look(piece.source))
+            return
+        if word == "rename":
+            wanted = _wanted(piece, notes.read(key))
+            if missing(wanted, piece.found(wanted)) is not Missing.NOTHING:
+                piece.swap(wanted)
+        piece.tidy()
+
+    def result(self, params: PromoteParams, seen: Seen) -> Mapping[str, Any]:
+        return {
+            "backup": params.backup, "set": params.set, "source": params.source, "signed_by": seen.signer,
+            "places": [{"place": one.wanted.place, "promoted": one.missing is Missing.NOTHING,
+                        "kept": one.wanted.kept if one.wanted.old is not None else None} for one in seen.pieces],
+        }
+
+
+def _look(number: int, piece: Brought, params: PromoteParams, view: SetView, world: World) -> PieceSeen:
+    notes = Notes(world.keep(NOTES))
+    note = notes.read(piece.key)
+    if not note:
+        old = piece.look(piece.place)
+        piece.refuse(old, params.replace)
+        note = {"source": params.source, "number": number, "key": piece.key, "place": piece.place, "staged": piece.source,
+                "old": old, "new": None, "kept": piece.free_name("before", pieces.stamp(world)), "mount": piece.mount(),
+                "set": params.set, "backup": params.backup, **piece.facts()}
+        notes.write(piece.key, note)
+    if note.get("rolled_back"):
+        raise SafetyRefusal(f"run {note['rolled_back']} put back what this run replaced at {piece.place}",
+                            hint="bring it into production anew, by another run", where=piece.place)
+    if note["mount"] != (now := piece.mount()):
+        raise SafetyRefusal(f"{piece.place} was on what is mounted at {note['mount']}, and is on {now} now",
+                            hint=f"mount it again at {note['mount']}, then resume", where=piece.place)
+    wanted = _wanted(piece, note)
+    found = piece.found(wanted)
+    if found.kept not in (None, wanted.old):  # the name was taken meanwhile
+        notes.add(piece.key, kept=piece.free_name("before", pieces.stamp(world)))
+        wanted = _wanted(piece, notes.read(piece.key))
+        found = piece.found(wanted)
+    if wanted.new is None or wanted.new not in (found.place, found.source):
+        refuse_strange(wanted, found)
+        piece.refuse(wanted.old, params.replace)
+        return PieceSeen(piece.key, wanted, False, Missing.ALL, None)
+    left = missing(wanted, found)
+    proven = left is not Missing.ALL or piece.is_proven()
+    return PieceSeen(piece.key, wanted, proven, left, piece.left_over())
+
+
+def _wanted(piece: Brought, note: Mapping[str, Any]) -> Exchange:
+    return Exchange(place=piece.place, source=piece.source, kept=note["kept"], new=note["new"], old=note["old"])

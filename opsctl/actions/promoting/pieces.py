@@ -1,0 +1,75 @@
+"""Which pieces a source comes into production in, and what they are called there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from opsctl.actions.interface import World
+from opsctl.actions.promoting.files import BroughtFiles, Files
+from opsctl.actions.promoting.piece import Brought, Piece
+from opsctl.actions.restoring import plain
+from opsctl.errors import SafetyRefusal, UsageError
+from opsctl.model.sets import SetView
+from opsctl.proofs.files import Count
+from opsctl.repositories.history import History
+
+
+class Asked(Protocol):
+    """What a promotion was asked for, as far as pieces are concerned."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def into(self) -> str: ...
+
+
+def brought(asked: Asked, view: SetView, history: History, world: World) -> list[Brought]:
+    """The pieces of the source in this set, in order. UsageError where the set or the source has no such thing."""
+    entry = view.sources.get(asked.source)
+    if entry is None:
+        raise UsageError(f"set {view.id} holds no source {asked.source}", hint=f"it holds {', '.join(view.sources)}")
+    if entry["kind"] != "paths":
+        raise UsageError(f"{asked.source} is of kind {entry['kind']}, which is not renamed into production")
+    return _paths(asked, entry, history, world)
+
+
+def placed(note: Mapping[str, Any], world: World) -> Piece:
+    """The piece that a note tells of."""
+    return Files(note["place"])
+
+
+def stamp(world: World) -> str:
+    """When this run began, as it stands in a name: ``20261220-1402``, in the organisation's time zone."""
+    return f"{world.now.astimezone(world.config.organisation.tz):%Y%m%d-%H%M}"
+
+
+def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: World) -> list[Brought]:
+    roots = outermost(entry["paths"])
+    if asked.into and len(roots) > 1:
+        raise UsageError(f"{asked.source} has {len(roots)} paths, and only one can become {asked.into}",
+                         hint=f"leave it out, and they become {', '.join(roots)} again")
+    place = {root: plain(asked.into) if asked.into else root for root in roots}
+    spec = world.config.sources.get(asked.source)
+    if spec is not None and spec.host is not None and not asked.into:
+        raise SafetyRefusal(f"{asked.source} is on {spec.host}, and nothing is renamed on another host",
+                            hint="give the source commands of your own, or say where it goes on this machine (into:)")
+    return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
+                         repository=history.repository, world=world) for root in roots]
+
+
+def outermost(paths: Sequence[str]) -> list[str]:
+    """Those that lie in no other one of them: the others come with these."""
+    normal = [os.path.normpath(path) for path in paths]
+    return [path for path in dict.fromkeys(normal) if not any(path != other and path.startswith(other.rstrip("/") + "/")
+                                                             for other in normal)]
+
+
+def _expected(root: str, roots: Sequence[str], entry: Mapping[str, Any], history: History) -> Count:
+    """What the set holds below a path: the proof itself where it is the only one, else as the repository lists it."""
+    if len(roots) == 1:
+        return Count(entry["proof"]["files"], entry["proof"]["bytes"])
+    sizes = [node.size for node in history.repository.ls(entry["snapshot"], root) if node.type == "file"]
+    return Count(len(sizes), sum(sizes))

@@ -1,0 +1,32 @@
+"""Whether a set was proven and scanned by this run, before it may come into production."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opsctl.actions.interface import Outcome, World
+from opsctl.errors import SafetyRefusal
+
+#: The words whose steps have to have found nothing, and what they are for a person.
+CHECKS = {"prove": "proven in the clean room", "scan": "scanned"}
+
+
+def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None:
+    """SafetyRefusal unless steps of this run proved and scanned the source of this very set, and the newest look was good."""
+    for word, done in CHECKS.items():
+        of_set = [(step, outcome) for step, params, outcome in world.outcomes(word)
+                  if params.get("backup") == backup and params.get("set") == set_id and _covers(params, source)]
+        if not of_set:
+            raise SafetyRefusal(f"{source} of set {set_id} was not {done} by this run, and does not come into production",
+                                hint="`opsctl restore run` and `opsctl restore promote` do it first", where=source)
+        for step, outcome in of_set:
+            if outcome not in (Outcome.OK, Outcome.PLANNED):
+                raise SafetyRefusal(f"step {step} says that {source} of set {set_id} is not {done}",
+                                    hint="`opsctl runs show` tells what was found; nothing comes into production before it is settled",
+                                    where=source)
+
+
+def _covers(params: Mapping[str, Any], source: str) -> bool:
+    named = params.get("sources") or ([params["source"]] if params.get("source") else [])
+    return not named or source in named
