@@ -20,7 +20,6 @@ from opsctl.actions.restoring import (
     make_staging,
     refuse_own_places,
     refuse_small_disk,
-    remove,
     settle,
     short,
     staging,
@@ -29,6 +28,7 @@ from opsctl.errors import DamagedData, SafetyRefusal
 from opsctl.model.quantities import counted
 from opsctl.proofs.files import Count, count
 from opsctl.repositories.interface import Repository
+from opsctl.repositories.private import remove_tree
 
 
 class Files(Piece):
@@ -68,7 +68,7 @@ class Files(Piece):
     def sweep(self, note: Mapping[str, Any]) -> None:
         if not os.path.lexists(note["staged"]):
             with suppress(FileNotFoundError):
-                remove(Path(note["beside"]))
+                remove_tree(Path(note["beside"]))
 
     def _swap(self, place: Path, source: Path, kept: Path, wanted: Exchange) -> None:
         if wanted.new is None:
@@ -144,7 +144,7 @@ class BroughtFiles(Files, Brought):
         if os.path.lexists(self.source):
             raise SafetyRefusal(f"there is something at {self.source}", hint="find out what it is; nothing of it was removed")
         with suppress(FileNotFoundError):
-            remove(self.staging)
+            remove_tree(self.staging)
 
 
 def _words(found: Count) -> str:
