@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "opsctl"
 
 ROW = (
-    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"}, {"sources", "repositories", "isolation", "proofs"},
+    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"}, {"sources", "repositories", "isolation", "proofs", "scanning"},
     {"shells"}, {"model"}, {"errors"},
 )
 #: What sets a machine up runs before anything is installed, so it stands beside the row.
@@ -60,11 +60,11 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_only_wiring_names_concrete_drivers() -> None:
     drivers = ("opsctl.repositories.restic", "opsctl.sources.paths", "opsctl.sources.postgresql", "opsctl.sources.sqlite",
                "opsctl.shells.local", "opsctl.shells.ssh", "opsctl.isolation.nftables", "opsctl.isolation.gateway",
-               "opsctl.isolation.aws_security_group", "opsctl.isolation.command")
+               "opsctl.isolation.aws_security_group", "opsctl.isolation.command", "opsctl.scanning.yara")
     for path in MODULES:
         here = place(path)
         # The modules of a folder know each other; a signal and the first commands need the children of this process.
-        if here in {"wiring", "sources", "repositories", "shells", "isolation"} or path.name in {"signals.py", "start.py"}:
+        if here in {"wiring", "sources", "repositories", "shells", "isolation", "scanning"} or path.name in {"signals.py", "start.py"}:
             continue
         named = [name for name in imports(path) for driver in drivers
                  if name.startswith(driver) and not name.startswith("opsctl.sources.postgresql_server")]  # a server, no driver

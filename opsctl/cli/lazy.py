@@ -58,7 +58,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
-    Entry("restore", "restore", "restore:app", "files, set: get data back, into a new place"),
+    Entry("restore", "restore", "restore:app", "files, set, scan: get data back, into a new place"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check: the playbooks themselves"),
     Entry("playbooks", "plan", "runs:plan", "what a playbook would change"),
     Entry("playbooks", "run", "runs:run", "run a playbook"),

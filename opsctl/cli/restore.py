@@ -10,6 +10,7 @@ import typer
 
 from opsctl.cli import places, restore_stages
 from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.restore_scan import scan
 from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
 from opsctl.model.quantities import counted
@@ -113,6 +114,9 @@ def set_(
               "server_cacert": _certificate(server_cacert, server), "copy_in": copy_in or ""}
 
     return carry_out(session, site, "restore-set", inputs, subject=backup, text=write_set)
+
+
+app.command("scan")(scan)
 
 
 def _certificate(file: str | None, server: str | None) -> str:

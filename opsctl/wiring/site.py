@@ -204,6 +204,18 @@ class Site:
         spec = self.config.services[name]
         return Runner(name, spec, self.on_host(spec.on, "ssh-isolation") if spec.on is not None else self.shell)
 
+    def scanner(self) -> Any:
+        """Who searches restored files. ConfigError, as root, where others can write to the site's own rules."""
+        from opsctl.scanning.yara import Scanner
+
+        spec = self.config.scan
+        own = Path(spec.rules) if spec.rules is not None else None
+        if own is not None:
+            from opsctl.wiring.rules import refuse_others
+
+            refuse_others(own)
+        return Scanner(self.shell, rules=own, largest=spec.largest, timeout=spec.timeout.total_seconds())
+
     def shown_key(self, name: str, spec: Host) -> str:
         """The key that a host shows, ``TYPE BASE64``, whether it is pinned or not. Nothing else is sent."""
         from opsctl.shells.ssh_connection import shown_key

@@ -75,6 +75,9 @@ class World:
     def service(self, name: str) -> Any:
         return self.site.service(name)
 
+    def scanner(self) -> Any:
+        return self.site.scanner()
+
     @property
     def isolated(self) -> Any:
         return self.site.isolations.register

@@ -1,0 +1,1 @@
+"""What searches restored data for what an attacker leaves behind."""
