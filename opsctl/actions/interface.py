@@ -51,6 +51,7 @@ class World(Protocol):
 
     run: str
     now: datetime
+    plan: Any
     by: str
     config: Any
     shell: Any

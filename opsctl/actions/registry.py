@@ -15,7 +15,9 @@ from opsctl.model.fields import meant
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-_NOT_WORDS = {"__init__", "interface", "into_view", "isolating", "registry", "restoring", "signalling", "stopping"}
+_NOT_WORDS = {
+    "__init__", "consenting", "interface", "into_view", "isolating", "registry", "restoring", "signalling", "stopping",
+}
 
 
 def words() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import copies, locked, looks, places
+from opsctl.cli import copies, freezing, locked, looks, places
 from opsctl.cli.compare import compare
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.rewind import rewind
@@ -285,5 +285,7 @@ app.command("copy")(copies.copy)
 app.command("compare")(compare)
 app.command("schedule")(schedule)
 app.command("rewind")(rewind)
+app.command("freeze")(freezing.freeze)
+app.command("thaw")(freezing.thaw)
 
 __all__ = ["app", "known", "remember"]

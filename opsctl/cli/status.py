@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import isolate_status, looks
+from opsctl.cli import freezing, isolate_status, looks
 from opsctl.cli.copies import Copies, drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
@@ -80,12 +80,14 @@ def status(
         _write(out, site, found, copies)
         for one in wrong.values():
             out.line(Mark(f"repository {one.repository}: {one.words(site)}", Tone.BAD))
+        out.lines(freezing.lines(site, freezing.frozen(site)))
         if isolated := isolate_status.summary(site):
             out.line(Mark(isolated, Tone.WARN))
 
     result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
                           for name, standing, verdict in found},
               "repositories": {name: one.as_json() for name, one in wrong.items()},
+              "frozen": freezing.frozen(site),
               "isolated": {entry.host: entry.stage for entry in site.isolations.register.all()}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,

@@ -30,11 +30,23 @@ def write_resumed(out: Out, tally: Tally, plan: BoundPlan) -> None:
 
 
 def _writer(playbook: str) -> Writer:
-    from opsctl.cli import backup, copies, isolate_more, isolate_release, isolate_text, restore, rewind, verify, work
+    from opsctl.cli import (
+        backup,
+        copies,
+        freezing,
+        isolate_more,
+        isolate_release,
+        isolate_text,
+        restore,
+        rewind,
+        verify,
+        work,
+    )
 
     known: dict[str, Writer] = {
         "backup": backup.write_run, "backup-copy": copies.write_copies, "verify": verify.write, "drill": verify.write_drill,
         "restore-files": restore.write_files, "restore-set": restore.write_set, "rewind": rewind.write,
+        "freeze": freezing.write, "thaw": freezing.write,
         "isolate": isolate_text.write, "release": isolate_release.write, "confirm": isolate_more.write,
         "extend": isolate_more.write, "rehearse": isolate_more.write,
     }

@@ -63,6 +63,12 @@ def _variable(value: str) -> str:
     return value
 
 
+def _incident(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value) is None:
+        raise ValueError("must be the id of an incident: letters, digits, dots and hyphens, at most 63 of them")
+    return value
+
+
 def _duration(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
@@ -86,6 +92,7 @@ def _size(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(_name), Shown("name")]
+Incident = Annotated[str, AfterValidator(_incident), Shown("id of an incident")]
 Line = Annotated[str, AfterValidator(_line), Shown("text")]
 Argument = Annotated[str, AfterValidator(_argument), Shown("text")]
 FilePath = Annotated[str, AfterValidator(absolute), Shown("path")]

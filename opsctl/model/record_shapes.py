@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Any
 
-from opsctl.model.records import DRILL, MANIFEST, VERIFICATION
+from opsctl.model.records import DRILL, FREEZE, MANIFEST, PRUNE, VERIFICATION
 from opsctl.model.signals import CLEAN, SUSPECT, UNKNOWN
 from opsctl.model.signals import FORMAT as SIGNALS
 from opsctl.model.snapshots import parse_time
@@ -16,6 +16,7 @@ from opsctl.model.snapshots import parse_time
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _OBJECT = re.compile(r"[0-9a-f]{64}")
+_INCIDENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _ABSENT = object()
 #: Ours are eight deep; what is deeper ends somewhere in a function that calls itself.
@@ -27,11 +28,11 @@ Check = Callable[[Any], bool]
 
 
 def mistake(record: Mapping[str, Any]) -> str | None:
-    """What is wrong with the shape of a manifest, verification or drill; None where it can be used.
+    """What is wrong with the shape of a record; None where it can be used.
 
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
-    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL}
+    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE}
     fields = next((fields for format_, fields in known.items() if format_ == record.get("format")), None)
     if fields is None:
         return "of no format of ours"
@@ -162,6 +163,17 @@ def _example(value: Any) -> bool:
     return isinstance(value, Mapping) and _text(value.get("path")) and _text(value.get("why"))
 
 
+def _shaped(fields: Mapping[str, Check]) -> Check:
+    return lambda value: isinstance(value, Mapping) and all(right(value.get(name, _ABSENT)) for name, right in fields.items())
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+#: What people have signed, and the plan that they signed; whether it holds is for ``model.consent`` to say.
+_CONSENT = _shaped({"plan": _mapping, "request": _mapping,
+                    "approvals": _listed(_shaped({"statement": _mapping, "signature": _text}))})
 _SOURCE: Mapping[str, Check] = {
     "kind": _matches(_NAME), "snapshot": _matches(_OBJECT), "tree": _matches(_OBJECT), "files": _count, "bytes": _count,
     "data_added_packed": _count, "seconds": _number, "paths": lambda value: _listed(_path)(value) and bool(value),
@@ -198,4 +210,17 @@ _DRILL: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "backup": _matches(_NAME), "set": _matches(_SET),
     "set_time": _moment, "seconds": _number, "ok": lambda value: isinstance(value, bool),
     "sources": lambda value: isinstance(value, Mapping),
+}
+_FREEZE: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "incident": _matches(_INCIDENT),
+    "state": lambda value: value in ("frozen", "thawed"), "lifts": _optional(_listed(_matches(_OBJECT))),
+    "consent": _optional(_CONSENT),
+}
+_FORGOTTEN = _shaped({
+    "set": _matches(_SET), "manifest": lambda value: value is None or _matches(_OBJECT)(value),
+    "snapshots": _mapped(_matches(_OBJECT)),
+})
+_PRUNE: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),
+    "forgotten": _listed(_FORGOTTEN), "accepted": _listed(_text), "consent": _CONSENT,
 }

@@ -21,8 +21,8 @@ from opsctl.model.values import value
 if TYPE_CHECKING:
     from opsctl.model.damage import Damage
 
-GOOD, COPY, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED = (
-    "good", "copy", "incomplete", "damaged", "foreign", "altered", "future", "deleted",
+GOOD, COPY, INCOMPLETE, DAMAGED, FOREIGN, ALTERED, FUTURE, DELETED, PRUNED = (
+    "good", "copy", "incomplete", "damaged", "foreign", "altered", "future", "deleted", "pruned",
 )
 
 #: States in which everything that was signed is there: a set in its own repository, and its copy in another one.
@@ -157,13 +157,16 @@ def judge(
     ledger: Iterable[Mapping[str, Any]],
     now: datetime,
     copied: Collection[str] = (),
+    forgotten: Mapping[str, str] | None = None,
 ) -> Judgement:
     """Put snapshots and records together.
 
     ``records`` by snapshot id, for every snapshot that is tagged as a record. ``ledger`` entries have ``backup set
     manifest time snapshots{source: {id, tree}}``. ``copied``: backups whose sets are copied to this repository, where
-    a snapshot with another original is one that a copy has not finished.
+    a snapshot with another original is one that a copy has not finished. ``forgotten``: snapshots that people agreed to
+    give up, each with the sentence for it; what of such a set is still there counts for nothing.
     """
+    forgotten = forgotten or {}
     by_id = {found.id: found for found in snapshots}
     replaced: dict[str, list[Snapshot]] = {}
     for one in snapshots:
@@ -178,6 +181,8 @@ def judge(
         if snapshot is None or not _is_manifest(snapshot, record):
             continue
         view = _manifest_view(snapshot, record, by_id, replaced, trusted, repository_id, now)
+        if snapshot_id in forgotten and view.state != FOREIGN:
+            view = replace(view, state=PRUNED, reasons=(forgotten[snapshot_id],))
         named.add(snapshot_id)
         if view.state != FOREIGN:
             named.update(view.snapshots.values())
@@ -198,11 +203,16 @@ def judge(
             strays.append(snapshot)
             continue
         source = snapshot.tag("source") or "?"
+        found = views.get((backup, set_id))
+        if snapshot.id in forgotten:
+            if found is None or found.state == PRUNED:
+                base = found or SetView(set_id, backup, PRUNED, _time_of(set_id) or snapshot.time, reasons=(forgotten[snapshot.id],))
+                views[(backup, set_id)] = replace(base, snapshots={**base.snapshots, source: snapshot.id})
+            continue
         if snapshot.original and backup not in copied:
             findings.append(_altered(snapshot, set_id))
         if snapshot.time > now + SKEW:
             findings.append(_ahead(snapshot, set_id, backup))
-        found = views.get((backup, set_id))
         if found is None:
             found = SetView(set_id, backup, INCOMPLETE, _time_of(set_id) or snapshot.time,
                             snapshots={source: snapshot.id},
@@ -212,8 +222,11 @@ def judge(
         views[(backup, set_id)] = found
 
     findings += [_stray(snapshot, now) for snapshot in strays]
-    _compare_with_ledger(ledger, by_id, records, views, findings)
-    _compare_with_chain(views, findings)
+    ledger = [*ledger]
+    _compare_with_ledger((entry for entry in ledger if not entry.get("pruned") and entry["manifest"] not in forgotten),
+                         by_id, records, views, findings)
+    explained = {*forgotten, *(entry["manifest"] for entry in ledger if entry.get("pruned"))}
+    _compare_with_chain(views, findings, explained)
     findings += [finding for view in views.values() for finding in _set_findings(view)]
     # Sets of one minute stay in the order of ``records``, which is the one in which they were stored.
     ordered = sorted(views.values(), key=_sort_time)
@@ -225,7 +238,7 @@ def _is_manifest(snapshot: Snapshot, record: Record) -> bool:
 
 
 def _rank(view: SetView) -> int:
-    return (FOREIGN, DAMAGED, INCOMPLETE, ALTERED, FUTURE, COPY, GOOD).index(view.state)
+    return (PRUNED, FOREIGN, DAMAGED, INCOMPLETE, ALTERED, FUTURE, COPY, GOOD).index(view.state)
 
 
 def _sort_time(view: SetView) -> float:
@@ -360,12 +373,14 @@ def _compare_with_ledger(
         ))
 
 
-def _compare_with_chain(views: Mapping[tuple[str, str], SetView], findings: list[Finding]) -> None:
+def _compare_with_chain(views: Mapping[tuple[str, str], SetView], findings: list[Finding], explained: Collection[str]) -> None:
     known = {(view.backup, view.manifest) for view in views.values()}
     whole = {(view.backup, view.id) for view in views.values() if view.state == GOOD}
     for view in views.values():
         before = view.record.get("previous") if view.state in (GOOD, FUTURE, ALTERED) else None
-        if before and (view.backup, before.get("manifest")) not in known and (view.backup, before.get("set")) not in whole:
+        if not before or before.get("manifest") in explained:
+            continue
+        if (view.backup, before.get("manifest")) not in known and (view.backup, before.get("set")) not in whole:
             findings.append(Finding(
                 "snapshot-deleted",
                 f"set {before.get('set')} of {view.backup}, which set {view.id} follows, is gone",

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable, concerning
+from opsctl.model.approvals import Member
 from opsctl.model.damage import Damage, open_damage, with_damage
+from opsctl.model.freezes import Freeze
 from opsctl.model.quantities import counted
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
     DRILL,
+    FREEZE,
     MANIFEST,
     NAMESPACES,
+    PRUNE,
     VERIFICATION,
     Record,
     canonical,
@@ -33,11 +37,12 @@ from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.model.values import value
 from opsctl.repositories.attempts import Attempts
+from opsctl.repositories.consents import Consents, Prune
 from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
 
 #: The tag that marks a snapshot as a record, by the record's format.
-RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill"}
+RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune"}
 
 
 class Signatures(Protocol):
@@ -63,6 +68,7 @@ class Holdings:
     ``verifications`` and ``drills``: the records of them that count, oldest first: signed by a trusted key, for this
     repository and not for another one that they were copied from, and not dated by a clock that ran ahead.
     ``damage``: what the verifications found and no later one found mended; each set has what of it reaches it.
+    ``freezes``: those that nobody lifted; ``prunes``: those that people agreed to.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -71,6 +77,8 @@ class Holdings:
     verifications: tuple[Mapping[str, Any], ...]
     drills: tuple[Mapping[str, Any], ...] = ()
     damage: tuple[Damage, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    prunes: tuple[Prune, ...] = ()
 
 
 class Ledger:
@@ -160,7 +168,9 @@ class History:
         trusted: Collection[str],
         copied: Collection[str] = (),
         removable: bool = False,
+        people: Callable[[], Mapping[str, Member]] = dict,
     ) -> None:
+        """``people``: those whose signatures count for a thaw and a prune."""
         self.repository = repository
         self.ledger = ledger
         self.cache = records
@@ -169,6 +179,7 @@ class History:
         #: The backups whose sets are copied to here from their own repositories.
         self.copied = copied
         self.removable = removable
+        self.consents = Consents(people, signatures, trusted)
         self._identity: Identity | None = None
         self._seen: Holdings | None = None
         self._read_anew: dict[str, Record] = {}
@@ -299,20 +310,26 @@ class History:
             raise self._with_sets(error) from error
         records = self._records(identity.id, snapshots)
         ledger = (self.ledger.load() or {}).get("sets", [])
+        marked = {found.id for found in snapshots if RECORD_TAGS[FREEZE] in found.tags}
+        agreements = self.consents.read(records.values(), marked, identity.id)
+        forgotten = agreements.forgotten
         ids = {snapshot.id for snapshot in snapshots}
-        if ledger and not any(entry["manifest"] in ids for entry in ledger):
+        held = [entry for entry in ledger if entry["manifest"] not in forgotten and not entry.get("pruned")]
+        if held and not any(entry["manifest"] in ids for entry in held):
             raise DamagedData(
-                f"every set of repository {self.name} is gone: it held {counted(len(ledger), 'set')}",
+                f"every set of repository {self.name} is gone: it held {counted(len(held), 'set')}",
                 hint="do not write to it; find out who deleted them. Until someone prunes, `restic recover` brings them back",
-                where=self.name, details={"sets": len(ledger)},
+                where=self.name, details={"sets": len(held)},
             )
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
-                          ledger=ledger, now=now, copied=self.copied)
+                          ledger=ledger, now=now, copied=self.copied, forgotten=forgotten)
         verifications = self._counted(VERIFICATION, records.values(), identity.id, now)
         damage = open_damage(verifications)
-        judgement = replace(judgement, sets=with_damage(judgement.sets, damage))
+        judgement = replace(judgement, sets=with_damage(judgement.sets, damage),
+                            findings=(*judgement.findings, *agreements.findings))
         holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement, verifications,
-                            self._counted(DRILL, records.values(), identity.id, now), damage)
+                            self._counted(DRILL, records.values(), identity.id, now), damage,
+                            agreements.freezes, agreements.prunes)
         self._remember(holdings)
         self._seen = holdings
         return holdings
@@ -405,17 +422,18 @@ class History:
         if known is None:
             return
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
-        if all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state in WHOLE):
+        if (all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state in WHOLE)
+                and not _pruned_since(known["sets"], holdings)):
             return
         try:
             with self.ledger.locked():
-                self._append_new(holdings)
+                self._bring_up_to_date(holdings)
         except (OSError, ProgramFailed) as error:
             # Looking goes on without a disk to write on; the next look catches up.
             self.repository.notes.append(f"the ledger of {self.name} could not be written, so a deletion of its newest "
                                          f"sets would not be noticed: {error}")
 
-    def _append_new(self, holdings: Holdings) -> None:
+    def _bring_up_to_date(self, holdings: Holdings) -> None:
         known = self.ledger.load() or {"sets": []}
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
         new = [view for view in holdings.judgement.sets if view.state in WHOLE and (view.backup, view.id) not in listed]
@@ -426,4 +444,17 @@ class History:
                 "snapshots": {name: {"id": entry["snapshot"], "tree": entry["tree"]}
                               for name, entry in view.sources.items()},
             })
+        for entry, record in _pruned_since(known["sets"], holdings):
+            entry["pruned"] = record
         self.ledger.save(known)
+
+
+def _pruned_since(entries: Iterable[dict[str, Any]], holdings: Holdings) -> list[tuple[dict[str, Any], str]]:
+    """What is gone by a prune that people agreed to and the ledger does not know of yet, with the prune's record.
+
+    Kept in the ledger, it stays explained when one of these people is no longer under ``people``.
+    """
+    there = {snapshot.id for snapshot in holdings.snapshots}
+    record_of = {name: prune.record for prune in holdings.prunes for name in prune.ids}
+    return [(entry, record_of[entry["manifest"]]) for entry in entries
+            if not entry.get("pruned") and entry["manifest"] in record_of and entry["manifest"] not in there]

@@ -33,6 +33,7 @@ class Standing:
     ``locked``: until when (``until``, None: not at all) its S3 store locks what is in it, in which ``mode``, how many of
     its ``objects`` were ``looked`` at, and how the bucket is ``weak``; None where no store is said to lock.
     ``earlier``: the sets that count before the newest, newest first, each with ``set time bytes``.
+    ``frozen``: the freezes of its repository that nobody lifted, each with ``incident since``.
     """
 
     backup: str
@@ -51,6 +52,7 @@ class Standing:
     lacking: Sequence[str] = ()
     locked: Mapping[str, Any] | None = None
     earlier: Sequence[Mapping[str, Any]] = ()
+    frozen: Sequence[Mapping[str, Any]] = ()
 
 
 def standing(
@@ -79,6 +81,7 @@ def standing(
         damage=_damage(backup, holdings), drills=_drills(backup, holdings),
         locked=locked,
         earlier=[{"set": view.id, "time": _stamp(view.time), "bytes": view.bytes} for view in ordered[1:EARLIER + 1]],
+        frozen=[{"incident": one.incident, "since": _stamp(one.since)} for one in holdings.freezes],
     )
 
 

@@ -140,7 +140,13 @@ class Site:
         )
         return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
                        records=self.catalogue, signatures=self.signatures, trusted=self.trusted,
-                       copied=frozenset(self.config.copied_to(name)), removable=spec.removable)
+                       copied=frozenset(self.config.copied_to(name)), removable=spec.removable,
+                       people=self._people)
+
+    def _people(self) -> Mapping[str, Any]:
+        from opsctl.wiring.people import members
+
+        return members(self)
 
     @functools.cached_property
     def restic(self) -> tuple[str, tuple[int, int, int]]:
