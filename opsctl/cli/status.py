@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import freezing, isolate_status, looks
+from opsctl.cli import freezing, isolate_status, looks, media_list
 from opsctl.cli.copies import Copies, drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
@@ -60,7 +61,7 @@ def status(
     plans = site.config.backups
     copies = _copies(site)
     late_copies = [error for one in copies.values() for error in one.late()]
-    problems = [*_overdue(site, late), *(one for one in late_copies if (one.where or "").rpartition("/")[2] not in told)]
+    problems = [*_overdue(site, late), *media_list.late(site), *(one for one in late_copies if (one.where or "").rpartition("/")[2] not in told)]
     code = 5 if problems else errors[0].code if errors else 0
     if prometheus is not None and not session.dry_run:
         try:
@@ -83,11 +84,13 @@ def status(
         out.lines(freezing.lines(site, freezing.frozen(site)))
         if isolated := isolate_status.summary(site):
             out.line(Mark(isolated, Tone.WARN))
+        out.lines(media_list.lines(site))
 
     result = {"backups": {name: {**_as_json(site, name, standing, verdict), "copies": copies[name].as_json()}
                           for name, standing, verdict in found},
               "repositories": {name: one.as_json() for name, one in wrong.items()},
               "frozen": freezing.frozen(site),
+              "media": {one.name: {**asdict(one.custody), "wrong": one.wrong} for one in site.media.all()},
               "isolated": {entry.host: entry.stage for entry in site.isolations.register.all()}}
     shown = problems if session.json else problems[:5]
     return Report(result=result, text=text, errors=[*errors, *shown], exit_code=code,
@@ -118,7 +121,7 @@ def _failed(site: Site, what: str, calls: Mapping[str, Mapping[str, Any]]) -> st
 def late(site: Site) -> list[Overdue]:
     """Everything that makes ``status`` exit 5, as last seen."""
     backups = [(name, verdict) for name, _, verdict in stand(site) if verdict.late]
-    return [*_overdue(site, backups), *(error for one in _copies(site).values() for error in one.late())]
+    return [*_overdue(site, backups), *media_list.late(site), *(error for one in _copies(site).values() for error in one.late())]
 
 
 def _overdue(site: Site, late: Sequence[tuple[str, Verdict]]) -> list[Overdue]:

@@ -26,7 +26,8 @@ NOT_A_VALUE = (
 )
 
 
-def _name(value: str) -> str:
+def name(value: str) -> str:
+    """A name as it stands in the configuration; ValueError for anything else."""
     if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", value) is None:
         raise ValueError(
             "must be a name of small letters, digits and hyphens (a-z 0-9 -), at most 63 of them"
@@ -91,7 +92,7 @@ def _size(value: Any) -> Any:
     raise ValueError("must be a size such as 10GiB")
 
 
-Name = Annotated[str, AfterValidator(_name), Shown("name")]
+Name = Annotated[str, AfterValidator(name), Shown("name")]
 Incident = Annotated[str, AfterValidator(_incident), Shown("id of an incident")]
 Line = Annotated[str, AfterValidator(_line), Shown("text")]
 Argument = Annotated[str, AfterValidator(_argument), Shown("text")]

@@ -199,6 +199,13 @@ class Site:
         return (wanted, lambda: self.on_host(name, "ssh-isolation")) if wanted is not None else None
 
     @functools.cached_property
+    def media(self) -> Any:
+        """The media that are carried away and brought back (``repositories.media.Media``)."""
+        from opsctl.repositories.media import Media
+
+        return Media(self.place / "media")
+
+    @functools.cached_property
     def isolations(self) -> Isolations:
         """Who cuts off the hosts."""
         return Isolations(self)

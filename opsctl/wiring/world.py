@@ -82,6 +82,10 @@ class World:
     def isolated(self) -> Any:
         return self.site.isolations.register
 
+    @property
+    def media(self) -> Any:
+        return self.site.media
+
     def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
         return self.site.isolations.prober(name, driver)
