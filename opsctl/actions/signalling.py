@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from opsctl.actions.interface import World
 from opsctl.errors import Interrupted, OpsError
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.model.signals import FORMAT, LAST, together, unknown
 from opsctl.repositories.interface import Repository
 from opsctl.sources.interface import Evidence, Source
+
+
+class Place(Protocol):
+    """What is needed of a world, or of a command line that has none: sources, and an empty private directory."""
+
+    def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any: ...
+
+    def scratch(self) -> Any: ...
 
 
 def before(sets: Sequence[SetView], view: SetView | None = None) -> list[SetView]:
@@ -22,35 +29,35 @@ def before(sets: Sequence[SetView], view: SetView | None = None) -> list[SetView
 
 
 def just_taken(
-    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, world: World
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place
 ) -> dict[str, Any]:
     """The signals of a source that was captured a moment ago, while it still is as it was."""
-    return _of(source, name, entry, earlier, repository, world, {}, live=True)
+    return _of(source, name, entry, earlier, repository, place, {}, live=True)
 
 
 def of_set(
-    view: SetView, earlier: Sequence[SetView], repository: Repository, world: World, known: Mapping[str, Mapping[str, Any]]
+    view: SetView, earlier: Sequence[SetView], repository: Repository, place: Place, known: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The signals of a whole set, from the repository alone. ``known``: those of earlier sets that stand in no manifest, by id."""
+    """The signals of a whole set, from the repository alone. ``known``: those of earlier sets that were not signed with them, by id."""
     found = {}
     for name, entry in view.sources.items():
         try:
-            source = world.source(name, entry)
+            source = place.source(name, entry)
         except OpsError as error:
             found[name] = unknown(error.message).as_json()
             continue
-        found[name] = _of(source, name, entry, earlier, repository, world, known, live=False)
+        found[name] = _of(source, name, entry, earlier, repository, place, known, live=False)
     return together(found)
 
 
 def _of(
-    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, world: World,
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place,
     known: Mapping[str, Mapping[str, Any]], *, live: bool,
 ) -> dict[str, Any]:
     previous = earlier[0].sources.get(name) if earlier else None
     seen = [_signals(one, known).get("sources", {}).get(name) for one in earlier[:LAST]]
     try:
-        with world.scratch() as scratch:
+        with place.scratch() as scratch:
             evidence = Evidence(repository, entry, previous, tuple(one for one in seen if one), scratch, live)
             return source.signals(evidence).as_json()
     except Interrupted:
@@ -60,5 +67,5 @@ def _of(
 
 
 def _signals(view: SetView, known: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    found = view.signals or known.get(view.id, {})
+    found = known.get(view.id) or view.signals
     return found if found.get("format") == FORMAT else {}

@@ -86,6 +86,7 @@ HELP = {
     "opsctl_backup_overdue": "1 where a set is late, or none ever was taken.",
     "opsctl_backup_unverified": "1 where the data was not read back within its term.",
     "opsctl_backup_damaged": "Damages that the last verification found and no later one cleared.",
+    "opsctl_backup_suspect": "Sets whose changes looked like an attack and that nobody has looked at.",
     "opsctl_backup_late": "1 where `opsctl status` exits 5 because of this backup.",
     "opsctl_backup_checked_timestamp_seconds": "When the repository was last asked.",
     "opsctl_repository_exit_code": "What the last look at a repository ended with: 0 it was as it should be, 22 gone, another "
@@ -132,6 +133,7 @@ def _of_backups(found: Found, plans: Plans, now: datetime) -> Iterator[Sample]:
         if standing is None:
             continue
         yield "opsctl_backup_damaged", label, standing.damage
+        yield "opsctl_backup_suspect", label, len(standing.suspects)
         yield "opsctl_backup_checked_timestamp_seconds", label, parse_time(standing.checked).timestamp()
         for state, count in sorted(standing.states.items()):
             yield "opsctl_backup_sets", {**label, "state": state}, count

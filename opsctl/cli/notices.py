@@ -86,10 +86,13 @@ def _failures(command: str, report: Report) -> list[Trouble]:
 
 
 def _late(site: Site) -> list[Trouble]:
-    from opsctl.cli.status import late
+    from opsctl.cli.status import late, suspects
     from opsctl.model.notices import Trouble
 
-    return [Trouble(f"late:{error.where}", "overdue", error.message, error.hint) for error in late(site)]
+    found = [Trouble(f"suspect:{name}/{one['set']}", "suspect", f"set {one['set']} of {name} may show an attack: {one['why']}",
+                     f"look at its files now: opsctl restore points {name}; then opsctl restore looked {name} {one['set']} --innocent or --attack")
+             for name, one in suspects(site)]
+    return [*found, *(Trouble(f"late:{error.where}", "overdue", error.message, error.hint) for error in late(site))]
 
 
 def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
@@ -97,7 +100,7 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     kind, _, rest = key.partition(":")
     if site is None:
         return False
-    if kind == "late":
+    if kind in ("late", "suspect"):
         return True
     of, _, where = rest.partition(":")
     if of != command:
@@ -154,7 +157,7 @@ def _pulse(settings: Notify, site: Site | None) -> str | None:
 def _send(
     urls: Sequence[str], notices: Sequence[Notice], ping: str | None, now: datetime, site: Site | None
 ) -> tuple[list[bool], bool]:
-    words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "recovered": "recovered"}
+    words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "suspect": "SUSPECT", "recovered": "recovered"}
     kinds = dict.fromkeys(words[notice.kind] for notice in notices)
     host = os.uname().nodename
     body = "\n\n".join(f"{words[one.kind]}: {one.text}" + (f"\n  {one.hint}" if one.hint else "") for one in notices)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places, restore_stages
+from opsctl.cli import places, points, restore_stages
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.restore_scan import scan
 from opsctl.cli.session import Session, of
@@ -223,5 +223,7 @@ def _write_restored(out: Out, found: Any) -> None:
         out.line(Mark(f"not in view; what was restored lies in {found['staged']}", Tone.WARN))
 
 
+app.command("points")(points.points)
+app.command("looked")(points.looked)
 app.command("plan")(restore_stages.plan)
 app.command("status")(restore_stages.status)

@@ -15,6 +15,7 @@ from opsctl.model.signals import SUSPECT, reasons
 
 if TYPE_CHECKING:
     from opsctl.model.sets import SetView
+    from opsctl.repositories.history import Holdings
     from opsctl.wiring import Site
 
 #: The ids that we give to sets; those of others may hold anything.
@@ -57,6 +58,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
     errors: list[OpsError] = field(default_factory=list)
     looked: dict[str, OpsError | None] = field(default_factory=dict)
+    holdings: dict[str, Holdings] = field(default_factory=dict)
     asked: int = 0
     answered: int = 0
 
@@ -74,13 +76,16 @@ class Found:
         return list(found.values())
 
 
-def gather(site: Site, names: Sequence[str] | None) -> Found:
-    """The sets of these backups, in their own repositories and in those of their copies; all sets without names."""
+def gather(site: Site, names: Sequence[str] | None, only: Sequence[str] = ()) -> Found:
+    """The sets of these backups, in their own repositories and in those of their copies; all sets without names.
+
+    ``only``: in these repositories and in no other.
+    """
     homes = [places.home(site, name) for name in names or ()]
     copies = [place for name in names or () if name in site.config.backups for place in site.config.backups[name].copies]
     found = Found()
     seen: list[Place] = []
-    for home in dict.fromkeys([*homes, *copies] if names else site.config.repositories):
+    for home in dict.fromkeys(only or ([*homes, *copies] if names else site.config.repositories)):
         found.asked += 1
         try:
             holdings = places.look(site, home)
@@ -94,6 +99,7 @@ def gather(site: Site, names: Sequence[str] | None) -> Found:
             continue
         found.answered += 1
         found.looked[home] = None
+        found.holdings[home] = holdings
         seen += [Place(home, view) for view in holdings.judgement.sets if not names or view.backup in names]
         found.warnings += [finding.message for finding in (*holdings.junk, *holdings.judgement.findings) if not finding.sets]
     found.held = _grouped(site, seen)
@@ -143,13 +149,13 @@ def write_list(out: Out, site: Site, found: Found) -> None:
     rows = []
     for held in found.held:
         view = held.view
-        row: list[Cell] = [view.backup, view.id, local_time(site, view.time), _word(view), _where(held),
+        row: list[Cell] = [view.backup, view.id, local_time(site, view.time), _word(view), changes(view.verdict) if view.record else "", where(held),
                            format_size(view.bytes) if view.record else "", format_size(view.added) if view.record else "",
                            "; ".join(_remarks(site, held))]
-        rows.append(row if found.asked > 1 else [*row[:4], *row[5:]])
-    columns: list[Column | str] = ["backup", "set", "time", "state", Column("in", flexible=True), Column("size", right=True),
+        rows.append(row if found.asked > 1 else [*row[:5], *row[6:]])
+    columns: list[Column | str] = ["backup", "set", "time", "state", "changes", Column("in", flexible=True), Column("size", right=True),
                Column("added", right=True), Column("remark", flexible=True)]
-    out.table(Table(columns if found.asked > 1 else [*columns[:4], *columns[5:]], rows, empty="no sets"))
+    out.table(Table(columns if found.asked > 1 else [*columns[:5], *columns[6:]], rows, empty="no sets"))
 
 
 def write_set(out: Out, site: Site, held: Held) -> None:
@@ -161,7 +167,7 @@ def write_set(out: Out, site: Site, held: Held) -> None:
     view = held.view
     out.heading(f"{view.backup} {view.id}")
     bare = site.config.directory is None
-    out.facts({"state": _word(view), "in": _where(held) if not bare else site.history(held.places[0].repository).repository.url,
+    out.facts({"state": _word(view), "in": where(held) if not bare else site.history(held.places[0].repository).repository.url,
                "time": local_time(site, view.time),
                "signed by": view.signer or "nobody", "taken by": str(view.record.get("host", "")),
                "run": str(view.record.get("run", ""))})
@@ -179,13 +185,18 @@ def write_set(out: Out, site: Site, held: Held) -> None:
         _write_signals(out, name, seen)
 
 
+def changes(verdict: str) -> Mark:
+    """What the changes of a set look like, in one word."""
+    return Mark(verdict, _VERDICTS[verdict])
+
+
 def _write_signals(out: Out, name: str, seen: Mapping[str, Any]) -> None:
     """What changed in a source since the set before, and what that looks like."""
     numbers, verdict = seen["numbers"], seen["verdict"]
     counts = ", ".join(f"{numbers[what]:,} {what}" for what in ("changed", "added", "removed") if what in numbers)
     renamed = sum(numbers.get("renamed", {}).values())
     counts += f", {renamed:,} renamed" if renamed else ""
-    out.line(Mark(f"{name}: {verdict}{f'; files: {counts}' if counts else ''}", _VERDICTS[verdict]))
+    out.line(Mark(f"{name}: changes are {verdict}{f'; files: {counts}' if counts else ''}", _VERDICTS[verdict]))
     out.lines([Mark(f"  {text}", _VERDICTS[verdict]) for text in (*seen["reasons"], *seen["notes"])])
     out.lines([f"  {one['path']}: {one['why']}" for one in seen["examples"]])
 
@@ -194,7 +205,7 @@ def _word(view: SetView) -> Mark:
     return Mark(view.word, _TONES.get(view.word, Tone.BAD))
 
 
-def _where(held: Held) -> str:
+def where(held: Held) -> str:
     """``main, offline, far (damaged)``."""
     first, *others = held.places
     named = [place.repository if place.view.word in ("good", "copy") else f"{place.repository} ({place.view.word})"

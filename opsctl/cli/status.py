@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 _TONES = {"ok": Tone.GOOD, "due": Tone.GOOD}
-_ORDER = ("never", "damaged", "overdue", "unverified", "undrilled", "unknown", "due", "ok")
+_ORDER = ("never", "damaged", "suspect", "overdue", "unverified", "undrilled", "unknown", "due", "ok")
 
 
 def status(
@@ -119,19 +119,26 @@ def _failed(site: Site, what: str, calls: Mapping[str, Mapping[str, Any]]) -> st
 
 
 def late(site: Site) -> list[Overdue]:
-    """Everything that makes ``status`` exit 5, as last seen."""
-    backups = [(name, verdict) for name, _, verdict in stand(site) if verdict.late]
+    """Everything that makes ``status`` exit 5, as last seen, but sets that are suspect and nothing else."""
+    backups = [(name, verdict) for name, _, verdict in stand(site) if verdict.late and verdict.word != "suspect"]
     return [*_overdue(site, backups), *media_list.late(site), *(error for one in _copies(site).values() for error in one.late())]
 
 
 def _overdue(site: Site, late: Sequence[tuple[str, Verdict]]) -> list[Overdue]:
     wrong = looks.wrong(site)
     hints = {name: wrong[site.config.backups[name].repository].hint for name, verdict in late if verdict.wrong}
+    hints |= {name: f"look at its files: opsctl restore points {name}; then opsctl restore looked {name} SET --innocent or --attack"
+              for name, verdict in late if verdict.word == "suspect"}
     return [Overdue(f"{name}: {verdict.because}", where=name, hint=hints.get(name)) for name, verdict in late]
 
 
+def suspects(site: Site) -> list[tuple[str, Mapping[str, Any]]]:
+    """The suspect sets that nobody has looked at, by backup, each as in its standing."""
+    return [(name, one) for name, standing, _ in stand(site) if standing is not None for one in standing.suspects]
+
+
 def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
-    from opsctl.repositories.standing import as_of, from_dict, verdict
+    from opsctl.repositories.standing import as_of, from_dict, verdict, with_suspects
 
     kept = site.catalogue.standing()
     wrong = looks.wrong(site)
@@ -140,10 +147,18 @@ def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
     for name, plan in site.config.backups.items():
         raw = kept.get(name)
         standing = from_dict(raw) if raw and raw.get("repository") == plan.repository else None
-        standing = as_of(standing, now) if standing else None
+        standing = _unseen(site, as_of(standing, now)) if standing else None
         judged = verdict(standing, plan.every, plan.verify.read_all_within, now, plan.verify.drill)
-        found.append((name, standing, looks.judged(site, judged, wrong.get(plan.repository))))
+        found.append((name, standing, with_suspects(looks.judged(site, judged, wrong.get(plan.repository)), standing)))
     return sorted(found, key=lambda one: (_ORDER.index(one[2].word), one[0]))
+
+
+def _unseen(site: Site, found: Standing) -> Standing:
+    """Without the suspect sets that a person has looked at."""
+    if not found.suspects:
+        return found
+    looked = site.catalogue.looked(found.backup)
+    return replace(found, suspects=[one for one in found.suspects if one["set"] not in looked])
 
 
 def _copies(site: Site) -> dict[str, Copies]:

@@ -11,8 +11,8 @@ from opsctl.model.fields import WAYS, Command, Duration, FilePath, Line, Mistake
 from opsctl.model.part import AfterValidator, Field, Strict
 from opsctl.model.secrets import SecretRef
 
-Kind = Literal["failed", "overdue", "waiting", "recovered"]
-KINDS: tuple[Kind, ...] = ("failed", "overdue", "waiting", "recovered")
+Kind = Literal["failed", "overdue", "waiting", "suspect", "recovered"]
+KINDS: tuple[Kind, ...] = ("failed", "overdue", "waiting", "suspect", "recovered")
 
 
 def _url(value: str) -> str:

@@ -12,7 +12,7 @@ from opsctl.model.snapshots import parse_time
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something wrong. ``key`` is the same each time that it is seen; ``kind``: ``failed overdue waiting``."""
+    """Something wrong. ``key`` is the same each time that it is seen; ``kind``: ``failed overdue waiting suspect``."""
 
     key: str
     kind: str

@@ -21,6 +21,9 @@ create table if not exists records (repository text, id text, json text, signer 
   primary key (repository, id)) without rowid;
 create table if not exists standing (backup text primary key, json text, seal text) without rowid;
 create table if not exists wrong (repository text primary key, json text, seal text) without rowid;
+create table if not exists signals (repository text, manifest text, json text, seal text, primary key (repository, manifest))
+  without rowid;
+create table if not exists looked (backup text, "set" text, json text, seal text, primary key (backup, "set")) without rowid;
 """
 
 #: What stands in every seal; another one makes all that was kept before unknown.
@@ -58,6 +61,8 @@ class Catalogue:
         self._records: dict[str, dict[str, Record]] = {}
         self._standing: dict[str, dict[str, Any]] = {}
         self._wrong: dict[str, dict[str, Any]] = {}
+        self._signals: dict[str, dict[str, dict[str, Any]]] = {}
+        self._looked: dict[str, dict[str, dict[str, Any]]] = {}
 
     def get_snapshots(self, repository_id: str) -> Mapping[str, Mapping[str, Any]]:
         """Restic's JSON objects by snapshot id."""
@@ -124,6 +129,34 @@ class Catalogue:
                 return
             self._wrong[repository] = dict(found or {})
             self._write("wrong", [(repository, json.dumps(self._wrong[repository]))])
+
+    def signals(self, repository_id: str) -> dict[str, dict[str, Any]]:
+        """The change signals that were computed of sets whose manifests hold none, by the manifest's snapshot id."""
+        with self._guard:
+            rows = self._rows("select manifest, json, seal from signals where repository = ?", repository_id)
+            known = {found: value for found, raw, seal in rows
+                     if seal == self._sealed(seal, "signals", repository_id, found, raw) and (value := _object(raw))}
+            return {**known, **self._signals.get(repository_id, {})}
+
+    def put_signals(self, repository_id: str, manifest: str, found: Mapping[str, Any]) -> None:
+        """Remember the change signals of a set."""
+        with self._guard:
+            self._signals.setdefault(repository_id, {})[manifest] = dict(found)
+            self._write("signals", [(repository_id, manifest, json.dumps(dict(found)))])
+
+    def looked(self, backup: str) -> dict[str, dict[str, Any]]:
+        """What people said of suspect sets of a backup after looking at them, by set."""
+        with self._guard:
+            rows = self._rows('select "set", json, seal from looked where backup = ?', backup)
+            known = {found: value for found, raw, seal in rows
+                     if seal == self._sealed(seal, "looked", backup, found, raw) and (value := _object(raw))}
+            return {**known, **self._looked.get(backup, {})}
+
+    def put_looked(self, backup: str, set_id: str, said: Mapping[str, Any]) -> None:
+        """Remember what a person said of a suspect set; the journal holds it for good."""
+        with self._guard:
+            self._looked.setdefault(backup, {})[set_id] = dict(said)
+            self._write("looked", [(backup, set_id, json.dumps(dict(said)))])
 
     def _sealed(self, given: Any, *values: Any) -> Any:
         """The seal of a row of these values; where we have none, the one that is there."""

@@ -11,6 +11,7 @@ from opsctl.model import shares
 from opsctl.model.due import due, grace, overdue, words
 from opsctl.model.quantities import counted
 from opsctl.model.sets import FUTURE, GOOD, INCOMPLETE, SKEW, UNVOUCHED, WHOLE
+from opsctl.model.signals import SUSPECT, reasons
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 from opsctl.repositories.history import Holdings
@@ -32,6 +33,7 @@ class Standing:
     ``damage``: how much verifications found in its sets, or in what every set needs, that no later one found mended.
     ``locked``: until when (``until``, None: not at all) its S3 store locks what is in it, in which ``mode``, how many of
     its ``objects`` were ``looked`` at, and how the bucket is ``weak``; None where no store is said to lock.
+    ``suspects``: the sets that count and whose changes looked like an attack, newest first, each with ``set time why``.
     ``earlier``: the sets that count before the newest, newest first, each with ``set time bytes``.
     ``frozen``: the freezes of its repository that nobody lifted, each with ``incident since``.
     """
@@ -53,6 +55,7 @@ class Standing:
     locked: Mapping[str, Any] | None = None
     earlier: Sequence[Mapping[str, Any]] = ()
     frozen: Sequence[Mapping[str, Any]] = ()
+    suspects: Sequence[Mapping[str, Any]] = ()
 
 
 def standing(
@@ -71,7 +74,7 @@ def standing(
     later = [view.id for view in sets if view.state == INCOMPLETE and newest is not None
              and view.time is not None and newest.time is not None and view.time > newest.time]
     records = holdings.verifications
-    read = _read_since(records, term)
+    read = read_since(records, term)
     return Standing(
         backup=backup, repository=repository, checked=now.isoformat(),
         newest=newest.id if newest else None, newest_time=_stamp(newest.time if newest else None),
@@ -82,6 +85,8 @@ def standing(
         locked=locked,
         earlier=[{"set": view.id, "time": _stamp(view.time), "bytes": view.bytes} for view in ordered[1:EARLIER + 1]],
         frozen=[{"incident": one.incident, "since": _stamp(one.since)} for one in holdings.freezes],
+        suspects=[{"set": view.id, "time": _stamp(view.time), "why": "; ".join(reasons(view.signals))} for view in ordered
+                  if view.verdict == SUSPECT][:EARLIER],
     )
 
 
@@ -120,7 +125,8 @@ def _drills(backup: str, holdings: Holdings) -> list[dict[str, Any]]:
     return [{key: record[key] for key in ("time", "set", "ok", "seconds")} for record in found[-DRILLS:]]
 
 
-def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> datetime | None:
+def read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> datetime | None:
+    """After which time everything in a repository was read back whole, by its verifications; None where something never was."""
     whole = [parse_time(record["time"]) for record in records
              if record.get("total") == 1 and record.get("shares") == [1] and not record.get("damaged")]
     rotating = shares.oldest_unread(records, term)
@@ -129,7 +135,7 @@ def _read_since(records: Sequence[Mapping[str, Any]], term: timedelta) -> dateti
 
 @value
 class Verdict:
-    """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged unknown``) and why.
+    """What a person is told: ``word`` (``ok due overdue never unverified undrilled damaged suspect unknown``) and why.
 
     ``wrong``: only by what the last look at its repository ended with.
     """
@@ -162,6 +168,16 @@ def verdict(
         return Verdict("undrilled", why, True)
     soon = due(newest, every, now)
     return Verdict("due", soon, False) if soon else Verdict("ok", f"{words(max(now - newest, timedelta(0)))} old", False)
+
+
+def with_suspects(judged: Verdict, found: Standing | None) -> Verdict:
+    """The same where no set of it is suspect; ``suspects`` of ``found`` are those that nobody has looked at."""
+    if found is None or not found.suspects:
+        return judged
+    first = found.suspects[-1]
+    others = f" and {counted(len(found.suspects) - 1, 'later set')}" if len(found.suspects) > 1 else ""
+    why = f"set {first['set']}{others} may show an attack: {first['why']}"
+    return replace(judged, because=f"{judged.because}; {why}") if judged.late else Verdict("suspect", why, True)
 
 
 def unverified(found: Standing, term: timedelta, now: datetime) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+from tests.actions.planting import plant
 from tests.machine import Machine
 
 CHANCE = random.Random(6)
@@ -15,7 +17,7 @@ def fill(machine: Machine) -> None:
         (machine.data / f"note-{number}.txt").write_text(f"paid by house {number}\n" * 200)
 
 
-def taken(machine: Machine, day: int) -> dict[str, object]:
+def taken(machine: Machine, day: int) -> dict[str, Any]:
     """Take a set on a day of December; what is signed of its signals."""
     machine.at(f"2026-12-{day}T02:30:00+05:30")
     made = machine.json("backup", "run", expect=0).result["backups"]["portal"]
@@ -24,15 +26,26 @@ def taken(machine: Machine, day: int) -> dict[str, object]:
     return record["signals"]
 
 
-def test_a_set_is_judged_when_it_is_taken_and_what_it_says_is_signed(machine: Machine) -> None:
+def older(machine: Machine) -> None:
+    """Store every manifest again as an older version wrote it, without signals, signed by the same key."""
+    for one in machine.json("backup", "list", expect=0).result["sets"]:
+        record = machine.json("backup", "show", one["set"], expect=0).result["sets"][0]["record"]
+        machine.restic("forget", one["manifest"])
+        plant(machine, {key: value for key, value in record.items() if key != "signals"}, machine.etc / "keys" / "controller")
+    machine.forget()
+    machine("backup", "init", expect=0)
+
+
+def test_a_set_is_judged_when_it_is_taken_and_the_clean_point_is_named(machine: Machine) -> None:
     fill(machine)
     first = taken(machine, 12)
     assert first["verdict"] == "unknown" and "first set" in str(first)
     (machine.data / "note-1.txt").write_text("paid late\n" * 200)
     calm = taken(machine, 15)
     assert calm["verdict"] == "clean"
-    numbers = calm["sources"]["files"]["numbers"]  # type: ignore[index]
+    numbers = calm["sources"]["files"]["numbers"]
     assert (numbers["changed"], numbers["added"], numbers["removed"], numbers["sample"]) == (1, 0, 0, {"right": 1})
+    clean = machine.json("restore", "points", "portal", expect=0).result["clean"]
     for number in range(5):
         (machine.data / f"plan-{number}.pdf").write_bytes(CHANCE.randbytes(5000))
     machine.at("2026-12-18T02:30:00+05:30")
@@ -40,4 +53,29 @@ def test_a_set_is_judged_when_it_is_taken_and_what_it_says_is_signed(machine: Ma
     assert "is whole and signed, in main, and SUSPECT" in said.out
     assert "SUSPECT" in said.err and "5 of 5 changed files looked into are noise" in said.err
     newest = machine("backup", "show", "newest", expect=0).out
-    assert "files: suspect; files: 5 changed" in newest and f"{machine.data}/plan-3.pdf: noise" in newest
+    assert "files: changes are suspect; files: 5 changed" in newest and f"{machine.data}/plan-3.pdf: noise" in newest
+    (machine.data / "note-2.txt").write_text("paid late\n" * 200)
+    assert taken(machine, 21)["verdict"] == "clean", "what changed in it is"
+    status = machine("status", expect=5)
+    assert "suspect" in status.out and "may show an attack" in status.err
+
+    found = machine.json("restore", "points", "portal", expect=0).result
+    assert found["clean"] == clean
+    suspect, after = found["points"][2:]
+    assert suspect["verdict"] == "suspect" and after["refused"] == f"holds what changed in suspect set {suspect['set']}"
+    early = machine.json("restore", "points", "portal", "--before", "2026-12-14", expect=3)
+    assert early.result["clean"] is None and early.result["points"][0]["set"] in early.errors[0]["hint"]
+
+    older(machine)
+    again = machine.json("restore", "points", "portal", "--known", expect=3).result
+    assert {one["verdict"] for one in again["points"]} == {"unknown"}
+    again = machine.json("restore", "points", "portal", expect=0).result
+    assert [one["verdict"] for one in again["points"]] == ["unknown", "clean", "suspect", "clean"]
+    assert again["points"][2]["signals"]["sources"] == suspect["signals"]["sources"], "the same from the repository alone"
+
+    machine("restore", "looked", "portal", suspect["set"], "--attack", "--note", "plans cannot be opened", expect=0)
+    assert machine.json("restore", "points", "portal", expect=0).result["clean"] == clean
+    machine("restore", "looked", "portal", suspect["set"], expect=2)
+    (machine.state / "catalogue.sqlite").unlink()
+    machine("--yes", "restore", "looked", "portal", suspect["set"], "--innocent", expect=0)
+    assert machine.json("restore", "points", "portal", expect=0).result["clean"] == after["set"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+import random
 import shutil
 import signal
 import socket
@@ -152,6 +153,24 @@ def test_what_is_overdue_is_told_by_a_look_at_the_status(machine: Machine, mailb
     machine("status", expect=5)
     (told,) = box.texts()
     assert "OVERDUE: portal: the newest set is 4 days old" in told
+
+
+def test_a_suspect_set_is_told_at_once_and_over_when_somebody_has_looked(machine: Machine, mailbox: tuple[Mailbox, str], web: Web) -> None:
+    box, url = mailbox
+    notify(machine, url, dead_man=web.url)
+    for number in range(4):
+        (machine.data / f"bill-{number}.pdf").write_bytes(b"%PDF-1.7\n" + b"12.50 to pay\n" * 200)
+    machine("backup", "run", "--due", expect=0)
+    for number in range(4):
+        (machine.data / f"bill-{number}.pdf").write_bytes(random.Random(number).randbytes(3000))
+    machine.at("2026-12-15T02:30:00+05:30")
+    machine("backup", "run", "--due", expect=0)
+    (told,) = box.texts()
+    assert "SUSPECT: set 20261214-2100-" in told and "restore points portal" in told and "OVERDUE" not in told
+    assert len(web.calls) == 1, "the dead man's switch is not held while it stands"
+    machine("--yes", "restore", "looked", "portal", told.partition("SUSPECT: set ")[2].split()[0], "--innocent", expect=0)
+    machine("backup", "run", "--due", expect=0)
+    assert "recovered: over: set 20261214-2100-" in "".join(box.texts()[1:]) and len(web.calls) == 2
 
 
 def are_told(machine: Machine, box: Mailbox, code: int, *names: str) -> None:

@@ -1,0 +1,250 @@
+"""``opsctl restore points`` and ``looked``: to which set one can go back, and what a person said of a suspect one."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from opsctl.cli import places, sets
+from opsctl.cli.report import Cell, Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.session import Session, of
+from opsctl.errors import OpsError, Partial, SafetyRefusal, UsageError, worst
+from opsctl.model import points as model
+from opsctl.model.points import Candidate, Looked, Point
+from opsctl.model.signals import FORMAT, UNKNOWN
+from opsctl.model.snapshots import Progress, parse_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from opsctl.cli.work import Given
+    from opsctl.wiring import Site
+
+Before = Annotated[str | None, typer.Option(
+    "--before", metavar="TIME", help="when the data first went bad: only sets from before it come into question")]
+From = Annotated[list[str] | None, typer.Option("--from", metavar="NAME", help="only what is in this repository; may be given again")]
+Known = Annotated[bool, typer.Option("--known", help="only what is known already: compute no signals of old sets, which takes time")]
+
+
+@places.from_anywhere
+def points(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
+    before: Before = None,
+    copy_in: From = None,
+    known: Known = False,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
+) -> Report:
+    """To which set to go back: the newest clean one.
+
+    Each set with what its changes look like, whether it was read back, its last drill, and where it is. Signals that
+    no manifest holds are computed from the repository and kept. Exit 3 where there is no clean set.
+    """
+    from opsctl.cli.journal import moment_of
+    from opsctl.cli.work import open_site
+
+    session = of(context)
+    site = open_site(session, trust=trust, given=given)
+    for name in copy_in or ():
+        if name not in site.config.repositories:
+            from opsctl.model.unknown import unknown
+
+            raise unknown("repository", name, site.config.repositories)
+    bound = moment_of(before, site.clock(), site.config.organisation.tz, "--before") if before else None
+    found = sets.gather(site, [backup], only=copy_in or ())
+    held = [one for one in found.held if one.view.state != "foreign"]
+    if not held and not found.errors:
+        raise SafetyRefusal(f"there is no set of {backup}", hint="opsctl backup list")
+    signals = _signals(session, site, backup, found, compute=not known)
+    looked = said_of(site, backup)
+    weighed = model.weigh([_candidate(one, signals, looked) for one in held], bound)
+    chosen = model.clean_point(weighed)
+    sentence = _sentence(site, backup, weighed, chosen, bound)
+    rows = [_row(site, found, one, point) for one, point in zip(held, weighed, strict=True)]
+    errors: list[OpsError] = list(found.errors)
+    if chosen is None and held:
+        errors.append(Partial(sentence, where=backup, hint=_hint(backup, weighed)))
+
+    def text(out: Out) -> None:
+        out.table(Table(("set", "time", "changes", "read back", "drill", Column("in", flexible=True), Column("remark", flexible=True)), rows))
+        if chosen is not None:
+            out.line(Mark(sentence, Tone.GOOD))
+
+    result = {"backup": backup, "before": bound, "clean": chosen.set.id if chosen else None, "because": sentence,
+              "points": [_as_json(site, found, one, point) for one, point in zip(held, weighed, strict=True)]}
+    return Report(result=result, text=text, errors=errors, warnings=[*found.warnings, *site.said],
+                  exit_code=worst([*([0] if chosen else []), *(error.code for error in errors)]))
+
+
+class _Bench:
+    """What signals are computed with where there is no run."""
+
+    def __init__(self, site: Site) -> None:
+        self.source = site.source
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="opsctl-signals-") as made:
+            yield Path(made)
+
+
+def _signals(session: Session, site: Site, backup: str, found: sets.Found, *, compute: bool) -> dict[str, Mapping[str, Any]]:
+    """The signals of each set that is whole somewhere, by id; those that no manifest holds are computed, oldest first, and kept."""
+    from opsctl.actions import signalling
+    from opsctl.cli.progress import display
+    from opsctl.cli.signals import working
+
+    known: dict[str, Mapping[str, Any]] = {}
+    todo: list[tuple[str, Any]] = []
+    for held in found.held:
+        place = next((one for one in held.places if one.view.state in ("good", "copy")), None)
+        if place is None:
+            continue
+        kept = site.catalogue.signals(site.history(place.repository).identity().id).get(str(place.view.manifest), {})
+        if kept.get("format") == FORMAT:
+            known[held.view.id] = kept
+        elif place.view.verdict != UNKNOWN:
+            known[held.view.id] = place.view.signals
+        else:
+            known[held.view.id] = place.view.signals
+            todo.append((place.repository, place.view))
+    if not compute or not todo:
+        return known
+    with working(session), display(session) as tell:
+        for number, (repository, view) in enumerate(todo):
+            tell(Progress("looking at what changed", files_done=number, files_total=len(todo), unit="set"))
+            history = site.history(repository)
+            earlier = signalling.before(found.holdings[repository].judgement.of(backup), view)
+            made = signalling.of_set(view, earlier, history.repository, _Bench(site), known)
+            known[view.id] = made
+            if not session.dry_run:
+                site.catalogue.put_signals(history.identity().id, str(view.manifest), made)
+    return known
+
+
+def said_of(site: Site, backup: str) -> dict[str, Looked]:
+    """What people said of suspect sets, by set: of the journal, and of the catalogue where that is not to be had."""
+    found = dict(site.catalogue.looked(backup))
+    with contextlib.suppress(OpsError):
+        for entry in site.journal.read(types=("signals.looked",)):
+            if entry.data.get("backup") == backup:
+                found[entry.data["set"]] = {**entry.data}
+    return {name: Looked(one["word"], one["by"], one["time"], one.get("note", "")) for name, one in found.items()}
+
+
+def _candidate(held: sets.Held, signals: Mapping[str, Mapping[str, Any]], looked: Mapping[str, Looked]) -> Candidate:
+    view = held.view
+    whole = [place for place in held.places if place.view.word in ("good", "copy")]
+    trouble = None if whole else f"{view.word}{f': {view.reasons[0]}' if view.reasons else ''}"
+    return Candidate(view.id, view.time, view.taken_until if view.record else None, trouble, signals.get(view.id, {}), looked.get(view.id))
+
+
+def _sentence(site: Site, backup: str, weighed: Sequence[Point], chosen: Point | None, bound: datetime | None) -> str:
+    from opsctl.cli.work import local_time
+
+    until = f" before {local_time(site, bound)}" if bound else ""
+    after = model.newer(weighed, chosen)
+    # Of many it is those next to the clean one that say where it began.
+    why = "; ".join(f"{point.set.id} {_is(point)}" for point in after[:3])
+    why += f"; and {len(after) - 3} more" if len(after) > 3 else ""
+    if chosen is not None:
+        return (f"the newest clean set of {backup}{until}: {chosen.set.id}, {local_time(site, chosen.set.time)}"
+                + (f"; none newer, since {why}" if why else "; it is the newest there is"))
+    return f"no set of {backup}{until} is clean: {why}"
+
+
+def _is(point: Point) -> str:
+    refused = str(point.refused)
+    return refused if refused.startswith(("holds", "already")) else f"is {refused}"
+
+
+def _hint(backup: str, weighed: Sequence[Point]) -> str:
+    best = model.next_best(weighed)
+    if best is None:
+        return "is there another copy (--from)? Media that were away, out of reach of what happened?"
+    return f"nothing is known against {best.set.id}; drill and scan it before anything of it is used"
+
+
+def _row(site: Site, found: sets.Found, held: sets.Held, point: Point) -> list[Cell]:
+    from opsctl.cli.work import local_time
+
+    read, drill = _read_back(site, found, held), _drill(found, held)
+    how = "" if drill is None else Mark("proven" if drill["ok"] else "FAILED", Tone.GOOD if drill["ok"] else Tone.BAD)
+    return [held.view.id, local_time(site, held.view.time), sets.changes(point.set.verdict), "" if read is None else "yes" if read else "not since",
+            how, sets.where(held), _remark(point)]
+
+
+def _remark(point: Point) -> str:
+    looked = point.set.looked
+    said = f"{looked.word}, says {looked.by}{f': {looked.note}' if looked.note else ''}" if looked else ""
+    notes = [f"{name}: {note}" for name, entry in point.set.signals.get("sources", {}).items() for note in entry["notes"]] if not point.refused else []
+    return "; ".join(filter(None, (point.refused, said, *notes)))
+
+
+def _read_back(site: Site, found: sets.Found, held: sets.Held) -> bool | None:
+    """Whether all data of its repository was read back after it was taken; None where nothing asks for that."""
+    from opsctl.actions.verify import read_term
+    from opsctl.repositories.standing import read_since
+
+    place = held.places[0]
+    if place.repository not in found.holdings or held.view.time is None:
+        return None
+    since = read_since(found.holdings[place.repository].verifications, read_term(site.config, place.repository))
+    return since is not None and since >= held.view.time
+
+
+def _drill(found: sets.Found, held: sets.Held) -> Mapping[str, Any] | None:
+    """The last drill of a set, wherever it was read."""
+    drills = [record for place in held.places if place.repository in found.holdings for record in found.holdings[place.repository].drills
+              if record["backup"] == held.view.backup and record["set"] == held.view.id]
+    return max(drills, key=lambda record: parse_time(record["time"]), default=None)
+
+
+def _as_json(site: Site, found: sets.Found, held: sets.Held, point: Point) -> dict[str, Any]:
+    drill, looked = _drill(found, held), point.set.looked
+    return {
+        "set": held.view.id, "time": held.view.time, "state": held.view.word, "verdict": point.set.verdict, "refused": point.refused,
+        "signals": dict(point.set.signals), "read_back": _read_back(site, found, held),
+        "drill": {"time": drill["time"], "ok": drill["ok"]} if drill else None,
+        "looked": {"word": looked.word, "by": looked.by, "time": looked.time, "note": looked.note} if looked else None,
+        "places": [{"repository": place.repository, "state": place.view.word} for place in held.places],
+    }
+
+
+def looked(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of the suspect set")],
+    innocent: Annotated[bool, typer.Option("--innocent", help="what changed was right: it counts as clean, and those after it")] = False,
+    attack: Annotated[bool, typer.Option("--attack", help="it is an attack: neither it nor those after it are gone back to")] = False,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="how you know; it stands in the journal")] = "",
+) -> Report:
+    """Say that you looked at a suspect set, and what it is.
+
+    Until somebody does, `status` exits 5 and notices are repeated. It stands in the journal with your name.
+    """
+    from opsctl.cli.work import open_site, who
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    if innocent == attack:
+        raise UsageError("either --innocent or --attack", hint=f"opsctl backup show {set_id} names the files to look at")
+    site = open_site(session)
+    judgement = places.look(site, places.home(site, backup)).judgement
+    view = next((one for one in judgement.of(backup) if one.id == set_id), None)
+    if view is None:
+        raise unknown("set", set_id, [one.id for one in judgement.of(backup)], hint=f"opsctl backup list {backup}")
+    word = model.INNOCENT if innocent else model.ATTACK
+    said = {"backup": backup, "set": set_id, "word": word, "by": who(), "time": site.clock().isoformat(timespec="seconds"), "note": note}
+    if innocent and not session.dry_run and not session.confirm(f"count set {set_id} of {backup} as clean, and what was taken after it?"):
+        raise SafetyRefusal("nothing was changed")
+    if not session.dry_run:
+        site.journal.append("signals.looked", said)
+        site.catalogue.put_looked(backup, set_id, said)
+    return Report(result=said, text=lambda out: out.line(f"set {set_id} of {backup}: {word}, says {said['by']}"), warnings=site.said)
