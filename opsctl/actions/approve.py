@@ -104,7 +104,7 @@ def seen(params: ApproveParams, world: World) -> Seen:
     wanted = Wanted(
         asked or request(run=world.run, step=params.step, plan_sha256=digest, incident=world.incident,
                          repository=repository, nonce=secrets.token_hex(16), now=world.clock(), term=holds_for),
-        holds_for, params.people, params.role, params.not_starter, world.by if world.by in known else None)
+        holds_for, params.people, params.role or None, params.not_starter, world.by if world.by in known else None)
     records = [checked(data, world) for kind, data in entries if kind == "approve.signed" and data["step"] == params.step]
     changed = ""
     if {digest, bound} != {wanted.asked["plan_sha256"]}:

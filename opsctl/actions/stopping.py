@@ -29,14 +29,12 @@ class Seen:
 
 
 def known(params: ServiceParams, world: World) -> Mapping[str, Service]:
-    """All services. ConfigError where one that is asked for is not among them, or has nothing to stop and start."""
+    """All services. ConfigError where one that is asked for is not among them."""
     services: Mapping[str, Service] = world.config.services
     for name in params.services:
         if name not in services:
             raise ConfigError(f"there is no service {name!r} in the configuration{meant(name, services)}",
                               hint=f"there are: {', '.join(services) or 'none'}")
-        if not services[name].commands and not services[name].needs:
-            raise ConfigError(f"service {name} has neither unit: nor commands: there is nothing to stop or start")
     return services
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import places, points, restore_stages
+from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.restore_scan import scan
 from opsctl.cli.session import Session, of
@@ -227,3 +228,4 @@ app.command("points")(points.points)
 app.command("looked")(points.looked)
 app.command("plan")(restore_stages.plan)
 app.command("status")(restore_stages.status)
+app.command("reopen")(reopen)

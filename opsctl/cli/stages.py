@@ -126,7 +126,7 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
     reads = next((one.repository for one in found_in if one.why is None), "")
     now = site.clock()
     return replace(
-        bare, set=view.id, point=view.time, read_from=reads, places=found_in, signals=stages.signals_of(view),
+        bare, set=view.id, point=view.time, read_from=reads, places=found_in, signals=view.verdict,
         bytes=sum(view.sources[one].get("bytes", 0) for one in spec.restores if one in view.sources),
         expected=stages.expected(view.sources, spec.restores, _drills(backup, seen, known)),
         loss=stages.loss(view.time, chosen.before, now),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -231,7 +233,18 @@ def _no_lock(name: str, purpose: str) -> Any:
 
 
 def _holder(locks: Any, run: str, wait: float) -> HoldLock:
-    return lambda name, purpose: locks.hold(name, run=run, purpose=purpose, wait=wait)
+    """Locks of one run: its own steps take turns, of others it says that they are at work."""
+    turns: dict[str, threading.Lock] = {}
+    guard = threading.Lock()
+
+    @contextlib.contextmanager
+    def hold(name: str, purpose: str) -> Iterator[None]:
+        with guard:
+            turn = turns.setdefault(name, threading.Lock())
+        with turn, locks.hold(name, run=run, purpose=purpose, wait=wait):
+            yield
+
+    return hold
 
 
 def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key], touched: Collection[str]) -> set[str]:

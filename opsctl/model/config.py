@@ -16,6 +16,7 @@ from opsctl.model.config_keep import Keep, Maintenance
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
+from opsctl.model.config_reopening import Reopening
 from opsctl.model.config_s3 import ObjectLock
 from opsctl.model.config_scan import Scan
 from opsctl.model.config_sense import sense
@@ -394,6 +395,7 @@ class Config(Part):
     backups: dict[Name, Backup] = Field(default_factory=dict, description="Backups, by name.")
     clean_room: CleanRoom = Field(default_factory=CleanRoom, description="Where restored data is proven before it is used.")
     services: dict[Name, Service] = Field(default_factory=dict, description="What can be stopped and started, by name.")
+    reopening: Reopening = Field(default_factory=Reopening, description="The waves in which people are let in again.")
     scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
@@ -404,7 +406,7 @@ class Config(Part):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
         gates = {self.isolation.store, *(host.gateway for host in self.hosts.values()),
-                 *(service.on for service in self.services.values())}
+                 *(service.on for service in self.services.values()), *(wave.on for wave in self.reopening.waves.values())}
         for name, host in self.hosts.items():
             wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)
             object.__setattr__(host, "_root_shell", name in gates)

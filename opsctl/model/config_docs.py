@@ -17,6 +17,7 @@ from opsctl.model import (
     config_isolation,
     config_isolation_page,
     config_proofs,
+    config_reopening,
     config_s3_page,
     config_scan,
     config_services,
@@ -122,6 +123,8 @@ def _sections() -> Iterator[str]:
     yield _section("`services.NAME`", config_services.Service)
     for kind, proof in config_proofs.KINDS.items():
         yield _section(f"`services.NAME.proofs` with `kind: {kind}`", proof)
+    yield _section("`reopening`", config_reopening.Reopening)
+    yield _section("`reopening.WAVE`", config_reopening.Wave)
     yield _section("`scan`", config_scan.Scan)
     yield config_examples.COMMANDS
 

@@ -12,6 +12,7 @@ from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_keep import keep_mistakes
 from opsctl.model.config_notify import notify_mistakes
 from opsctl.model.config_remote import remote_mistakes
+from opsctl.model.config_reopening import reopening_mistakes
 from opsctl.model.config_restores import restores_mistakes
 from opsctl.model.config_s3 import s3_mistakes
 from opsctl.model.config_services import service_mistakes
@@ -35,6 +36,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from isolation_mistakes(data)
     yield from service_mistakes(data)
     yield from restores_mistakes(data)
+    yield from reopening_mistakes(data)
     yield from remote_mistakes(data)
     yield from notify_mistakes(data)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from opsctl.model.due import elapsed
 from opsctl.model.sets import WHOLE, SetView
+from opsctl.model.signals import SUSPECT
 from opsctl.model.values import value
 
-SUSPECT = "suspect"
 _DONE = frozenset({"ok", "changed"})
 _WAIT = frozenset({"waiting", "unknown"})
 
@@ -81,7 +81,7 @@ def seconds(span: timedelta | None) -> int | None:
 def newest_clean(sets: Iterable[SetView], before: datetime | None) -> SetView | None:
     """The newest set that is whole, holds no known damage, is not suspect and was taken before the first bad time."""
     found = [view for view in sets if refusal(view) is None and view.time is not None and (before is None or view.time < before)
-             and signals_of(view) != SUSPECT]
+             and view.verdict != SUSPECT]
     return max(found, key=lambda view: view.time or datetime.min, default=None)
 
 
@@ -91,13 +91,6 @@ def refusal(view: SetView) -> str | None:
         return "; ".join(view.reasons) or view.state
     found = [one.what for one in view.damage if one.sure]
     return f"damaged: {'; '.join(found[:2])}" if found else None
-
-
-def signals_of(view: SetView) -> str:
-    """``clean``, ``suspect`` or ``unknown``, by what was seen when it was taken."""
-    signals = getattr(view, "signals", None)
-    word = getattr(signals, "word", None) or getattr(signals, "verdict", None)
-    return str(word) if word else "unknown"
 
 
 def expected(entries: Mapping[str, Mapping[str, Any]], sources: Sequence[str], drills: Sequence[Mapping[str, Any]]) -> timedelta | None:

@@ -78,6 +78,9 @@ class World:
     def scanner(self) -> Any:
         return self.site.scanner()
 
+    def shell_on(self, host: str | None) -> Any:
+        return self.shell if host is None else self.site.on_host(host, "ssh-isolation")
+
     @property
     def isolated(self) -> Any:
         return self.site.isolations.register

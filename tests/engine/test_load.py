@@ -238,6 +238,20 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
               ("restores: [up], backup: ups, into: {up: x}", ".into.up: must be an absolute path"),
               ("unit: tax, rpo: 1d", ".rpo: is for a service that restores: something"),
           )),
+        *((f"zones: {{z: {{title: Z}}, empty: {{title: E}}}}\nhosts:\n  n: {{address: 10.0.0.1, isolation: nftables, zone: z}}\n  g: {{address: 10.0.0.2}}\n"
+           f"reopening:\n  pilot: {{{said}}}\n", f"a.yaml:6: reopening.pilot{told}") for said, told in (
+              ("watch: 2h", ": opens nothing: needs hosts: and allow:, or open:, is_open: and close:"),
+              ("hosts: [n]", ": opens nothing: needs hosts: and allow:, or open:, is_open: and close:"),
+              ("hosts: [n], allow: [x]", ".allow[0]: must be an address, a prefix or an opening, such as 10.1.0.0/16 or in:10.1.0.0/16:443"),
+              ("hosts: [m], allow: [10.1.0.0/16]", ".hosts[0]: there is no host and no zone m"),
+              ("hosts: [empty], allow: [10.1.0.0/16]", ".hosts[0]: there is no host in zone empty"),
+              ("hosts: [g], allow: [10.1.0.0/16]",
+               ".hosts[0]: g: only a host with isolation: nftables opens for a time; use open:, is_open: and close:"),
+              ("hosts: [n], allow: [10.1.0.0/16], open: [a]", ".open: is for a wave without hosts: and allow:"),
+              ("open: [a], close: [b]", ": needs open:, is_open: and close: (is_open missing)"),
+              ("open: [a], close: [b], is_open: [c], on: nnn-x", ".on: there is no host nnn-x"),
+          )),
+        ("reopening: {later: {}}", "a.yaml:1: reopening.later: unknown key; known here: internal, pilot, all-bodies, public"),
         ("services:\n  one: {restores: [db]}\n  two: {restores: [db]}\nsources: {db: {kind: postgresql, database: x}}\n"
          "repositories: {main: {url: /r, password_file: /p}}\nbackups: {all: {sources: [db], repository: main, every: 3d}}\n",
          "a.yaml:3: services.two.restores[0]: db is restored for one already; what lives on it as well says needs: [one]"),
