@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _NOT_WORDS = {
-    "__init__", "carrying", "consenting", "interface", "into_view", "isolating", "registry", "restoring", "signalling", "stopping",
+    "__init__", "carrying", "consenting", "interface", "into_view", "isolating", "registry", "restoring", "signalling", "sound_copies",
+    "stopping",
 }
 
 

@@ -288,6 +288,8 @@ def _database(world: World, source: str, name: str, entry: Mapping[str, Any], pa
     note = _note(world, f"{source}.database")
     final = database.exists(name, server=server)
     staged = database.exists(_staged_name(source, name, world.run), server=server)
+    if not final:
+        database.refuse_older(entry, server=server)
     # A rename takes the one name away and gives the other: where both are there, or none was begun, it is another's.
     if final and (staged or not note.get("renamed")):
         raise SafetyRefusal(f"there is a database {name} already", hint="choose a new name; nothing is ever restored over")

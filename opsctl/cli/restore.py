@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places, points, restore_stages
+from opsctl.cli import places, points, restore_stages, rooms
 from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.restore_scan import scan
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 app = typer.Typer(help="Get data back, into a new place, proven before it is in view.", no_args_is_help=True)
+
+app.command("room")(rooms.room)
+app.command("rooms")(rooms.rooms)
+app.command("clear")(rooms.clear)
 
 Into = Annotated[str, typer.Option("--into", metavar="DIR", help="where it lands")]
 
@@ -49,7 +53,7 @@ def files(
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    view = _set(session, site, backup, set_id, copy_in)
+    view = choose(session, site, backup, set_id, copy_in)
     for path in paths:
         if not path.startswith("/"):
             raise UsageError(f"{path} is not absolute", hint="give the path as it was when it was backed up, from /")
@@ -104,7 +108,7 @@ def set_(
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
-    view = _set(session, site, backup, set_id, copy_in)
+    view = choose(session, site, backup, set_id, copy_in)
     names = _sources(view, source or (), database or ())
     target = os.path.abspath(into)
     lands = [f"{name} → {target}/{name}" for name in names]
@@ -157,7 +161,8 @@ def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> l
     return list(dict.fromkeys([*source, *loaded])) if source else list(view.sources)
 
 
-def _set(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
+def choose(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
+    """The set that a restore is of; what was found damaged in it is said."""
     from opsctl.model.unknown import unknown
 
     if copy_in is not None and copy_in not in site.config.repositories:

@@ -42,6 +42,8 @@ class Room:
         self.shell = CleanRoomShell(self.place, shown)
         self._about = dict(about)
         self._driver = driver
+        #: Databases that were proven since the room was entered, which nobody else can have changed.
+        self.proven: set[str] = set()
         self._lock: int | None = None
         self._servers: dict[str, tuple[Throwaway, int]] = {}
         self._guard = threading.RLock()
@@ -75,8 +77,9 @@ class Room:
         """End all that runs inside and let others have it; what lies in it stays."""
         with self._guard:
             for server, _ in self._servers.values():
-                server.stop()
+                server.stop(server.orderly)
             self._servers.clear()
+            self.proven.clear()
             self.shell.close()
             if self._lock is not None:
                 os.close(self._lock)
@@ -135,18 +138,24 @@ class Room:
                     if users > 1:
                         self._servers[name] = server, users - 1
                     else:
-                        server.stop()
+                        server.stop(server.orderly)
 
-    def _throwaway(self, name: str, entry: Mapping[str, Any]) -> Throwaway:
-        prefix = self.shell.prefix()
-        directory = self.place / f"db-{name}"
-        return self.database(name, entry).throwaway(directory, inside=prefix, as_owner=self.shell.as_owner())
+    def has_server(self, name: str) -> bool:
+        """Whether a source's server was ever started in this room, and has data."""
+        return (self._server_directory(name) / "data").is_dir()
 
     def forget_server(self, name: str) -> None:
         """Remove the data of a source's server, which does not run."""
-        directory = self.place / f"db-{name}"
-        if directory.is_dir():
-            remove_tree(directory)
+        self.proven.discard(name)
+        if self._server_directory(name).is_dir():
+            remove_tree(self._server_directory(name))
+
+    def _throwaway(self, name: str, entry: Mapping[str, Any]) -> Throwaway:
+        prefix = self.shell.prefix()
+        return self.database(name, entry).throwaway(self._server_directory(name), inside=prefix, as_owner=self.shell.as_owner())
+
+    def _server_directory(self, name: str) -> Path:
+        return self.place / f"db-{name}"
 
     def note(self, source: str, found: Mapping[str, Any]) -> None:
         """Write down how a restored source was found: ``set kind proven differences``, what else belongs to it."""

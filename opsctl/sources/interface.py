@@ -197,6 +197,14 @@ class Database(Source):
                             hint="its dump was restored and compared, its tables were not")
 
     @abstractmethod
+    def refuse_older(self, entry: Mapping[str, Any], *, server: Mapping[str, str] | None = None) -> None:
+        """ProgramFailed, naming both versions, where the server is older than the one that the dump comes from."""
+
+    @abstractmethod
+    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
+        """The same of the programs that ``throwaway`` would start. ProgramFailed also where they are not here."""
+
+    @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         """Drop what a restore left unfinished; SafetyRefusal for a name without ``_opsctl_``."""
 

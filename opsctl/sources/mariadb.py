@@ -28,7 +28,7 @@ from opsctl.sources import (
 )
 from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
 from opsctl.sources.mariadb_proof import Table
-from opsctl.sources.mariadb_session import Address, Client, Door, number_in, open_door, server_error
+from opsctl.sources.mariadb_session import Address, Client, Door, number_in, open_door, run, server_error
 from opsctl.sources.throwaway import Throwaway
 
 _OLDEST = {"mariadb": 10040000, "mysql": 8000000}
@@ -195,6 +195,15 @@ class Mariadb(Database):
         from opsctl.sources import mariadb_server
 
         return mariadb_server.Mariadb(directory, inside=inside, as_owner=as_owner)
+
+    def refuse_older(self, entry: Mapping[str, Any], *, server: Mapping[str, str] | None = None) -> None:
+        with self._door(server) as door:
+            mariadb_load.check_version(run(door, None, "SELECT VERSION();").strip(), entry["proof"])
+
+    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
+        from opsctl.sources import mariadb_server
+
+        mariadb_load.check_version(mariadb_server.program_version(), entry["proof"], here=True)
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with self._door(server) as door:

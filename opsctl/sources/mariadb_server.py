@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -95,6 +96,17 @@ class Mariadb(Throwaway):
             except (OSError, ProgramFailed):
                 return False
         return True
+
+
+def program_version() -> str:
+    """The version of the server that would be started, ``10.11.6-MariaDB``. ProgramFailed where it is not installed."""
+    program = _program("mariadbd")
+    said = subprocess.run([program, "--no-defaults", "--version"], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+                          check=False).stdout
+    found = re.search(r"Ver (\S+)", said)
+    if found is None:
+        raise ProgramFailed(f"{program} does not say its version: {said.strip()[:200]}")
+    return found[1]
 
 
 def _program(name: str) -> str:

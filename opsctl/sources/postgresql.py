@@ -165,6 +165,16 @@ class Postgresql(Database):
 
         return Postgres(directory, inside=inside, as_owner=as_owner)
 
+    def refuse_older(self, entry: Mapping[str, Any], *, server: Mapping[str, str] | None = None) -> None:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            have = postgresql_load.version(self.shell, self._at(server), environment)
+        postgresql_load.check_version(have, entry["proof"]["server_version"])
+
+    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
+        from opsctl.sources.postgresql_server import program_version
+
+        postgresql_load.check_version(program_version(), entry["proof"]["server_version"], here=True)
+
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self._password_for(server)) as environment:
             return postgresql_load.exists(self.shell, self._at(server), environment, database)

@@ -145,11 +145,14 @@ def version(shell: Shell, address: Address, environment: Environment) -> int:
     return int(run(shell, address, _ELSEWHERE, environment, "SHOW server_version_num;"))
 
 
-def check_version(have: int, recorded: int) -> None:
+def check_version(have: int, recorded: int, *, here: bool = False) -> None:
+    """ProgramFailed where a server is older than the one a dump comes from; ``here``: one that would be started here."""
     if have // 10000 < recorded // 10000:
+        major = recorded // 10000
         raise ProgramFailed(
-            f"the server is PostgreSQL {shown(have)} and the dump comes from {shown(recorded)}",
-            hint=f"restore into a server of version {recorded // 10000} or newer (--server, --port)",
+            f"the server{' programs on this machine are' if here else ' is'} PostgreSQL {shown(have)} and the dump comes from {shown(recorded)}",
+            hint=f"install postgresql-{major} or newer here" if here
+            else f"restore into a server of version {major} or newer (--server, --port)",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,17 @@ def program_directory() -> Path:
     raise ProgramFailed("no PostgreSQL server programs were found", hint="apt-get install postgresql")
 
 
+def program_version() -> int:
+    """The version of the server that would be started, as a number: 150018. Raises ProgramFailed as ``program_directory``."""
+    program = str(program_directory() / "postgres")
+    said = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
+                          env=quiet_environment(without=("PG",)), check=False).stdout
+    found = re.search(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?", said)
+    if found is None:
+        raise ProgramFailed(f"{program} does not say its version: {said.strip()[:200]}")
+    return int(found[1]) * 10000 + int(found[2] or 0)
+
+
 class Postgres(Throwaway):
     """The superuser comes in through the unix socket without a password. With `tcp` the server asks for SCRAM passwords
     there; `password` is the superuser's.
@@ -62,6 +74,7 @@ class Postgres(Throwaway):
     default_port = 5432
     ending = signal.SIGQUIT  # at once, its shared memory with it
     death_signal = "QUIT"
+    orderly = signal.SIGINT
 
     def __init__(
         self,

@@ -45,6 +45,8 @@ class Throwaway(ABC):
     #: Sent to end the server in order; and to it when its parent has ended.
     ending: ClassVar[signal.Signals]
     death_signal: ClassVar[str] = "KILL"
+    #: Sent instead of ``ending`` to one whose data is used again: it has nothing to make good when it starts.
+    orderly: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, directory: Path, *, user: str | None = None, tcp: bool = False,
                  inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> None:
