@@ -27,9 +27,9 @@ def room(
     source: Annotated[list[str] | None, typer.Option("--source", metavar="SOURCE", help="only this source")] = None,
     name: Annotated[str | None, typer.Option("--room", metavar="NAME", help="name of the clean room; the set's id if not given")] = None,
 ) -> Report:
-    """Restore a set into a clean room, a place without a way out, and prove it there.
+    """Restore a set into a clean room, and prove it there.
 
-    Databases are loaded into servers that run in the room. Nothing comes into view anywhere else.
+    A clean room is a place without a way out. Databases are loaded into servers that run in the room. Nothing comes into view anywhere else.
     """
     from opsctl.cli.restore import choose
     from opsctl.cli.work import carry_out, open_site
@@ -65,7 +65,10 @@ def write_restored(out: Out, found: Any) -> None:
 
 
 def rooms(context: typer.Context, place: Place = None) -> Report:
-    """List the clean rooms that are there, what is in them, and those that a killed run left."""
+    """List the clean rooms that are there.
+
+    Also those that a killed run left.
+    """
     from opsctl.cli.work import open_site
     from opsctl.wiring.rooms import rooms as there
 
@@ -84,7 +87,7 @@ def clear(
     names: Annotated[list[str], typer.Argument(metavar="ROOM", help="name of a clean room; `opsctl restore rooms` lists them")],
     place: Place = None,
 ) -> Report:
-    """Remove clean rooms, with all that was restored into them."""
+    """Remove clean rooms and all that is in them."""
     from opsctl.cli.work import carry_out, open_site
     from opsctl.model.unknown import unknown
     from opsctl.wiring.rooms import rooms as there
