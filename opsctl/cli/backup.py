@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import copies, freezing, locked, looks, places
+from opsctl.cli.canaries import canaries
 from opsctl.cli.compare import compare
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.rewind import rewind
@@ -283,6 +284,7 @@ def known(names: Sequence[str] | None, known: Any, what: str) -> list[str]:
 
 app.command("copy")(copies.copy)
 app.command("compare")(compare)
+app.command("canaries")(canaries)
 app.command("schedule")(schedule)
 app.command("rewind")(rewind)
 app.command("freeze")(freezing.freeze)

@@ -6,7 +6,7 @@ import random
 import re
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from opsctl.model.content import is_known, suffixes
 
@@ -26,10 +26,12 @@ class Changes:
     """Sums up ``restic diff``, a path at a time: about 150 bytes of memory for each of them.
 
     ``sample``: the paths of files that changed, and of files that came, each by chance with equal right; ``seed`` makes the
-    same choice again.
+    same choice again. ``watched``: those of the watched paths that the diff names.
     """
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str, watched: Collection[str] = ()) -> None:
+        self.watched: set[str] = set()
+        self._watch = frozenset(watched)
         self.changed = 0
         self.added = 0
         self.removed = 0
@@ -48,6 +50,8 @@ class Changes:
         """One line of a diff. Folders end in ``/`` and are not counted."""
         if path.endswith("/"):
             return
+        if path in self._watch:
+            self.watched.add(path)
         if modifier in ("M", "?", "T"):
             self.changed += 1
             self._choose("M", path, self.changed)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from opsctl.model.config_approvals import Approvals
+from opsctl.model.config_canaries import CANARIES, Canaries
 from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
@@ -239,6 +240,7 @@ class PathsSource(SourcePart):
         description="Where a file system has to be mounted, or the source counts as missing: a path, or "
         "`true` for every one of `paths`.",
     )
+    canaries: Canaries = Field(default=(), description=CANARIES)
 
 
 class PostgresqlSource(SourcePart):

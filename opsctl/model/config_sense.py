@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from opsctl.model.config_canaries import canary_mistakes
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_keep import keep_mistakes
@@ -29,6 +30,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     """Unknown references, and secrets given twice or not at all; ``data`` may have any shape."""
     yield from _repository_mistakes(data)
     yield from _source_mistakes(data)
+    yield from canary_mistakes(data)
     yield from _backup_mistakes(data)
     yield from keep_mistakes(data)
     yield from _people_mistakes(data)

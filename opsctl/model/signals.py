@@ -110,7 +110,8 @@ def of_files(changes: Changes, sizes: Sizes, sample: Sample, earlier: Sequence[M
     weak = _weak(changes, sizes, sample, numbers, calm)
     if not found and weak.evidence and weak.bulk:
         found = [(f"{weak.evidence[0][0]}, and {weak.bulk[0]}", weak.evidence[0][1])]
-    notes = [*weak.bulk, *(text for text, _ in weak.evidence if not found)]
+    bare = [path for path, how in (canaries or {}).items() if how == "unplanted"]
+    notes = [*(f"the canary {path} was never planted: opsctl backup canaries --write" for path in bare), *weak.bulk, *(text for text, _ in weak.evidence if not found)]
     if found:
         examples = [example for _, shown in found for example in shown][:_EXAMPLES]
         return Signals(SUSPECT, tuple(text for text, _ in found), tuple(notes), tuple(examples), numbers)
@@ -118,6 +119,14 @@ def of_files(changes: Changes, sizes: Sizes, sample: Sample, earlier: Sequence[M
         return replace(unknown("none of the files that changed could be looked into", numbers), notes=tuple(notes))
     shown = [example for _, examples in weak.evidence for example in examples]
     return Signals(CLEAN, (), tuple(notes), tuple(shown[:_EXAMPLES]), numbers)
+
+
+def of_first(canaries: Mapping[str, str]) -> Signals:
+    """The first set of a source, in which only the canaries tell anything."""
+    numbers = {"canaries": dict(canaries)} if canaries else {}
+    if found := list(_of_canaries(canaries)):
+        return Signals(SUSPECT, tuple(text for text, _ in found), examples=tuple(one for _, shown in found for one in shown), numbers=numbers)
+    return unknown("the first set of this source: there is nothing to compare it with", numbers)
 
 
 def _numbers(changes: Changes, sizes: Sizes, sample: Sample, renames: Mapping[str, int], strange: Mapping[str, int]) -> dict[str, Any]:

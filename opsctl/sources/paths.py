@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from opsctl.errors import Partial
+from opsctl.model.canaries import content
 from opsctl.model.signals import Signals
 from opsctl.model.snapshots import BackupSummary
 from opsctl.model.values import value
@@ -55,7 +56,7 @@ class Paths(Source):
 
     ``marker`` is a file that has to be there: absolute, or below each of the folders. ``mountpoint`` names
     what has to be a mount point: True for every path, or those given. ``at_least`` has ``files`` and
-    ``bytes``.
+    ``bytes``. ``canaries``: files below the paths that nobody has to touch.
     """
 
     kind: ClassVar[str] = "paths"
@@ -70,8 +71,10 @@ class Paths(Source):
         marker: str | None = None,
         mountpoint: bool | str | Sequence[str] | None = None,
         shell: Shell | None = None,
+        canaries: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.canaries = tuple(canaries)
         self.paths = tuple(paths)
         self.exclude = tuple(exclude)
         self.at_least = at_least
@@ -138,7 +141,7 @@ class Paths(Source):
         )
 
     def signals(self, evidence: Evidence) -> Signals:
-        return paths_signals.of(evidence, read=paths_signals.read_here if self.here else None)
+        return paths_signals.of(evidence, here=self.here, canaries={path: content(self.name, path) for path in self.canaries})
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         return list(files.compare(entry["proof"], files.count(place)))

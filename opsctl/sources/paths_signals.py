@@ -4,43 +4,55 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from opsctl.model.changes import Changes
 from opsctl.model.content import WINDOW, Piece
-from opsctl.model.signals import Sample, Signals, Sizes, of_files, unknown
+from opsctl.model.signals import Sample, Signals, Sizes, of_files, of_first
 from opsctl.repositories.interface import Repository
+from opsctl.sources.canaries import ABSENT, THERE, stands
 from opsctl.sources.interface import Evidence
-
-Read = Callable[[Sequence[str]], Mapping[str, Piece]]
 
 #: Out of a repository come whole files: no larger ones than this, and no more than this together.
 _LARGEST, _TOGETHER = 8 << 20, 48 << 20
 
 
-def of(evidence: Evidence, read: Read | None = None) -> Signals:
-    """Judge a source of files. ``read`` reads them where they are, while they are as they were captured."""
+def of(evidence: Evidence, *, here: bool, canaries: Mapping[str, bytes]) -> Signals:
+    """Judge a source of files. ``here``: they are on this machine; ``canaries``: what each file that nobody touches holds."""
     entry, previous = evidence.entry, evidence.previous
-    if previous is None:
-        return unknown("the first set of this source: there is nothing to compare it with")
-    changes = Changes(seed=entry["snapshot"])
-    if entry["snapshot"] != previous["snapshot"]:
+    changes = Changes(seed=entry["snapshot"], watched=canaries)
+    if previous is not None and entry["snapshot"] != previous["snapshot"]:
         evidence.repository.diff(previous["snapshot"], entry["snapshot"], changes.take)
-    pieces: Mapping[str, Piece] = {}
-    if changes.sample:
-        pieces = read(changes.sample) if read is not None and evidence.live else _read_stored(evidence, changes.sample)
+    before = _before(evidence)
+    watched = [path for path in canaries if before.get(path) != "there" or path in changes.watched]
+    below = "" if here and evidence.live else _fetch(evidence, [*watched, *changes.sample])
+    found = {path: _canary(stands(f"{below}{path}", canaries[path]), before.get(path)) if path in watched else "there" for path in canaries}
+    if previous is None:
+        return of_first(found)
     sizes = Sizes(entry["files"], previous["files"], entry.get("data_added", 0), entry.get("data_added_packed", 0))
-    return of_files(changes, sizes, Sample.of(pieces), evidence.earlier)
+    return of_files(changes, sizes, Sample.of(read(changes.sample, below)), evidence.earlier, found)
 
 
-def read_here(paths: Sequence[str]) -> dict[str, Piece]:
-    """Pieces of files of this machine. What is gone again, or cannot be read, is left out."""
+def _before(evidence: Evidence) -> Mapping[str, str]:
+    """How each canary was in the set before."""
+    numbers = evidence.earlier[0]["numbers"] if evidence.earlier else {}
+    found: Mapping[str, str] = numbers.get("canaries", {})
+    return found
+
+
+def _canary(how: str, before: str | None) -> str:
+    if how == ABSENT:
+        return "unplanted" if before in (None, "unplanted") else "gone"
+    return "there" if how == THERE else "changed"
+
+
+def read(paths: Sequence[str], below: str = "") -> dict[str, Piece]:
+    """Pieces of files of this machine, by path; ``below`` is put before each. What is not there, or cannot be read, is left out."""
     found = {}
     for path in paths:
         try:
             # What became a pipe meanwhile must not stop us, nor a link lead elsewhere.
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = os.open(f"{below}{path}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError):
             continue
         try:
@@ -55,16 +67,13 @@ def read_here(paths: Sequence[str]) -> dict[str, Piece]:
     return found
 
 
-def _read_stored(evidence: Evidence, paths: Sequence[str]) -> dict[str, Piece]:
-    """Pieces of files out of the repository, of those that are not too large: two restic calls."""
-    snapshot, repository = evidence.entry["snapshot"], evidence.repository
-    chosen = _affordable(repository, snapshot, paths)
-    if not chosen:
-        return {}
+def _fetch(evidence: Evidence, paths: Sequence[str]) -> str:
+    """Get those of these files out of the repository that are not too large: two restic calls. Returns below which folder they are."""
     place = evidence.scratch / "sample"
-    repository.restore(snapshot, place, include=chosen)
-    found = read_here([_below(place, path) for path in chosen])
-    return {path: found[_below(place, path)] for path in chosen if _below(place, path) in found}
+    chosen = _affordable(evidence.repository, evidence.entry["snapshot"], paths)
+    if chosen:
+        evidence.repository.restore(evidence.entry["snapshot"], place, include=chosen)
+    return str(place)
 
 
 def _affordable(repository: Repository, snapshot: str, paths: Sequence[str]) -> list[str]:
@@ -78,7 +87,3 @@ def _affordable(repository: Repository, snapshot: str, paths: Sequence[str]) -> 
             chosen.append(path)
             left -= size
     return chosen
-
-
-def _below(place: Path, path: str) -> str:
-    return f"{place}{path}"

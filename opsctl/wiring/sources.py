@@ -54,7 +54,7 @@ def configured(site: Site, name: str, spec: Any) -> Any:
         from opsctl.sources.paths import Paths
 
         return Paths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
-                     mountpoint=spec.mountpoint, shell=site.shell)
+                     mountpoint=spec.mountpoint, shell=site.shell, canaries=spec.canaries)
     if isinstance(spec, PostgresqlSource):
         from opsctl.sources.postgresql import Postgresql
 
