@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import places
+from opsctl.cli.points import said_of
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.model import stages
 from opsctl.model.config_restores import home_of
 from opsctl.model.config_services import in_order
+from opsctl.model.points import Candidate
 from opsctl.model.stages import Place, Stage
 from opsctl.model.unknown import unknown
 from opsctl.model.values import value
@@ -116,22 +118,41 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
         else:
             views[repository] = {view.id: view for view in found.judgement.of(backup)}
     everywhere = [view for here in views.values() for view in here.values()]
-    wanted = chosen.sets.get(backup)
-    view = stages.newest_clean(everywhere, chosen.before) if wanted is None else next(
-        (one for one in everywhere if one.id == wanted and stages.refusal(one) is None), None)
+    wanted = asked = chosen.sets.get(backup)
+    candidates = _candidates(site, backup, views)
+    if wanted is None and (point := stages.choose(candidates, chosen.before)) is not None:
+        wanted = point.set.id
+    view = next((one for one in everywhere if one.id == wanted and stages.refusal(one) is None), None)
     if view is None:
         return replace(bare, set=wanted or "", places=(*_places(views, wanted, spec.restores), *unseen),
-                       problem=_none(backup, wanted, everywhere, unseen, chosen))
+                       problem=_none(backup, asked, everywhere, unseen, chosen))
     found_in = (*_places(views, view.id, spec.restores), *unseen)
     reads = next((one.repository for one in found_in if one.why is None), "")
     now = site.clock()
     return replace(
-        bare, set=view.id, point=view.time, read_from=reads, places=found_in, signals=view.verdict,
+        bare, set=view.id, point=view.time, read_from=reads, places=found_in,
+        signals=next(one.verdict for one in candidates if one.id == view.id),
         bytes=sum(view.sources[one].get("bytes", 0) for one in spec.restores if one in view.sources),
         expected=stages.expected(view.sources, spec.restores, _drills(backup, seen, known)),
         loss=stages.loss(view.time, chosen.before, now),
         problem=None if reads else f"set {view.id} cannot be read from anywhere: {'; '.join(f'{one.repository}: {one.why}' for one in found_in)}",
     )
+
+
+def _candidates(site: Site, backup: str, views: Mapping[str, Mapping[str, SetView]]) -> list[Candidate]:
+    """Every set once, oldest first, with what is known of its changes and what people said of them."""
+    looked = said_of(site, backup)
+    best: dict[str, SetView] = {}
+    kept: dict[str, Mapping[str, Any]] = {}
+    for repository, here in views.items():
+        known = site.catalogue.signals(site.history(repository).identity().id)
+        for view in here.values():
+            if view.id not in best or stages.refusal(best[view.id]) is not None:
+                best[view.id] = view
+                kept[view.id] = known.get(str(view.manifest), {}) or view.signals
+    ordered = sorted(best.values(), key=lambda view: view.time.timestamp() if view.time else 0.0)
+    return [Candidate(view.id, view.time, view.taken_until if view.record else None, stages.refusal(view), kept[view.id], looked.get(view.id))
+            for view in ordered]
 
 
 def _places(views: Mapping[str, Mapping[str, SetView]], set_id: str | None, sources: Sequence[str]) -> list[Place]:

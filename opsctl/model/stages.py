@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from opsctl.model.due import elapsed
+from opsctl.model.points import Candidate, Point, clean_point, next_best, weigh
 from opsctl.model.sets import WHOLE, SetView
-from opsctl.model.signals import SUSPECT
 from opsctl.model.values import value
 
 _DONE = frozenset({"ok", "changed"})
@@ -78,11 +78,10 @@ def seconds(span: timedelta | None) -> int | None:
     return None if span is None else round(span.total_seconds())
 
 
-def newest_clean(sets: Iterable[SetView], before: datetime | None) -> SetView | None:
-    """The newest set that is whole, holds no known damage, is not suspect and was taken before the first bad time."""
-    found = [view for view in sets if refusal(view) is None and view.time is not None and (before is None or view.time < before)
-             and view.verdict != SUSPECT]
-    return max(found, key=lambda view: view.time or datetime.min, default=None)
+def choose(sets: Sequence[Candidate], before: datetime | None) -> Point | None:
+    """The newest clean set, or the newest that nothing is known against; ``sets`` oldest first, judged as `restore points` does."""
+    weighed = weigh(sets, before)
+    return clean_point(weighed) or next_best(weighed)
 
 
 def refusal(view: SetView) -> str | None:
