@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting import pieces
-from opsctl.actions.promoting.exchange import Exchange, Missing, missing, refuse_strange
+from opsctl.actions.promoting.exchange import Exchange, Missing, refuse_strange
 from opsctl.actions.promoting.notes import Notes
 from opsctl.actions.promoting.piece import Brought
 from opsctl.actions.promoting.proven import refuse_unproven
-from opsctl.actions.restoring import find_set, refuse_unvouched
+from opsctl.actions.restoring import SCRATCH, certificate, find_set, plain, refuse_unvouched
 from opsctl.errors import SafetyRefusal
+from opsctl.model.part import AfterValidator
 from opsctl.model.sets import SetView
 
 #: The folder of a run's notes.
@@ -23,7 +24,8 @@ NOTES = "promote"
 class PromoteParams(Params):
     """``into``: the folder, file or database that it becomes; empty: what it was.
 
-    ``server port user server_cacert`` say where that database is, as for ``restore_set``.
+    ``server port user server_cacert`` say where that database is, as for ``restore_set``; ``scratch`` where its dump lies until
+    it is loaded.
     """
 
     backup: str
@@ -32,6 +34,18 @@ class PromoteParams(Params):
     into: str = ""
     replace: bool = False
     copy_in: str = ""
+    server: str | None = None
+    port: str | None = None
+    user: str | None = None
+    server_cacert: Annotated[str | None, AfterValidator(certificate)] = None
+    scratch: Annotated[str, AfterValidator(plain)] = SCRATCH
+
+
+    @property
+    def place(self) -> Mapping[str, str] | None:
+        """The server of the database; None: where it came from."""
+        found = {"server": self.server, "port": self.port, "user": self.user, "cacert": self.server_cacert}
+        return {key: value for key, value in found.items() if value} or None
 
 
 @dataclass(frozen=True)
@@ -60,14 +74,19 @@ class Promote(StateAction[PromoteParams, Seen]):
       backup   the name of a backup
       set      the id of the set
       source   the source of it that comes into production
-      into     the folder or file that it becomes, if not the one that it was; for a source of one path
+      into     the folder, file or database that it becomes, if not the one that it was; for a source of one path
       replace  true: what is in production is kept beside it, under a dated name; otherwise data there is refused
       copy_in  the repository that holds a copy to restore from, instead of the backup's own
+      server, port, user, server_cacert  where the database is, if not where it came from
+      scratch  a folder for its dump until it is loaded; /var/tmp where it is left out
 
     The run must have proven the set in the clean room and scanned it (words `prove` and `scan`); otherwise it is refused. A
     folder or file is restored as `.NAME.opsctl-RUN` beside its place, and both get their names in one step of the file
     system (two where it has none, written down before). What was replaced is kept as `NAME.before-20261220-1402`, with
-    owner and modes; `rollback` puts it back. Stop what uses the place before (word `stop`): who has a file of the old folder
+    owner and modes; `rollback` puts it back. A database is loaded as `NAME_opsctl_…` into the same server and proven table by
+    table; then nobody is let into the old one, who is in it is sent away, and both get their names in one transaction
+    (MariaDB, which cannot rename a database: by moving all tables of each, written down before). What was replaced is kept
+    as `NAME_before_20261220_1402`. Stop what uses the place before (word `stop`): who has a file of the old folder
     open goes on writing into the old folder.
     """
 
@@ -101,14 +120,14 @@ class Promote(StateAction[PromoteParams, Seen]):
         word, _, key = change.key.partition(":")
         view, history = find_set(world, params.backup, params.set, params.copy_in)
         piece = next(one for one in pieces.brought(params, view, history, world) if one.key == key)
-        notes = Notes(world.keep(NOTES))
+        notes = Notes(world.keep(NOTES), params.source)
         if word == "bring":
             piece.bring()
             notes.add(key, new=piece.look(piece.source))
             return
         if word == "rename":
             wanted = _wanted(piece, notes.read(key))
-            if missing(wanted, piece.found(wanted)) is not Missing.NOTHING:
+            if piece.missing(wanted) is not Missing.NOTHING:
                 piece.swap(wanted)
         piece.tidy()
 
@@ -121,14 +140,15 @@ class Promote(StateAction[PromoteParams, Seen]):
 
 
 def _look(number: int, piece: Brought, params: PromoteParams, view: SetView, world: World) -> PieceSeen:
-    notes = Notes(world.keep(NOTES))
+    notes = Notes(world.keep(NOTES), params.source)
     note = notes.read(piece.key)
     if not note:
         old = piece.look(piece.place)
         piece.refuse(old, params.replace)
         note = {"source": params.source, "number": number, "key": piece.key, "place": piece.place, "staged": piece.source,
                 "old": old, "new": None, "kept": piece.free_name("before", pieces.stamp(world)), "mount": piece.mount(),
-                "set": params.set, "backup": params.backup, **piece.facts()}
+                "set": params.set, "backup": params.backup, "kind": view.sources[params.source]["kind"],
+                "paths": list(view.sources[params.source]["paths"]), **piece.facts()}
         notes.write(piece.key, note)
     if note.get("rolled_back"):
         raise SafetyRefusal(f"run {note['rolled_back']} put back what this run replaced at {piece.place}",
@@ -146,7 +166,7 @@ def _look(number: int, piece: Brought, params: PromoteParams, view: SetView, wor
         refuse_strange(wanted, found)
         piece.refuse(wanted.old, params.replace)
         return PieceSeen(piece.key, wanted, False, Missing.ALL, None)
-    left = missing(wanted, found)
+    left = piece.missing(wanted)
     proven = left is not Missing.ALL or piece.is_proven()
     return PieceSeen(piece.key, wanted, proven, left, piece.left_over())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,23 +12,25 @@ from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     RECORD,
     bring,
+    certificate,
     find_set,
     in_the_way,
     make_staging,
     plain,
+    refuse_differences,
     refuse_own_places,
     refuse_small_disk,
     refuse_unvouched,
     settle,
     show,
+    staged_name,
     staging,
 )
-from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, UsageError
+from opsctl.errors import Interrupted, OpsError, SafetyRefusal, UsageError
 from opsctl.model.part import AfterValidator, BeforeValidator, Field
 from opsctl.proofs import shows
 from opsctl.repositories.history import write_whole
-from opsctl.sources.conversation import NOTHING
-from opsctl.sources.interface import BroughtBack, Database, Difference
+from opsctl.sources.interface import BroughtBack, Database
 
 #: What agrees where a dump was restored and not loaded.
 NOT_LOADED = "the size and the end of its dump; it was not loaded, so no table was compared"
@@ -53,10 +54,6 @@ def _apart(value: Mapping[str, str]) -> Mapping[str, str]:
     return value
 
 
-def _certificate(value: str | None) -> str | None:
-    return plain(value) if value and value != NOTHING else value
-
-
 Databases = Annotated[dict[str, str], BeforeValidator(_pairs), AfterValidator(_apart)]
 
 
@@ -75,7 +72,7 @@ class RestoreSetParams(Params):
     server: str | None = None
     port: str | None = None
     user: str | None = None
-    server_cacert: Annotated[str | None, AfterValidator(_certificate)] = None
+    server_cacert: Annotated[str | None, AfterValidator(certificate)] = None
     copy_in: str = ""
 
     def names(self, held: Collection[str]) -> tuple[str, ...]:
@@ -204,7 +201,7 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             _load(view.sources[name], name, place, params, world)
         elif word == "name":
             database = _as_database(world, name, view.sources[name])
-            staged = _staged_name(name, params.databases[name], world.run)
+            staged = staged_name(name, params.databases[name], world.run)
             _write_note(world, f"{name}.database", {**_note(world, f"{name}.database"), "renamed": True})
             database.rename(staged, params.databases[name], server=params.place)
         else:
@@ -262,12 +259,6 @@ def _stands(entry: Mapping[str, Any], name: str, place: Path, world: World) -> b
     return not world.source(name, entry).restored_files(entry, place / name)
 
 
-def _staged_name(source: str, database: str, run: str) -> str:
-    """A name of this run's own for a database that is not proven yet; at most 63 bytes, as PostgreSQL has it."""
-    mark = hashlib.sha256(f"{run}/{source}/{database}".encode()).hexdigest()[:12]
-    return f"{database.encode()[:40].decode(errors='ignore')}_opsctl_{mark}"
-
-
 def _as_database(world: World, name: str, entry: Mapping[str, Any]) -> Database:
     source = world.source(name, entry)
     if not isinstance(source, Database):
@@ -287,7 +278,7 @@ def _database(world: World, source: str, name: str, entry: Mapping[str, Any], pa
     database = _as_database(world, source, entry)
     note = _note(world, f"{source}.database")
     final = database.exists(name, server=server)
-    staged = database.exists(_staged_name(source, name, world.run), server=server)
+    staged = database.exists(staged_name(source, name, world.run), server=server)
     if not final:
         database.refuse_older(entry, server=server)
     # A rename takes the one name away and gives the other: where both are there, or none was begun, it is another's.
@@ -303,7 +294,7 @@ def _restore(entry: Mapping[str, Any], name: str, place: Path, history: Any, wor
     settle(world, target)
     _write_note(world, name, {"proven": not differences, "differences": [str(found) for found in differences],
                               "raw": [asdict(found) for found in differences]})
-    _refuse_differences(name, differences, f"what was restored lies in {target}")
+    refuse_differences(name, differences, f"what was restored lies in {target}")
 
 
 def _program(world: World, name: str, entry: Mapping[str, Any]) -> BroughtBack | None:
@@ -329,7 +320,7 @@ def _bring_back(source: BroughtBack, entry: Mapping[str, Any], name: str, folder
         raise
     _write_note(world, note, {"begun": True, "ended": True, "proven": not differences,
                               "differences": [str(found) for found in differences]})
-    _refuse_differences(name, differences, f"what was restored lies in {folder / name}")
+    refuse_differences(name, differences, f"what was restored lies in {folder / name}")
 
 
 def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetParams, world: World) -> None:
@@ -340,7 +331,7 @@ def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetPa
         _bring_back(program, entry, name, folder, params.databases[name], world)
         return
     database = _as_database(world, name, entry)
-    staged = _staged_name(name, params.databases[name], world.run)
+    staged = staged_name(name, params.databases[name], world.run)
     if database.exists(staged, server=server):
         database.drop(staged, server=server)
     folder = Path(params.into) if _is_ours(Path(params.into), world.run) else place
@@ -349,16 +340,4 @@ def _load(entry: Mapping[str, Any], name: str, place: Path, params: RestoreSetPa
     _write_note(world, f"{name}.database", {"proven": not differences,
                                             "differences": [str(found) for found in differences]})
     _write_note(world, name, {**_note(world, name), "differences": [str(found) for found in differences]})
-    _refuse_differences(name, differences, f"what was loaded is in database {staged}")
-
-
-def _refuse_differences(name: str, differences: Sequence[Difference], where: str) -> None:
-    if not differences:
-        return
-    error: OpsError = DamagedData(
-        f"{name} is not what was backed up: {'; '.join(str(found) for found in differences[:5])}"
-        f"{f' and {len(differences) - 5} more' if len(differences) > 5 else ''}",
-        hint=f"{where}, not in view; try an older set, and `opsctl verify --level data`", where=name,
-        details={"differences": [str(found) for found in differences[:200]]},
-    )
-    raise error
+    refuse_differences(name, differences, f"what was loaded is in database {staged}")

@@ -8,22 +8,25 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import World
 from opsctl.actions.into_view import move, move_over_empty
-from opsctl.errors import ProgramFailed, SafetyRefusal
+from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
 from opsctl.model.sets import FOREIGN, UNVOUCHED, WHOLE, SetView
 from opsctl.model.unknown import unknown
 from opsctl.repositories.history import History
 from opsctl.repositories.private import remove_tree
+from opsctl.sources.conversation import NOTHING
 from opsctl.sources.interface import Difference, Source
 
 #: The file that tells what a restored folder is, and of which run.
 RECORD = "RESTORED.json"
+#: Where what is only needed for a while lies.
+SCRATCH = "/var/tmp"
 
 
 def find_set(world: World, backup: str, set_id: str, copy: str = "") -> tuple[SetView, History]:
@@ -219,3 +222,27 @@ def let_go(staged: Path, place: Path) -> int | None:
         return None
     os.chmod(staged, stat.S_IMODE(mode) | stat.S_IWUSR)
     return stat.S_IMODE(mode)
+
+
+def staged_name(source: str, database: str, run: str) -> str:
+    """A name of this run's own for a database that is not proven yet; at most 63 bytes, as PostgreSQL has it."""
+    mark = hashlib.sha256(f"{run}/{source}/{database}".encode()).hexdigest()[:12]
+    return f"{database.encode()[:40].decode(errors='ignore')}_opsctl_{mark}"
+
+
+def certificate(value: str | None) -> str | None:
+    """The certificate of a server as parameters take it: an absolute path, or ``none``."""
+    return plain(value) if value and value != NOTHING else value
+
+
+def refuse_differences(name: str, differences: Sequence[Difference], where: str) -> None:
+    """DamagedData, with each difference, where there are any; ``where`` says where the thing lies."""
+    if not differences:
+        return
+    error: OpsError = DamagedData(
+        f"{name} is not what was backed up: {'; '.join(str(found) for found in differences[:5])}"
+        f"{f' and {len(differences) - 5} more' if len(differences) > 5 else ''}",
+        hint=f"{where}, not in view; try an older set, and `opsctl verify --level data`", where=name,
+        details={"differences": [str(found) for found in differences[:200]]},
+    )
+    raise error

@@ -9,7 +9,7 @@ from typing import Any
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promote import NOTES
 from opsctl.actions.promoting import pieces
-from opsctl.actions.promoting.exchange import Exchange, Missing, missing
+from opsctl.actions.promoting.exchange import Exchange, Missing
 from opsctl.actions.promoting.notes import Notes
 from opsctl.errors import SafetyRefusal
 
@@ -64,13 +64,13 @@ class Rollback(StateAction[RollbackParams, Seen]):
         return Seen(tuple(_look(note, world) for note in reversed(_promoted(params, world))))
 
     def plan(self, params: RollbackParams, seen: Seen) -> list[Change]:
-        return [Change(one.key, _text(one.wanted)) for one in seen.pieces if one.missing is not Missing.NOTHING]
+        return [Change(f"{one.source}:{one.key}", _text(one.wanted)) for one in seen.pieces if one.missing is not Missing.NOTHING]
 
     def apply(self, params: RollbackParams, change: Change, world: World) -> None:
-        note = next(note for note in _promoted(params, world) if note["key"] == change.key)
+        note = next(note for note in _promoted(params, world) if _key(note) == change.key)
         one = _look(note, world)
-        Notes(world.keep(_OWN)).write(change.key, {"source": one.source, "number": note["number"], "kept": one.wanted.kept})
-        Notes(world.kept_by(params.promoted, NOTES)).add(change.key, rolled_back=world.run)
+        Notes(world.keep(_OWN), one.source).write(one.key, {"source": one.source, "number": note["number"], "kept": one.wanted.kept})
+        Notes(world.kept_by(params.promoted, NOTES), one.source).add(one.key, rolled_back=world.run)
         piece = pieces.placed(note, world)
         piece.swap(one.wanted)
         piece.sweep(note)
@@ -95,14 +95,18 @@ def _promoted(params: RollbackParams, world: World) -> list[dict[str, Any]]:
 
 def _look(note: Mapping[str, Any], world: World) -> PieceSeen:
     piece = pieces.placed(note, world)
-    kept = Notes(world.keep(_OWN)).read(note["key"]).get("kept") or piece.free_name("promoted", pieces.stamp(world))
+    kept = Notes(world.keep(_OWN), note["source"]).read(note["key"]).get("kept") or piece.free_name("promoted", pieces.stamp(world))
     # A promotion that was cut off has not given its dated name to what it replaced.
     staged = note["old"] is not None and piece.look(note["staged"]) == note["old"]
     wanted = Exchange(place=note["place"], source=note["staged"] if staged else note["kept"], kept=kept, new=note["old"],
                       old=note["new"])
     # Before it was brought back nothing was renamed.
-    left = missing(wanted, piece.found(wanted)) if note["new"] is not None else Missing.NOTHING
+    left = piece.missing(wanted) if note["new"] is not None else Missing.NOTHING
     return PieceSeen(note["key"], note["source"], wanted, left)
+
+
+def _key(note: Mapping[str, Any]) -> str:
+    return f"{note['source']}:{note['key']}"
 
 
 def _text(wanted: Exchange) -> str:

@@ -188,6 +188,38 @@ class Database(Source):
     @abstractmethod
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None: ...
 
+    @abstractmethod
+    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+        """ProgramFailed where the server is older than the dump; SafetyRefusal for a database that is the server's own."""
+
+    @abstractmethod
+    def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:
+        """What tells it from every other one of its server, whatever it is called; None where there is none of that name."""
+
+    @abstractmethod
+    def exchange(
+        self, database: str, new: str | None, kept: str, *, server: Mapping[str, str] | None = None
+    ) -> None:
+        """Send everybody away from ``database``, name it ``kept``, and give ``new`` its name; either may be missing.
+
+        Called again after having been cut off, it goes on. Raises SafetyRefusal, ServerError, Refused; then it is as it was.
+        """
+
+    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+        """Whether an exchange that was cut off left it so that nobody is let in."""
+        return False
+
+    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        """Let users in again."""
+
+    @abstractmethod
+    def dated(self, database: str, word: str, stamp: str, number: int) -> str:
+        """``NAME_before_20261220_1402``, no longer than the server takes; from the second on with its number."""
+
+    @abstractmethod
+    def where(self, server: Mapping[str, str] | None = None) -> str:
+        """The server, in words."""
+
     def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
         """A server of this kind that is not started yet, in a directory of its own; see ``Throwaway``.
 

@@ -213,6 +213,35 @@ class Mariadb(Database):
         with self._door(server) as door:
             mariadb_naming.rename(door, old, new)
 
+    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+        mariadb_load.check_name(database)
+        with self._door(server) as door:
+            mariadb_load.check_version(run(door, None, "SELECT VERSION();").strip(), entry["proof"])
+
+    def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:
+        with self._door(server) as door:
+            return mariadb_naming.identity(door, database)
+
+    def exchange(
+        self, database: str, new: str | None, kept: str, *, server: Mapping[str, str] | None = None
+    ) -> None:
+        with self._door(server) as door:
+            mariadb_naming.exchange(door, database, new, kept)
+
+    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+        with self._door(server) as door:
+            return mariadb_naming.is_unfinished(door, database)
+
+    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        with self._door(server) as door:
+            mariadb_naming.go_on(door, database)
+
+    def dated(self, database: str, word: str, stamp: str, number: int) -> str:
+        return mariadb_load.cut(database, f"_{word}_{stamp}{f'_{number}' if number > 1 else ''}")
+
+    def where(self, server: Mapping[str, str] | None = None) -> str:
+        return f"MariaDB at {self._at(server)}"
+
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         with self._door(server) as door:
             mariadb_load.drop(door, database)
@@ -223,8 +252,11 @@ class Mariadb(Database):
         here = self.there.here
         user = (server or {}).get("user", self.address.user)
         password = self.password if here and user == self.address.user else None
-        with open_door(self.shell, (self.address if here else Address()).override(server), password) as door:
+        with open_door(self.shell, self._at(server), password) as door:
             yield door
+
+    def _at(self, server: Mapping[str, str] | None) -> Address:
+        return (self.address if self.there.here else Address()).override(server)
 
     def _ready(self, door: Door, client: Client) -> tuple[dict[str, Any], str]:
         """Everything that would fail later, asked first; facts of the database, and the version of the dump program."""

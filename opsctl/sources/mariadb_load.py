@@ -173,6 +173,11 @@ def check_name(database: str) -> None:
         raise UsageError(f"{database} is the server's own", hint="give another name")
 
 
+def cut(database: str, ending: str) -> str:
+    """A name with this ending, as much of the database's before it as fits."""
+    return database[: _LONGEST_NAME - len(ending)] + ending
+
+
 def check_whole(dump: Path) -> None:
     """A dump without its trailer would load as far as it goes."""
     dumps.check_whole(dump, mariadb_accounts.TRAILER)

@@ -9,13 +9,15 @@ the database does not count as being there.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
-from opsctl.errors import NotConverged, ProgramFailed, SafetyRefusal
+from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.sources import mariadb_accounts, mariadb_load, mariadb_objects
 from opsctl.sources.mariadb_load import MARKER
-from opsctl.sources.mariadb_session import Client, Door, quote_ident, quote_literal, run
+from opsctl.sources.mariadb_session import Client, Door, ServerError, quote_ident, quote_literal, run
 
+_WITHIN = 20  # seconds to wait for those who still use a table
 _PROGRAMS = ("--no-data", "--no-create-info", "--triggers", "--routines", "--events", "--add-drop-trigger")
 _VIEWS = ("--no-data", "--skip-triggers")
 
@@ -119,7 +121,7 @@ def _move(door: Door, kept: dict[str, Any], old: str, new: str) -> None:
     source, target = quote_ident(old), quote_ident(new)
     script = [f"DROP TRIGGER IF EXISTS {source}.{quote_ident(name)};" for name in kept["triggers"]]
     pairs = [f"{source}.{quote_ident(name)} TO {target}.{quote_ident(name)}" for name in left]
-    script.append(f"RENAME TABLE {', '.join(pairs)};")
+    script.append(f"SET lock_wait_timeout = {_WITHIN};\nRENAME TABLE {', '.join(pairs)};")
     run(door, None, "\n".join(script))
 
 
@@ -144,3 +146,64 @@ def _compare(door: Door, kept: dict[str, Any], new: str) -> None:
         raise NotConverged(f"{new} is not like {kept['old']}: {', '.join(differing[:5])}",
                            hint=f"the table {MARKER} stays in {new} and marks it as unfinished",
                            details={"differing": differing[:100]})
+
+
+def identity(door: Door, database: str) -> str | None:
+    """The number of its oldest table, which moves with it; None where there is no table, and so nothing that could be kept.
+
+    Where none of them is InnoDB's, when the oldest was made.
+    """
+    name, marker = quote_literal(database), quote_literal(MARKER)
+    found = run(door, None, (
+        "SELECT COALESCE(CONCAT('t', MIN(i.TABLE_ID)), CONCAT('m', UNIX_TIMESTAMP(MIN(t.CREATE_TIME)))) FROM information_schema.TABLES t"
+        " LEFT JOIN information_schema.INNODB_SYS_TABLES i ON i.NAME = CONCAT(t.TABLE_SCHEMA, '/', t.TABLE_NAME)"
+        f" WHERE t.TABLE_SCHEMA = {name} AND t.TABLE_TYPE <> 'VIEW' AND t.TABLE_NAME <> {marker};")).strip()
+    return None if found in ("", "NULL") else found
+
+
+def is_unfinished(door: Door, database: str) -> bool:
+    """Whether tables have come into it that something belongs to which is not there yet."""
+    return mariadb_load.there(door, database) and not mariadb_load.exists(door, database) and identity(door, database) is not None
+
+
+def go_on(door: Door, database: str) -> None:
+    """Finish giving it its name, where that was cut off."""
+    with Client(door, database) as client:
+        found = client.ask(f"SELECT content FROM {quote_ident(MARKER)};")
+    rename(door, found[0]["old"], database)
+
+
+def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
+    """Name ``database``, where there is anything in it, ``kept``, and give ``new`` its name.
+
+    The server knows no such thing in one step: for a moment nothing has the name, and cut off there it is finished by the
+    next call. Raises as ``rename``; ServerError where somebody holds a table for longer than 20 s, and it is as it was.
+    """
+    mariadb_load.check_name(kept)
+    if identity(door, database) is not None or is_unfinished(door, kept):
+        _send_away(door, database)
+        try:
+            rename(door, database, kept)
+        except ServerError:
+            _undo(door, database, kept)
+            raise
+    if new is not None:
+        rename(door, new, database)
+
+
+def _send_away(door: Door, database: str) -> None:
+    others = run(door, None, f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB = {quote_literal(database)};").split()
+    for number in others:
+        with suppress(OpsError):  # it has gone by itself
+            run(door, None, f"KILL {int(number)};")
+
+
+def _undo(door: Door, database: str, kept: str) -> None:
+    """Make the programs anew that went before the tables were to go, where not a table has gone."""
+    if not mariadb_load.there(door, kept) or identity(door, kept) is not None:
+        return
+    with Client(door, kept) as client:
+        found = client.ask(f"SELECT content FROM {quote_ident(MARKER)};")
+    if found:
+        run(door, database, found[0]["programs"])
+    mariadb_load.remove(door, kept)

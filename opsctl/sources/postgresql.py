@@ -9,11 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from opsctl.errors import OpsError, ProgramFailed
+from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.secrets import SecretRef
 from opsctl.proofs import rows
 from opsctl.shells.interface import Shell
-from opsctl.sources import guarded, postgresql_access, postgresql_load, postgresql_proof, postgresql_roles
+from opsctl.sources import (
+    guarded,
+    postgresql_access,
+    postgresql_load,
+    postgresql_naming,
+    postgresql_proof,
+    postgresql_roles,
+)
 from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
 from opsctl.sources.postgresql_session import LOCK_WITHIN, Address, Psql, credentials
 from opsctl.sources.throwaway import Throwaway
@@ -182,6 +189,37 @@ class Postgresql(Database):
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.rename(self.shell, self._at(server), environment, old, new)
+
+    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+        if database in postgresql_naming.SERVERS_OWN:
+            raise SafetyRefusal(f"{database} is the server's own, and is not renamed")
+        with credentials(self.shell, self._password_for(server)) as environment:
+            version = postgresql_load.version(self.shell, self._at(server), environment)
+        postgresql_load.check_version(version, entry["proof"]["server_version"])
+
+    def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            return postgresql_naming.identity(self.shell, self._at(server), environment, database)
+
+    def exchange(
+        self, database: str, new: str | None, kept: str, *, server: Mapping[str, str] | None = None
+    ) -> None:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            postgresql_naming.exchange(self.shell, self._at(server), environment, database, new, kept)
+
+    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            return postgresql_naming.is_closed(self.shell, self._at(server), environment, database)
+
+    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            postgresql_naming.open_up(self.shell, self._at(server), environment, database)
+
+    def dated(self, database: str, word: str, stamp: str, number: int) -> str:
+        return postgresql_load.cut(database, f"_{word}_{stamp}{f'_{number}' if number > 1 else ''}")
+
+    def where(self, server: Mapping[str, str] | None = None) -> str:
+        return f"PostgreSQL at {self._at(server)}"
 
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:

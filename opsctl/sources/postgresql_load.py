@@ -26,7 +26,7 @@ _LONGEST_NAME = 63
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Where no database of ours is meant. template1 is there on every server, but a copy of it fails while we are
 # in it.
-_ELSEWHERE = "postgres"
+ELSEWHERE = "postgres"
 
 Environment = Mapping[str, str]
 
@@ -123,7 +123,7 @@ def create(
             words += [f"ICU_RULES {quote_literal(proof['icu_rules'])}"]
     statement = f"CREATE DATABASE {quote_ident(database)} TEMPLATE template0 {' '.join(words)};"
     try:
-        run(shell, address, _ELSEWHERE, environment, statement)
+        run(shell, address, ELSEWHERE, environment, statement)
     except Refused as error:
         raise Refused(
             error.message, hint=f"ALTER ROLE {address.user or '…'} CREATEDB; or restore as a superuser"
@@ -142,7 +142,7 @@ def create(
 
 def version(shell: Shell, address: Address, environment: Environment) -> int:
     """The server's version as a number, 150018."""
-    return int(run(shell, address, _ELSEWHERE, environment, "SHOW server_version_num;"))
+    return int(run(shell, address, ELSEWHERE, environment, "SHOW server_version_num;"))
 
 
 def check_version(have: int, recorded: int, *, here: bool = False) -> None:
@@ -166,6 +166,11 @@ def check_name(database: str) -> None:
         raise UsageError(f"{database!r} is no name for a database: 1 to {_LONGEST_NAME} bytes")
 
 
+def cut(database: str, ending: str) -> str:
+    """A name with this ending, as much of the database's before it as fits."""
+    return database.encode()[: _LONGEST_NAME - len(ending.encode())].decode(errors="ignore") + ending
+
+
 def check_whole(dump: Path) -> None:
     """A dump without its trailer would load as far as it goes."""
     dumps.check_whole(dump, TRAILER)
@@ -173,7 +178,7 @@ def check_whole(dump: Path) -> None:
 
 def exists(shell: Shell, address: Address, environment: Environment, database: str) -> bool:
     query = f"SELECT count(*) FROM pg_database WHERE datname = {quote_literal(database)};"
-    return run(shell, address, _ELSEWHERE, environment, query).strip() == "1"
+    return run(shell, address, ELSEWHERE, environment, query).strip() == "1"
 
 
 def rename(shell: Shell, address: Address, environment: Environment, old: str, new: str) -> None:
@@ -210,7 +215,7 @@ def _insist(shell: Shell, address: Address, environment: Environment, script: st
     """Applications connect again at once, and a session takes a moment to end: a few tries."""
     for left in (4, 3, 2, 1, 0):
         try:
-            run(shell, address, _ELSEWHERE, environment, script)
+            run(shell, address, ELSEWHERE, environment, script)
             return
         except ServerError as error:
             if error.sqlstate != "55006" or not left:  # object in use; PostgreSQL itself waits 5 s for it

@@ -39,6 +39,8 @@ class Missing(enum.StrEnum):
     ALL = "all"
     #: ``new`` has its name, and ``old`` has the one that ``new`` had.
     KEEP = "keep"
+    #: It has its name, and nobody is let in yet.
+    OPEN = "open"
 
 
 def missing(wanted: Exchange, found: Found) -> Missing:

@@ -14,10 +14,11 @@ from opsctl.repositories.history import write_whole
 
 
 class Notes:
-    """The notes of one run, a file for each piece. Whether anything in them came about, only a look can tell."""
+    """The notes of one run, a file for each piece of each source. Whether anything in them came about, only a look can tell."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: str = "") -> None:
         self.folder = folder
+        self.source = source
 
     def read(self, key: str) -> dict[str, Any]:
         """What is noted of a piece; empty where there is nothing. ProgramFailed where it cannot be read any more."""
@@ -31,11 +32,11 @@ class Notes:
 
     def all(self) -> Iterator[dict[str, Any]]:
         """Of every piece, in the order in which they were begun."""
-        found = [note for path in self.folder.glob("*.json") if (note := _read(path)) is not None]
+        found = [note for path in self.folder.glob("*/*.json") if (note := _read(path)) is not None]
         yield from sorted(found, key=lambda note: (note["source"], note["number"]))
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{hashlib.sha256(os.fsencode(key)).hexdigest()}.json"
+        return self.folder / self.source / f"{hashlib.sha256(os.fsencode(key)).hexdigest()}.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

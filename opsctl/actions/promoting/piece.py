@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from opsctl.actions.promoting.exchange import Exchange, Found
+from opsctl.actions.promoting.exchange import Exchange, Found, Missing, missing
 
 
 class Piece(ABC):
@@ -33,6 +33,10 @@ class Piece(ABC):
     @abstractmethod
     def sweep(self, note: Mapping[str, Any]) -> None:
         """After a rollback: remove what a promotion that was cut off has left of its work, where nothing of worth is in it."""
+
+    def missing(self, wanted: Exchange) -> Missing:
+        """What is left to do. Raises as ``exchange.missing`` does."""
+        return missing(wanted, self.found(wanted))
 
     def found(self, wanted: Exchange) -> Found:
         return Found(self.look(wanted.place), self.look(wanted.source), self.look(wanted.kept))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from opsctl.actions.interface import World
+from opsctl.actions.promoting.databases import BroughtDatabase, Named
 from opsctl.actions.promoting.files import BroughtFiles, Files
 from opsctl.actions.promoting.piece import Brought, Piece
 from opsctl.actions.restoring import plain
@@ -14,6 +15,7 @@ from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.sets import SetView
 from opsctl.proofs.files import Count
 from opsctl.repositories.history import History
+from opsctl.sources.interface import Database
 
 
 class Asked(Protocol):
@@ -25,20 +27,31 @@ class Asked(Protocol):
     @property
     def into(self) -> str: ...
 
+    @property
+    def place(self) -> Mapping[str, str] | None: ...
+
+    @property
+    def scratch(self) -> str: ...
+
 
 def brought(asked: Asked, view: SetView, history: History, world: World) -> list[Brought]:
     """The pieces of the source in this set, in order. UsageError where the set or the source has no such thing."""
     entry = view.sources.get(asked.source)
     if entry is None:
         raise UsageError(f"set {view.id} holds no source {asked.source}", hint=f"it holds {', '.join(view.sources)}")
-    if entry["kind"] != "paths":
-        raise UsageError(f"{asked.source} is of kind {entry['kind']}, which is not renamed into production")
-    return _paths(asked, entry, history, world)
+    if entry["kind"] == "paths":
+        return _paths(asked, entry, history, world)
+    source = world.source(asked.source, entry)
+    if isinstance(source, Database):
+        return [_database(asked, source, entry, history, world)]
+    raise UsageError(f"{asked.source} is of kind {entry['kind']}, which is not renamed into production")
 
 
 def placed(note: Mapping[str, Any], world: World) -> Piece:
     """The piece that a note tells of."""
-    return Files(note["place"])
+    if note["kind"] == "paths":
+        return Files(note["place"])
+    return Named(note["place"], world.source(note["source"], {"kind": note["kind"], "paths": note["paths"]}), note["server"])
 
 
 def stamp(world: World) -> str:
@@ -58,6 +71,18 @@ def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: Worl
                             hint="give the source commands of your own, or say where it goes on this machine (into:)")
     return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
                          repository=history.repository, world=world) for root in roots]
+
+
+def _database(asked: Asked, source: Database, entry: Mapping[str, Any], history: History, world: World) -> Brought:
+    spec = world.config.sources.get(asked.source)
+    name = asked.into or (spec.database if spec is not None else entry["proof"].get("database", ""))
+    if not name:
+        raise UsageError(f"nothing says what database {asked.source} was", hint="name the one that it becomes (into:)")
+    if spec is not None and spec.host is not None and asked.place is None:
+        raise SafetyRefusal(f"the database of {asked.source} is seen from {spec.host}, and not from here",
+                            hint="say how it is reached from here: server:, port:, user:")
+    return BroughtDatabase(name, source, asked.place, name=asked.source, entry=entry, history=history, world=world,
+                           scratch=asked.scratch)
 
 
 def outermost(paths: Sequence[str]) -> list[str]:
