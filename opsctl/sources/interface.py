@@ -189,8 +189,8 @@ class Database(Source):
     def rename(self, old: str, new: str, *, server: Mapping[str, str] | None = None) -> None: ...
 
     @abstractmethod
-    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
-        """ProgramFailed where the server is older than the dump; SafetyRefusal for a database that is the server's own."""
+    def refuse_own(self, database: str) -> None:
+        """SafetyRefusal, or UsageError, for a database that is the server's own, or can be none."""
 
     @abstractmethod
     def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:

@@ -213,10 +213,8 @@ class Mariadb(Database):
         with self._door(server) as door:
             mariadb_naming.rename(door, old, new)
 
-    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+    def refuse_own(self, database: str) -> None:
         mariadb_load.check_name(database)
-        with self._door(server) as door:
-            mariadb_load.check_version(run(door, None, "SELECT VERSION();").strip(), entry["proof"])
 
     def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:
         with self._door(server) as door:

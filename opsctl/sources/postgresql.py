@@ -190,12 +190,10 @@ class Postgresql(Database):
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.rename(self.shell, self._at(server), environment, old, new)
 
-    def fits(self, entry: Mapping[str, Any], database: str, *, server: Mapping[str, str] | None = None) -> None:
+    def refuse_own(self, database: str) -> None:
+        postgresql_load.check_name(database)
         if database in postgresql_naming.SERVERS_OWN:
             raise SafetyRefusal(f"{database} is the server's own, and is not renamed")
-        with credentials(self.shell, self._password_for(server)) as environment:
-            version = postgresql_load.version(self.shell, self._at(server), environment)
-        postgresql_load.check_version(version, entry["proof"]["server_version"])
 
     def identity(self, database: str, *, server: Mapping[str, str] | None = None) -> str | None:
         with credentials(self.shell, self._password_for(server)) as environment:

@@ -73,7 +73,8 @@ class BroughtDatabase(Named, Brought):
         self.beside = Path(scratch) / f".{name}.opsctl-{world.run}"
 
     def refuse(self, old: str | None, replace: bool) -> None:
-        self.database.fits(self.entry, self.place, server=self.server)
+        self.database.refuse_own(self.place)
+        self.database.refuse_older(self.entry, server=self.server)
         if old is not None and not replace:
             raise SafetyRefusal(f"there is a database {self.place} at {self.mount()}, and the plan does not say that it is replaced",
                                 hint="look at it; --replace keeps it under a dated name", where=self.place)
