@@ -8,8 +8,8 @@ from typing import Any
 
 from opsctl.actions.interface import Params, World
 from opsctl.errors import SafetyRefusal, Unreachable
-from opsctl.model.media import Medium
-from opsctl.model.quantities import format_size
+from opsctl.model.media import Differences, Medium
+from opsctl.model.quantities import counted, format_size
 from opsctl.model.snapshots import Progress
 from opsctl.repositories import media
 from opsctl.shells import mounting
@@ -68,6 +68,12 @@ def read_whole(entry: Medium, root: Path, world: World) -> tuple[list[tuple[str,
 
 def some(paths: Sequence[str], most: int = 3) -> str:
     return ", ".join(paths[:most]) + (f" and {len(paths) - most} more" if len(paths) > most else "")
+
+
+def says(found: Differences) -> str:
+    """``2 files changed (a, b); 1 file new (c)``; empty where all is the same."""
+    kinds = (("changed", found.changed), ("missing", found.missing), ("new", found.new))
+    return "; ".join(f"{counted(len(paths), 'file')} {word} ({some(paths)})" for word, paths in kinds if paths)
 
 
 def sealed_words(entry: Medium) -> dict[str, Any] | None:

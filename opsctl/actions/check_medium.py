@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opsctl.actions.carrying import MediumParams, disk, read_whole, require_mounted, some
+from opsctl.actions.carrying import MediumParams, disk, read_whole, require_mounted, says
 from opsctl.actions.interface import CheckAction, World
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.media import Differences, Medium, differences, read_list
-from opsctl.model.quantities import counted
 from opsctl.model.values import value
 from opsctl.repositories.history import write_whole
 
@@ -50,12 +49,12 @@ class CheckMedium(CheckAction[MediumParams, Seen]):
         sealed = read_list(world.media.sealed_list(entry))
         found, _ = read_whole(entry, root, world)
         seen = Seen(entry, len(found), differences(sealed, dict(found)))
-        write_whole(world.keep("media") / f"{entry.name}.json", json.dumps({"wrong": _says(seen) or None}).encode())
+        write_whole(world.keep("media") / f"{entry.name}.json", json.dumps({"wrong": says(seen.differences) or None}).encode())
         return seen
 
     def findings(self, params: MediumParams, seen: Seen) -> Sequence[OpsError]:
         found = seen.differences
-        return [DamagedData(f"{params.medium} came back with {_says(seen)}", where=params.medium,
+        return [DamagedData(f"{params.medium} came back with {says(seen.differences)}", where=params.medium,
                             hint=f"keep it as it is: it may be evidence. opsctl verify {' '.join(seen.medium.repositories)} --level data says what it "
                                  "means for the backups; then copy to another disk",
                             details={"changed": list(found.changed[:_NAMED]), "missing": list(found.missing[:_NAMED]),
@@ -65,7 +64,3 @@ class CheckMedium(CheckAction[MediumParams, Seen]):
         return {"medium": params.medium, "files": seen.files, "changed": len(seen.differences.changed),
                 "missing": len(seen.differences.missing), "new": len(seen.differences.new)}
 
-
-def _says(seen: Seen) -> str:
-    kinds = (("changed", seen.differences.changed), ("missing", seen.differences.missing), ("new", seen.differences.new))
-    return "; ".join(f"{counted(len(paths), 'file')} {word} ({some(paths)})" for word, paths in kinds if paths)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
-from opsctl.errors import UsageError
+from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.media import Custody, whereabouts
 from opsctl.model.quantities import counted, format_size, parse_duration
 
@@ -64,17 +65,17 @@ def out(
     """Seal a disk, let go of it, and write down who has it.
 
     Everything on it is read and its hashes are sealed, here and on the disk, so that it can be told afterwards whether it
-    is what it was.
+    is what it was. A tape was read back when it was written: of it only the custody is written down.
     """
     from opsctl.cli.work import carry_out, open_site
 
     session = of(context)
     site = open_site(session)
-    _disk(site, name)
+    kind = site.media.get(name).kind
     due = (site.clock() + parse_duration(back)).replace(microsecond=0).isoformat() if back else ""
     inputs = {"medium": name, "holder": holder or session.ask("who carries it away?", option="--to"),
               "place": place or session.ask("where will it lie?", option="--place"), "back": due}
-    return carry_out(session, site, "media-out", inputs, subject=name, text=_write, result=_result)
+    return carry_out(session, site, "media-out" if kind == "disk" else "tape-out", inputs, subject=name, text=_write, result=_result)
 
 
 @app.command("in")
@@ -83,17 +84,17 @@ def take_in(
     name: Medium,
     holder: Annotated[str | None, typer.Option("--from", metavar="WHO", help="who brought it")] = None,
 ) -> Report:
-    """Take a disk back in, held against what it left with.
+    """Take a disk or tape back in, held against what it left with.
 
-    It is mounted for reading only, and everything on it is read. What is changed, missing or new is named (22).
+    A disk is mounted for reading only, and everything on it is read. What is changed, missing or new is named (22).
     """
     from opsctl.cli.work import carry_out, open_site
 
     session = of(context)
     site = open_site(session)
-    _disk(site, name)
+    kind = site.media.get(name).kind
     inputs = {"medium": name, "holder": holder or session.ask("who brought it?", option="--from")}
-    return carry_out(session, site, "media-in", inputs, subject=name, text=_write, result=_result)
+    return carry_out(session, site, "media-in" if kind == "disk" else "tape-in", inputs, subject=name, text=_write, result=_result)
 
 
 @app.command("copy")
@@ -157,6 +158,57 @@ def unmount(context: typer.Context, name: Medium) -> Report:
     return carry_out(session, site, "media-unmount", {"medium": name}, subject=name, text=_write, result=_result)
 
 
+@app.command("write")
+def write(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="what the tape is to be called")],
+    library: Annotated[str, typer.Option("--library", metavar="LIBRARY", help="a library of the configuration")],
+    barcode: Annotated[str, typer.Option("--barcode", metavar="TEXT", help="the tape's barcode")],
+    repository: Annotated[str, typer.Option("--repository", metavar="REPOSITORY", help="what is written; encrypted as it is")],
+) -> Report:
+    """Write a repository to a tape, read it back and compare.
+
+    By the site's own program (`libraries:` in the configuration). What was on the tape before is gone.
+    """
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.model import fields
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    try:
+        fields.name(name)
+    except ValueError as error:
+        raise UsageError(f"{fields.shown(name)}: {error}") from error
+    site = open_site(session)
+    for what, word, known in (("library", library, site.config.libraries), ("repository", repository, site.config.repositories)):
+        if word not in known:
+            raise unknown(what, word, known)
+    if not session.dry_run and not session.confirm(f"write {repository} to the tape {barcode} of {library}? What is on it will be gone"):
+        raise SafetyRefusal("nothing was written")
+    inputs = {"medium": name, "library": library, "barcode": barcode, "repository": repository}
+    return carry_out(session, site, "media-write", inputs, subject=name, text=_write, result=_result)
+
+
+@app.command("read")
+def read(
+    context: typer.Context,
+    name: Medium,
+    into: Annotated[Path, typer.Option("--into", metavar="DIR", help="a new folder for the repository that is on it")],
+) -> Report:
+    """Read a tape into a new folder, every file compared.
+
+    The folder is the repository as it was written: `restore set BACKUP --repository DIR --password-file FILE` reads it.
+    """
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session)
+    if site.media.get(name).kind != "tape":
+        raise UsageError(f"{name} is a disk", hint=f"opsctl media mount {name}")
+    inputs = {"medium": name, "into": str(into.absolute())}
+    return carry_out(session, site, "media-read", inputs, subject=name, text=_write, result=_result)
+
+
 def _both(first: Report, second: Report) -> Report:
     """Two runs as one report: what went wrong first counts."""
 
@@ -195,6 +247,12 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
                           f"list {found['sealed']['digest'][:12]}", Tone.GOOD))
         elif one.step == "check":
             out.line(Mark(f"{found['medium']}: all {counted(found['files'], 'file')} are what they were when it left", Tone.GOOD))
+        elif one.step == "write":
+            out.line(Mark(f"{found['medium']} ({found['barcode']}) holds {found['repository']}: {counted(found['sealed']['files'], 'file')} "
+                          f"({format_size(found['sealed']['bytes'])}), read back and compared", Tone.GOOD))
+        elif one.step == "read":
+            where = f"; the repository is in {found['into']}" if found["into"] else ""
+            out.line(Mark(f"{found['medium']}: all {counted(found['files'], 'file')} are what was written{where}", Tone.GOOD))
         elif one.step == "unmount":
             out.line(Mark(f"{found['medium']} can be unplugged", Tone.GOOD))
         elif one.step == "custody":

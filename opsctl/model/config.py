@@ -14,6 +14,7 @@ from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
 from opsctl.model.config_keep import Keep, Maintenance
+from opsctl.model.config_libraries import Library
 from opsctl.model.config_mariadb import MariadbSource
 from opsctl.model.config_notify import Notify
 from opsctl.model.config_remote import programs_as_root
@@ -398,6 +399,7 @@ class Config(Part):
     clean_room: CleanRoom = Field(default_factory=CleanRoom, description="Where restored data is proven before it is used.")
     services: dict[Name, Service] = Field(default_factory=dict, description="What can be stopped and started, by name.")
     reopening: Reopening = Field(default_factory=Reopening, description="The waves in which people are let in again.")
+    libraries: dict[Name, Library] = Field(default_factory=dict, description="Tape libraries, by name.")
     scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 

@@ -16,6 +16,7 @@ from opsctl.model import (
     config_examples,
     config_isolation,
     config_isolation_page,
+    config_libraries,
     config_proofs,
     config_reopening,
     config_s3_page,
@@ -125,6 +126,7 @@ def _sections() -> Iterator[str]:
         yield _section(f"`services.NAME.proofs` with `kind: {kind}`", proof)
     yield _section("`reopening`", config_reopening.Reopening)
     yield _section("`reopening.WAVE`", config_reopening.Wave)
+    yield _section("`libraries.NAME`", config_libraries.Library)
     yield _section("`scan`", config_scan.Scan)
     yield config_examples.COMMANDS
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import selectors
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,16 +81,34 @@ def feed(
 
     As ``run``; ProgramFailed as well where the program ends well without having taken everything.
     """
+    with open(file, "rb", buffering=0) as source:
+        size = os.fstat(source.fileno()).st_size
+        fed = feed_pieces(shell, argv, iter(lambda: source.read(_BUFFER), b""), what=what, limit=limit, env=env, secrets=secrets)
+        if fed.bytes < size:
+            raise _unread(what, fed)
+    return fed
+
+
+def feed_pieces(
+    shell: Shell,
+    argv: Sequence[str],
+    pieces: Iterable[bytes],
+    *,
+    what: str,
+    limit: float,
+    env: Mapping[str, str] | None = None,
+    secrets: Collection[str] = (),
+) -> Fed:
+    """The same with pieces that are made as they are taken."""
     begun = time.monotonic()
     digest, count = hashlib.sha256(), 0
-    tail = bytearray()
-    with open(file, "rb", buffering=0) as source, shell.open(["/bin/sh", "-c", _TOGETHER, "sh", *argv], env=env) as session:
-        size = os.fstat(source.fileno()).st_size
-        while piece := source.read(_BUFFER):
+    tail, whole = bytearray(), True
+    with shell.open(["/bin/sh", "-c", _TOGETHER, "sh", *argv], env=env) as session:
+        for piece in pieces:
             taken = _push(shell, session, piece, tail, begun + limit)
             digest.update(piece[:taken])
             count += taken
-            if taken < len(piece):
+            if not (whole := taken == len(piece)):
                 break
         result = session.close(max(0.0, begun + limit - time.monotonic()))
     shell.check()
@@ -98,11 +116,15 @@ def feed(
     seconds = time.monotonic() - begun
     if seconds >= limit:
         raise _late(what, limit, said)
-    told = _judged(what, result.code, seconds, said)
-    if count < size:
-        raise ProgramFailed(f"{what} ended after {count:,} of {size:,} bytes without an error",
-                            hint="does it read standard input to its end?", details={"said": list(said)})
-    return Fed(told, count, digest.hexdigest())
+    fed = Fed(_judged(what, result.code, seconds, said), count, digest.hexdigest())
+    if not whole:
+        raise _unread(what, fed)
+    return fed
+
+
+def _unread(what: str, fed: Fed) -> OpsError:
+    return ProgramFailed(f"{what} ended after {fed.bytes:,} bytes without an error, and before it had everything",
+                         hint="does it read standard input to its end?", details={"said": list(fed.told.said)})
 
 
 def _push(shell: Shell, session: Session, piece: bytes, tail: bytearray, deadline: float) -> int:
