@@ -31,12 +31,14 @@ class RowsProof(Part):
     """The databases that the service restores: every table's rows and checksums, as its set recorded them."""
 
     kind: Literal["rows"] = Field(description="What sort of proof this is.")
+    limit: Duration = Field(default=timedelta(hours=6), description="What takes longer is not proven.")
 
 
 class FilesProof(Part):
     """The files that the service restores: each one's content, hashed again against its set."""
 
     kind: Literal["files"] = Field(description="What sort of proof this is.")
+    limit: Duration = Field(default=timedelta(hours=6), description="What takes longer is not proven.")
 
 
 class HttpProof(Part):

@@ -91,6 +91,21 @@ class Node(NamedTuple):
     uid: int
     gid: int
     mtime: str
+    inode: int = 0
+
+
+@value
+class Compared:
+    """What of a snapshot is on disk. ``equal``: how many files have the content that it knows.
+
+    ``different``: paths of files with another content, or none; ``more`` of them are not named. ``unsure``: what has no
+    content of its own: folders, links, empty files, and further names of files with several.
+    """
+
+    equal: int
+    different: tuple[str, ...]
+    unsure: frozenset[str]
+    more: int = 0
 
 
 @value

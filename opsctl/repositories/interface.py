@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opsctl.model.limits import Limits
-from opsctl.model.snapshots import BackupSummary, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
+from opsctl.model.snapshots import BackupSummary, Compared, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
 from opsctl.model.values import value
 from opsctl.shells.interface import Word
 
@@ -173,6 +173,15 @@ class Repository(ABC):
 
         Raises DamagedData (files that could not be restored, in ``details["files"]``), ProgramFailed (no
         space; paths that are not in the snapshot, in ``details["missing"]``).
+        """
+
+    @abstractmethod
+    def compare_files(
+        self, snapshot_id: str, target: Path, *, below: str | None = None, on_progress: OnProgress | None = None
+    ) -> Compared:
+        """Hold what is at ``target`` against a snapshot, content by content; of it only what is ``below`` a folder of it.
+
+        Paths are as in the snapshot, or begin at ``below``. What is there besides is not seen. No link is followed for a file.
         """
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.model.limits import Limits
 from opsctl.model.secrets import SecretRef
-from opsctl.model.snapshots import BackupSummary, Finding, Node, Snapshot, Unreferenced
+from opsctl.model.snapshots import BackupSummary, Compared, Finding, Node, Snapshot, Unreferenced
 from opsctl.repositories import (
     restic_copy,
     restic_host,
@@ -217,6 +217,13 @@ class Restic(Calls, Repository):
         on_progress: OnProgress | None = None,
     ) -> None:
         restic_restore.restore(self, snapshot_id, target, include, on_progress)
+
+    def compare_files(
+        self, snapshot_id: str, target: Path, *, below: str | None = None, on_progress: OnProgress | None = None
+    ) -> Compared:
+        from opsctl.repositories import restic_compare
+
+        return restic_compare.compare(self, snapshot_id, target, below, on_progress)
 
     def dump_to(self, snapshot_id: str, path: str, target: Path) -> None:
         restic_restore.dump_to(self, snapshot_id, path, target)

@@ -266,6 +266,7 @@ def node(raw: Mapping[str, Any]) -> Node:
         raw.get("uid", 0),
         raw.get("gid", 0),
         raw.get("mtime", ""),
+        raw.get("inode", 0),
     )
 
 

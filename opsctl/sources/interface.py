@@ -161,6 +161,10 @@ class Source(ABC):
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         """Compare files restored below ``place`` with the entry, by all that the kind knows of them."""
 
+    def tables_in(self, entry: Mapping[str, Any], file: Path | None) -> list[Difference] | None:
+        """Compare the tables of a database that is one file, at ``file`` or where it always is; None for what is no such database."""
+        return None
+
 
 class Database(Source):
     """A source that is loaded into a server to be used."""

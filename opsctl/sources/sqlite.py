@@ -119,6 +119,18 @@ class Sqlite(Source):
                 found.append(Difference(file.name, "a database that can be read", error.message))
         return found
 
+    def tables_in(self, entry: Mapping[str, Any], file: Path | None) -> list[Difference]:
+        place, expected = file or Path(self.path), entry["proof"]
+        try:
+            with open(place, "rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() == expected["sha256"]:
+                    return []
+            if rows.is_proof(expected):
+                return rows.compare(expected, sqlite_proof.take(place, expected["level"]))
+        except (OSError, ProgramFailed) as error:
+            return [Difference(str(place), "a database that can be read", getattr(error, "strerror", None) or str(error))]
+        return [Difference(f"{place}, SHA-256", expected["sha256"], "another one, and its tables were not counted")]
+
     def _lacking(self) -> Problem | None:
         try:
             size = os.stat(self.path).st_size
