@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +12,16 @@ from opsctl.actions.isolating import HostParams, driver, keep, let_go, lock_of
 from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
 from opsctl.model import isolation_guard
+from opsctl.model.approvals import signers
 from opsctl.model.isolation import Mark, Stand
+from opsctl.model.two_people import PEOPLE
 from opsctl.model.values import value
 
 
 class ReleaseParams(HostParams):
-    """``incident``: the one that the host was cut off for; ``said``: names that a person typed in full."""
+    """``incident``: the one that the host was cut off for; ``said``: names that a person typed in full; ``step``: this one's id."""
 
+    step: str = ""
     incident: str = ""
     said: tuple[str, ...] = ()
     retry_for: float | int = 30.0
@@ -25,13 +29,18 @@ class ReleaseParams(HostParams):
 
 @value
 class Seen:
-    """How the host stands, what this machine has written down of it, its zone, and who opens it when."""
+    """How the host stands, what this machine has written down of it, its zone, and who opens it when.
+
+    ``agreed``: how many people have to have approved before; ``signers``: how many could, counted where it takes them.
+    """
 
     stand: Stand
     entry: Entry | None
     zone: str | None
     person: str
     now: datetime
+    agreed: int = 0
+    signers: int = 0
 
     @property
     def mark(self) -> Mark | None:
@@ -49,7 +58,8 @@ class Release(StateAction[ReleaseParams, Seen]):
       said      names that a person typed in full: the host's, its zone's or the incident's
       retry_for seconds for which a host that does not answer is tried again (30)
 
-    Who cut it off may open it alone within 30 minutes where it was for no incident; after that a name has to be said.
+    Who cut it off may open it alone within 30 minutes where it was for no incident. After that a step `approve` with two
+    people has to stand before it. Where fewer than two under `people` have a key, a name has to be said instead.
     Old connections stay dead. Releasing what is open does nothing.
     """
 
@@ -67,8 +77,11 @@ class Release(StateAction[ReleaseParams, Seen]):
 
     def observe(self, params: ReleaseParams, world: World) -> Seen:
         spec = world.config.hosts.get(params.host)
-        return Seen(driver(params, world).observe(), world.isolated.get(params.host), spec.zone if spec else None,
-                    world.by, world.clock())
+        seen = Seen(driver(params, world).observe(), world.isolated.get(params.host), spec.zone if spec else None,
+                    world.by, world.clock(), world.agreed(params.step) if params.step else 0)
+        if seen.mark is None or seen.agreed >= PEOPLE or isolation_guard.not_alone(seen.mark, seen.person, seen.now) is None:
+            return seen
+        return replace(seen, signers=signers(world.members()))
 
     def plan(self, params: ReleaseParams, seen: Seen) -> list[Change]:
         if seen.mark is not None and (refusal := refused(params, seen.mark, seen)) is not None:
@@ -98,10 +111,13 @@ def refused(params: ReleaseParams, mark: Mark, seen: Seen) -> SafetyRefusal | No
         whose = f"for incident {mark.incident}, {ours}" if mark.incident else f"for no incident, {ours}"
         return SafetyRefusal(f"{params.host} was cut off {whose}", where=params.host,
                              hint=f"opsctl isolate release {params.host}{f' --incident {mark.incident}' if mark.incident else ''}")
-    if {params.host, seen.zone, mark.incident} & set(params.said):
-        return None
     why = isolation_guard.not_alone(mark, seen.person, seen.now)
-    if why is None:
+    if why is None or seen.agreed >= PEOPLE:
+        return None
+    if seen.signers >= PEOPLE:
+        return SafetyRefusal(f"{params.host}: {why}, so two people have to approve that it is opened", where=params.host,
+                             hint=f"opsctl isolate release {params.host}; then opsctl approve RUN agree")
+    if {params.host, seen.zone, mark.incident} & set(params.said):
         return None
     return SafetyRefusal(f"{params.host}: {why}, so its name has to be typed in full to open it", where=params.host,
                          hint=f"at a terminal: opsctl isolate release {params.host}")

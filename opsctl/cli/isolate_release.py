@@ -11,6 +11,7 @@ from opsctl.cli.isolate_status import look
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.isolation_guard import not_alone
+from opsctl.model.two_people import PEOPLE
 
 if TYPE_CHECKING:
     from opsctl.actions.interface import StepResult
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
 
 
 def release(session: Session, asked: Asked, incident: str) -> Report:
-    """Bind the playbook to the hosts and carry it out."""
+    """Bind the playbook to the hosts and carry it out: with a gate for two people where one alone may not."""
     from opsctl.cli.work import carry_out
 
     site = site_for(session, asked)
     hosts = _hosts(site, asked, incident)
-    said = [] if session.dry_run else _said(session, site, asked, hosts, incident)
-    inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident, "said": said,
-              "doors": doors(site.config, hosts)}
+    names = _names(session, site, asked, hosts, incident)
+    two = bool(names) and _signers(site) >= PEOPLE
+    if two:
+        site.notes.extend(f"{name}: {why}, so two people have to approve" for name, why in names.items())
+    said = [] if two or session.dry_run else _typed(session, site, names)
+    inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident,
+              "doors": doors(site.config, hosts), **({} if two else {"said": said})}
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because} for one in tally.results if one.step == "release"}}
 
-    return carry_out(session, site, "release", inputs, subject=asked.zones[0] if asked.zones else "release", text=write,
+    return carry_out(session, site, "release-agreed" if two else "release", inputs, subject=asked.zones[0] if asked.zones else "release", text=write,
                      result=result, told=line, by=person())
 
 
@@ -58,13 +63,14 @@ def _hosts(site: Site, asked: Asked, incident: str) -> list[str]:
     return [name for name in found if name not in asked.without]
 
 
-def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], incident: str) -> list[str]:
-    """The names that have to be typed in full, typed. ``--yes`` does not answer; Waiting where nobody is there."""
+def _names(session: Session, site: Site, asked: Asked, hosts: Sequence[str], incident: str) -> dict[str, str]:
+    """What may not be opened by one person alone, by the names to be typed in full, and why."""
     known = {name: entry.order.mark for name in hosts if (entry := site.isolations.register.get(name)) is not None}
     logins = {line.split(" ")[0]: line.split(" ", 2)[1:] for line in asked.logins}
     # Of what another machine cut off, or this one before it lost its state, only the host itself tells.
-    known |= {one.host: one.mark for one in look(session, site, [name for name in hosts if name not in known], {}, logins)
-              if one.mark is not None}
+    if not session.dry_run:
+        known |= {one.host: one.mark for one in look(session, site, [name for name in hosts if name not in known], {}, logins)
+                  if one.mark is not None}
     names: dict[str, str] = {}
     for host, mark in known.items():
         why = not_alone(mark, person(), site.clock())
@@ -73,6 +79,21 @@ def _said(session: Session, site: Site, asked: Asked, hosts: Sequence[str], inci
         spec = site.config.hosts.get(host)
         zone = spec.zone if spec is not None and spec.zone in asked.zones else None
         names.setdefault(zone or (incident if not asked.names and incident else host), why)
+    return names
+
+
+def _signers(site: Site) -> int:
+    """How many could approve. SafetyRefusal where they are not the people that were accepted."""
+    from opsctl.model.approvals import signers
+    from opsctl.wiring.people import members
+
+    return signers(members(site))
+
+
+def _typed(session: Session, site: Site, names: Mapping[str, str]) -> list[str]:
+    """The names, typed in full. ``--yes`` does not answer; Waiting where nobody is there."""
+    if names:
+        site.notes.append("fewer than two under `people` have an ssh_key, so a name typed in full stands for two who approve")
     for name, why in names.items():
         answer = session.typed(f"{name}: {why}. To open it, type {name}")
         if answer != name:
@@ -91,13 +112,17 @@ def line(step: BoundStep, result: StepResult) -> Mark | None:
     """How one host ended."""
     if step.uses == "door":
         return isolate_text.door(result)
+    if step.uses == "approve":
+        return Mark(result.because, Tone.WARN) if result.outcome == "waiting" else None
     if result.outcome in ("ok", "changed"):
         return Mark(f"{result.item}: {'open again' if result.outcome == 'changed' else 'was open'}", Tone.GOOD)
     return Mark(f"{result.item}: NOT released: {result.because}", Tone.BAD)
 
 
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
-    """How many of how many."""
+    """How many of how many; nothing while people have to approve first."""
+    if tally.waiting:
+        return
     asked = len(plan.step("release").items)
     bad = [one for one in tally.results if one.step == "release" and one.outcome not in ("ok", "changed")]
     good = asked - len(bad)

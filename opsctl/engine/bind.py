@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from opsctl.actions.interface import Action, Kind
+from opsctl.actions.interface import Action
 from opsctl.errors import ConfigError, OpsError, UsageError
 from opsctl.model.fields import meant
 from opsctl.model.part import NotValid, fields
@@ -128,7 +128,7 @@ def _step(
         known_fields = fields(action.Params)
         if "set" in known_fields and not params.get("set"):
             params["set"] = set_id(run)
-        if action.kind is Kind.GATE and "step" in known_fields:
+        if "step" in known_fields:
             params["step"] = prefix + step.id
         try:
             params = action.Params.model_validate(params).model_dump(mode="json")

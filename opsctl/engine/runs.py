@@ -16,7 +16,7 @@ from opsctl.actions.person import weigh
 from opsctl.engine.executors.interface import Before, Executor, Key
 from opsctl.engine.journal_files import IN_AN_EMERGENCY
 from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
-from opsctl.errors import OpsError, ProgramFailed, worst
+from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal, worst
 from opsctl.model.plan import BoundPlan, BoundStep
 from opsctl.repositories.history import write_whole
 
@@ -111,7 +111,8 @@ class Runs:
                *, repeat: Collection[str] = (), patient: bool = False) -> Tally:
         """Go on with a run: what the journal calls done is not done again, about the rest the world is asked.
 
-        Raises Busy (somebody else is at work on it), Refused (12: somebody is said to have said what nobody signed).
+        Raises Busy (somebody else is at work on it), Refused (12: somebody is said to have said what nobody signed),
+        SafetyRefusal (23: its plan was changed).
         """
         return self._go(plan, world, executor, registry, on_result, None, patient, repeat)
 
@@ -155,12 +156,16 @@ class Runs:
         """What the journal says of a run: the keys that are done, and the events that were begun and not ended.
 
         Of an event whose end is unknown a person may have said that it happened. That counts by its signature; Refused
-        where it was not signed by whom it names, and nobody else has said so either.
+        where it was not signed by whom it names, and nobody else has said so either. SafetyRefusal where the plan is
+        another one than was bound.
         """
         done: dict[Key, str] = {}
         begun: dict[Key, list[Mapping[str, Any]]] = {}
         touched: set[str] = set()
         for entry in self.journal.read(run=plan.run):
+            if entry.type == "run.bound" and entry.data["plan"] != world.plan_digest():
+                raise SafetyRefusal(f"the plan of run {plan.run} was changed since it was bound", where=plan.run,
+                                    hint="find out who changed it, and begin a new run")
             if entry.type == "step.begin" or (entry.type == "step.end" and entry.data["outcome"] in (*DONE, Outcome.FAILED)):
                 touched.add(entry.data["step"])
             if entry.type == "step.begin":

@@ -231,6 +231,11 @@ def able(wanted: Wanted, known: Mapping[str, Member]) -> int:
     return min(len(seats.keys() - {None}), len({key for seat, key in seats.items() if seat is not None}))
 
 
+def signers(known: Mapping[str, Member]) -> int:
+    """How many different people can sign at all."""
+    return len({member.key for member in known.values()} - {None})
+
+
 def _voice(signed: Signed, wanted: Wanted, known: Mapping[str, Member]) -> Voice:
     said = signed.statement
     seat = _seat(said["by"], known[said["by"]], wanted.role, known)

@@ -92,6 +92,22 @@ class BoundPlan:
             behind |= more
         return [step for step in self.steps if step.id in behind and step.id != step_id]
 
+    def ahead(self, step_id: str) -> list[BoundStep]:
+        """The steps without whose success one is not begun, in the plan's order: those that it comes after, and what these do.
+
+        A step that may fail, or is done whatever happens, holds nothing up.
+        """
+        steps = {step.id: step for step in self.steps}
+        found: set[str] = set()
+        todo = [steps[step_id]]
+        while todo:
+            one = todo.pop()
+            for earlier in one.after if not one.always else ():
+                if earlier not in found and not steps[earlier].may_fail:
+                    found.add(earlier)
+                    todo.append(steps[earlier])
+        return [step for step in self.steps if step.id in found]
+
     def step(self, step_id: str) -> BoundStep:
         """KeyError where there is none."""
         return {step.id: step for step in self.steps}[step_id]

@@ -184,6 +184,10 @@ class World:
 
         return members(self.site)
 
+    def agreed(self, step: str) -> int:
+        """How many people have to have approved before a step is begun: the most that a gate ahead of it takes."""
+        return max((int(one.items[0].params["people"]) for one in self.plan.ahead(step) if one.uses == "approve" and one.items), default=0)
+
     def accept_people(self) -> None:
         from opsctl.wiring.people import accept_first
 

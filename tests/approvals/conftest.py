@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from opsctl.shells import local
-from tests.approvals.site import PEOPLE, Site
+from tests.approvals.site import Site, make_keys
 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key pair for each of the people, and one of a stranger."""
-    place = tmp_path_factory.mktemp("people")
-    for name in (*PEOPLE, "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(place / name)], check=True,
-                       stdin=subprocess.DEVNULL)
-    return place
+    return make_keys(tmp_path_factory.mktemp("people"))
 
 
 @pytest.fixture

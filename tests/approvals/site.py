@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,26 @@ steps:
 """
 
 
+def make_keys(place: Path) -> Path:
+    """A folder with a key pair for each of the people, and one of a stranger."""
+    for name in (*PEOPLE, "stranger"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(place / name)], check=True,
+                       stdin=subprocess.DEVNULL)
+    return place
+
+
+def people_of(keys: Path, names: Iterable[str] = PEOPLE, **own: str) -> str:
+    """The section of a configuration; ``own`` gives people other keys: the name of the key's file, empty for none."""
+    lines = ["people:\n"]
+    for name in names:
+        roles, deputy = PEOPLE[name]
+        file = own.get(name, name)
+        key = f", ssh_key: {(keys / f'{file}.pub').read_text().strip()}" if file else ""
+        lines.append(f"  {name}: {{name: {name.title()}, roles: [{', '.join(roles)}]{key}"
+                     + (f", deputy_of: {deputy}" if deputy else "") + "}\n")
+    return "".join(lines)
+
+
 class Site(Machine):
     """``keys``: where the people's keys lie."""
 
@@ -38,13 +58,7 @@ class Site(Machine):
         self.write_playbook()
 
     def write_people(self, *, more: str = "", **own: str) -> None:
-        """The configuration; ``own`` gives people other keys: the name of the key's file."""
-        lines = []
-        for name, (roles, deputy) in PEOPLE.items():
-            key = (self.keys / f"{own.get(name, name)}.pub").read_text().strip()
-            lines.append(f"  {name}: {{name: {name.title()}, roles: [{', '.join(roles)}], ssh_key: {key}"
-                         + (f", deputy_of: {deputy}" if deputy else "") + "}\n")
-        self.configure(f"state: {self.state}\npeople:\n{''.join(lines)}{more}")
+        self.configure(f"state: {self.state}\n{people_of(self.keys, **own)}{more}")
 
     def write_playbook(self, more: str = "", *, between: str = "", act: str = "") -> None:
         """``more`` parameters of the gate, steps ``between`` it and the act, and what the act does."""

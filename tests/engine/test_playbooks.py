@@ -86,8 +86,8 @@ def test_a_changed_plan_voids_what_was_signed(site: Machine) -> None:
     site("done", run, "stop", "--by", "asha", "--key", str(site.root / "asha"), expect=0)
     plan = site.state / "runs" / run / "plan.json"
     plan.write_text(plan.read_text().replace("echo moved", "echo stolen"))
-    still = site.json("resume", run, expect=4)
-    assert "signed for another plan" in still.errors[0]["message"]
+    for words in (("resume", run), ("--dry-run", "resume", run)):
+        assert "was changed since it was bound" in site.json(*words, expect=23).errors[0]["message"]
     assert diary(site) == ["once"]
 
 
