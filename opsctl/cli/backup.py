@@ -12,6 +12,7 @@ import typer
 from opsctl.cli import copies, freezing, locked, looks, places
 from opsctl.cli.canaries import canaries
 from opsctl.cli.compare import compare
+from opsctl.cli.prune import prune
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.rewind import rewind
 from opsctl.cli.schedule import schedule
@@ -287,6 +288,7 @@ app.command("compare")(compare)
 app.command("canaries")(canaries)
 app.command("schedule")(schedule)
 app.command("rewind")(rewind)
+app.command("prune")(prune)
 app.command("freeze")(freezing.freeze)
 app.command("thaw")(freezing.thaw)
 

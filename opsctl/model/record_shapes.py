@@ -222,5 +222,5 @@ _FORGOTTEN = _shaped({
 })
 _PRUNE: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),
-    "forgotten": _listed(_FORGOTTEN), "accepted": _listed(_text), "consent": _CONSENT,
+    "forgotten": _listed(_FORGOTTEN), "accepted": _listed(_text), "bytes": _count, "consent": _CONSENT,
 }

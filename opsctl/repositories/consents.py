@@ -23,7 +23,10 @@ class Checks(Protocol):
 
 @value
 class Prune:
-    """One prune that people agreed to. ``forgotten``: of each set its id, its manifest and its snapshots by source."""
+    """One prune that people agreed to. ``forgotten``: of each set its id, its manifest and its snapshots by source.
+
+    ``bytes``: what the store held before it.
+    """
 
     record: str
     run: str
@@ -31,6 +34,7 @@ class Prune:
     people: tuple[str, ...]
     forgotten: tuple[Mapping[str, Any], ...]
     accepted: tuple[str, ...]
+    bytes: int
 
     @property
     def ids(self) -> frozenset[str]:
@@ -134,7 +138,8 @@ def _deed(record: Mapping[str, Any]) -> tuple[str, Fits]:
 
 def _prune(record: Record, people: tuple[str, ...]) -> Prune:
     said = record.record
-    return Prune(record.snapshot, said["run"], said["backup"], people, tuple(said["forgotten"]), tuple(said["accepted"]))
+    return Prune(record.snapshot, said["run"], said["backup"], people, tuple(said["forgotten"]), tuple(said["accepted"]),
+                 said["bytes"])
 
 
 def _forged(record: Record, what: str, why: str) -> Finding:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from opsctl.errors import ConfigError, Refused
+from opsctl.errors import ConfigError, Refused, SafetyRefusal
 from opsctl.model.config import Config
 from opsctl.model.hosts import Host
 from opsctl.repositories.catalogue import Catalogue, seal_from
@@ -126,22 +126,40 @@ class Site:
         return list(dict.fromkeys([*self.notes, *repairs, *said]))
 
     def _history(self, name: str) -> History:
-        from opsctl.repositories.restic import Restic
-
         if name not in self.config.repositories:
             raise ConfigError(f"there is no repository {name!r} in the configuration")
         spec = self.config.repositories[name]
-        program, version = self.restic
-        repository = Restic(
-            name, spec.url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
-            shell=self.shell, cache_dir=self.state / "restic-cache" if self.place == self.state else None, snapshot_cache=self.catalogue,
-            program=program, version=version, wait=self.wait, s3_keys=spec.keys, s3_region=spec.region,
-            sftp=self._sftp.door(name) if name in self._sftp.servers else None,
-        )
-        return History(repository, ledger=Ledger(self.state / "repositories" / f"{name}.json"),
+        cache = self.state / "restic-cache" if self.place == self.state else None
+        return History(self._restic(name, spec.url, cache), ledger=Ledger(self.state / "repositories" / f"{name}.json"),
                        records=self.catalogue, signatures=self.signatures, trusted=self.trusted,
                        copied=frozenset(self.config.copied_to(name)), removable=spec.removable,
                        people=self._people)
+
+    def _restic(self, name: str, url: str, cache: Path | None) -> Any:
+        from opsctl.repositories.restic import Restic
+
+        spec = self.config.repositories[name]
+        program, version = self.restic
+        return Restic(
+            name, url, password=spec.password, rest_user=spec.user, rest_secret=spec.secret, cacert=spec.cacert,
+            shell=self.shell, cache_dir=cache, snapshot_cache=self.catalogue,
+            program=program, version=version, wait=self.wait, s3_keys=spec.keys, s3_region=spec.region,
+            sftp=self._sftp.door(name) if name in self._sftp.servers and url == spec.url else None,
+        )
+
+    def upkeep(self, name: str) -> Any:
+        """The door on the store's own side. SafetyRefusal where the configuration has none, or it is on another machine."""
+        from opsctl.repositories.restic_upkeep import Upkeep
+
+        history, door = self.history(name), self.config.repositories[name].maintenance
+        if door is None:
+            raise SafetyRefusal(f"repository {name} has no maintenance door, and nothing is pruned through the everyday one", where=name,
+                                hint=f"on the machine that holds the store: repositories: {name}: maintenance: {{url: /path/of/the/store}}")
+        repository = self._restic(name, door.url, None)
+        repository.pin(history.identity())
+        found = Upkeep(repository, Path(door.url))
+        found.require()
+        return found
 
     def _people(self) -> Mapping[str, Any]:
         from opsctl.wiring.people import members

@@ -47,6 +47,9 @@ class World:
     def repository(self, name: str) -> History:
         return self.site.history(name)
 
+    def upkeep(self, name: str) -> Any:
+        return self._driver(f"upkeep {name}", lambda: self.site.upkeep(name))
+
     def home(self, backup: str) -> str:
         return self.site.home(backup)
 

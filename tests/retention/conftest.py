@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from opsctl.shells import local
-from tests.retention.people import PEOPLE, Shared
+from tests.machine import Kept
+from tests.retention.people import DAY, PEOPLE, Shared
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +44,27 @@ def other(shared: Shared, tmp_path: Path) -> Shared:
     machine.trusts(shared)
     shared.trusts(machine)
     return machine
+
+
+@pytest.fixture(scope="session")
+def _with_sets(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory, people_keys: Path) -> Kept:
+    """Four sets, of the first four days of December; the newest was drilled."""
+    root = tmp_path_factory.mktemp("retention") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Shared(root, people_keys)
+    machine.setting()
+    machine.sets(1, 2, 3, 4)
+    machine("verify", "portal", "--level", "drill", "--set", "newest", expect=0)
+    return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
+
+
+@pytest.fixture
+def filled(_with_sets: Kept, tmp_path: Path, people_keys: Path) -> Iterator[Shared]:
+    """A machine with these sets that may keep two days, and that holds its own store."""
+    root = tmp_path / "m"
+    shutil.copytree(_with_sets._place, root, symlinks=True)
+    machine = Shared(root, people_keys)
+    machine.at(DAY.format(4))
+    machine.setting(repository=f", maintenance: {{url: {machine.store}}}")
+    yield machine
+    local.reset()
