@@ -33,7 +33,7 @@ def register(
     repository: Annotated[str, typer.Option(
         "--repository", metavar="REPOSITORY", help="one of those that lie on it; the others are found by themselves")],
 ) -> Report:
-    """Register a disk that is plugged in and mounted, by its file system's UUID.
+    """Register a mounted disk, by its file system's UUID.
 
     Every `removable` repository of the configuration that lies on the same file system belongs to it. Where the disk carries
     a list that one of our keys has sealed, that is taken in as well.
@@ -45,7 +45,7 @@ def register(
 
 @app.command("list")
 def list_media(context: typer.Context) -> Report:
-    """The media: where each is, with whom, until when, and what is on it.
+    """The media: where each is, with whom, and until when.
 
     Exit 5 where one was to be back, or came back changed.
     """

@@ -145,7 +145,7 @@ class Month:
             for store in backup.copies:
                 every = OFFLINE_EVERY if self.department.stores[store].may_be_away else backup.every
                 age = self.now - self.copied.get((backup.name, store), self.now)
-                if age > every + min(every / 4, 6 * HOUR):
+                if age >= every + min(every / 4, 6 * HOUR):  # the clock of the tick has gone on for some seconds
                     found.append(f"{backup.name}/{store}")
         return found
 
