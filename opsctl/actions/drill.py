@@ -12,6 +12,7 @@ from typing import Any, Literal
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.actions.restoring import bring, find_set, load_in_room, refuse_small_disk, refuse_unvouched
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
+from opsctl.model.drill_target import Target, target
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.proofs import shows
 from opsctl.repositories.history import History, write_whole
@@ -53,7 +54,8 @@ class Drilled:
 class Seen:
     """The drill of one set. ``seconds``: from the first byte asked for to the last proof compared.
 
-    ``set`` is empty where none was due.
+    ``set`` is empty where none was due. ``error``: why nothing of it could be restored at all. ``target``:
+    how long it may take.
     """
 
     backup: str
@@ -62,6 +64,8 @@ class Seen:
     repository: str
     seconds: float
     sources: tuple[Drilled, ...]
+    target: Target | None
+    error: OpsError | None = None
 
 
 class Drill(CheckAction[DrillParams, Seen]):
@@ -77,8 +81,9 @@ class Drill(CheckAction[DrillParams, Seen]):
                `verify: {drill: …}` says
 
     Nothing of production is touched: databases go into a server of the drill's own, started from its own programs in the
-    room, which has no network and no sight of this machine's sockets and files. The repository is read and no cache. What differs is 22; the word `record_drill` keeps the
-    result in the repository, so that it survives this machine.
+    room, which has no network and no sight of this machine's sockets and files. The repository is read and no cache. What
+    differs is 22; the word `record_drill` keeps the result in the repository, so that it survives this machine. How long it
+    took is held against the shortest `rto:` of the services that the backup brings back.
     """
 
     word = "drill"
@@ -93,18 +98,25 @@ class Drill(CheckAction[DrillParams, Seen]):
     def observe(self, params: DrillParams, world: World) -> Seen:
         history = world.repository(params.copy_in or world.home(params.backup))
         if params.when == "due" and not _is_due(params, history, world):
-            return Seen(params.backup, "", "", history.name, 0.0, ())
+            return Seen(params.backup, "", "", history.name, 0.0, (), None)
         history.repository.use_no_cache()
         chosen = _choose(params, history, world)
-        view, history = find_set(world, params.backup, chosen, params.copy_in)
+        begun = time.monotonic()
+        try:
+            view, history = find_set(world, params.backup, chosen, params.copy_in)
+        except DamagedData as error:
+            return _unreadable(params, chosen, history, error, time.monotonic() - begun, world)
         refuse_unvouched(view)
         begun = time.monotonic()
         sources = _in_room(params, view, history, world)
-        seen = Seen(params.backup, view.id, str(view.record["time"]), history.name, time.monotonic() - begun, sources)
-        write_whole(world.keep("drill") / f"{params.backup}.json", json.dumps(_kept(seen)).encode())
+        seen = Seen(params.backup, view.id, str(view.record["time"]), history.name, time.monotonic() - begun, sources,
+                    target(world.config, params.backup))
+        _keep(seen, world)
         return seen
 
     def findings(self, params: DrillParams, seen: Seen) -> Sequence[OpsError]:
+        if seen.error is not None:
+            return [seen.error]
         return [_finding(seen, found) for found in seen.sources if found.error is not None or found.differences]
 
     def result(self, params: DrillParams, seen: Seen) -> Mapping[str, Any]:
@@ -121,10 +133,27 @@ def _is_due(params: DrillParams, history: History, world: World) -> bool:
     return drill_due(found, plan.verify.drill, world.now) is not None
 
 
+def _unreadable(
+    params: DrillParams, chosen: str, history: History, error: DamagedData, seconds: float, world: World,
+) -> Seen:
+    """The drill of a set of which not even the manifest can be read: it failed, and is recorded as one that did."""
+    known = next(view for view in history.look(world.clock()).judgement.of(params.backup) if view.id == chosen)
+    seen = Seen(params.backup, chosen, str(known.record["time"]), history.name, seconds, (),
+                target(world.config, params.backup), error)
+    _keep(seen, world)
+    return seen
+
+
+def _keep(seen: Seen, world: World) -> None:
+    write_whole(world.keep("drill") / f"{seen.backup}.json", json.dumps(_kept(seen)).encode())
+
+
 def _kept(seen: Seen) -> dict[str, Any]:
     return {
         "backup": seen.backup, "set": seen.set, "set_time": seen.set_time, "read_from": seen.repository,
-        "seconds": round(seen.seconds, 3), "ok": not any(found.error or found.differences for found in seen.sources),
+        "seconds": round(seen.seconds, 3),
+        "target": {"seconds": seen.target.rto.total_seconds(), "shown": str(seen.target)} if seen.target else None, "error": seen.error.message if seen.error else None,
+        "ok": seen.error is None and not any(found.error or found.differences for found in seen.sources),
         "sources": {found.name: {
             "kind": found.kind, "bytes": found.bytes, "equal": found.shows, "restore_seconds": round(found.restored, 3),
             "load_seconds": None if found.loaded is None else round(found.loaded, 3),

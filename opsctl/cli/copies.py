@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import locked, looks, places
+from opsctl.cli.drill_times import drilled
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
@@ -185,7 +186,7 @@ class Copies:
             lines.append(Mark(f"{self.backup} in {name}: {stands}{f' ({late})' if late else ''}{self._outlives(name, standing)}",
                               Tone.BAD if late else Tone.QUIET))
             if standing is not None and standing.drills:
-                lines.append(drilled(self.site, f"{self.backup} in {name}", standing.drills))
+                lines.append(drilled(self.site, self.backup, f"{self.backup} in {name}", standing.drills))
         return [*lines, *self._own_lock()]
 
     def _own_lock(self) -> list[Mark]:
@@ -262,19 +263,6 @@ class Copies:
         if plan.verify.drill is not None and standing.drills and not standing.drills[-1]["ok"]:
             return f"the last drill, of set {standing.drills[-1]['set']}, failed"
         return overdue(parse_time(standing.newest_time), spec.every or plan.every, self.site.clock())
-
-
-def drilled(site: Site, what: str, drills: Sequence[Mapping[str, Any]]) -> Mark:
-    """A line on the last drill of ``what``, and how long the last ones took, oldest first."""
-    from opsctl.cli.work import local_time
-    from opsctl.model.snapshots import parse_time
-
-    last = drills[-1]
-    times = " → ".join(f"{drill['seconds']:.0f} s" if drill["ok"] else "failed" for drill in drills)
-    how = "was proven" if last["ok"] else "FAILED"
-    return Mark(f"{what}: the last drill, {local_time(site, parse_time(last['time']))}, of set {last['set']}, {how}"
-                + (f"; time to restore and prove: {times}" if len(drills) > 1 else f" in {last['seconds']:.0f} s"),
-                Tone.QUIET if last["ok"] else Tone.BAD)
 
 
 def _whole(standing: Standing | None) -> int:

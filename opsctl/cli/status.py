@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli import freezing, isolate_status, looks, media_list
-from opsctl.cli.copies import Copies, drilled
+from opsctl.cli.copies import Copies
+from opsctl.cli.drill_times import drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, Overdue
+from opsctl.model.drill_target import target
 
 if TYPE_CHECKING:
     from opsctl.repositories.standing import Standing, Verdict
@@ -189,7 +191,7 @@ def _write(out: Out, site: Site, found: list[tuple[str, Standing | None, Verdict
         if dumps := _only_bytes(site, name):
             out.line(Mark(f"{name}: {', '.join(dumps)}: bytes proven, rows not", Tone.QUIET))
         if standing is not None and standing.drills:
-            out.line(drilled(site, name, standing.drills))
+            out.line(drilled(site, name, name, standing.drills))
     checked = [standing.checked for _, standing, _ in found if standing]
     if checked:
         out.line(Mark(f"as last seen on {local_time(site, parse_time(min(checked)))}; --refresh asks the repositories",
@@ -204,7 +206,9 @@ def _only_bytes(site: Site, name: str) -> list[str]:
 def _as_json(site: Site, name: str, standing: Standing | None, verdict: Verdict) -> dict[str, Any]:
     from opsctl.repositories.standing import as_dict
 
+    aim = target(site.config, name)
     return {"state": verdict.word, "because": verdict.because, "late": verdict.late,
+            "rto_seconds": round(aim.rto.total_seconds()) if aim else None,
             "every_seconds": int(site.config.backups[name].every.total_seconds()),
             "only_bytes": _only_bytes(site, name),
             **({key: one for key, one in as_dict(standing).items() if key != "earlier"} if standing else

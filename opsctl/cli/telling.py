@@ -40,6 +40,7 @@ def _writer(playbook: str) -> Writer:
         prune,
         restore,
         rewind,
+        rooms,
         verify,
         work,
     )
@@ -47,6 +48,7 @@ def _writer(playbook: str) -> Writer:
     known: dict[str, Writer] = {
         "backup": backup.write_run, "backup-copy": copies.write_copies, "verify": verify.write, "drill": verify.write_drill,
         "restore-files": restore.write_files, "restore-set": restore.write_set, "rewind": rewind.write,
+        "restore-room": rooms.write_room, "restore-clear": rooms.write_cleared,
         "freeze": freezing.write, "prune": prune.write, "thaw": freezing.write,
         "isolate": isolate_text.write, "release": isolate_release.write, "confirm": isolate_more.write,
         "extend": isolate_more.write, "rehearse": isolate_more.write,

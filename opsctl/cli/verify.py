@@ -137,7 +137,13 @@ def write_drill(out: Out, tally: Tally, plan: BoundPlan) -> None:
             continue
         tone = Tone.GOOD if found["ok"] else Tone.BAD
         how = "restored and proven" if found["ok"] else "NOT proven"
-        out.line(Mark(f"{one.item}: set {found['set']} from {found['read_from']}: {how} in {found['seconds']:.1f} s", tone))
+        aim = found["target"]
+        over = found["ok"] and aim is not None and found["seconds"] > aim["seconds"]
+        against = "" if aim is None else f", longer than the {aim['shown']}" if over else f" ({aim['shown']})"
+        out.line(Mark(f"{one.item}: set {found['set']} from {found['read_from']}: {how} in {found['seconds']:.1f} s{against}",
+                      Tone.WARN if over else tone))
+        if found["error"]:
+            out.line(f"  {found['error']}")
         for name, source in found["sources"].items():
             loaded = f", loaded and compared in {source['load_seconds']:.1f} s" if source["load_seconds"] is not None else ""
             equal = source["error"] or "; ".join(source["differences"][:3]) or f"equal by {source['equal']}"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from opsctl.shells.clean_room import CleanRoomShell
+from opsctl.shells.local import LocalShell
 from opsctl.sources.postgresql_server import Postgres
 from tests.lab.places import open_folder
+from tests.lab.waiting import until
 from tests.machine import Machine
 
 
@@ -62,6 +66,76 @@ def test_a_drill_proves_every_source_and_leaves_nothing(machine: Machine, portal
     assert portal.psql("select datname from pg_database order by 1") == databases, "a drill never touches production"
     again = machine.json("resume", str(said.document["run"]), expect=0)
     assert {step["outcome"] for step in again.result["steps"]} <= {"ok", "changed"}
+
+
+def test_a_drill_never_touches_production(machine: Machine, portal: Postgres, scratch: Path) -> None:
+    """A production server and files are watched while a drill runs, and from inside a room none of their doors opens."""
+    def files() -> dict[str, tuple[float, float, bytes]]:
+        return {str(path): (path.stat().st_mtime, path.stat().st_ctime, path.read_bytes())
+                for path in (*machine.data.rglob("*"), machine.root / "register.sqlite") if path.is_file()}
+
+    furnish(machine, portal)
+    with Postgres(scratch / "tcp", tcp=True) as other:  # one that listens on a port as well
+        servers = (portal, other)
+        machine("backup", "run", expect=0)
+        for server in servers:
+            server.psql("alter system set log_connections = on;")
+            server.psql("select pg_reload_conf();")
+            until(lambda server=server: server.psql("show log_connections") == "on")  # type: ignore[misc]
+
+        def rows() -> list[str]:
+            return [portal.psql("select * from bills order by id", "enagar"),
+                    *(server.psql("select oid, datname from pg_database order by 1") for server in servers)]
+
+        def calls() -> list[int]:
+            return [server.log.read_text().count("connection received") for server in servers]
+
+        before, called = (files(), rows()), calls()
+        said = machine.json("verify", "--level", "drill", "portal", "--scratch", str(scratch), expect=0)
+        assert next(step["result"] for step in said.result["steps"] if step["step"] == "drill")["sources"]["portal-db"]["error"] is None
+        assert calls() == called, "nobody called"
+        assert (files(), rows()) == before
+
+        doors = [["psql", "-X", "-w", "-U", "postgres", "-c", "select 1", f"host={host} port={server.port} dbname=postgres"]
+                 for host, server in ((portal.socket, portal), (other.socket, other))]
+        doors.append([sys.executable, "-I", "-S", "-c", f"import socket; socket.create_connection(('127.0.0.1', {other.port}))"])
+        doors.append(["cat", str(machine.root / "register.sqlite")])
+        room = CleanRoomShell(scratch / "room")
+        room.place.mkdir()
+        try:
+            for door in doors:
+                assert LocalShell().run(door, accept=None).code == 0, "it is open for everybody else"
+                called = calls()
+                assert room.run([os.path.realpath(door[0]) if door[0] == sys.executable else door[0], *door[1:]], accept=None).code
+                assert calls() == called
+        finally:
+            room.close()
+
+
+def test_a_set_whose_manifest_cannot_be_read_is_a_drill_that_failed(machine: Machine, scratch: Path) -> None:
+    (machine.data / "a").write_text("a")
+    machine("backup", "run", expect=0)
+    for pack in (machine.store / "data").glob("*/*"):
+        content = pack.read_bytes()
+        pack.chmod(0o600)
+        pack.write_bytes(bytes(255 - byte for byte in content))
+    said = machine.json("verify", "--level", "drill", "--set", "newest", "--scratch", str(scratch), expect=22)
+    assert "the manifest of set" in said.errors[0]["message"]
+    machine("status", "--refresh")
+    assert [one["ok"] for one in machine.json("status").result["backups"]["portal"]["drills"]] == [False]
+
+
+def test_the_time_of_drills_is_held_against_the_target(machine: Machine, scratch: Path) -> None:
+    (machine.data / "a").write_text("a")
+    machine.configure(more="services:\n  tax: {restores: [files], rto: 4h}\n  water: {needs: [tax], rto: 1s}")
+    machine("backup", "run", expect=0)
+    assert "(RTO of tax: 4h)" in machine("verify", "--level", "drill", "--scratch", str(scratch), expect=0).out
+    assert "(RTO of tax: 4h)" in machine("status").out and machine.json("status").result["backups"]["portal"]["rto_seconds"] == 14400
+    machine.restic("check")
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("rto: 4h", "rto: 1s"))
+    time_of = machine.json("status").result["backups"]["portal"]["drills"][-1]["seconds"]
+    assert ("longer than the RTO of tax: 1s" in machine("status").out) == (time_of > 1)
 
 
 def test_a_drill_is_recorded_in_the_repository(machine: Machine, portal: Postgres, scratch: Path) -> None:
