@@ -1,16 +1,19 @@
-"""``opsctl playbooks``: list, show, check."""
+"""``opsctl playbooks``: list, show, check, sign."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from opsctl.cli.playbooks_sign import sign
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session, of
-from opsctl.errors import ConfigError
+from opsctl.errors import ConfigError, OpsError
 
-app = typer.Typer(help="The playbooks themselves: list, show, check.", no_args_is_help=True)
+app = typer.Typer(help="The playbooks themselves: list, show, check, sign.", no_args_is_help=True)
+app.command("sign")(sign)
 
 
 def _config(session: Session) -> Any:
@@ -74,16 +77,39 @@ def check(
     context: typer.Context,
     names: Annotated[list[str] | None, typer.Argument(metavar="PLAYBOOK", help="names or files; all if none is given")] = None,
 ) -> Report:
-    """Say every mistake in playbooks, with file and line (exit 10)."""
+    """Say every mistake in playbooks, with file and line (exit 10).
+
+    One of your own that was changed since it was signed, or is signed by fewer than the configuration wants, is 23.
+    """
     from opsctl.engine.playbooks import check as checked
 
-    found = list(checked(_config(of(context)), tuple(names or ())))
+    session = of(context)
+    config = _config(session)
+    found: list[tuple[str, Path, OpsError | None]] = list(checked(config, tuple(names or ())))
+    if config is not None:
+        found = [(name, path, error or _unsigned(session, path)) for name, path, error in found]
     errors = [error for _, _, error in found if error]
 
     def text(out: Out) -> None:
         for name, path, error in found:
-            out.line(Mark(f"{name}: {'has mistakes' if error else 'ok'} ({path})", Tone.BAD if error else Tone.GOOD))
+            word = "ok" if error is None else "has mistakes" if isinstance(error, ConfigError) else "is not signed as it has to be"
+            out.line(Mark(f"{name}: {word} ({path})", Tone.BAD if error else Tone.GOOD))
 
     return Report(result={"playbooks": [{"name": name, "file": str(path), "ok": error is None}
                                         for name, path, error in found]}, text=text, errors=errors,
-                  exit_code=10 if errors else 0)
+                  exit_code=10 if any(isinstance(error, ConfigError) for error in errors) else None)
+
+
+def _unsigned(session: Session, path: Path) -> OpsError | None:
+    """Why a playbook would not be run for want of signatures."""
+    from opsctl.cli.work import open_site
+    from opsctl.engine.playbooks import packaged
+    from opsctl.wiring.playbooks import refuse_unsigned_playbook
+
+    if path.parent == packaged():
+        return None
+    try:
+        refuse_unsigned_playbook(open_site(session), path)
+    except OpsError as error:
+        return error
+    return None

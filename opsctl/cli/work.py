@@ -168,12 +168,16 @@ def carry_out(
     """
     from opsctl.actions.registry import action
     from opsctl.engine.bind import bind, run_id
-    from opsctl.engine.playbooks import find
+    from opsctl.engine.playbooks import path_of, read
+    from opsctl.wiring.playbooks import refuse_unsigned_playbook
 
     # To the minute: a timer that fires a second early must not put a set off by an hour, and again the next time.
     now = site.clock().replace(second=0, microsecond=0)
     run = run_id(now, subject, site.token())
-    plan = bind(find(playbook, site.config), inputs, config=site.config, registry=action, run=run, now=now,
+    path = path_of(playbook, site.config)
+    found = read(path)
+    refuse_unsigned_playbook(site, path)
+    plan = bind(found, inputs, config=site.config, registry=action, run=run, now=now,
                 started_by=by or who())
     plan = shape(plan) if shape else plan
     return go(session, site, plan, before=before, text=text, result=result, told=told)

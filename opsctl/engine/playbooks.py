@@ -32,7 +32,12 @@ def paths(config: Any) -> dict[str, Path]:
 
 def find(name: str, config: Any) -> Playbook:
     """A playbook by its name, or by the path of its file. ConfigError with every mistake in it; UsageError where there is none."""
-    return read(_path(name, paths(config)))
+    return read(path_of(name, config))
+
+
+def path_of(name: str, config: Any) -> Path:
+    """The file of a playbook by its name, or by that file's path. UsageError where there is none."""
+    return _path(name, paths(config))
 
 
 def _path(name: str, known: Mapping[str, Path]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from opsctl.model.config_approvals import Approvals
+from opsctl.model.config_approvals import Approvals, Playbooks
 from opsctl.model.config_canaries import CANARIES, Canaries
 from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
@@ -386,6 +386,7 @@ class Config(Part):
     engine: Engine = Field(default_factory=Engine, description="Where runs are kept.")
     people: dict[Name, Person] = Field(default_factory=dict, description="People, by short name.")
     approvals: Approvals = Field(default_factory=Approvals, description="How people approve what takes several of them.")
+    playbooks: Playbooks = Field(default_factory=Playbooks, description="Your own playbooks.")
     zones: dict[Name, Zone] = Field(default_factory=dict, description="What is cut off together, by name.")
     hosts: dict[Name, Host] = Field(default_factory=dict, description="Machines reached over SSH, by name.")
     isolation: Isolation = Field(default_factory=Isolation, description="What is common to all hosts when they are cut off.")

@@ -24,7 +24,7 @@ from opsctl.model import (
     config_services,
     hosts,
 )
-from opsctl.model.config_approvals import Approvals
+from opsctl.model.config_approvals import Approvals, Playbooks
 from opsctl.model.config_command import CommandAtLeast, Spool
 from opsctl.model.config_keep import Keep, Maintenance
 from opsctl.model.config_s3 import ObjectLock
@@ -102,6 +102,7 @@ def _sections() -> Iterator[str]:
     yield _section("`engine`", config.Engine)
     yield _section("`people.NAME`", config.Person)
     yield _section("`approvals`", Approvals)
+    yield _section("`playbooks`", Playbooks)
     yield _section("`zones.NAME`", hosts.Zone)
     yield _section("`hosts.NAME`", hosts.Host)
     yield _section("`isolation`", config_isolation.Isolation)
