@@ -138,5 +138,5 @@ def _waits(params: ApproveParams, seen: Seen, missing: int) -> str:
     few = "" if seen.able >= wanted.needed else (f" (under `people` only {seen.able} could, by role and key)")
     not_counted = f" (not counted: {'; '.join(standing.not_counted)})" if standing.not_counted else ""
     said = f"{params.say}: " if params.say else ""
-    return (f"{said}{have}{who}{role}{starter} {'approves' if missing == 1 else 'approve'} with "
+    return (f"{said}{have}{who}{role}{starter} {'has' if missing == 1 else 'have'} to approve, by "
             f"`opsctl approve {seen.run} {params.step} --by NAME`{few}{not_counted}")

@@ -133,12 +133,14 @@ def _sign(session: Session, gate: Gate, by: str, key: Path | None, refuse: bool,
 def _stands(gate: Gate) -> Report:
     """How it stands: 4 while somebody is missing, 23 where somebody refused."""
     from opsctl.actions.approve import Approve
+    from opsctl.model.approvals import may
 
     standing = gate.seen.standing
     lines = [*(f"{word} by {voice.words} at {voice.time}{until}{f': {voice.note}' if voice.note else ''}"
                for word, voices in (("approved", standing.approved), ("refused", standing.refused)) for voice in voices
                for until in (f", until {voice.expires}" if word == "approved" else "",)),
-             *(f"does not count: {why}" for why in (*standing.not_counted, *standing.forged))]
+             *(f"does not count: {why}" for why in (*standing.not_counted, *standing.forged)),
+             f"may approve: {', '.join(may(gate.seen.wanted, gate.world.members())) or 'nobody'}"]
     errors: list[OpsError] = []
     try:
         if waits := Approve().waits_for(gate.params, gate.seen):

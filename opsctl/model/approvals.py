@@ -94,14 +94,14 @@ def request(
 ) -> dict[str, Any]:
     """What a gate asks people to sign. ``term`` is written in seconds; ``repository`` is the id of one, or empty."""
     return {"format": REQUEST, "run": run, "step": step, "plan_sha256": plan_sha256, "incident": incident,
-            "repository": repository, "nonce": nonce, "time": now.isoformat(), "term": int(term.total_seconds())}
+            "repository": repository, "nonce": nonce, "time": now.isoformat(timespec="seconds"), "term": int(term.total_seconds())}
 
 
 def statement(asked: Mapping[str, Any], *, by: str, decision: str, note: str, now: datetime) -> dict[str, Any]:
     """The words that one person signs, for exactly this request; they hold for its term from now."""
     expires = now + timedelta(seconds=asked["term"])
     return {"format": FORMAT, **{name: asked[name] for name in _SAME}, "by": by, "decision": decision, "note": note,
-            "time": now.isoformat(), "expires": expires.isoformat()}
+            "time": now.isoformat(timespec="seconds"), "expires": expires.isoformat(timespec="seconds")}
 
 
 def well_asked(asked: Any) -> bool:
@@ -222,6 +222,16 @@ def already(voice: Voice, approved: Sequence[Voice]) -> str | None:
         if other.seat == voice.seat:
             return f"{voice.words}: {other.words} has approved already, and a person and who stands in for them count as one"
     return None
+
+
+def may(wanted: Wanted, known: Mapping[str, Member]) -> list[str]:
+    """Who could approve, in words: those with a key who have the role or stand in for one who has."""
+    found = []
+    for name, member in known.items():
+        seat = _seat(name, member, wanted.role, known)
+        if seat is not None and member.key is not None and not (wanted.not_starter and name == wanted.starter):
+            found.append(name if seat == name else f"{name} (for {seat})")
+    return found
 
 
 def able(wanted: Wanted, known: Mapping[str, Member]) -> int:

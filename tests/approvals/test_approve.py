@@ -20,9 +20,10 @@ def test_promise_9_nothing_goes_on_unapproved_by_two(site: Site) -> None:
     run = site.begin()
     assert site.diary == ["before"]
     asked = site.json("resume", run, expect=4).errors[0]["message"]
-    assert "the doors may be opened: 2 people with the role restore-officer approve with" in asked
+    assert "the doors may be opened: 2 people with the role restore-officer have to approve, by" in asked
     assert f"`opsctl approve {run} agree --by NAME`" in asked
     site("--yes", "resume", run, expect=4)
+    assert "may approve: asha, imran, ravi (for asha)" in site("approve", run, "agree", expect=4).out
     site("approve", run, "agree", "--by", "asha", "--key", str(site.keys / "asha"), expect=4)
     site.approve(run, "asha")
     assert "asha approved; 1 more person" in site.json("resume", run, expect=4).errors[0]["message"]
