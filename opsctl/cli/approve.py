@@ -126,7 +126,8 @@ def _sign(session: Session, gate: Gate, by: str, key: Path | None, refuse: bool,
     said = statement(gate.seen.wanted.asked, by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=gate.site.clock())
     approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said), refuse)
     signature, _ = sign_as(gate.site, by, key, signed_bytes(said), NAMESPACE)
-    gate.take(said, signature, write=not session.dry_run)
+    if not gate.take(said, signature, write=not session.dry_run):
+        raise SafetyRefusal(f"{by}: has signed this already, and one person counts once", where=gate.params.step)
     return told(gate, [f"{by} {'refused' if refuse else 'approved'} {gate.params.step}"], {"statement": said, "signature": signature})
 
 
