@@ -1,0 +1,1 @@
+"""Simulated attackers and innocent bulk work against real sets: who is noticed, and who is accused wrongly."""
