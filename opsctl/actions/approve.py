@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 from opsctl.actions.interface import GateAction, Params, World
@@ -92,8 +93,11 @@ class Approve(GateAction[ApproveParams, Seen]):
         return {**told, "needed": seen.wanted.needed, "not_counted": [*seen.standing.not_counted, *seen.standing.forged]}
 
 
-def seen(params: ApproveParams, world: World) -> Seen:
-    """Hold what the journal has of a step against the people who may. ProgramFailed where nothing can be checked."""
+def seen(params: ApproveParams, world: World, at: datetime | None = None) -> Seen:
+    """Hold what the journal has of a step against the people who may, now or as it was ``at`` a moment.
+
+    ProgramFailed where nothing can be checked.
+    """
     entries = world.entries(("run.bound", "approve.asked", "approve.signed"))
     digest = world.plan_digest()
     asked = next((data["request"] for kind, data in entries if kind == "approve.asked" and data["step"] == params.step), None)
@@ -111,7 +115,7 @@ def seen(params: ApproveParams, world: World) -> Seen:
         changed = f"the plan of run {world.run} was changed since it was bound"
     elif repository and wanted.asked["repository"] not in ("", repository):
         changed = f"the repository of run {world.run} is another one than when approval was asked for"
-    return Seen(world.run, wanted, weigh(records, wanted, known, world.clock()), asked is not None, able(wanted, known), changed)
+    return Seen(world.run, wanted, weigh(records, wanted, known, at or world.clock()), asked is not None, able(wanted, known), changed)
 
 
 def refuse_changed(params: ApproveParams, seen: Seen) -> None:

@@ -31,6 +31,7 @@ class ProveParams(Params):
     set: str = ""
     sources: tuple[str, ...] = ()
     room: str = ""
+    place: str = ""
     into: dict[str, str] = Field(default_factory=dict)
     copy_in: str = ""
 
@@ -52,7 +53,8 @@ class Prove(CheckAction[ProveParams, Seen]):
                `production`: all proofs of the service, where it is used
       backup, set  the set that data is held against
       sources  of it, those that the service `restores` where left out
-      room     the name of the clean room
+      room     the name of the clean room; the set's id where it is left out
+      place    the folder below which that was made, as for `restore`
       into     {source: place} where a source is in production, if that is not its own folder, file or database
       copy_in  the repository that holds a copy of the set, instead of the backup's own
 
@@ -74,11 +76,14 @@ class Prove(CheckAction[ProveParams, Seen]):
         service = _service(params, world)
         names = params.sources or (service.restores if service is not None else ())
         if params.where == "room":
-            if not (params.room and params.backup and names):
-                raise UsageError("prove needs room, backup, set and sources for what lies in a clean room")
+            if not params.backup:
+                raise UsageError("prove needs backup and set for what lies in a clean room")
             view, history = find_set(world, params.backup, params.set, params.copy_in)
-            room = world.clean_room(params.room)
+            room = world.clean_room(params.room or params.set, params.place)
+            if not room.there:
+                raise UsageError(f"there is no clean room {room.name}", hint="`opsctl restore room` restores a set into one")
             room.enter()
+            names = names or tuple(view.sources)
             return Seen(tuple(in_room(name, _entry(view, name), room, history.repository, world) for name in names))
         proofs = service.proofs if service is not None else ()
         if not proofs:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from opsctl.actions.accepting import accepted_of
 from opsctl.actions.interface import CheckAction, Params, World
 from opsctl.actions.restoring import RECORD, plain
-from opsctl.errors import DamagedData, OpsError, Partial, UsageError
+from opsctl.errors import DamagedData, OpsError, Partial, SafetyRefusal, UsageError
 from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted, format_size
 from opsctl.model.values import value
-from opsctl.scanning.interface import Finding, Scanned, Unread
+from opsctl.scanning.interface import Finding, Scanned, Unread, not_scanned
 
 #: How many findings become errors of their own; the number of the rest is said.
 _TOLD = 50
@@ -24,13 +25,14 @@ def _folder(value: str) -> str:
 
 
 class ScanParams(Params):
-    """``folder``: an absolute path; each folder directly in it is a source."""
+    """``room``: the set's id where it and ``folder`` are empty. ``folder``: an absolute path, in place of a room; each folder in it is a source."""
 
+    room: str = ""
+    place: Annotated[str, AfterValidator(_folder)] = ""
     folder: Annotated[str, AfterValidator(_folder)] = ""
     backup: str = ""
     set: str = ""
     sources: tuple[str, ...] = ()
-    accept: tuple[str, ...] = ()
 
 
 @value
@@ -50,18 +52,20 @@ class Scan(CheckAction[ScanParams, Seen]):
     site's own (`scan: {rules: DIR}`).
 
     with:
-      folder   the folder that the set was restored into
       backup, set  which set it is
-      sources  only these sources of it (all, where left out)
-      accept   runs of the playbook accept-finding, by which findings were accepted
+      room     the clean room that it was restored into; the set's id where it is left out
+      place    the folder below which that was made, as for `restore`
+      sources  only these sources of it (all that lie there, where left out)
+      folder   in place of a clean room, any folder of this machine
 
     Every regular file is read whole, a dump as what it is; links are not followed and archives not unpacked. A finding names
     the set, the file and the rule, and is 22. What is larger than `scan: {largest: …}`, takes longer than `timeout` or
     cannot be read is told as not scanned (3), and stops what comes next as a finding does.
 
     A finding has an id made of its rule, its file and the file's content. It is gone when the file is; or two people
-    accept exactly this id in this set, with a reason: `opsctl restore accept SET ID --reason …`. Another content, another
-    rule or another set is a finding anew.
+    accept exactly this id in this set, with a reason: `opsctl restore accept RUN ID --reason TEXT` begins that, and each of
+    them signs it by `opsctl approve`. Another content, another rule or another set is a finding anew. Then `opsctl resume`
+    goes on with what was stopped.
     """
 
     word = "scan"
@@ -70,7 +74,9 @@ class Scan(CheckAction[ScanParams, Seen]):
     def observe(self, params: ScanParams, world: World) -> Seen:
         roots, backup, set_id = _roots(params, world)
         scanned = world.scanner().scan(roots, on_progress=world.progress)
-        return Seen(backup, set_id, scanned, {}, ())
+        ids = {one.id for one in (*scanned.findings, *scanned.unread)}
+        accepted, refused = accepted_of(backup, set_id, ids, world) if ids and backup else ({}, ())
+        return Seen(backup, set_id, scanned, accepted, tuple(refused))
 
     def findings(self, params: ScanParams, seen: Seen) -> Sequence[OpsError]:
         found = [one for one in seen.scanned.findings if one.id not in seen.accepted]
@@ -92,14 +98,18 @@ class Scan(CheckAction[ScanParams, Seen]):
             "findings": [{"id": one.id, "source": one.source, "path": one.path, "rule": one.rule, "description": one.description,
                           "rule_file": one.file, "offset": one.offset, "size": one.size, "sha256": one.sha256,
                           "accepted": seen.accepted.get(one.id)} for one in scanned.findings],
-            "not_scanned": [{"id": one.id, "source": one.source, "path": one.path, "why": one.why, "sha256": one.sha256,
+            "not_scanned": [{"id": one.id, "source": one.source, "path": one.path, "rule": not_scanned(one.kind), "why": one.why, "sha256": one.sha256,
                              "accepted": seen.accepted.get(one.id)} for one in scanned.unread],
         }
 
 
 def _roots(params: ScanParams, world: World) -> tuple[dict[str, Path], str, str]:
     """Where each source lies, and which set it is of."""
+    if not params.folder:
+        return _in_room(params, world), params.backup, params.set
     folder = Path(params.folder)
+    if params.room:
+        raise UsageError("scan looks into a room or into a folder, not both")
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", hint="name the folder that a set was restored into")
     backup, set_id = _restored(folder)
@@ -109,6 +119,21 @@ def _roots(params: ScanParams, world: World) -> tuple[dict[str, Path], str, str]
     if missing:
         raise UsageError(f"{folder} holds no source {', '.join(missing)}")
     return {name: folder / name for name in params.sources}, backup or params.backup, set_id or params.set
+
+
+def _in_room(params: ScanParams, world: World) -> dict[str, Path]:
+    if not (params.backup and params.set):
+        raise UsageError("scan needs the backup and the set that lie in a clean room, or a folder")
+    room = world.clean_room(params.room or params.set, params.place)
+    if not room.there:
+        raise UsageError(f"there is no clean room {room.name}", hint="`opsctl restore room` restores a set into one")
+    room.enter()
+    held = room.record.get("sources", {})
+    for name in params.sources or held:
+        if held.get(name, {}).get("set") != params.set:
+            raise SafetyRefusal(f"{name} of set {params.set} does not lie in the clean room {room.name}", where=name,
+                                hint="restore it there first")
+    return {name: room.files(name) for name in params.sources or held}
 
 
 def _restored(folder: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import typer
 from opsctl.cli import places, points, restore_stages, rooms
 from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
-from opsctl.cli.restore_scan import scan
+from opsctl.cli.restore_scan import accept, scan
 from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
 from opsctl.model.quantities import counted
@@ -122,6 +122,7 @@ def set_(
 
 
 app.command("scan")(scan)
+app.command("accept")(accept)
 
 
 def _certificate(file: str | None, server: str | None) -> str:

@@ -1,18 +1,21 @@
-"""``opsctl restore scan``: search restored files for what an attacker leaves behind."""
+"""``opsctl restore scan`` and ``accept``: search restored files for what an attacker leaves behind; what people say of it."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
+from opsctl.errors import UsageError
 
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
+    from opsctl.wiring import Site
 
 
 def scan(
@@ -30,6 +33,52 @@ def scan(
     site = open_site(session)
     inputs = {"folder": os.path.abspath(folder), "sources": list(source or ())}
     return carry_out(session, site, "scan", inputs, subject="scan", text=write)
+
+
+def accept(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id of the run that found it")],
+    findings: Annotated[list[str], typer.Argument(metavar="ID", help="ids of findings, as the scan told them")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why they may come into production")],
+    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="who accepts needs this role")] = "",
+) -> Report:
+    """Ask two people to accept findings of a scan.
+
+    Exactly these: another content, rule or set is a finding anew. Each of the two signs by `opsctl approve`.
+    """
+    from opsctl.actions.accepting import written
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    site = open_site(session)
+    if not reason.strip():
+        raise UsageError("--reason is empty", hint="say why it may come into production all the same")
+    known, backup, set_id = _found_by(site, run)
+    for ident in findings:
+        if ident not in known:
+            raise unknown("finding", ident, known, hint=f"opsctl show {run} --json lists them")
+    if not (backup and set_id):
+        raise UsageError(f"run {run} scanned a folder that is of no set", hint="remove what was found, and scan again")
+    inputs = {"backup": backup, "set": set_id, "findings": [written(known[ident]) for ident in dict.fromkeys(findings)],
+              "reason": reason.strip(), "role": role}
+    return carry_out(session, site, "accept-finding", inputs, subject=backup)
+
+
+def _found_by(site: Site, run: str) -> tuple[dict[str, Mapping[str, Any]], str, str]:
+    """The findings of a run's last scan by their ids, and the backup and the set that it was of."""
+    from opsctl.model.unknown import unknown
+    from opsctl.wiring import load_plan
+
+    scans = {step.id for step in load_plan(site, run).steps if step.uses == "scan"}
+    results = [entry.data["result"] for entry in site.journal.read(run=run, types=("step.end",))
+               if entry.data["step"] in scans and entry.data.get("result")]
+    if not results:
+        raise unknown("scan of run", run, (), hint=f"opsctl show {run}")
+    found: dict[str, Mapping[str, Any]] = {}
+    for result in results:
+        found |= {one["id"]: one for one in (*result["findings"], *result["not_scanned"])}
+    return found, results[-1]["backup"], results[-1]["set"]
 
 
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opsctl.errors import OpsError
 from opsctl.model.plan import BoundPlan
 from opsctl.model.snapshots import Progress
 from opsctl.repositories.history import History
@@ -198,6 +199,26 @@ class World:
 
     def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]:
         return [(entry.type, entry.data) for entry in self.site.journal.read(run=self.run, types=types)]
+
+    def runs_of(self, playbook: str) -> Sequence[World]:
+        """Every run of a playbook that the journal knows and whose plan can be read, as a world to look into."""
+        from opsctl.wiring.plans import load_plan
+
+        found = []
+        for entry in self.site.journal.read(types=("run.bound",)):
+            if entry.data["playbook"] == playbook and entry.run is not None:
+                with contextlib.suppress(OpsError):
+                    found.append(World(self.site, load_plan(self.site, entry.run)))
+        return found
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """What this run was started with."""
+        return self.plan.inputs
+
+    def steps(self, word: str) -> Sequence[Mapping[str, Any]]:
+        """The parameters of the steps with this word."""
+        return [item.params for step in self.plan.steps if step.uses == word for item in step.items]
 
     def note(self, type: str, data: Mapping[str, Any]) -> None:
         self.site.journal.append(type, data, run=self.run)

@@ -11,17 +11,14 @@ import pytest
 
 from opsctl.proofs import hashes
 from opsctl.repositories.restic import Restic
-from tests.lab.quick_key import make_quick
-from tests.repositories.conftest import make_restic
+from tests.repositories.conftest import Template, make_restic
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Restic, str, Path]:
+def tree(template: Template, tmp_path_factory: pytest.TempPathFactory) -> tuple[Restic, str, Path]:
     """A repository, a snapshot, and the tree that it is of: all sorts of things, and files of one chunk and of many."""
     base = tmp_path_factory.mktemp("hashes")
-    password, source = base / "password", base / "source"
-    password.write_text("for tests only\n")
-    password.chmod(0o600)
+    source = base / "source"
     (source / "deep" / "er").mkdir(parents=True)
     for name in ("a", "b", "c", "deep/d", "deep/er/e"):
         (source / name).write_bytes(os.urandom(40_000))
@@ -35,10 +32,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Restic, str, Path]:
         file.write(b"odd")
     with open(source / "sparse", "wb") as file:
         file.truncate(2_000_000)
-    repository = make_restic(base / "repository", password)
-    repository.create()
-    make_quick(base / "repository", "for tests only")
-    repository.pin(repository.identity())
+    shutil.copytree(template.root, base / "repository")
+    repository = make_restic(base / "repository", template.password)
     snapshot = repository.backup_paths([str(source)], tags=["x"], host="portal").snapshot
     assert snapshot is not None
     return repository, snapshot, source
