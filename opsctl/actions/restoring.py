@@ -14,6 +14,7 @@ from typing import Any
 
 from opsctl.actions.interface import World
 from opsctl.actions.into_view import move, move_over_empty
+from opsctl.actions.not_kept import not_kept
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.quantities import format_size
 from opsctl.model.sets import FOREIGN, UNVOUCHED, WHOLE, SetView
@@ -114,10 +115,15 @@ def make_staging(place: Path, *, anew: bool) -> None:
 
 
 def bring(source: Source, entry: Mapping[str, Any], target: Path, history: History, world: World) -> list[Difference]:
-    """Restore the files of one source into ``target``, anew; what differs from the entry. Raises as ``Repository.restore``."""
+    """Restore the files of one source into ``target``, anew; what differs from the entry. Raises as ``Repository.restore``.
+
+    What its file system does not keep is told.
+    """
     if target.exists():
         remove_tree(target)
     target.mkdir(mode=0o700)
+    for sentence in not_kept(target.parent) if source.kind == "paths" else ():
+        world.warn(sentence)
     history.repository.restore(entry["snapshot"], target, on_progress=world.progress)
     return source.restored_files(entry, target)
 
@@ -158,8 +164,9 @@ def refuse_small_disk(
     place = target
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free + sum(map(_occupied, leftovers))
-    if needed > free:
+    usage = shutil.disk_usage(place)
+    free = usage.free + sum(map(_occupied, leftovers))
+    if needed > free and usage.total:  # there are file systems that do not say how large they are
         raise ProgramFailed(
             f"{place} has {format_size(free)} free and the restore needs {format_size(needed)}",
             hint=hint, where=str(target),

@@ -25,7 +25,7 @@ def restore(
 ) -> None:
     """As ``Repository.restore`` promises."""
     wanted = [os.fsencode(path) for path in include]
-    words: list[Word] = ["restore", "--json", "--no-lock", "--verify", "--target", str(target)]
+    words: list[Word] = ["restore", "--json", "--no-lock", "--verify", "--sparse", "--target", str(target)]
     for path in wanted:
         words += ["--include", restic_output.pattern(path)]
     if on_progress is None:
