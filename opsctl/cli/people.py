@@ -115,6 +115,8 @@ def change(
     roll = roll_of(site.config.people)
     place = file or site.state / "people-change.json"
     if known == roll:
+        if file is None and not session.dry_run:
+            place.unlink(missing_ok=True)  # of a call that was killed when it had accepted them
         return Report(result={"applied": False, "changes": []}, text=lambda out: out.line("they are accepted as they are"), warnings=site.said)
     return _Change(session, site, place, known, roll).go(by, key)
 

@@ -195,7 +195,8 @@ def done(
     site = open_site(session)
     break_glass.follow(session, site, run)
     bound = load_plan(site, run)
-    _step(bound, step)
+    if _step(bound, step).uses == "approve":
+        raise UsageError(f"{step} takes the approval of several people", hint=f"opsctl approve {run} {step} --by {by}")
     said = statement(run=run, step=step, by=by, note=note, plan=bound.as_json(), time=site.clock().isoformat())
     signature, _ = sign_as(site, by, key, signed_bytes(said), NAMESPACE)
     if not session.dry_run:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import pwd
 import re
 import shutil
 import tempfile
@@ -88,8 +88,8 @@ def check_fingerprint(text: str) -> None:
 def who() -> str:
     """The name of the user that we run as; the number where the machine knows no name for it."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.geteuid()).pw_name  # and not what LOGNAME says: anybody sets that
+    except KeyError:
         return f"uid {os.geteuid()}"
 
 
@@ -167,6 +167,7 @@ def carry_out(
     ``shape`` changes the bound plan: how many at once, how many may fail. ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
     """
     from opsctl.actions.registry import action
+    from opsctl.cli.isolate_hosts import person
     from opsctl.engine.bind import bind, run_id
     from opsctl.engine.playbooks import path_of, read
     from opsctl.wiring.playbooks import refuse_unsigned_playbook
@@ -178,7 +179,7 @@ def carry_out(
     found = read(path)
     refuse_unsigned_playbook(site, path)
     plan = bind(found, inputs, config=site.config, registry=action, run=run, now=now,
-                started_by=by or who())
+                started_by=by or person())
     plan = shape(plan) if shape else plan
     return go(session, site, plan, before=before, text=text, result=result, told=told)
 

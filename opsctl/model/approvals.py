@@ -41,7 +41,7 @@ class Wanted:
     asked: Mapping[str, Any]
     term: timedelta
     people: int = 2
-    role: str | None = None
+    role: str | None = None  # none, or an empty one: anybody with a key
     not_starter: bool = False
     starter: str | None = None
 
@@ -171,7 +171,7 @@ def _until(at: datetime, end: datetime, term: timedelta) -> datetime:
 
 
 def _seat(by: str, member: Member, role: str | None, known: Mapping[str, Member]) -> str | None:
-    if role is None or role in member.roles:
+    if not role or role in member.roles:
         return by
     other = known.get(member.deputy_of) if member.deputy_of else None
     return member.deputy_of if other is not None and role in other.roles else None

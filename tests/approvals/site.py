@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from opsctl.engine.journal import Journal
-from tests.machine import Machine, Said
+from tests.machine import PACKAGE, Machine, Said
 
 #: Roles, and whom they stand in for.
 PEOPLE = {"asha": (["restore-officer"], None), "imran": (["restore-officer"], None), "ravi": ([], "asha"), "usha": (["auditor"], None)}
@@ -25,6 +26,22 @@ steps:
   - {{id: before, uses: command, with: {{argv: [sh, -c, "echo before >> {diary}"]}}}}
   - {{id: agree, uses: approve, title: Agree, with: {{say: the doors may be opened, role: restore-officer{more}}}}}
 {between}  - {{id: act, uses: command, title: Open them, with: {{argv: [sh, -c, "{act}"]}}}}
+"""
+
+#: A process that kills itself behind the first line of a type that is on disk.
+_DIES = """
+import os, sys
+from opsctl.engine.journal import Journal
+from opsctl.cli import main
+write = Journal.append
+def append(self, type, *rest, **more):
+    entry = write(self, type, *rest, **more)
+    if type == sys.argv[1]:
+        self.flush()
+        os.kill(os.getpid(), 9)
+    return entry
+Journal.append = append
+main(sys.argv[2:])
 """
 
 
@@ -87,6 +104,13 @@ class Site(Machine):
         """A line in the journal as whoever may write there could make it: in order, with hashes that are right."""
         with Journal(self.state / "journal", lambda: datetime.now(UTC)) as journal:
             journal.append(type, data, run=run)
+
+    def die_after(self, type: str, *words: str) -> None:
+        """Run a command line in a process that is killed (-9) as soon as the journal has a line of this type."""
+        env = {**os.environ, **self.environ, "PYTHONPATH": str(PACKAGE)}
+        done = subprocess.run([sys.executable, "-c", _DIES, type, "--config", str(self.etc), *words], env=env, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        assert done.returncode == -signal.SIGKILL, (done.returncode, done.stdout, done.stderr)
 
     @staticmethod
     def kill_all(process: subprocess.Popen[str]) -> None:

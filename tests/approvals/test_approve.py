@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from opsctl.cli import isolate_hosts
 from tests.approvals.site import Site
 from tests.lab.waiting import until
 
@@ -61,6 +61,7 @@ def test_who_may_not_sign_is_named_and_nothing_is_recorded(site: Site) -> None:
         assert why in site.approve(run, by, key=key, expect=code).errors[0]["message"]
     assert not list(site.journal("approve.signed"))
     site("approve", run, "act", "--by", "asha", expect=2)
+    assert f"opsctl approve {run} agree" in site("done", run, "agree", "--by", "asha", expect=2).err
     site("approve", run, expect=2)
     site("approve", "20261212-0000-none-0000", "agree", expect=2)
 
@@ -147,14 +148,14 @@ def test_a_signature_of_another_run_says_nothing_of_this_one(site: Site) -> None
 
 def test_who_started_the_run_does_not_count_where_the_step_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.write_playbook(", not_starter: true")
-    monkeypatch.setattr(getpass, "getuser", lambda: "asha")
+    monkeypatch.setattr(isolate_hosts, "person", lambda: "asha")
     run = site.begin()
     assert "started this run" in site.approve(run, "asha", expect=23).errors[0]["message"]
     site.approve(run, "imran")
     site.approve(run, "ravi")  # who stands in for asha is somebody else
     site("resume", run, expect=0)
     # where it is nobody of `people` it may have been any of them
-    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    monkeypatch.setattr(isolate_hosts, "person", lambda: "root")
     assert "3 people" in site.json("resume", site.begin(), expect=4).errors[0]["message"]
 
 

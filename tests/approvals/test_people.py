@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opsctl.model.people import changes, fingerprint
-from tests.approvals.site import Site
+from tests.approvals.site import Site, people_of
 from tests.approvals.test_approve import Elsewhere
 
 
@@ -168,3 +168,21 @@ def test_the_fingerprint_is_of_what_counts_in_any_order() -> None:
     assert fingerprint({"asha": asha, "ravi": ravi}) == fingerprint({"ravi": ravi, "asha": asha})
     assert len({fingerprint({"asha": one}) for one in (asha, ravi, {**asha, "roles": ["x"]}, {**asha, "ssh_key": None})}) == 4
     assert changes({"asha": asha}, {"asha": {**asha, "ssh_key": None}}) == ["asha has another key: none, not ssh-ed25519 AAAA"]
+
+
+def checked(site: Site) -> tuple[str, str]:
+    (found,) = [one for one in site.json("doctor", "--offline").result["checks"] if one["name"] == "people"]
+    return found["state"], found["detail"]
+
+
+def test_doctor_says_before_the_day_whether_two_could_approve(site: Site) -> None:
+    assert checked(site)[0] == "ok" and "4 people can sign" in checked(site)[1] and "not accepted yet" in checked(site)[1]
+    site.begin()
+    assert "not accepted yet" not in checked(site)[1]
+    site.write_people(imran="stranger")
+    assert checked(site)[0] == "wrong" and "imran has another key" in checked(site)[1]
+    site.forget()
+    site.write_people(imran="asha")
+    assert checked(site)[0] == "warning" and "asha and imran have one key" in checked(site)[1]
+    site.configure(f"state: {site.state}\n{people_of(site.keys, ['asha'])}")
+    assert checked(site)[0] == "warning" and "nothing that takes two can be approved" in checked(site)[1]

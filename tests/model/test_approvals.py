@@ -116,8 +116,9 @@ def test_one_person_never_counts_as_two(who: list[str], count: int) -> None:
 
 
 def test_without_a_role_everybody_with_a_key_counts_for_themselves() -> None:
-    anyone = replace(WANTED, role=None)
-    assert names(weigh([said(one) for one in ("asha", "ravi", "usha")], anyone, KNOWN, NOW)) == ["asha", "ravi", "usha"]
+    for nothing in (None, ""):
+        anyone = replace(WANTED, role=nothing)
+        assert names(weigh([said(one) for one in ("asha", "ravi", "usha")], anyone, KNOWN, NOW)) == ["asha", "ravi", "usha"]
 
 
 def test_who_would_be_counted_twice_is_told_why() -> None:
