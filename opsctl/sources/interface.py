@@ -209,12 +209,13 @@ class Database(Source):
         Called again after having been cut off, it goes on. Raises SafetyRefusal, ServerError, Refused; then it is as it was.
         """
 
-    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
-        """Whether an exchange that was cut off left it so that nobody is let in."""
-        return False
+    @abstractmethod
+    def is_closed(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> bool:
+        """Whether an exchange that was cut off left it so that it cannot be used; ``other``: the other name that it dealt with."""
 
-    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
-        """Let users in again."""
+    @abstractmethod
+    def open_up(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> None:
+        """Make it fit for use again."""
 
     @abstractmethod
     def dated(self, database: str, word: str, stamp: str, number: int) -> str:

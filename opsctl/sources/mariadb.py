@@ -226,13 +226,13 @@ class Mariadb(Database):
         with self._door(server) as door:
             mariadb_naming.exchange(door, database, new, kept)
 
-    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+    def is_closed(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> bool:
         with self._door(server) as door:
-            return mariadb_naming.is_unfinished(door, database)
+            return mariadb_naming.is_unfinished(door, database) or mariadb_naming.is_begun(door, other)
 
-    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+    def open_up(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> None:
         with self._door(server) as door:
-            mariadb_naming.go_on(door, database)
+            mariadb_naming.go_on(door, database, other)
 
     def dated(self, database: str, word: str, stamp: str, number: int) -> str:
         return mariadb_load.cut(database, f"_{word}_{stamp}{f'_{number}' if number > 1 else ''}")

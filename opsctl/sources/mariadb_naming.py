@@ -166,11 +166,18 @@ def is_unfinished(door: Door, database: str) -> bool:
     return mariadb_load.there(door, database) and not mariadb_load.exists(door, database) and identity(door, database) is not None
 
 
-def go_on(door: Door, database: str) -> None:
-    """Finish giving it its name, where that was cut off."""
-    with Client(door, database) as client:
-        found = client.ask(f"SELECT content FROM {quote_ident(MARKER)};")
-    rename(door, found[0]["old"], database)
+def is_begun(door: Door, kept: str) -> bool:
+    """Whether it was made to take the tables of another, and none has come yet."""
+    return mariadb_load.there(door, kept) and not mariadb_load.exists(door, kept) and identity(door, kept) is None
+
+
+def go_on(door: Door, database: str, other: str) -> None:
+    """Finish giving it its name, where that was cut off; or take back that it was to become ``other``."""
+    if is_begun(door, other):
+        _undo(door, database, other)
+        return
+    if found := _written(door, database):
+        rename(door, found["old"], database)
 
 
 def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
@@ -180,6 +187,9 @@ def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
     next call. Raises as ``rename``; ServerError where somebody holds a table for longer than 20 s, and it is as it was.
     """
     mariadb_load.check_name(kept)
+    for name in filter(None, (database, new)):
+        if is_unfinished(door, name) and (written := _written(door, name)):
+            rename(door, written["old"], name)  # an exchange before this one was cut off: what is put back is put back whole
     if identity(door, database) is not None or is_unfinished(door, kept):
         _send_away(door, database)
         try:
@@ -188,6 +198,8 @@ def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
             _undo(door, database, kept)
             raise
     if new is not None:
+        if is_begun(door, database) and (written := _written(door, database)) and written["old"] != new:
+            mariadb_load.remove(door, database)  # what was to come there first does not come any more
         rename(door, new, database)
 
 
@@ -200,10 +212,17 @@ def _send_away(door: Door, database: str) -> None:
 
 def _undo(door: Door, database: str, kept: str) -> None:
     """Make the programs anew that went before the tables were to go, where not a table has gone."""
-    if not mariadb_load.there(door, kept) or identity(door, kept) is not None:
+    if not is_begun(door, kept):
         return
-    with Client(door, kept) as client:
-        found = client.ask(f"SELECT content FROM {quote_ident(MARKER)};")
-    if found:
-        run(door, database, found[0]["programs"])
+    if found := _written(door, kept):
+        run(door, database, found["programs"])
     mariadb_load.remove(door, kept)
+
+
+def _written(door: Door, database: str) -> dict[str, Any] | None:
+    """What stands in its marker; None where there is none yet."""
+    if mariadb_load.is_empty(door, database):
+        return None
+    with Client(door, database) as client:
+        found = client.ask(f"SELECT content FROM {quote_ident(MARKER)};")
+    return found[0] if found else None

@@ -205,11 +205,11 @@ class Postgresql(Database):
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_naming.exchange(self.shell, self._at(server), environment, database, new, kept)
 
-    def is_closed(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
+    def is_closed(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self._password_for(server)) as environment:
             return postgresql_naming.is_closed(self.shell, self._at(server), environment, database)
 
-    def open_up(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+    def open_up(self, database: str, other: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_naming.open_up(self.shell, self._at(server), environment, database)
 

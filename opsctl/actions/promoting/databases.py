@@ -44,13 +44,13 @@ class Named(Piece):
 
     def missing(self, wanted: Exchange) -> Missing:
         left = super().missing(wanted)
-        if left is Missing.NOTHING and wanted.new is not None and self.database.is_closed(self.place, server=self.server):
+        if left is Missing.NOTHING and wanted.new is not None and self.database.is_closed(self.place, wanted.source, server=self.server):
             return Missing.OPEN
         return left
 
     def swap(self, wanted: Exchange) -> None:
         if self.missing(wanted) is Missing.OPEN:
-            self.database.open_up(self.place, server=self.server)
+            self.database.open_up(self.place, wanted.source, server=self.server)
             return
         self.database.exchange(self.place, wanted.source if wanted.new is not None else None, wanted.kept, server=self.server)
 

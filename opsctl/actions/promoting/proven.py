@@ -8,6 +8,8 @@ from typing import Any
 from opsctl.actions.interface import Outcome, World
 from opsctl.errors import SafetyRefusal
 
+#: What is looked at in production, afterwards, proves nothing of what is about to come there.
+ROOM = "room"
 #: The words whose steps have to have found nothing, and what they are for a person.
 CHECKS = {"prove": "proven in the clean room", "scan": "scanned"}
 
@@ -16,7 +18,8 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None
     """SafetyRefusal unless steps of this run proved and scanned the source of this very set, and the newest look was good."""
     for word, done in CHECKS.items():
         of_set = [(step, outcome) for step, params, outcome in world.outcomes(word)
-                  if params.get("backup") == backup and params.get("set") == set_id and _covers(params, source)]
+                  if params.get("backup") == backup and params.get("set") == set_id and params.get("where", ROOM) == ROOM
+                  and _covers(params, source, world)]
         if not of_set:
             raise SafetyRefusal(f"{source} of set {set_id} was not {done} by this run, and does not come into production",
                                 hint="`opsctl restore run` and `opsctl restore promote` do it first", where=source)
@@ -27,8 +30,7 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None
                                     where=source)
 
 
-def _covers(params: Mapping[str, Any], source: str) -> bool:
-    if params.get("where", "room") != "room":  # that it is right in production comes after this
-        return False
-    named = params.get("sources") or ([params["source"]] if params.get("source") else [])
+def _covers(params: Mapping[str, Any], source: str, world: World) -> bool:
+    service = world.config.services.get(params.get("service") or "")
+    named = params.get("sources") or (service.restores if service is not None else ())
     return not named or source in named
