@@ -22,7 +22,7 @@ NOTES = "promote"
 
 
 class PromoteParams(Params):
-    """``into``: the folder, file or database that it becomes; empty: what it was.
+    """``into``: the folder, file or database that it becomes; empty: what ``service`` says in the configuration, or what it was.
 
     ``server port user server_cacert`` say where that database is, as for ``restore_set``; ``scratch`` where its dump lies until
     it is loaded.
@@ -31,6 +31,7 @@ class PromoteParams(Params):
     backup: str
     set: str
     source: str
+    service: str = ""
     into: str = ""
     replace: bool = False
     copy_in: str = ""
@@ -75,6 +76,7 @@ class Promote(StateAction[PromoteParams, Seen]):
       set      the id of the set
       source   the source of it that comes into production
       into     the folder, file or database that it becomes, if not the one that it was; for a source of one path
+      service  the service that it is for, whose `into:` says the same
       replace  true: what is in production is kept beside it, under a dated name; otherwise data there is refused
       copy_in  the repository that holds a copy to restore from, instead of the backup's own
       server, port, user, server_cacert  where the database is, if not where it came from

@@ -28,6 +28,9 @@ class Asked(Protocol):
     def into(self) -> str: ...
 
     @property
+    def service(self) -> str: ...
+
+    @property
     def place(self) -> Mapping[str, str] | None: ...
 
     @property
@@ -61,12 +64,13 @@ def stamp(world: World) -> str:
 
 def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: World) -> list[Brought]:
     roots = outermost(entry["paths"])
-    if asked.into and len(roots) > 1:
-        raise UsageError(f"{asked.source} has {len(roots)} paths, and only one can become {asked.into}",
+    into = _into(asked, world)
+    if into and len(roots) > 1:
+        raise UsageError(f"{asked.source} has {len(roots)} paths, and only one can become {into}",
                          hint=f"leave it out, and they become {', '.join(roots)} again")
-    place = {root: plain(asked.into) if asked.into else root for root in roots}
+    place = {root: plain(into) if into else root for root in roots}
     spec = world.config.sources.get(asked.source)
-    if spec is not None and spec.host is not None and not asked.into:
+    if spec is not None and spec.host is not None and not into:
         raise SafetyRefusal(f"{asked.source} is on {spec.host}, and nothing is renamed on another host",
                             hint="give the source commands of your own, or say where it goes on this machine (into:)")
     return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
@@ -75,7 +79,7 @@ def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: Worl
 
 def _database(asked: Asked, source: Database, entry: Mapping[str, Any], history: History, world: World) -> Brought:
     spec = world.config.sources.get(asked.source)
-    name = asked.into or (spec.database if spec is not None else entry["proof"].get("database", ""))
+    name = _into(asked, world) or (spec.database if spec is not None else entry["proof"].get("database", ""))
     if not name:
         raise UsageError(f"nothing says what database {asked.source} was", hint="name the one that it becomes (into:)")
     if spec is not None and spec.host is not None and asked.place is None:
@@ -83,6 +87,11 @@ def _database(asked: Asked, source: Database, entry: Mapping[str, Any], history:
                             hint="say how it is reached from here: server:, port:, user:")
     return BroughtDatabase(name, source, asked.place, name=asked.source, entry=entry, history=history, world=world,
                            scratch=asked.scratch)
+
+
+def _into(asked: Asked, world: World) -> str:
+    service = world.config.services.get(asked.service)
+    return asked.into or (service.into.get(asked.source, "") if service is not None else "")
 
 
 def outermost(paths: Sequence[str]) -> list[str]:
