@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "opsctl"
 
 ROW = (
-    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"}, {"sources", "repositories", "isolation", "proofs", "scanning"},
-    {"shells"}, {"model"}, {"errors"},
+    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"}, {"sources", "repositories", "isolation", "proofs", "scanning", "vault", "reports"},
+    {"shells"}, {"protocols"}, {"model"}, {"errors"},
 )
 #: What sets a machine up runs before anything is installed, so it stands beside the row.
 SET_UP = {"bootstrap", "environments", "programs", "apt", "setup_machine", "__init__"}

@@ -58,6 +58,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
     Entry("every day", "media", "media:app", "register, out, in, copy, list: disks carried away"),
+    Entry("incident", "incident", "incident:app", "open, show, note, order, close: clocks and duties"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
     Entry("restore", "restore", "restore:app", "files, set, scan: get data back, into a new place"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check, sign: the playbooks themselves"),

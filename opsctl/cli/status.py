@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import freezing, isolate_status, looks, media_list
+from opsctl.cli import freezing, incident_show, isolate_status, looks, media_list
 from opsctl.cli.copies import Copies
 from opsctl.cli.drill_times import drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
@@ -63,7 +63,7 @@ def status(
     plans = site.config.backups
     copies = _copies(site)
     late_copies = [error for one in copies.values() for error in one.late()]
-    problems = [*_overdue(site, late), *media_list.late(site), *(one for one in late_copies if (one.where or "").rpartition("/")[2] not in told)]
+    problems = [*_overdue(site, late), *incident_show.late(site), *media_list.late(site), *(one for one in late_copies if (one.where or "").rpartition("/")[2] not in told)]
     code = 5 if problems else errors[0].code if errors else 0
     if prometheus is not None and not session.dry_run:
         try:
@@ -80,6 +80,7 @@ def status(
                                      failed=failed or "; ".join(silent) or None)
 
     def text(out: Out) -> None:
+        out.lines(incident_show.lines(site))
         _write(out, site, found, copies)
         for one in wrong.values():
             out.line(Mark(f"repository {one.repository}: {one.words(site)}", Tone.BAD))
@@ -123,7 +124,7 @@ def _failed(site: Site, what: str, calls: Mapping[str, Mapping[str, Any]]) -> st
 def late(site: Site) -> list[Overdue]:
     """Everything that makes ``status`` exit 5, as last seen, but sets that are suspect and nothing else."""
     backups = [(name, verdict) for name, _, verdict in stand(site) if verdict.late and verdict.word != "suspect"]
-    return [*_overdue(site, backups), *media_list.late(site), *(error for one in _copies(site).values() for error in one.late())]
+    return [*_overdue(site, backups), *incident_show.late(site), *media_list.late(site), *(error for one in _copies(site).values() for error in one.late())]
 
 
 def _overdue(site: Site, late: Sequence[tuple[str, Verdict]]) -> list[Overdue]:

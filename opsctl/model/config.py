@@ -66,6 +66,11 @@ class Organisation(Part):
         "28 April 2022 name those of NIC and NPL: `[samay1.nic.in, samay2.nic.in, time.nplindia.org]`.",
     )
 
+    protected_system: bool = Field(
+        default=False, description="One of its systems was gazetted as protected under section 70 of the IT Act, so that incidents are "
+        "reported to NCIIPC as well. A notified fact, never inferred."
+    )
+
     @property
     def tz(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)

@@ -217,6 +217,17 @@ class Site:
         return (wanted, lambda: self.on_host(name, "ssh-isolation")) if wanted is not None else None
 
     @functools.cached_property
+    def incidents(self) -> Any:
+        """The incidents of this machine (``engine.incidents.Incidents``), also what lies in a spool that nobody took in."""
+        from opsctl.engine.incidents import Incidents
+        from opsctl.engine.journal import Journal
+        from opsctl.engine.runtime_directory import open_spool
+
+        spool = open_spool(self.runtime, self.scope) if self.place == self.state else None
+        behind = [Journal(spool / "journal", self.clock)] if spool is not None else []
+        return Incidents(self.journal, self.place / "incidents", self.clock, behind)
+
+    @functools.cached_property
     def media(self) -> Any:
         """The media that are carried away and brought back (``repositories.media.Media``)."""
         from opsctl.repositories.media import Media

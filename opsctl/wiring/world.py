@@ -93,6 +93,10 @@ class World:
     def media(self) -> Any:
         return self.site.media
 
+    @property
+    def incidents(self) -> Any:
+        return self.site.incidents
+
     def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
         return self.site.isolations.prober(name, driver)

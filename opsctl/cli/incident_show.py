@@ -1,0 +1,169 @@
+"""Incidents as tables: what is due first, what happened, what has to be reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.errors import Overdue
+from opsctl.model.clocks import Clock, clocks, next_due
+from opsctl.model.incident import Incident
+
+if TYPE_CHECKING:
+    from opsctl.cli.session import Session
+    from opsctl.wiring import Site
+
+_TONES = {"overdue": Tone.BAD, "late": Tone.WARN, "running": Tone.STRONG, "met": Tone.GOOD, "decided": Tone.QUIET, "coming": Tone.QUIET}
+_LAST = 20
+"""Entries of the timeline that are shown; --json has all of them."""
+
+
+def of_incident(site: Site, found: Incident) -> tuple[Clock, ...]:
+    """Its clocks, by the shipped protocol and this site's configuration."""
+    from opsctl.protocols.cert_in import protocol
+
+    return clocks(found, protocol().duties, site.clock(), protected=site.config.organisation.protected_system)
+
+
+def list_incidents(session: Session) -> Report:
+    from opsctl.cli.work import local_time, open_site
+
+    site = open_site(session)
+    every = list(site.incidents.all().values())
+    rows = [(one, next_due(of_incident(site, one))) for one in every]
+
+    def text(out: Out) -> None:
+        out.table(Table(
+            ("incident", "state", "noticed", Column("title", flexible=True), "in charge", Column("next duty", flexible=True)),
+            [(one.id, Mark("closed", Tone.QUIET) if one.closed else Mark("DRILL" if one.drill else "open", Tone.WARN), local_time(site, one.noticed),
+              one.title, one.in_charge, due_words(site, clock)) for one, clock in rows], empty="no incident was ever opened here"))
+
+    return Report(result={"incidents": [{**_short(one), "next": _clock_json(clock) if clock else None} for one, clock in rows]}, text=text,
+                  errors=late(site), exit_code=5 if late(site) else 0, warnings=[*site.said])
+
+
+def show_incident(session: Session, name: str) -> Report:
+    from opsctl.cli.work import local_time, open_site
+    from opsctl.engine.incidents import as_json
+
+    site = open_site(session)
+    found = site.incidents.get(name)
+    problems = [] if found.closed else _overdue(site, found)
+
+    def text(out: Out) -> None:
+        out.line(Mark(f"{'DRILL: ' if found.drill else ''}{found.id}: {found.title}", Tone.STRONG))
+        out.line(f"noticed {both(site, found.noticed)} by {found.notices[0].by} ({found.notices[0].signal}); in charge: {found.in_charge}")
+        out.line(f"types: {', '.join(found.types) or 'none yet'}; zones: {', '.join(found.zones) or 'none'}"
+                 + (f"; closed {local_time(site, found.closed)}" if found.closed else ""))
+        write_clocks(out, site, found)
+        for said in found.statements:
+            out.line(f"{said.by} states on {said.subject}, {local_time(site, said.at)}: {said.text} (basis: {said.basis})")
+        left = len(found.timeline) - _LAST
+        if left > 0:
+            out.line(Mark(f"… {left} earlier entries: --json", Tone.QUIET))
+        for event in found.timeline[-_LAST:]:
+            out.line(f"{local_time(site, event.at)}  {event.text} [{event.by}]")
+
+    return Report(result={**as_json(found), "clocks": clocks_json(site, found)}, text=text, errors=problems, exit_code=5 if problems else 0,
+                  warnings=[*site.said])
+
+
+def list_types(session: Session) -> Report:
+    from opsctl.protocols.cert_in import protocol
+
+    known = protocol()
+    facts = known.raw["incident_types_source"]
+
+    def text(out: Out) -> None:
+        out.table(Table(("type", "Annexure I", Column("what", flexible=True)),
+                        [(one.id, one.annexure or "", one.summary) for one in known.types.values()]))
+        out.line(Mark(f"source: {facts['source']} ({facts['confidence']}); opsctl is no legal advice", Tone.QUIET))
+
+    return Report(result={"types": [{"id": one.id, "annexure": one.annexure, "summary": one.summary, "explain": one.explain}
+                                    for one in known.types.values()], "source": facts["source"]}, text=text)
+
+
+def write_clocks(out: Out, site: Site, found: Incident) -> None:
+    """A line for each clock, what is due first standing first."""
+    from opsctl.protocols.cert_in import protocol
+
+    duties = protocol().duties
+    out.table(Table(
+        ("duty", "force", "state", Column("due", flexible=True), Column("to", flexible=True)),
+        [(one.duty, one.force.replace("_", " "), Mark(one.state, _TONES.get(one.state, Tone.QUIET)), due_words(site, one),
+          duties[one.duty].channel if one.duty in duties and not one.ended else one.recipient) for one in of_incident(site, found)]))
+
+
+def due_words(site: Site, clock: Clock | None) -> str:
+    """``in 3 h, 21 Dec 08:30 IST (03:00 UTC)``, ``overdue since 2 h, …``, or how it was met."""
+    from opsctl.model.due import elapsed, words
+
+    if clock is None:
+        return "nothing"
+    now = site.clock()
+    if clock.met is not None:
+        return f"done {both(site, clock.met.at)}, {clock.met.channel}" + (f", {clock.met.reference}" if clock.met.reference else "")
+    if clock.state == "decided":
+        return str(clock.reason)
+    if clock.state == "coming":
+        return f"in force from {clock.in_force_from:%d %b %Y}; voluntary before"
+    reason = f"; {clock.reason}" if clock.reason else ""
+    if clock.due is None:
+        asks = f"; asked again {both(site, clock.prompt)} (our own wish)" if clock.prompt else ""
+        return f"no time is fixed, {words(elapsed(clock.since, now))} since it began{asks}{reason}"
+    if clock.state == "overdue":
+        if clock.due == clock.since:
+            return f"at once: {words(elapsed(clock.since, now))} have passed{reason}"
+        return f"OVERDUE by {words(elapsed(clock.due, now))}: was due {both(site, clock.due)}{reason}"
+    return f"in {words(elapsed(now, clock.due))}, {both(site, clock.due)}"
+
+
+def both(site: Site, moment: datetime) -> str:
+    """A moment in the organisation's zone and in UTC: ``21 Dec 2026 08:30 IST (03:00 UTC)``."""
+    here, there = moment.astimezone(site.config.organisation.tz), moment.astimezone(UTC)
+    if here.utcoffset() == there.utcoffset():
+        return f"{there:%d %b %Y %H:%M} UTC"
+    day = f"{there:%d %b }" if there.date() != here.date() else ""
+    return f"{here:%d %b %Y %H:%M %Z} ({day}{there:%H:%M} UTC)"
+
+
+def late(site: Site) -> list[Overdue]:
+    """An error for each overdue duty of an open incident."""
+    return [error for one in site.incidents.open_ones() for error in _overdue(site, one)]
+
+
+def lines(site: Site) -> list[Mark]:
+    """A line for ``status`` on each open incident, with the next duty first."""
+    found = []
+    for one in site.incidents.open_ones():
+        clock = next_due(of_incident(site, one))
+        late_one = clock is not None and clock.state == "overdue"
+        next_ = f"next: {clock.duty} {due_words(site, clock)}" if clock is not None else "no duty with a number is left"
+        found.append(Mark(f"{'DRILL: ' if one.drill else ''}incident {one.id} ({one.title}) is open; {next_}", Tone.BAD if late_one else Tone.WARN))
+    return found
+
+
+def clocks_json(site: Site, found: Incident) -> list[dict[str, Any]]:
+    return [_clock_json(one) for one in of_incident(site, found)]
+
+
+def _overdue(site: Site, found: Incident) -> Sequence[Overdue]:
+    return [Overdue(f"incident {found.id}: {one.duty} {due_words(site, one)}", where=f"{found.id}/{one.duty}",
+                    hint=f"when it is done: opsctl incident met {found.id} {one.duty.split(' ')[0]} --channel … --by WHO")
+            for one in of_incident(site, found) if one.state == "overdue"]
+
+
+def _short(one: Incident) -> dict[str, Any]:
+    return {"incident": one.id, "title": one.title, "drill": one.drill, "noticed_at": one.noticed.isoformat(), "in_charge": one.in_charge,
+            "types": list(one.types), "closed": one.closed.isoformat() if one.closed else None}
+
+
+def _clock_json(clock: Clock) -> dict[str, Any]:
+    return {"duty": clock.duty, "obligation": clock.obligation, "recipient": clock.recipient, "force": clock.force, "state": clock.state,
+            "since": clock.since.isoformat(), "due": clock.due.isoformat() if clock.due else None,
+            "prompt": clock.prompt.isoformat() if clock.prompt else None,
+            "met": {"at": clock.met.at.isoformat(), "by": clock.met.by, "channel": clock.met.channel, "reference": clock.met.reference}
+            if clock.met else None, "reason": clock.reason,
+            "in_force_from": clock.in_force_from.isoformat() if clock.in_force_from else None}

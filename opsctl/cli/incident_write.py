@@ -1,0 +1,197 @@
+"""What people add to an incident: each an entry of the journal, with its author."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
+from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED
+
+if TYPE_CHECKING:
+    from opsctl.cli.session import Session
+    from opsctl.wiring import Site
+
+NAMESPACE = "decide@opsctl"
+_CLOCKS = {"became-aware": "became_aware_at", "money-moved": "money_moved_at", "complaint-filed": "complaint_filed_at",
+           "reopen-requested": "reopen_requested_at"}
+_LARGEST = 256 << 20  # bytes of a file that went with a report
+
+
+def write(session: Session, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
+    """Add one entry to an open incident. ``at``: the key of ``data`` that gets the present moment."""
+    from opsctl.cli.work import open_site
+
+    return _write(session, open_site(session), name, kind, data, by=by, at=at)
+
+
+def _write(session: Session, site: Site, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
+    from opsctl.cli.incident_show import clocks_json, write_clocks
+    from opsctl.cli.work import who
+
+    site.incidents.require_open(name)
+    said = {"incident": name, **data, "by": by or who(), **({at: site.clock().isoformat()} if at else {})}
+    if not session.dry_run:
+        site.incidents.write(kind, said)
+    found = site.incidents.get(name)
+
+    def text(out: Out) -> None:
+        if session.dry_run:
+            out.line(f"would write into {name}: {kind.partition('.')[2]}")
+            return
+        out.line(Mark(f"{name}: {found.timeline[-1].text}", Tone.GOOD))
+        if kind not in ("incident.noted", "incident.stated", "incident.filed"):
+            write_clocks(out, site, found)
+
+    return Report(result={"incident": name, "entry": said, "clocks": clocks_json(site, found)}, text=text, warnings=[*site.said])
+
+
+def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *, by: str) -> Report:
+    """One entry for each thing that is corrected."""
+    from opsctl.actions.incident import doubts
+    from opsctl.cli.incident_open import moment
+    from opsctl.cli.work import open_site
+
+    given = {key: value for key, value in values.items() if value}
+    if not given:
+        raise UsageError("what is to be corrected?", hint="--noticed-at, --type, --zone or --in-charge")
+    site = open_site(session)
+    report = None
+    for what, value in given.items():
+        if what == "noticed_at":
+            value = moment(session, site, value, "", "--noticed-at").isoformat()
+        if what == "types":
+            site.notes += doubts(value, site.clock(), site.clock())
+        report = _write(session, site, name, CORRECTED, {"what": what, "value": value, "why": why}, by=by)
+    assert report is not None
+    return report
+
+
+def start_clock(session: Session, name: str, what: str, why: str, at: str | None, *, by: str) -> Report:
+    from opsctl.cli.incident_open import moment
+    from opsctl.cli.work import open_site
+    from opsctl.model.unknown import unknown
+
+    if what not in _CLOCKS:
+        raise unknown("clock", what, _CLOCKS)
+    site = open_site(session)
+    found = moment(session, site, at, "when was that?", "--at")
+    return _write(session, site, name, ANCHORED, {"anchor": _CLOCKS[what], "at": found.isoformat(), "why": why}, by=by)
+
+
+def order(session: Session, name: str, ident: str, text: str, received: str | None, due: str | None, *, by: str) -> Report:
+    from datetime import datetime
+
+    from opsctl.cli.incident_open import moment
+    from opsctl.cli.work import open_site
+
+    site = open_site(session)
+    if any(one.id == ident for one in site.incidents.require_open(name).orders):
+        raise SafetyRefusal(f"{name} has an order {ident} already", hint="opsctl incident show")
+    came = moment(session, site, received, "when did it come?", "--received-at")
+    until = None
+    if due:
+        try:
+            until = datetime.fromisoformat(due)
+        except ValueError as error:
+            raise UsageError(f"--due-at {due} is no moment", hint="write it as 2026-12-21T18:00+05:30") from error
+        if until.tzinfo is None:
+            raise UsageError(f"--due-at {due} has no time zone", hint=f"{due}+05:30 is in IST")
+    return _write(session, site, name, ORDERED, {"order": ident, "text": text, "received_at": came.isoformat(),
+                                                "due_at": until.isoformat() if until else None}, by=by)
+
+
+def met(session: Session, name: str, duty: str, channel: str, by: str, at: str | None, reference: str, files: Sequence[Path]) -> Report:
+    from opsctl.cli.incident_open import moment
+    from opsctl.cli.work import open_site
+
+    site = open_site(session)
+    _refuse_unknown(site, name, duty)
+    when = moment(session, site, at, "", "--at") if at else site.clock()
+    return _write(session, site, name, MET, {"duty": duty, "channel": channel, "at": when.isoformat(), "reference": reference,
+                                            "files": [_hashed(path) for path in files]}, by=by)
+
+
+def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Path | None) -> Report:
+    """Signed over incident, duty, reason, author and time, so that nobody can put it into another mouth."""
+    from opsctl.cli.signing import sign_as
+    from opsctl.cli.work import open_site
+    from opsctl.model.records import canonical
+
+    site = open_site(session)
+    _refuse_unknown(site, name, duty)
+    said = {"format": "opsctl-decide/1", "incident": name, "duty": duty, "reason": reason, "by": by, "time": site.clock().isoformat()}
+    signature, signer = sign_as(site, by, key, canonical(said), NAMESPACE)
+    return _write(session, site, name, DECIDED, {"duty": duty, "reason": reason, "statement": said, "signature": signature, "key": signer}, by=by)
+
+
+def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> Report:
+    from opsctl.cli.work import open_site
+
+    site = open_site(session)
+    _refuse_unknown(site, name, duty)
+    return _write(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)
+
+
+def fill(session: Session, name: str, values: Sequence[str], *, by: str) -> Report:
+    """Fields of the report form; a value that the form does not know is taken, and told with the nearest that it does."""
+    from opsctl.cli.work import open_site
+    from opsctl.model.fields import meant
+    from opsctl.protocols.cert_in import protocol
+
+    site = open_site(session)
+    known = {field.key: field for field in protocol().fields}
+    given = {}
+    for one in values:
+        key, sign, value = one.partition("=")
+        if not sign:
+            raise UsageError(f"{one} is no FIELD=VALUE", hint=f"fields: {', '.join(known)}")
+        if key not in known:
+            raise UsageError(f"the form has no field {key}{meant(key, known)}", hint=f"fields: {', '.join(known)}")
+        allowed = known[key].allowed
+        if allowed and (odd := [each for each in value.split(",") if each.strip() not in allowed]):
+            site.notes.append(f"{key}: the form does not know {', '.join(odd)}{meant(odd[0], allowed)}; it is written down as it is")
+        given[key] = value
+    return _write(session, site, name, FILED, {"fields": given}, by=by)
+
+
+def close(session: Session, name: str, note: str, *, by: str) -> Report:
+    """Refused while something is open, all of it named."""
+    from opsctl.cli.incident_show import due_words, of_incident
+    from opsctl.cli.work import open_site
+
+    site = open_site(session)
+    found = site.incidents.require_open(name)
+    left = [one for one in of_incident(site, found) if not one.ended]
+    if left:
+        raise SafetyRefusal(f"incident {name} stays open: " + "; ".join(f"{one.duty} ({due_words(site, one)})" for one in left), where=name,
+                            hint="record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`")
+    return _write(session, site, name, CLOSED, {"note": note}, by=by)
+
+
+def _refuse_unknown(site: Site, name: str, duty: str) -> None:
+    from opsctl.cli.incident_show import of_incident
+    from opsctl.model.unknown import unknown
+    from opsctl.protocols.cert_in import protocol
+
+    known = [one.duty for one in of_incident(site, site.incidents.require_open(name))]
+    if duty not in known and duty not in protocol().duties:
+        raise unknown("duty", duty, known, hint=f"opsctl incident show {name}")
+
+
+def _hashed(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            size = 0
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+                size += len(piece)
+                if size > _LARGEST:
+                    raise UsageError(f"{path} is larger than {_LARGEST >> 20} MiB", hint="evidence goes by `evidence collect`")
+    except OSError as error:
+        raise ProgramFailed(f"{path}: {error.strerror}", where=str(path)) from error
+    return {"name": path.name, "sha256": digest.hexdigest(), "bytes": size}

@@ -1,0 +1,94 @@
+"""Incidents in the journal: written as entries, read as what they make together."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from opsctl.engine.journal import Journal
+from opsctl.errors import OpsError, SafetyRefusal
+from opsctl.model.incident import ENTRIES, OPENED, Incident, Line, fold
+from opsctl.model.unknown import unknown
+from opsctl.repositories.history import write_whole
+
+
+class Incidents:
+    """What a journal knows of incidents. ``directory``: where each has a folder for people (``incidents/ID/``).
+
+    ``behind``: other journals to read as well: a spool that nobody took in yet.
+    """
+
+    def __init__(self, journal: Journal, directory: Path, clock: Callable[[], datetime], behind: Sequence[Journal] = ()) -> None:
+        self.journal = journal
+        self.directory = directory
+        self.behind = tuple(behind)
+        self._clock = clock
+
+    def all(self) -> dict[str, Incident]:
+        """Every incident by id. Damaged lines are left out here: ``journal verify`` names them, and nothing may hold a report up."""
+        lines: list[Line] = []
+        for journal in (self.journal, *self.behind):
+            with contextlib.suppress(OpsError):
+                lines += journal.read(types=ENTRIES, on_damage=lambda _: None)
+        return fold(sorted(lines, key=lambda line: line.type != OPENED))  # of two journals neither is the first
+
+    def get(self, name: str) -> Incident:
+        """One incident. UsageError where there is none of that id."""
+        found = self.all()
+        if name not in found:
+            raise unknown("incident", name, found, hint="opsctl incident list")
+        return found[name]
+
+    def open_ones(self) -> list[Incident]:
+        return [one for one in self.all().values() if one.closed is None]
+
+    def require_open(self, name: str) -> Incident:
+        """As ``get``; SafetyRefusal where it is closed."""
+        found = self.get(name)
+        if found.closed is not None:
+            raise SafetyRefusal(f"incident {name} was closed at {found.closed.isoformat()}", hint="open another one: opsctl incident open")
+        return found
+
+    def write(self, kind: str, data: Mapping[str, Any], *, run: str | None = None) -> None:
+        """Add an entry (``model.incident``), flushed before anything else, and the folder's page of it. Raises what journals raise."""
+        self.journal.append(kind, data, run=run)
+        self._page(str(data["incident"]))
+
+    def new_id(self) -> str:
+        """``inc-20261221-7f3a``."""
+        return f"inc-{self._clock():%Y%m%d}-{secrets.token_hex(2)}"
+
+    def folder(self, name: str) -> Path:
+        """Where what belongs to an incident is kept."""
+        return self.directory / name
+
+    def _page(self, name: str) -> None:
+        """``incident.yaml``, for people and auditors; the journal is what counts, so nothing is held up by it."""
+        with contextlib.suppress(OpsError, OSError):
+            write_whole(self.folder(name) / "incident.yaml",
+                        yaml.safe_dump(as_json(self.get(name)), allow_unicode=True, sort_keys=False).encode())
+
+
+def as_json(found: Incident) -> dict[str, Any]:
+    """An incident for ``--json`` and its page; times are RFC 3339 with their zone."""
+    return {
+        "incident": found.id, "title": found.title, "drill": found.drill, "opened": found.opened.isoformat(), "opened_by": found.opened_by,
+        "in_charge": found.in_charge, "types": list(found.types), "zones": list(found.zones), "noticed_at": found.noticed.isoformat(),
+        "notices": [{"at": one.at.isoformat(), "by": one.by, "signal": one.signal, "recorded": one.recorded.isoformat()} for one in found.notices],
+        "anchors": {name: at.isoformat() for name, at in found.anchors.items()},
+        "orders": [{"order": one.id, "received_at": one.received.isoformat(), "due_at": one.due.isoformat() if one.due else None, "text": one.text}
+                   for one in found.orders],
+        "met": [{"duty": one.duty, "at": one.at.isoformat(), "by": one.by, "channel": one.channel, "reference": one.reference, "to": one.to,
+                 "files": [{"name": name, "sha256": digest} for name, digest in one.files]} for one in found.met],
+        "decisions": dict(found.decisions), "reasons": dict(found.reasons),
+        "statements": [{"subject": one.subject, "text": one.text, "basis": one.basis, "by": one.by, "at": one.at.isoformat()}
+                       for one in found.statements],
+        "fields": dict(found.fields), "closed": found.closed.isoformat() if found.closed else None,
+        "timeline": [{"at": one.at.isoformat(), "by": one.by, "text": one.text, "seq": one.seq} for one in found.timeline],
+    }

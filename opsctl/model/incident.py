@@ -1,0 +1,224 @@
+"""An incident as its entries in the journal make it: first notices, types, orders, what was sent, decided and said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from opsctl.model.snapshots import parse_time
+from opsctl.model.values import value
+
+OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED = (
+    f"incident.{word}" for word in (
+        "opened", "noted", "corrected", "anchored", "ordered", "met", "decided", "explained", "stated", "filed", "closed"))
+ENTRIES = (OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED)
+"""What the journal calls them."""
+
+ANCHORS = ("noticed_at", "became_aware_at", "order_received_at", "money_moved_at", "complaint_filed_at", "reopen_requested_at", "incident_closed_at")
+"""Moments that start a clock and belong to one incident; PROTOCOL.md §2."""
+
+
+class Line(Protocol):
+    """An entry of the journal, as far as it matters here."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+
+@value
+class Notice:
+    """When somebody first noticed, or was told; ``by`` whom, from what ``signal``. ``recorded`` is when that was written down."""
+
+    at: datetime
+    by: str
+    signal: str
+    recorded: datetime
+
+
+@value
+class Order:
+    """An order of CERT-In; ``due`` as it says itself, None where it says nothing."""
+
+    id: str
+    received: datetime
+    due: datetime | None
+    text: str
+
+
+@value
+class Met:
+    """Something that was sent or done for a duty: when, by whom, on which channel, with which reference; files with their hashes."""
+
+    duty: str
+    at: datetime
+    by: str
+    channel: str
+    reference: str = ""
+    to: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@value
+class Statement:
+    """Something that a person states on their own account, such as that no evidence of a leak was found, and on which basis."""
+
+    subject: str
+    text: str
+    basis: str
+    by: str
+    at: datetime
+
+
+@value
+class Event:
+    """One line of the timeline."""
+
+    at: datetime
+    text: str
+    by: str
+    seq: int
+
+
+@value
+class Incident:
+    """What is known of an incident by now. ``anchors``: the moments that started its clocks, the earliest of each that was recorded."""
+
+    id: str
+    title: str
+    opened: datetime
+    opened_by: str
+    notices: tuple[Notice, ...]
+    types: tuple[str, ...]
+    zones: tuple[str, ...]
+    in_charge: str
+    anchors: Mapping[str, datetime]
+    orders: tuple[Order, ...] = ()
+    met: tuple[Met, ...] = ()
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    statements: tuple[Statement, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    timeline: tuple[Event, ...] = ()
+    closed: datetime | None = None
+    drill: bool = False
+
+    @property
+    def noticed(self) -> datetime:
+        """The first notice: the earliest that anybody recorded."""
+        return self.anchors["noticed_at"]
+
+
+def fold(lines: Iterable[Line]) -> dict[str, Incident]:
+    """The incidents that these entries of a journal make, by id, in the order in which they were opened.
+
+    Entries for an incident whose opening is not among them are left out: they are not lost, only not told of here.
+    """
+    found: dict[str, Incident] = {}
+    timelines: dict[str, list[Event]] = {}
+    for line in lines:
+        name = line.data.get("incident")
+        if line.type == OPENED and name not in found:
+            found[str(name)] = _opened(line)
+            timelines[str(name)] = []
+        elif name in found:
+            found[str(name)] = _with(found[str(name)], line)
+        else:
+            continue
+        timelines[str(name)].append(Event(line.time, says(line), str(line.data.get("by", "?")), line.seq))
+    return {name: replace(one, timeline=tuple(timelines[name])) for name, one in found.items()}
+
+
+def _opened(line: Line) -> Incident:
+    data = line.data
+    noticed = parse_time(data["noticed_at"])
+    recorded = line.time
+    return Incident(
+        id=data["incident"], title=data["title"], opened=recorded, opened_by=data["by"],
+        notices=(Notice(noticed, data["noticed_by"], data["signal"], recorded),), types=tuple(data["types"]), zones=tuple(data["zones"]),
+        in_charge=data["in_charge"], anchors={"noticed_at": noticed}, drill=bool(data.get("drill")), fields=dict(data.get("fields") or {}))
+
+
+def _with(found: Incident, line: Line) -> Incident:
+    data, recorded = line.data, line.time
+    if line.type == CORRECTED:
+        return _corrected(found, data, recorded)
+    if line.type == ANCHORED:
+        return _anchored(found, data["anchor"], parse_time(data["at"]))
+    if line.type == ORDERED:
+        order = Order(data["order"], parse_time(data["received_at"]), parse_time(data["due_at"]) if data.get("due_at") else None, data["text"])
+        return replace(_anchored(found, "order_received_at", order.received), orders=(*found.orders, order))
+    if line.type == MET:
+        met = Met(data["duty"], parse_time(data["at"]), data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
+                  tuple((one["name"], one["sha256"]) for one in data.get("files", ())))
+        return replace(found, met=(*found.met, met))
+    if line.type == DECIDED:
+        return replace(found, decisions={**found.decisions, data["duty"]: f"{data['reason']} ({data['by']})"})
+    if line.type == EXPLAINED:
+        return replace(found, reasons={**found.reasons, data["duty"]: f"{data['reason']} ({data['by']})"})
+    if line.type == STATED:
+        said = Statement(data["subject"], data["text"], data["basis"], data["by"], parse_time(data["at"]))
+        return replace(found, statements=(*found.statements, said))
+    if line.type == FILED:
+        return replace(found, fields={**found.fields, **data["fields"]})
+    if line.type == CLOSED:
+        return replace(_anchored(found, "incident_closed_at", recorded), closed=recorded)
+    return found
+
+
+def _corrected(found: Incident, data: Mapping[str, Any], recorded: datetime) -> Incident:
+    """An earlier notice starts the clock; a later one is kept and changes nothing."""
+    if data["what"] == "noticed_at":
+        notice = Notice(parse_time(data["value"]), data.get("noticed_by", data["by"]), data["why"], recorded)
+        return replace(_anchored(found, "noticed_at", notice.at), notices=(*found.notices, notice))
+    if data["what"] == "types":
+        return replace(found, types=tuple(data["value"]))
+    if data["what"] == "zones":
+        return replace(found, zones=tuple(data["value"]))
+    return replace(found, in_charge=data["value"]) if data["what"] == "in_charge" else replace(found, title=data["value"])
+
+
+def _anchored(found: Incident, anchor: str, at: datetime) -> Incident:
+    before = found.anchors.get(anchor)
+    return replace(found, anchors={**found.anchors, anchor: min(at, before) if before is not None else at})
+
+
+def says(line: Line) -> str:
+    """One entry in a sentence, for the timeline."""
+    data = line.data
+    match line.type:
+        case "incident.opened":
+            return f"opened: {data['title']}; noticed {data['noticed_at']} by {data['noticed_by']} ({data['signal']}); in charge: {data['in_charge']}"
+        case "incident.noted":
+            return str(data["text"])
+        case "incident.corrected":
+            value = ", ".join(data["value"]) if isinstance(data["value"], list) else data["value"]
+            return f"{data['what']} is now {value}: {data['why']}"
+        case "incident.anchored":
+            return f"{data['anchor']}: {data['at']} ({data['why']})"
+        case "incident.ordered":
+            return f"order {data['order']} received {data['received_at']}: {data['text']}"
+        case "incident.met":
+            reference = f", reference {data['reference']}" if data.get("reference") else ""
+            return f"{data['duty']}: done {data['at']} by {data['channel']}{reference}"
+        case "incident.decided":
+            return f"{data['duty']} does not apply: {data['reason']}"
+        case "incident.explained":
+            return f"{data['duty']} was missed: {data['reason']}"
+        case "incident.stated":
+            return f"states on {data['subject']}: {data['text']} (basis: {data['basis']})"
+        case "incident.filed":
+            return f"filled in: {', '.join(data['fields'])}"
+        case "incident.closed":
+            return f"closed: {data.get('note') or 'recovery is complete'}"
+    return line.type

@@ -1,0 +1,175 @@
+"""Incidents on the command line: opened from the first notice, frozen, shown, closed only when nothing is left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.machine import Kept, Machine
+
+OPEN = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
+        "--signal", "files renamed", "--in-charge", "Asha Verma", "--type", "malicious-code", "--zone", "portal")
+NOW = "2026-12-21T03:00:00+05:30"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    root = tmp_path_factory.mktemp("incidents") / "m"
+    machine = Machine(root)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "asha", "-f", root / "asha"], check=True, stdin=subprocess.DEVNULL)
+    public = (root / "asha.pub").read_text().strip()
+    machine.configure(more=f"""
+organisation: {{name: Urban Development, timezone: Asia/Kolkata}}
+zones: {{portal: {{title: Portal}}}}
+people: {{asha: {{name: Asha Verma, roles: [incident-lead], ssh_key: "{public}"}}}}
+""")
+    machine.make_key()
+    machine.at(NOW)
+    machine("backup", "init", expect=0)
+    machine(*OPEN, expect=0)
+    return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
+
+
+@pytest.fixture
+def machine(made: Kept) -> Machine:
+    return made.again()
+
+
+def clocks(machine: Machine) -> dict[str, dict[str, object]]:
+    return {one["duty"]: one for one in machine.json("incident", "show", "inc-1").result["clocks"]}
+
+
+def test_promise_8_the_clock_starts_at_the_first_notice_and_nothing_technical_holds_it_up(machine: Machine) -> None:
+    assert clocks(machine)["certin-initial-report"]["due"] == "2026-12-21T08:30:00+05:30"
+    shutil.rmtree(machine.store)  # no repository, and a broken configuration of hosts would not matter either
+    said = machine.json(*OPEN[:2], "inc-2", *OPEN[3:])
+    assert said.code in (3, 22), said.err
+    assert machine.json("incident", "show", "inc-2", expect=0).result["noticed_at"] == "2026-12-21T02:30:00+05:30"
+
+
+def test_opening_freezes_retention_for_everybody_who_shares_the_repository(machine: Machine) -> None:
+    tags = [one["tags"] for one in machine.snapshots()]
+    assert any("incident=inc-1" in one and "state=frozen" in one for one in tags)
+
+
+def test_it_is_shown_with_what_is_due_first_in_both_time_zones(machine: Machine) -> None:
+    shown = machine("incident", "show", "inc-1", expect=0).out
+    assert "21 Dec 2026 08:30 IST (03:00 UTC)" in shown and "1800-11-4949" in shown
+    assert shown.index("nic-cert-and-ciso") < shown.index("certin-initial-report")
+    assert "incident inc-1 (Portal encrypted) is open; next: nic-cert-and-ciso" in machine("status").out
+    machine.at("2026-12-21T09:00:00+05:30")
+    assert "certin-initial-report OVERDUE by 30 min" in machine("incident", "list", expect=5).err
+    assert any("certin-initial-report" in error["message"] for error in machine.json("status", expect=5).errors)
+
+
+@pytest.mark.parametrize(("moment", "said"), [
+    ("2026-12-21T23:30+05:30", "lies in the future"), ("2026-12-21T02:30", "has no time zone"), ("yesterday", "is no moment"),
+])
+def test_a_moment_that_cannot_be_is_asked_again_with_its_reading(machine: Machine, moment: str, said: str) -> None:
+    refused = machine("incident", "open", "x", "--title", "T", "--noticed-at", moment, "--noticed-by", "a", "--signal", "b", "--in-charge", "c", expect=2)
+    assert said in refused.err
+    if said == "lies in the future":
+        assert "21 Dec 2026 23:30 IST" in refused.err and "21 Dec 2026 18:00 UTC" in refused.err
+    machine("incident", "show", "x", expect=2)
+
+
+def test_the_first_notice_is_asked_and_never_defaulted(machine: Machine) -> None:
+    refused = machine("--yes", "incident", "open", "x", "--title", "T", "--noticed-by", "a", "--signal", "b", "--in-charge", "c", expect=4)
+    assert "when did anyone first notice" in refused.err and "--noticed-at" in refused.err
+
+
+def test_a_doubtful_notice_is_warned_of_and_taken(machine: Machine) -> None:
+    said = machine("incident", "open", "inc-2", "--title", "T", "--noticed-at", "2026-12-19T02:30+05:30", "--noticed-by", "a", "--signal", "b",
+                   "--in-charge", "c", "--type", "malicious-cod", expect=0)
+    assert "the first notice was 2 days ago" in said.err and "say why it is late" in said.err
+    assert "did you mean malicious-code?" in said.err
+    assert machine.json("incident", "show", "inc-2").result["types"] == ["malicious-cod"]
+
+
+def test_corrections_keep_both_and_move_the_clock_only_back(machine: Machine) -> None:
+    machine("incident", "correct", "inc-1", "--noticed-at", "2026-12-21T02:50+05:30", "--why", "second call", expect=0)
+    assert clocks(machine)["certin-initial-report"]["due"] == "2026-12-21T08:30:00+05:30"
+    machine("incident", "correct", "inc-1", "--noticed-at", "2026-12-21T01:30+05:30", "--why", "help desk log", "--type", "data-leak", expect=0)
+    found = machine.json("incident", "show", "inc-1").result
+    assert clocks(machine)["certin-initial-report"]["due"] == "2026-12-21T07:30:00+05:30"
+    assert [one["at"][11:16] for one in found["notices"]] == ["02:30", "02:50", "01:30"] and found["types"] == ["data-leak"]
+
+
+def test_it_is_closed_only_when_every_duty_was_done_or_decided_under_a_signature(machine: Machine) -> None:
+    refused = machine("incident", "close", "inc-1", expect=23)
+    for duty in ("nic-cert-and-ciso", "certin-initial-report", "certin-supplementary-report", "police-complaint"):
+        assert duty in refused.err
+    report = machine.root / "report.pdf"
+    report.write_bytes(b"%PDF")
+    machine("incident", "met", "inc-1", "certin-initial-report", "--channel", "e-mail", "--by", "Asha", "--reference", "CERTIn-77", "--file",
+            str(report), expect=0)
+    for duty in ("nic-cert-and-ciso", "certin-supplementary-report"):
+        machine("incident", "met", "inc-1", duty, "--channel", "telephone", "--by", "Asha", expect=0)
+    other = machine.root / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True, stdin=subprocess.DEVNULL)
+    decide = ("incident", "decide", "inc-1", "police-complaint", "--reason", "exercise", "--by", "asha", "--key")
+    assert "not the one of asha" in machine(*decide, str(other), expect=12).err
+    machine(*decide, str(machine.root / "asha"), expect=0)
+    machine("incident", "close", "inc-1", "--note", "portal is back", expect=0)
+    found = machine.json("incident", "show", "inc-1", expect=0).result
+    assert found["closed"] and [one["files"][0]["sha256"][:8] for one in found["met"] if one["files"]] == [_sha(report)[:8]]
+    assert "was closed" in machine("incident", "note", "inc-1", "more", expect=23).err
+    machine("journal", "verify", expect=0)
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_orders_of_cert_in_have_clocks_of_their_own(machine: Machine) -> None:
+    machine("incident", "order", "inc-1", "send the firewall logs", "--order", "20-77", "--received-at", "2026-12-21T02:45+05:30", "--due-at",
+            "2026-12-21T05:00+05:30", expect=0)
+    assert clocks(machine)["order 20-77"]["due"] == "2026-12-21T05:00:00+05:30"
+    assert "order 20-77" in machine("incident", "close", "inc-1", expect=23).err
+    assert "already" in machine("incident", "order", "inc-1", "x", "--order", "20-77", "--received-at", "2026-12-21T02:45+05:30", expect=23).err
+
+
+def test_what_people_say_is_kept_with_its_author_and_two_at_once_lose_nothing(machine: Machine) -> None:
+    both = [machine.start("incident", "note", "inc-1", f"note {number}", "--by", f"person-{number}") for number in range(4)]
+    for process in both:
+        assert process.communicate()[1] is not None and process.returncode == 0
+    machine("incident", "state", "inc-1", "leak", "--says", "no evidence until now", "--basis", "firewall logs of 20 December", "--by", "Ravi", expect=0)
+    found = machine.json("incident", "show", "inc-1").result
+    assert {one["text"] for one in found["timeline"]} >= {f"note {number}" for number in range(4)}
+    assert found["statements"] == [{"subject": "leak", "text": "no evidence until now", "basis": "firewall logs of 20 December", "by": "Ravi",
+                                    "at": found["statements"][0]["at"]}]
+    page = yaml.safe_load((machine.state / "incidents" / "inc-1" / "incident.yaml").read_text())
+    assert page["statements"] == found["statements"]
+
+
+def test_fields_of_the_form_are_taken_as_they_are_and_doubted_with_the_nearest(machine: Machine) -> None:
+    said = machine("incident", "fill", "inc-1", "mission_critical=ja", "ip_address=10.0.0.5", expect=0)
+    assert "the form does not know ja" in said.err
+    assert machine.json("incident", "show", "inc-1").result["fields"] == {"mission_critical": "ja", "ip_address": "10.0.0.5"}
+    assert "did you mean ip_address?" in machine("incident", "fill", "inc-1", "ip_adress=1", expect=2).err
+
+
+def test_it_opens_with_break_glass_where_the_state_directory_cannot_be_used(machine: Machine) -> None:
+    shutil.rmtree(machine.state)
+    machine.state.write_text("not a directory any more")
+    said = machine("--break-glass", *OPEN[:2], "inc-9", *OPEN[3:])
+    spool = Path(re.findall(r"journal goes to (\S+)/journal/", said.err)[0])
+    try:
+        assert "incident inc-9 is open" in said.out, said.err
+        assert "certin-initial-report" in machine("--break-glass", "incident", "show", "inc-9").out
+    finally:
+        shutil.rmtree(spool)
+
+
+def test_hostile_text_is_shown_harmless(machine: Machine) -> None:
+    machine("incident", "note", "inc-1", "\x1b]0;owned\x07\x1b[2J<script>", expect=0)
+    shown = machine("incident", "show", "inc-1", expect=0).out
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert json.loads(machine.json("incident", "show", "inc-1").out)["result"]["timeline"][-1]["text"].startswith("\x1b]0;")
