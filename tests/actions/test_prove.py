@@ -18,8 +18,9 @@ import pytest
 
 from opsctl.actions.prove import Prove, ProveParams
 from opsctl.actions.proving import bounded
+from opsctl.actions.scan import Scan, ScanParams
 from opsctl.engine.configuration import load_config
-from opsctl.errors import Interrupted
+from opsctl.errors import Interrupted, SafetyRefusal, UsageError
 from opsctl.model.plan import BoundPlan
 from opsctl.shells import local
 from opsctl.sources.postgresql_server import Postgres
@@ -28,6 +29,7 @@ from tests.lab.places import open_folder
 from tests.machine import Kept, Machine
 from tests.proofs.test_proof_http import serving
 from tests.repositories.test_hashes import change, swap
+from tests.scanning.samples import SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -125,31 +127,63 @@ def test_a_source_is_proven_where_it_came_to(machine: Machine, made: tuple[Kept,
     assert found["register"]["differences"][0]["found"] == "No such file or directory"
 
 
-def test_in_the_clean_room_every_source_is_proven_whatever_the_proofs(made: tuple[Kept, str], machine: Machine, portal: Postgres) -> None:
-    from opsctl.actions.restoring import find_set, load_in_room
+PLAYBOOK = """
+name: bring
+title: {en: Bring a set into a clean room, hi: सेट को साफ़ कमरे में लाएँ}
+inputs: {set: {type: set, help: the set}}
+steps:
+  - {id: restore, uses: restore, with: {backup: portal, set: "${set}"}}
+  - {id: prove, uses: prove, with: {backup: portal, set: "${set}"}}
+  - {id: scan, uses: scan, after: [restore], with: {backup: portal, set: "${set}"}}
+"""
 
-    with open_folder() as rooms:
-        text = (machine.etc / "opsctl.yaml").read_text()
-        (machine.etc / "opsctl.yaml").write_text(f"{text}\nclean_room: {{place: {rooms}}}\n")
-        world = world_of(machine)
-        view, history = find_set(world, "portal", made[1])
-        room = world.clean_room("tax")
-        room.enter()
-        for name, entry in view.sources.items():
-            history.repository.restore(entry["snapshot"], room.files(name))
-        assert load_in_room(room, "portal-db", view.sources["portal-db"]) == []
-        about: dict[str, Any] = {"backup": "portal", "set": made[1], "sources": ("files", "portal-db", "register"), "room": "tax"}
+
+@pytest.fixture
+def rooms() -> Iterator[Path]:
+    with open_folder() as place:
+        yield place
+
+
+def test_in_the_clean_room_every_source_is_proven_and_scanned(machine: Machine, made: tuple[Kept, str], portal: Postgres, rooms: Path) -> None:
+    (machine.etc / "opsctl.yaml").write_text(f"{(machine.etc / 'opsctl.yaml').read_text()}\nclean_room: {{place: {rooms}}}\n")
+    (machine.etc / "playbooks").mkdir()
+    (machine.etc / "playbooks" / "bring.yaml").write_text(PLAYBOOK)
+    said = machine.json("run", "bring", "--set", f"set={made[1]}", expect=0)
+    results = {step["step"]: step["result"] for step in said.result["steps"]}
+    assert {one["of"]: one["kind"] for one in results["prove"]["proofs"]} == {"files": "files", "portal-db": "rows", "register": "files"}
+    assert results["scan"]["files"] >= 5 and results["scan"]["set"] == made[1]
+
+    world = world_of(machine)
+    room, about = world.clean_room(made[1]), {"backup": "portal", "set": made[1]}
+    place = Path(f"{room.files('files')}{machine.data}")
+    swap(place / "one.pdf", place / "two.pdf")
+    (place / "up.php").write_bytes(next(content for _, name, content in SAMPLES if name == "up.php"))
+    entry = world.repository("main").look(world.clock()).judgement.of("portal")[0].sources["portal-db"]
+    room.enter()
+    with room.server("portal-db", entry) as server:
+        subprocess.run([*room.shell.prefix(), "psql", "-h", server["server"], "-p", server["port"], "-U", server["user"],
+                        "-qc", "delete from bills where id = 1", "restored"], check=True)
         found, wrong = look(world, **about)
-        assert wrong == [] and {one["kind"] for one in found.values()} == {"rows", "files"}
-        swap(Path(f"{room.files('files')}{machine.data}/one.pdf"), Path(f"{room.files('files')}{machine.data}/two.pdf"))
-        with room.server("portal-db", view.sources["portal-db"]) as server:
-            subprocess.run([*room.shell.prefix(), "psql", "-h", server["server"], "-p", server["port"], "-U", server.get("user", "postgres"),
-                            "-qc", "delete from bills where id = 1", "restored"], check=True)
-            found, wrong = look(world, **about)
-        assert [one["where"] for one in found["portal-db"]["differences"]] == ["table public.bills, rows"]
-        assert len(found["files"]["differences"]) == 2 and found["register"]["equal"]
-        assert "in the clean room" in wrong[0]
-        world.close()
+    world.close()
+    assert [(one["where"], one["expected"], one["found"]) for one in found["portal-db"]["differences"]] == [("table public.bills, rows", 500, 499)]
+    assert {one["found"] for one in found["files"]["differences"]} >= {"other content", "a file that the set does not hold"}
+    assert found["register"]["equal"] and "in the clean room" in wrong[0]
+    found_again = machine.json("resume", said.document["run"], expect=22)
+    assert any("up.php: rule webshell_php_runs_input" in error["message"] for error in found_again.errors)
+
+
+def test_a_room_that_is_not_there_or_of_another_set_is_refused(machine: Machine, made: tuple[Kept, str], rooms: Path) -> None:
+    (machine.etc / "opsctl.yaml").write_text(f"{(machine.etc / 'opsctl.yaml').read_text()}\nclean_room: {{place: {rooms}}}\n")
+    world = world_of(machine)
+    with pytest.raises(UsageError, match="there is no clean room"):
+        look(world, backup="portal", set=made[1])
+    with pytest.raises(UsageError, match="there is no clean room"):
+        Scan().observe(ScanParams(backup="portal", set=made[1]), world)
+    assert list(rooms.iterdir()) == [], "nothing is made by looking"
+    world.clean_room("tax").enter()
+    with pytest.raises(SafetyRefusal, match="does not lie in the clean room"):
+        Scan().observe(ScanParams(backup="portal", set=made[1], room="tax", sources=("files",)), world)
+    world.close()
 
 
 def test_what_runs_is_asked_and_tried_again_while_it_starts(machine: Machine, portal: Postgres, tmp_path: Path) -> None:

@@ -457,3 +457,14 @@ def test_nobody_is_told(machine: Machine) -> None:
     machine.configure(text.replace("'mailto://asha@ops.invalid'", "'mailtoo://asha@ops.invalid/token'"))
     said = wrong(machine, "notices")
     assert "no notice can be sent to mailtoo://ops.invalid →" in said and "token" not in said
+
+
+def test_rules_for_a_scan_that_do_not_compile(machine: Machine) -> None:
+    assert rows(machine, expect=None)["yara rules"]["state"] == "ok"
+    machine.configure(more="scan: {rules: rules}")
+    assert "cannot be read" in wrong(machine, "yara rules")
+    (machine.etc / "rules").mkdir()
+    (machine.etc / "rules" / "own.yar").write_text("rule own { condition: $nothing }\n")
+    assert f"{machine.etc}/rules/own.yar:1: unknown pattern" in wrong(machine, "yara rules")
+    (machine.etc / "rules" / "own.yar").write_text("rule own { condition: false }\n")
+    assert "too" in rows(machine, expect=None)["yara rules"]["detail"]
