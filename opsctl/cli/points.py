@@ -1,4 +1,4 @@
-"""``opsctl restore points`` and ``looked``: to which set one can go back, and what a person said of a suspect one."""
+"""``opsctl restore points``: to which sets of a backup one can go back, and which is the newest clean one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import typer
 from opsctl.cli import places, sets
 from opsctl.cli.report import Cell, Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session, of
-from opsctl.errors import OpsError, Partial, SafetyRefusal, UsageError, worst
+from opsctl.errors import OpsError, Partial, SafetyRefusal, worst
 from opsctl.model import points as model
+from opsctl.model.choices import standing
 from opsctl.model.points import Candidate, Looked, Point
 from opsctl.model.signals import FORMAT, UNKNOWN
 from opsctl.model.snapshots import Progress, parse_time
@@ -47,7 +48,7 @@ def points(
     no manifest holds are computed from the repository and kept. Exit 3 where there is no clean set.
     """
     from opsctl.cli.journal import moment_of
-    from opsctl.cli.work import open_site
+    from opsctl.cli.work import local_time, open_site
 
     session = of(context)
     site = open_site(session, trust=trust, given=given)
@@ -65,6 +66,7 @@ def points(
     looked = said_of(site, backup)
     weighed = model.weigh([_candidate(one, signals, looked) for one in held], bound)
     chosen = model.clean_point(weighed)
+    decided = standing((choice for one in found.holdings.values() for choice in one.choices), backup)
     sentence = _sentence(site, backup, weighed, chosen, bound)
     rows = [_row(site, found, one, point) for one, point in zip(held, weighed, strict=True)]
     errors: list[OpsError] = list(found.errors)
@@ -75,8 +77,11 @@ def points(
         out.table(Table(("set", "time", "changes", "read back", "drill", Column("in", flexible=True), Column("remark", flexible=True)), rows))
         if chosen is not None:
             out.line(Mark(sentence, Tone.GOOD))
+        if decided is not None:
+            out.line(f"{' and '.join(decided.people)} chose {decided.set}, {local_time(site, decided.time)}{f': {decided.why}' if decided.why else ''}")
 
     result = {"backup": backup, "before": bound, "clean": chosen.set.id if chosen else None, "because": sentence,
+              "chosen": {"set": decided.set, "people": list(decided.people), "time": decided.time, "why": decided.why} if decided else None,
               "points": [_as_json(site, found, one, point) for one, point in zip(held, weighed, strict=True)]}
     return Report(result=result, text=text, errors=errors, warnings=[*found.warnings, *site.said],
                   exit_code=worst([*([0] if chosen else []), *(error.code for error in errors)]))
@@ -215,36 +220,3 @@ def _as_json(site: Site, found: sets.Found, held: sets.Held, point: Point) -> di
         "looked": {"word": looked.word, "by": looked.by, "time": looked.time, "note": looked.note} if looked else None,
         "places": [{"repository": place.repository, "state": place.view.word} for place in held.places],
     }
-
-
-def looked(
-    context: typer.Context,
-    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
-    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of the suspect set")],
-    innocent: Annotated[bool, typer.Option("--innocent", help="what changed was right: it counts as clean, and those after it")] = False,
-    attack: Annotated[bool, typer.Option("--attack", help="it is an attack: neither it nor those after it are gone back to")] = False,
-    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="how you know; it stands in the journal")] = "",
-) -> Report:
-    """Say that you looked at a suspect set, and what it is.
-
-    Until somebody does, `status` exits 5 and notices are repeated. It stands in the journal with your name.
-    """
-    from opsctl.cli.work import open_site, who
-    from opsctl.model.unknown import unknown
-
-    session = of(context)
-    if innocent == attack:
-        raise UsageError("either --innocent or --attack", hint=f"opsctl backup show {set_id} names the files to look at")
-    site = open_site(session)
-    judgement = places.look(site, places.home(site, backup)).judgement
-    view = next((one for one in judgement.of(backup) if one.id == set_id), None)
-    if view is None:
-        raise unknown("set", set_id, [one.id for one in judgement.of(backup)], hint=f"opsctl backup list {backup}")
-    word = model.INNOCENT if innocent else model.ATTACK
-    said = {"backup": backup, "set": set_id, "word": word, "by": who(), "time": site.clock().isoformat(timespec="seconds"), "note": note}
-    if innocent and not session.dry_run and not session.confirm(f"count set {set_id} of {backup} as clean, and what was taken after it?"):
-        raise SafetyRefusal("nothing was changed")
-    if not session.dry_run:
-        site.journal.append("signals.looked", said)
-        site.catalogue.put_looked(backup, set_id, said)
-    return Report(result=said, text=lambda out: out.line(f"set {set_id} of {backup}: {word}, says {said['by']}"), warnings=site.said)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places, points, restore_stages, rooms
+from opsctl.cli import choosing, places, points, restore_stages, rooms
 from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.restore_scan import accept, scan
@@ -231,7 +231,8 @@ def _write_restored(out: Out, found: Any) -> None:
 
 
 app.command("points")(points.points)
-app.command("looked")(points.looked)
+app.command("looked")(choosing.looked)
+app.command("choose")(choosing.choose)
 app.command("plan")(restore_stages.plan)
 app.command("status")(restore_stages.status)
 app.command("reopen")(reopen)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Any
 
-from opsctl.model.records import DRILL, FREEZE, MANIFEST, PRUNE, VERIFICATION
+from opsctl.model.records import CHOICE, DRILL, FREEZE, MANIFEST, PRUNE, VERIFICATION
 from opsctl.model.signals import CLEAN, SUSPECT, UNKNOWN
 from opsctl.model.signals import FORMAT as SIGNALS
 from opsctl.model.snapshots import parse_time
@@ -32,7 +32,7 @@ def mistake(record: Mapping[str, Any]) -> str | None:
 
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
-    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE}
+    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE, CHOICE: _CHOICE}
     fields = next((fields for format_, fields in known.items() if format_ == record.get("format")), None)
     if fields is None:
         return "of no format of ours"
@@ -223,4 +223,8 @@ _FORGOTTEN = _shaped({
 _PRUNE: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),
     "forgotten": _listed(_FORGOTTEN), "accepted": _listed(_text), "bytes": _count, "consent": _CONSENT,
+}
+_CHOICE: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),
+    "set": _matches(_SET), "before": _optional(_moment), "why": _text, "consent": _CONSENT,
 }

@@ -12,7 +12,7 @@ from opsctl.model.snapshots import parse_time
 #: Findings that say nothing about the packs that were read back. Anybody who may write can cause some of them.
 NOT_OF_PACKS = frozenset({
     "snapshot-deleted", "snapshot-foreign", "snapshot-altered", "snapshot-future", "manifest-damaged", "junk-object",
-    "thaw-forged", "prune-forged",
+    "thaw-forged", "prune-forged", "choice-forged",
 })
 
 

@@ -127,7 +127,7 @@ class Finding:
     ``kind`` is a word of ours (``pack-missing``, ``pack-damaged``, ``pack-truncated``, ``index-damaged``,
     ``index-missing``, ``snapshot-damaged``, ``snapshot-deleted``, ``snapshot-foreign``, ``snapshot-altered``,
     ``snapshot-future``, ``key-missing``, ``key-damaged``, ``config-missing``, ``config-damaged``,
-    ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``, ``prune-forged``, ``thaw-forged``
+    ``repository-replaced``, ``junk-object``, ``manifest-damaged``, ``structure``, ``prune-forged``, ``thaw-forged``, ``choice-forged``
     (nobody agreed to what they say); ``pack-unreferenced``, which is no
     damage: there are packs that no index names). ``object`` is ``TYPE/NAME``
     in the store. ``sets`` and ``files`` are what it reaches (``sets`` empty and ``reaches_all``: all of them;

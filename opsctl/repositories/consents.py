@@ -1,4 +1,4 @@
-"""Which records in a repository stand on the word of several people: thaws and prunes, checked anew on every machine."""
+"""Which records in a repository stand on the word of several people: thaws, prunes and choices, checked anew on every machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.approvals import NAMESPACE, Member, Signed
+from opsctl.model.choices import Choice
 from opsctl.model.consent import Consent, Fits, agreed
 from opsctl.model.freezes import THAWED, Freeze, open_freezes
-from opsctl.model.records import FREEZE, PRUNE, Record
+from opsctl.model.records import CHOICE, FREEZE, PRUNE, Record
 from opsctl.model.snapshots import Finding, parse_time
 from opsctl.model.statements import signed_bytes
 from opsctl.model.values import value
@@ -48,11 +49,12 @@ class Prune:
 
 @value
 class Agreements:
-    """What records of freezes, thaws and prunes come to. ``findings``: those that nobody agreed to, which is grave."""
+    """What records of freezes, thaws, prunes and choices come to. ``findings``: those that nobody agreed to, which is grave."""
 
     freezes: tuple[Freeze, ...] = ()
     prunes: tuple[Prune, ...] = ()
     findings: tuple[Finding, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     @property
     def forgotten(self) -> Mapping[str, str]:
@@ -75,6 +77,7 @@ class Consents:
         prunes: list[Prune] = []
         findings: list[Finding] = []
         freezes: list[Record] = []
+        choices: list[Choice] = []
         for record in records:
             if record.format == PRUNE and record.signer is not None:
                 people = self._people_of(record, repository_id)
@@ -82,6 +85,12 @@ class Consents:
                     findings.append(_forged(record, "prune", people))
                 else:
                     prunes.append(_prune(record, people))
+            elif record.format == CHOICE and record.signer is not None:
+                people = self._people_of(record, repository_id)
+                if isinstance(people, str):
+                    findings.append(_forged(record, "choice", people))
+                else:
+                    choices.append(_choice(record, people))
             elif record.format == FREEZE and record.signer is not None and record.record["state"] == THAWED:
                 people = self._people_of(record, repository_id)
                 if isinstance(people, str):
@@ -90,7 +99,8 @@ class Consents:
                     lifted.update(record.record.get("lifts", ()))
             elif record.snapshot in marked:
                 freezes.append(record)
-        return Agreements(open_freezes(freezes, lifted, self._trusted, repository_id), tuple(prunes), tuple(findings))
+        return Agreements(open_freezes(freezes, lifted, self._trusted, repository_id), tuple(prunes), tuple(findings),
+                          tuple(sorted(choices, key=lambda one: one.time)))
 
     def require(self, record: Mapping[str, Any], repository_id: str) -> tuple[str, ...]:
         """Who agreed to a record. Raises SafetyRefusal where that does not do, ProgramFailed where nothing can be checked."""
@@ -131,6 +141,8 @@ def _deed(record: Mapping[str, Any]) -> tuple[str, Fits]:
         ids = {name for one in record["forgotten"] for name in (one["manifest"], *one["snapshots"].values()) if name}
         return "prune", lambda params: (params["backup"] == record["backup"] and ids <= {*params["forget"]}
                                         and {*record["accepted"]} <= {*params["accept"]})
+    if record["format"] == CHOICE:
+        return "decide", lambda params: (params["backup"], params["set"]) == (record["backup"], record["set"])
     lifts = {*record.get("lifts", ())}
     return "freeze", lambda params: (params["state"] == THAWED and params["incident"] == record["incident"]
                                      and lifts <= {*params["lifts"]})
@@ -140,6 +152,12 @@ def _prune(record: Record, people: tuple[str, ...]) -> Prune:
     said = record.record
     return Prune(record.snapshot, said["run"], said["backup"], people, tuple(said["forgotten"]), tuple(said["accepted"]),
                  said["bytes"])
+
+
+def _choice(record: Record, people: tuple[str, ...]) -> Choice:
+    said = record.record
+    before = parse_time(said["before"]) if "before" in said else None
+    return Choice(said["backup"], said["set"], parse_time(said["time"]), said["run"], people, said["why"], before)
 
 
 def _forged(record: Record, what: str, why: str) -> Finding:

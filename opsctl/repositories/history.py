@@ -17,11 +17,13 @@ from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, ProgramFailed, SafetyRefusal, Unreachable, concerning
 from opsctl.model.approvals import Member
+from opsctl.model.choices import Choice
 from opsctl.model.damage import Damage, open_damage, with_damage
 from opsctl.model.freezes import Freeze
 from opsctl.model.quantities import counted
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import (
+    CHOICE,
     DRILL,
     FREEZE,
     MANIFEST,
@@ -42,7 +44,7 @@ from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
 
 #: The tag that marks a snapshot as a record, by the record's format.
-RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune"}
+RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune", CHOICE: "choice"}
 
 
 class Signatures(Protocol):
@@ -68,7 +70,8 @@ class Holdings:
     ``verifications`` and ``drills``: the records of them that count, oldest first: signed by a trusted key, for this
     repository and not for another one that they were copied from, and not dated by a clock that ran ahead.
     ``damage``: what the verifications found and no later one found mended; each set has what of it reaches it.
-    ``freezes``: those that nobody lifted; ``prunes``: those that people agreed to.
+    ``freezes``: those that nobody lifted; ``prunes``, and ``choices`` of a set to go back to, oldest first: those that people
+    agreed to.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -79,6 +82,7 @@ class Holdings:
     damage: tuple[Damage, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     prunes: tuple[Prune, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 class Ledger:
@@ -329,7 +333,7 @@ class History:
                             findings=(*judgement.findings, *agreements.findings))
         holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement, verifications,
                             self._counted(DRILL, records.values(), identity.id, now), damage,
-                            agreements.freezes, agreements.prunes)
+                            agreements.freezes, agreements.prunes, agreements.choices)
         self._remember(holdings)
         self._seen = holdings
         return holdings

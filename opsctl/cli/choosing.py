@@ -1,0 +1,92 @@
+"""``opsctl restore looked`` and ``choose``: what people say of a suspect set, and to which one they decide to go back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opsctl.cli import places
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.session import of
+from opsctl.errors import SafetyRefusal, UsageError
+from opsctl.model import points as model
+
+if TYPE_CHECKING:
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
+
+
+def looked(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of the suspect set")],
+    innocent: Annotated[bool, typer.Option("--innocent", help="what changed was right: it counts as clean, and those after it")] = False,
+    attack: Annotated[bool, typer.Option("--attack", help="it is an attack: neither it nor those after it are gone back to")] = False,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="how you know; it stands in the journal")] = "",
+) -> Report:
+    """Say that you looked at a suspect set, and what it is.
+
+    Until somebody does, `status` exits 5 and notices are repeated. It stands in the journal with your name.
+    """
+    from opsctl.cli.work import open_site, who
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    if innocent == attack:
+        raise UsageError("either --innocent or --attack", hint=f"opsctl backup show {set_id} names the files to look at")
+    site = open_site(session)
+    judgement = places.look(site, places.home(site, backup)).judgement
+    view = next((one for one in judgement.of(backup) if one.id == set_id), None)
+    if view is None:
+        raise unknown("set", set_id, [one.id for one in judgement.of(backup)], hint=f"opsctl backup list {backup}")
+    word = model.INNOCENT if innocent else model.ATTACK
+    said = {"backup": backup, "set": set_id, "word": word, "by": who(), "time": site.clock().isoformat(timespec="seconds"), "note": note}
+    if innocent and not session.dry_run and not session.confirm(f"count set {set_id} of {backup} as clean, and what was taken after it?"):
+        raise SafetyRefusal("nothing was changed")
+    if not session.dry_run:
+        site.journal.append("signals.looked", said)
+        site.catalogue.put_looked(backup, set_id, said)
+    return Report(result=said, text=lambda out: out.line(f"set {set_id} of {backup}: {word}, says {said['by']}"), warnings=site.said)
+
+
+def choose(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="the id of the set")],
+    before: Annotated[str | None, typer.Option("--before", metavar="TIME", help="when the data first went bad")] = None,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="the reason; it is signed with the rest")] = "",
+    copy_in: places.From = None,
+) -> Report:
+    """Decide to which set one goes back: two people sign it.
+
+    The decision is written into the repository with their signatures. Exit 4 until both have said so by `opsctl approve`.
+    """
+    from opsctl.cli.journal import moment_of
+    from opsctl.cli.points import said_of
+    from opsctl.cli.work import carry_out, local_time, open_site
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    site = open_site(session)
+    if copy_in is not None and copy_in not in site.config.repositories:
+        raise unknown("repository", copy_in, site.config.repositories)
+    repository = copy_in or places.home(site, backup)
+    view = next((one for one in places.look(site, repository).judgement.of(backup) if one.id == set_id), None)
+    if view is None:
+        raise unknown("set", set_id, [one.id for one in places.look(site, repository).judgement.of(backup)],
+                      hint=f"opsctl restore points {backup}")
+    bound = moment_of(before, site.clock(), site.config.organisation.tz, "--before") if before else None
+    looked = said_of(site, backup).get(set_id)
+    verdict = f"{view.verdict}{f', {looked.word} says {looked.by}' if looked else ''}"
+    say = f"{backup} goes back to set {set_id}, {local_time(site, view.time)}, whose changes are {verdict}"
+    inputs = {"backup": backup, "set": set_id, "repository": repository, "before": bound.isoformat() if bound else "", "why": why, "say": say}
+    return carry_out(session, site, "restore-choose", inputs, subject=backup, text=_write)
+
+
+def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    for one in tally.results:
+        if one.step == "decide" and one.result.get("people"):
+            found = one.result
+            out.line(Mark(f"{' and '.join(found['people'])} chose set {found['set']} of {found['backup']}", Tone.GOOD))
+            out.line(f"next: opsctl restore plan --set {found['backup']}={found['set']}")

@@ -1,0 +1,31 @@
+"""The set to go back to is what two people signed for, and stands in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.actions.planting import plant
+from tests.machine import Machine
+
+
+def test_two_people_choose_the_set_and_every_machine_sees_it(machine: Machine, keys: Path) -> None:
+    people = "".join(f"  {name}: {{name: {name.title()}, ssh_key: {(keys / f'{name}.pub').read_text().strip()}}}\n" for name in ("asha", "imran"))
+    machine.configure(more=f"people:\n{people}")
+    (machine.data / "bill").write_text("12.50 to pay\n" * 20)
+    made = machine.json("backup", "run", expect=0).result["backups"]["portal"]["set"]
+    machine("restore", "choose", "portal", "20260101-0000-none", expect=2)
+    waits = machine.json("restore", "choose", "portal", made, "--before", "2026-12-11", "--why", "the register is whole in it", expect=4)
+    run = str(waits.document["run"])
+    assert f"portal goes back to set {made}" in waits.errors[0]["message"] and "changes are unknown" in waits.errors[0]["message"]
+    for name in ("asha", "imran"):
+        assert machine.json("restore", "points", "portal", expect=3).result["chosen"] is None
+        machine("--yes", "approve", run, "agree", "--by", name, "--key", str(keys / name), expect=0)
+    said = machine("resume", run, expect=0).out
+    machine.forget()
+    machine("backup", "init", expect=0)
+    chosen = machine.json("restore", "points", "portal", expect=3).result["chosen"]
+    assert (chosen["set"], chosen["people"], chosen["why"]) == (made, ["asha", "imran"], "the register is whole in it"), said
+    record = {"format": "opsctl-choice/1", "repository": "x", "run": "r", "time": "2026-12-13T00:00:00+00:00", "host": "h", "by": "b", "backup": "portal",
+              "set": "20260101-0000-none", "why": "", "consent": {}}
+    plant(machine, record, machine.etc / "keys" / "controller", mark="choice")
+    assert machine.json("restore", "points", "portal", expect=3).result["chosen"] == chosen, "nobody signed for that one"
