@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opsctl.actions.interface import CheckAction, Params, World
+from opsctl.actions.sound_copies import instead
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model.sets import SetView
 from opsctl.model.stages import refusal
@@ -24,12 +25,12 @@ class ChooseParams(Params):
 
 @value
 class Seen:
-    """The set as it stands now; ``elsewhere``: other repositories, and how it stands there."""
+    """The set as it stands now; ``lacking``: sources that are not in it; ``instead``: what to do where it cannot be used."""
 
     view: SetView
     repository: str
-    elsewhere: tuple[tuple[str, str], ...] = ()
     lacking: tuple[str, ...] = ()
+    instead: str = ""
 
 
 class Choose(CheckAction[ChooseParams, Seen]):
@@ -58,40 +59,16 @@ class Choose(CheckAction[ChooseParams, Seen]):
         if view.record:
             history.confirm(view)
         lacking = tuple(name for name in params.sources if name not in view.sources)
-        bad = refusal(view) is not None or lacking
-        return Seen(view, history.name, tuple(_elsewhere(params, history.name, world)) if bad else (), lacking)
+        return Seen(view, history.name, lacking, instead(view, history.name, world) if refusal(view) is not None else "")
 
     def findings(self, params: ChooseParams, seen: Seen) -> Sequence[OpsError]:
         why = refusal(seen.view) or (f"it does not hold {', '.join(seen.lacking)}" if seen.lacking else None)
         if why is None:
             return []
-        good = [name for name, how in seen.elsewhere if how == ""]
-        told = "; ".join(f"{name}: {how}" for name, how in seen.elsewhere if how)
-        hint = (f"{good[0]} holds it whole: the same command with --from {good[0]}" if good
-                else f"take another set: opsctl restore plan{f'; elsewhere: {told}' if told else ''}")
         return [DamagedData(f"set {params.set} of {params.backup} cannot be restored from {seen.repository}: {why}",
-                            where=f"{params.backup}/{params.set}", hint=hint)]
+                            where=f"{params.backup}/{params.set}", hint=seen.instead or "opsctl restore plan")]
 
     def result(self, params: ChooseParams, seen: Seen) -> Mapping[str, Any]:
         return {"backup": params.backup, "set": params.set, "read_from": seen.repository, "state": seen.view.word,
                 "time": seen.view.time.isoformat() if seen.view.time else None, "signer": seen.view.signer,
                 "verdict": seen.view.verdict, "signals": dict(seen.view.signals)}
-
-
-def _elsewhere(params: ChooseParams, here: str, world: World) -> list[tuple[str, str]]:
-    """Where else the set may be, and what is wrong with it there; empty where nothing is."""
-    plan = world.config.backups.get(params.backup)
-    found = []
-    for name in (plan.repository, *plan.copies) if plan is not None else ():
-        if name == here:
-            continue
-        try:
-            sets = world.repository(name).look(world.clock()).judgement.of(params.backup)
-        except OpsError as error:
-            if error.code in (130, 143):
-                raise
-            found.append((name, error.message))
-            continue
-        view = next((one for one in sets if one.id == params.set), None)
-        found.append((name, "not there" if view is None else refusal(view) or ""))
-    return found

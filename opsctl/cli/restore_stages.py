@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,15 @@ from opsctl.errors import SafetyRefusal
 from opsctl.model.quantities import format_size, rough_duration
 
 if TYPE_CHECKING:
+    from opsctl.cli.session import Session
     from opsctl.cli.stages import Choice
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
     from opsctl.model.stages import Course, Stage
     from opsctl.wiring import Site
+
+#: The name of a run in stages, which is composed of a playbook for each.
+RUN = "staged-restoration"
 
 Services = Annotated[list[str] | None, typer.Argument(metavar="SERVICE", help="names of services; what they need comes with them")]
 Sets = Annotated[list[str] | None, typer.Option(
@@ -116,6 +122,104 @@ def _against(span: timedelta | None, target: timedelta | None, name: str) -> Mar
     if target is None:
         return rough_duration(span)
     return Mark(f"{rough_duration(span)} ({name} {rough_duration(target)})", Tone.BAD if span > target else Tone.GOOD)
+
+
+def run(
+    context: typer.Context, services: Services = None, sets: Sets = None, before: Before = None, copy_in: CopyIn = None,
+    alone: Alone = False,
+) -> Report:
+    """Bring services back, in stages that are proven and approved.
+
+    For each, in the order of their needs: its set into a clean room, searched, proven, approved by two, brought into
+    production, started and proven from outside. It stops at what waits (4); `opsctl resume RUN` goes on, also after a kill.
+    """
+    from opsctl.cli.stages import choice, gather, problems
+    from opsctl.cli.work import go, open_site
+
+    session = of(context)
+    site = open_site(session)
+    chosen = choice(site, sets or (), before, copy_in)
+    found = gather(site, services or (), chosen, alone=alone)
+    if told := problems(found):
+        return Report(result={"stages": [one.as_json() for one in found]}, errors=told, warnings=site.said,
+                      text=lambda out: _write_plan(out, site, found, chosen, None))
+    bound = bound_run(site, found)
+    _announce(session, site, found, bound)
+    result = None if session.dry_run else lambda tally: _result(site, bound)
+    return go(session, site, bound, text=stages_writer(site), result=result)
+
+
+def bound_run(site: Site, found: Sequence[Stage]) -> BoundPlan:
+    """All stages as one plan, with every set, place and name fixed."""
+    from opsctl.actions.registry import action
+    from opsctl.cli.work import who
+    from opsctl.engine.bind import run_id
+    from opsctl.engine.playbooks import find
+    from opsctl.engine.stages import Part, compose
+
+    now = site.clock().replace(second=0, microsecond=0)
+    ident = run_id(now, "restore", site.token())
+    parts = [_part(one, ident, Part, find("staged-restoration" if one.backup else "staged-start", site.config)) for one in found]
+    told = [{**_fixed(one), "steps": [step.id for step in part.playbook.steps]} for one, part in zip(found, parts, strict=True)]
+    backups = list(dict.fromkeys(one.backup for one in found if one.backup))
+    inputs: dict[str, Any] = {"services": [one.service for one in found], "stages": told}
+    if len(backups) == 1:
+        inputs["backup"] = backups[0]
+    return compose(parts, playbook=RUN, title="Bring services back in stages", inputs=inputs, config=site.config, registry=action,
+                   run=ident, now=now, started_by=who())
+
+
+def _part(one: Stage, run: str, part: Any, playbook: Any) -> Any:
+    if not one.backup:
+        return part(one.service, playbook, {"service": one.service}, one.needs)
+    inputs = {"service": one.service, "backup": one.backup, "set": one.set, "sources": list(one.sources), "room": f"{run}-{one.service}",
+              "copy_in": "" if one.read_from == one.home else one.read_from}
+    into = dict(one.into)
+    more: dict[tuple[str, str | None], dict[str, Any]] = {("promote", source): {"into": place} for source, place in into.items()}
+    if into:
+        more["outside", None] = {"into": into}
+    return part(one.service, playbook, inputs, one.needs, more)
+
+
+def _fixed(one: Stage) -> dict[str, Any]:
+    """What the journal has of a stage, so that its status needs nothing else."""
+    from opsctl.model.stages import seconds
+
+    return {"service": one.service, "needs": list(one.needs), "backup": one.backup, "set": one.set, "read_from": one.read_from,
+            "point": one.point.isoformat() if one.point else None, "bytes": one.bytes, "expected": seconds(one.expected),
+            "loss": seconds(one.loss), "rto": seconds(one.rto), "rpo": seconds(one.rpo)}
+
+
+def _announce(session: Session, site: Site, found: Sequence[Stage], bound: BoundPlan) -> None:
+    if session.quiet or session.json:
+        return
+    from opsctl.cli import render
+
+    for one in found:
+        needs = f", after {', '.join(one.needs)}" if one.needs else ""
+        render.complain(render.shown(f"{one.service}: {_plainly(_origin(site, one))}{needs}"))
+
+
+def _plainly(cell: Mark | str) -> str:
+    return cell.text if isinstance(cell, Mark) else cell
+
+
+def _result(site: Site, bound: BoundPlan) -> dict[str, Any]:
+    from opsctl.model.stages import courses
+
+    return {"stages": [one.as_json() for one in courses(list(site.journal.read(run=bound.run)))]}
+
+
+def in_stages(plan: BoundPlan) -> bool:
+    """Whether a run is one of several stages."""
+    return any(step.stage for step in plan.steps)
+
+
+def stages_writer(site: Site) -> Callable[[Out, Tally, BoundPlan], None]:
+    """What writes, after a run, how its stages stand by the journal."""
+    from opsctl.model.stages import courses
+
+    return lambda out, tally, plan: write_courses(out, plan.run, courses(list(site.journal.read(run=plan.run))), site_standing(site, plan.run))
 
 
 def status(

@@ -144,6 +144,7 @@ def resume(
 
     A restore on a machine without a configuration is given its --repository, --password-file and --trust again.
     """
+    from opsctl.cli.restore_stages import in_stages, stages_writer
     from opsctl.cli.telling import write_resumed
     from opsctl.cli.work import go, open_site
     from opsctl.wiring import load_plan
@@ -156,7 +157,7 @@ def resume(
         site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")
     for step in repeat or ():
         _step(bound, step)
-    report = go(session, site, bound, resume=True, repeat=repeat or (), text=write_resumed)
+    report = go(session, site, bound, resume=True, repeat=repeat or (), text=stages_writer(site) if in_stages(bound) else write_resumed)
     if bound.playbook == "backup" and not session.dry_run:
         from opsctl.cli import ticks
         from opsctl.cli.backup import remember

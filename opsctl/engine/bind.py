@@ -143,7 +143,7 @@ def _step(
     )
 
 
-def _pace(loop: ForEach | None, items: int) -> dict[str, int]:
+def _pace(loop: ForEach | None, items: int) -> dict[str, Any]:
     if loop is None:
         return {}
     return {"at_once": loop.under_way, "tolerate": loop.tolerated(items), "canary": loop.canary or 0,

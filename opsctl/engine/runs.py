@@ -258,19 +258,38 @@ def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key],
     A check tells how it is now, so an earlier look never stands for it. What a state should be can depend on the
     steps before it; where one of these is done again, the state is looked at again. A gate that does not last is asked
     again until something that it opened was ``touched``: what was begun then has to be brought to its end.
+    What is behind us in its stage is not looked at again.
     """
     kinds = {step.id: registry(step.uses).kind for step in plan.steps}
-    again = {step.id for step in plan.steps if kinds[step.id] is Kind.CHECK}
+    behind_us = _behind_us(plan, registry, done, touched)
+    again = {step.id for step in plan.steps if kinds[step.id] is Kind.CHECK} - behind_us
     for step in plan.steps:
         action = registry(step.uses)
-        if isinstance(action, GateAction) and not action.lasting and not any(one.id in touched for one in plan.behind(step.id)):
+        if step.id not in behind_us and isinstance(action, GateAction) and not action.lasting and not any(one.id in touched for one in plan.behind(step.id)):
             again.add(step.id)
     open_steps = again | {step.id for step in plan.steps if any((step.id, item.item) not in done for item in step.items)}
-    while more := {step.id for step in plan.steps if kinds[step.id] is Kind.STATE and step.id not in again
+    while more := {step.id for step in plan.steps if kinds[step.id] is Kind.STATE and step.id not in again | behind_us
                    and open_steps.intersection(step.after)}:
         again |= more
         open_steps |= more
     return again
+
+
+def _behind_us(plan: BoundPlan, registry: Registry, done: Collection[Key], touched: Collection[str]) -> set[str]:
+    """The steps of stages that have ended well, and what stands in a stage before a gate behind which something was begun.
+
+    A service that is back is used again: its data is not what it was restored as, and the clean room that it was proven in is gone.
+    """
+    found: set[str] = set()
+    for stage in {step.stage for step in plan.steps if step.stage}:
+        steps = [step for step in plan.steps if step.stage == stage]
+        if all((step.id, item.item) in done or (step.may_fail and step.id in touched) for step in steps for item in step.items):
+            found |= {step.id for step in steps}
+            continue
+        for gate in steps:
+            if registry(gate.uses).kind is Kind.GATE and any(one.stage == stage and one.id in touched for one in plan.behind(gate.id)):
+                found |= {step.id for step in steps if any(one.id == gate.id for one in plan.behind(step.id))}
+    return found
 
 
 __all__ = ["Notes", "Runs", "Tally"]

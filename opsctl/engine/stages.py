@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,12 +15,16 @@ from opsctl.model.values import value
 
 @value
 class Part:
-    """A stage: its playbook with its inputs. Its steps are called ``NAME.STEP``; ``needs`` are names of other stages."""
+    """A stage: its playbook with its inputs. Its steps are called ``NAME.STEP``; ``needs`` are names of other stages.
+
+    ``more``: parameters of single steps that a playbook has no words for, by step and item.
+    """
 
     name: str
     playbook: Playbook
     inputs: Mapping[str, Any]
     needs: tuple[str, ...] = ()
+    more: Mapping[tuple[str, str | None], Mapping[str, Any]] = field(default_factory=dict)
 
 
 def compose(
@@ -37,15 +41,21 @@ def compose(
     steps: list[BoundStep] = []
     for part in parts:
         before = tuple(step.id for name in part.needs for step in bound[name].steps)
-        steps += [step if step.after else replace(step, after=before) for step in _titled(part.name, bound[part.name].steps)]
+        steps += [_of_stage(part, step, before, registry) for step in bound[part.name].steps]
     return BoundPlan(
         run=run, playbook=playbook, title=title, now=now, started_by=started_by, inputs=inputs, steps=tuple(steps),
         config_digest=config.digest,
     )
 
 
-def _titled(name: str, steps: Sequence[BoundStep]) -> list[BoundStep]:
-    return [replace(step, title=f"{name}: {step.title}") for step in steps]
+def _of_stage(part: Part, step: BoundStep, before: tuple[str, ...], registry: Registry) -> BoundStep:
+    name = step.id.removeprefix(f"{part.name}.")
+    items = []
+    for item in step.items:
+        more = part.more.get((name, item.item), {})
+        params = registry(step.uses).Params.model_validate({**item.params, **more}).model_dump(mode="json") if more else item.params
+        items.append(replace(item, params=params))
+    return replace(step, title=f"{part.name}: {step.title}", after=step.after or before, items=tuple(items), stage=part.name)
 
 
 __all__ = ["Part", "compose"]

@@ -10,7 +10,7 @@ from typing import Any
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
-_LATER = ("tolerate", "canary", "waves", "stop_after")
+_LATER = ("tolerate", "canary", "waves", "stop_after", "stage")
 
 
 @value
@@ -26,6 +26,7 @@ class BoundStep:
     """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing.
 
     ``tolerate`` items may fail. ``canary``, ``waves`` and ``stop_after`` are numbers of items; 0 where nothing was said.
+    ``stage``: of which stage it is, in a plan that has some.
     """
 
     id: str
@@ -42,6 +43,7 @@ class BoundStep:
     canary: int = 0
     waves: int = 0
     stop_after: int = 0
+    stage: str = ""
 
 
 @value
