@@ -47,6 +47,7 @@ class Performer:
         self.registry = registry
         self.hold = hold
         self.dry_run = dry_run
+        self._waits: dict[tuple[str, str | None], str] = {}
 
     def __call__(self, step: BoundStep, item: BoundItem, *, unknown: bool = False) -> StepResult:
         """Do one step for one item; every OpsError, and every no of the operating system, becomes a failed result.
@@ -257,6 +258,11 @@ class Performer:
     def _end(self, step: BoundStep, result: StepResult) -> None:
         if self.dry_run:
             return
+        if result.outcome == Outcome.WAITING:
+            # It is asked again every few seconds, perhaps for days.
+            if self._waits.get((step.id, result.item)) == result.because:
+                return
+            self._waits[step.id, result.item] = result.because
         data: dict[str, Any] = {"step": step.id, "item": result.item, "outcome": result.outcome,
                                 "because": result.because, "codes": list(result.codes)}
         if result.errors:

@@ -38,6 +38,8 @@ class Tally:
     partly: dict[str, str] = field(default_factory=dict)
 
     def add(self, step: BoundStep, result: StepResult, *, keep: bool = True) -> None:
+        if self.waiting:
+            self._waits_no_longer(result)
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
         if keep or result.outcome != Outcome.OK:
             self.results.append(result)
@@ -50,6 +52,15 @@ class Tally:
                 found.append(code)
         if result.outcome == Outcome.FAILED:
             self.errors.extend(result.errors)
+
+    def _waits_no_longer(self, result: StepResult) -> None:
+        """Forget that this one waited: what came after it is how it stands."""
+        for before in [one for one in self.waiting if (one.step, one.item) == (result.step, result.item)]:
+            self.waiting.remove(before)
+            self.results.remove(before)
+            self.outcomes[before.outcome] -= 1
+            if not self.outcomes[before.outcome]:
+                del self.outcomes[before.outcome]
 
     def ended(self, plan: BoundPlan, steps: Mapping[str, str]) -> None:
         """Take in what whole steps came to."""

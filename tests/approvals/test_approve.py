@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from opsctl.cli import isolate_hosts
 from tests.approvals.site import Site
 from tests.lab.waiting import until
+from tests.machine import PACKAGE
 
 
 def test_promise_9_nothing_goes_on_unapproved_by_two(site: Site) -> None:
@@ -284,3 +287,22 @@ def test_a_run_in_the_spool_is_approved_with_carried_files(site: Site, tmp_path:
     site("--break-glass", "approve", "--file", str(file), expect=0)
     site("--break-glass", "resume", run, expect=0)
     assert site.diary == ["before", "opened"]
+
+
+def test_at_a_terminal_the_run_waits_and_goes_on_by_itself(site: Site) -> None:
+    parent, child = os.openpty()
+    env = {**os.environ, **site.environ, "PYTHONPATH": str(PACKAGE)}
+    with subprocess.Popen([sys.executable, "-m", "opsctl", "--config", str(site.etc), "run", "open"], env=env, stdin=child,
+                          stdout=subprocess.PIPE, stderr=child, text=True) as process:
+        try:
+            until(lambda: [entry for entry in site.journal("step.end") if entry["outcome"] == "waiting"], "the gate")
+            (run,) = (path.name for path in (site.state / "runs").iterdir())
+            for by in ("asha", "imran"):
+                site.approve(run, by)
+            until(lambda: process.poll() is not None, "the end of the run")
+        finally:
+            process.kill()
+            os.close(child)
+            os.close(parent)
+    assert process.returncode == 0 and site.diary == ["before", "opened"]
+    assert site.json("show", run).result["state"] == "ended"

@@ -91,7 +91,7 @@ class _Run:
         self.outcomes: dict[str, str] = {}
         self.running = 0
         self.waiting: list[tuple[float, BoundStep, BoundItem]] = []
-        self.shown_waiting: set[tuple[str, str | None]] = set()
+        self.shown_waiting: dict[tuple[str, str | None], str] = {}
         self.failure: BaseException | None = None
 
     def go(self) -> Mapping[str, str]:
@@ -165,8 +165,8 @@ class _Run:
     def _took(self, step: BoundStep, item: BoundItem, result: StepResult) -> None:
         if result.outcome == Outcome.WAITING:
             key = (step.id, item.item)
-            if key not in self.shown_waiting:
-                self.shown_waiting.add(key)
+            if self.shown_waiting.get(key) != result.because:
+                self.shown_waiting[key] = result.because
                 self.on_result(step, result)
             self.waiting.append((time.monotonic() + ASK_AGAIN, step, item))
             return
