@@ -26,12 +26,13 @@ class RollbackParams(Params):
 
 @dataclass(frozen=True)
 class PieceSeen:
-    """One piece: the exchange that puts back what was there, and what of it is missing."""
+    """One piece: the exchange that puts back what was there, what of it is missing, and whether what was brought is kept."""
 
     key: str
     source: str
     wanted: Exchange
     missing: Missing
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Rollback(StateAction[RollbackParams, Seen]):
         return {
             "promoted": params.promoted,
             "places": [{"place": one.wanted.place, "source": one.source, "back": one.missing is Missing.NOTHING,
-                        "kept": one.wanted.kept} for one in seen.pieces],
+                        "kept": one.wanted.kept if one.kept else None} for one in seen.pieces],
         }
 
 
@@ -102,7 +103,7 @@ def _look(note: Mapping[str, Any], world: World) -> PieceSeen:
                       old=note["new"])
     # Before it was brought back nothing was renamed.
     left = piece.missing(wanted) if note["new"] is not None else Missing.NOTHING
-    return PieceSeen(note["key"], note["source"], wanted, left)
+    return PieceSeen(note["key"], note["source"], wanted, left, note["new"] is not None and piece.look(kept) == note["new"])
 
 
 def _key(note: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import choosing, places, points, restore_stages, rooms
+from opsctl.cli import choosing, places, points, production, restore_stages, rooms
 from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.restore_scan import accept, scan
@@ -236,4 +236,6 @@ app.command("choose")(choosing.choose)
 app.command("plan")(restore_stages.plan)
 app.command("run")(restore_stages.run)
 app.command("status")(restore_stages.status)
+app.command("promote")(production.promote)
+app.command("rollback")(production.rollback)
 app.command("reopen")(reopen)

@@ -1,0 +1,86 @@
+"""``opsctl restore promote`` and ``rollback``: one source into production, and back what it replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from opsctl.cli import places
+from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.session import of
+from opsctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from opsctl.engine.runs import Tally
+    from opsctl.model.plan import BoundPlan
+
+
+def promote(
+    context: typer.Context,
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="the source of its set that comes into production")],
+    set_id: places.SetId = None,
+    copy_in: places.From = None,
+    into: Annotated[str, typer.Option("--into", metavar="PLACE", help="folder, file or database that it becomes, if not its own")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="keep what is there under a dated name; otherwise data there is refused")] = False,
+    people: Annotated[int, typer.Option("--people", min=2, max=20, help="how many people have to approve it")] = 2,
+    role: Annotated[str, typer.Option("--role", metavar="ROLE", help="the role that they need")] = "",
+) -> Report:
+    """Bring one source into production, proven and approved.
+
+    Restored in a clean room, scanned and proven there, approved by two, then restored beside its place and renamed.
+    Nothing stops what uses it: that is `restore run`, or `stop` before and `start` after.
+    """
+    from opsctl.cli.restore import choose
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session)
+    view = choose(session, site, backup, set_id, copy_in)
+    if source not in view.sources:
+        raise UsageError(f"set {view.id} holds no source {source}", hint=f"it holds {', '.join(view.sources)}")
+    inputs = {"backup": backup, "set": view.id, "source": source, "into": into, "replace": "yes" if replace else "no",
+              "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role}
+    return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted)
+
+
+def write_promoted(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """What stands where now, and what was kept as what; steps before that which did not end well."""
+    for one in tally.results:
+        for found in one.result.get("places", ()):
+            if found.get("promoted"):
+                kept = f"; what was there is {found['kept']}" if found["kept"] else ""
+                out.line(Mark(f"in production: {found['place']}{kept}", Tone.GOOD))
+                out.line(Mark(f"  back again: opsctl restore rollback {plan.run}", Tone.QUIET))
+
+
+def rollback(
+    context: typer.Context,
+    promoted: Annotated[str, typer.Argument(metavar="RUN", help="id of the run that brought it into production")],
+    service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="only what this service restores")] = None,
+) -> Report:
+    """Put back what a run replaced in production.
+
+    Nothing is deleted: what had been brought is kept under a dated name in its turn. A run that was killed half-way is
+    undone from where it stands.
+    """
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.model.unknown import unknown
+
+    session = of(context)
+    site = open_site(session)
+    if service is not None and service not in site.config.services:
+        raise unknown("service", service, site.config.services)
+    sources = list(site.config.services[service].restores) if service is not None else []
+    return carry_out(session, site, "rollback", {"promoted": promoted, "sources": sources}, subject="rollback", text=write_back)
+
+
+def write_back(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """What is back in its place, and what is kept of what had come there."""
+    for one in tally.results:
+        for found in one.result.get("places", ()):
+            if found["back"]:
+                out.line(Mark(f"as it was before: {found['place']}", Tone.GOOD))
+                if found["kept"]:
+                    out.line(f"  what had been brought there is {found['kept']}")

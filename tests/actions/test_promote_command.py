@@ -1,0 +1,64 @@
+"""`opsctl restore promote` and `rollback`, whole: clean room, scan, proof, two people, one rename, and back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.actions.test_promote import OLD, fill, hidden
+from tests.approvals.site import make_keys, people_of
+from tests.machine import Machine, tree
+
+#: The file that every scanner has to find, and that does nothing.
+EICAR = r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+GOOD = {"index.html": b"<h1>property tax</h1>\n" * 20, "register/2023.txt": b"marriages\n" * 50}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_keys(tmp_path_factory.mktemp("people"))
+
+
+def backed_up(machine: Machine, keys: Path, content: dict[str, bytes]) -> None:
+    room = machine.root / "rooms"
+    room.mkdir(exist_ok=True)
+    machine.configure(more=f"clean_room: {{place: {room}}}\nservices: {{portal: {{restores: [files]}}}}\n{people_of(keys)}")
+    fill(machine.data, content)
+    machine("backup", "run", expect=0)
+    shutil.rmtree(machine.data)
+    fill(machine.data, OLD)
+
+
+def approve(machine: Machine, keys: Path, run: str, *by: str) -> None:
+    for name in by:
+        machine("--yes", "approve", run, "approve", "--by", name, "--key", str(keys / name), expect=0)
+
+
+def test_promise_9_a_source_comes_into_production_when_two_have_approved_and_goes_back(machine: Machine, keys: Path) -> None:
+    backed_up(machine, keys, GOOD)
+    machine.json("--dry-run", "restore", "promote", "portal", "files", "--replace", expect=0)
+    begun = machine.json("restore", "promote", "portal", "files", "--replace", expect=4)
+    run = str(begun.document["run"])
+    assert tree(machine.data) == OLD and hidden(machine.data) == []
+    approve(machine, keys, run, "asha")
+    machine("resume", run, expect=4)
+    assert tree(machine.data) == OLD
+    approve(machine, keys, run, "imran")
+    done = machine.json("resume", run, expect=0)
+    assert tree(machine.data) == GOOD
+    (place,) = next(step["result"]["places"] for step in done.result["steps"] if step["step"] == "promote")
+    assert tree(Path(place["kept"])) == OLD
+    assert list((machine.root / "rooms").iterdir()) == [], "the clean room is gone"
+    said = machine("restore", "rollback", run, "portal", expect=0)
+    assert "as it was before" in said.out and tree(machine.data) == OLD
+    assert [step["outcome"] for step in machine.json("restore", "rollback", run, expect=0).result["steps"]] == ["ok"]
+    assert "brought nothing" in machine.json("restore", "rollback", "20260101-0000-x-0000", expect=23).errors[0]["message"]
+
+
+def test_promise_9_what_a_scan_finds_does_not_come_into_production(machine: Machine, keys: Path) -> None:
+    backed_up(machine, keys, {**GOOD, "mail/invoice.com": EICAR.encode()})
+    found = machine.json("restore", "promote", "portal", "files", "--replace", expect=22)
+    assert tree(machine.data) == OLD
+    assert {step["step"]: step["outcome"] for step in found.result["steps"]}["promote"] == "skipped"
