@@ -83,9 +83,11 @@ class Prune(StateAction[PruneParams, Seen]):
         agreed = _agreed(params, holdings)
         there = tuple(sorted(upkeep.left_of(params.forget), key=params.forget.index))
         refused, choice = matter.against(holdings, params.sets, params.forget, params.accept)
+        unneeded = upkeep.unneeded() if agreed is not None and not there else 0
+        if agreed is not None and not there and not unneeded:
+            _require_sound(params, upkeep)
         size = upkeep.size()
-        return Seen(agreed is not None, there, upkeep.unneeded() if agreed is not None and not there else 0, tuple(refused), choice.stays,
-                    size, size if agreed is None else agreed)
+        return Seen(agreed is not None, there, unneeded, tuple(refused), choice.stays, size, size if agreed is None else agreed)
 
     def plan(self, params: PruneParams, seen: Seen) -> list[Change]:
         changes = _changes(params, seen)
@@ -171,12 +173,16 @@ def _forgotten(view: SetView) -> dict[str, Any]:
             "snapshots": dict(view.snapshots)}
 
 
-def _require_whole(params: PruneParams, stays: Collection[str], world: World) -> None:
-    """After the data was removed: the structure of what is left, and every set that had to stay."""
-    broken = world.upkeep(params.repository).check()
+def _require_sound(params: PruneParams, upkeep: Any) -> None:
+    """When all is done: the structure of what is left."""
+    broken = upkeep.check()
     if broken:
         raise DamagedData(f"{params.repository} after the prune: {broken[0].message}", hint=f"opsctl verify {params.repository}",
                           where=params.repository)
+
+
+def _require_whole(params: PruneParams, stays: Collection[str], world: World) -> None:
+    """After the data was removed: every set that had to stay."""
     sets = world.repository(params.repository).look(world.clock()).judgement.of(params.backup)
     if lost := {*stays} - {view.id for view in sets if view.word in WHOLE}:
         raise DamagedData(f"{', '.join(sorted(lost))} had to stay in {params.repository}, and is not whole after the prune",

@@ -77,8 +77,6 @@ def thaw(context: typer.Context, incident: Incident, repositories: Repositories 
 
 def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     """A line for each repository."""
-    from opsctl.model.snapshots import parse_time
-
     for one in tally.results:
         if one.step not in ("freeze", "thaw"):
             continue
@@ -87,8 +85,7 @@ def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
             out.line(Mark(f"{one.item}: {one.because}", Tone.QUIET if one.outcome == "skipped" else Tone.BAD))
         elif found:
             for each in found:
-                since = f" since {parse_time(each['since']).isoformat(timespec='minutes')}" if each["since"] else ""
-                out.line(Mark(f"{one.item}: frozen for incident {each['incident']}{since}; nothing is pruned there", Tone.WARN))
+                out.line(Mark(f"{one.item}: frozen for incident {each['incident']}; nothing is pruned there", Tone.WARN))
         else:
             out.line(Mark(f"{one.item}: not frozen", Tone.GOOD))
 

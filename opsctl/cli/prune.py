@@ -131,8 +131,6 @@ def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     from opsctl.model.quantities import format_size
 
     for one in tally.results:
-        if one.step == "agree" and one.outcome == "waiting":
-            out.line(Mark(one.because, Tone.WARN))
         if one.step != "prune":
             continue
         if one.result.get("gone"):

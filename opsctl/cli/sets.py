@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: The ids that we give to sets; those of others may hold anything.
 _OURS = re.compile(r"[0-9]{8}-[0-9]{4}-[0-9a-f]{4}")
-_TONES = {"good": Tone.GOOD, "copy": Tone.GOOD, "incomplete": Tone.WARN, "foreign": Tone.WARN, "future": Tone.WARN}
+_TONES = {"good": Tone.GOOD, "copy": Tone.GOOD, "incomplete": Tone.WARN, "foreign": Tone.WARN, "future": Tone.WARN,
+          "pruned": Tone.QUIET}
 
 _VERDICTS = {"clean": Tone.GOOD, "suspect": Tone.BAD, "unknown": Tone.QUIET}
 

@@ -60,7 +60,8 @@ def test_promise_7_killed_at_a_call(filled: Shared, restic: FaultyRestic, which:
     before = ids(filled)
     run = approved(filled)
     _, done = kill_at_call(filled, restic, ["resume", run], which, moment, victim)
-    assert restic.struck and done.code != 0
+    # A restic that dies when its work is done has done it: the second look finds so.
+    assert restic.struck and (done.code != 0 or (victim, moment) == ("restic", "after"))
     finish(filled, run, before)
 
 
