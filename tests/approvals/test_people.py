@@ -80,7 +80,8 @@ def test_what_says_nothing_of_who_may_sign_may_change(site: Site) -> None:
     text = (site.etc / "opsctl.yaml").read_text()
     site.configure(text.replace("roles: [auditor]", 'phone: "+91 755 1234", email: usha@example.invalid, roles: [auditor]')
                    .replace(" usha,", " usha@desk,"))
-    site.approve(run, "asha")
+    said = site.approve(run, "asha")
+    assert any("the configuration is not the one that" in one for one in said.document["warnings"])
 
 
 def test_a_change_is_signed_on_another_machine_and_not_changed_on_the_way(site: Site, tmp_path: Path) -> None:
