@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -154,6 +155,22 @@ def _environment(more: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def flip_content(file: Path, repository: Path, password: str = "for tests only") -> None:
+    """Damage what a repository holds of a small file: one piece of one pack, named by the file's hash; nothing else."""
+    def restic(*words: str) -> str:
+        return subprocess.run(["restic", "-r", str(repository), "--no-cache", "--no-lock", *words], text=True, check=True,
+                              stdout=subprocess.PIPE, env={**os.environ, "RESTIC_PASSWORD": password}, stdin=subprocess.DEVNULL).stdout
+
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    packs = [pack for name in restic("list", "index").split() for pack in json.loads(restic("cat", "index", name))["packs"]]
+    [(pack, blob)] = [(pack["id"], blob) for pack in packs for blob in pack["blobs"] if blob["id"] == digest]
+    path = repository / "data" / pack[:2] / pack
+    content = bytearray(path.read_bytes())
+    content[blob["offset"] + blob["length"] // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

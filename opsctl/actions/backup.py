@@ -325,7 +325,7 @@ def _commit(params: BackupParams, world: World) -> None:
         accepted = [raw["message"] for raw in kept.pop("problems")]
         sources[name] = {**kept, "tree": snapshot.tree, "accepted": accepted}
     newest = holdings.judgement.newest_good(params.backup)
-    record = {
+    record: dict[str, Any] = {
         "format": MANIFEST,
         "backup": params.backup,
         "set": params.set,
@@ -341,8 +341,10 @@ def _commit(params: BackupParams, world: World) -> None:
         "versions": {"opsctl": __version__, **world.versions()},
     }
     _say_late(record, world)
-    history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
-                  filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host)
+    with world.scratch() as beside:
+        record["carried"] = world.carry(plan.repository, beside)
+        history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
+                      filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host, beside=beside)
     history.repository.unlock_stale()
     if record["signals"]["verdict"] == SUSPECT:
         world.warn(f"SUSPECT: set {params.set} of {params.backup} is whole, and what changed in it looks like an attack: "

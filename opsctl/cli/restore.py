@@ -162,6 +162,28 @@ def _sources(view: SetView, source: Sequence[str], database: Sequence[str]) -> l
     return list(dict.fromkeys([*source, *loaded])) if source else list(view.sources)
 
 
+@app.command("controller")
+@places.from_anywhere
+def controller(
+    context: typer.Context,
+    into: Into,
+    backup: Annotated[str | None, typer.Argument(
+        metavar="BACKUP", help="name of a backup; the newest set that carries them, if not given")] = None,
+    set_id: places.SetId = None,
+    copy_in: places.From = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
+) -> Report:
+    """Restore the configuration and journal that a set carries.
+
+    For a new machine: --repository URL --password-file FILE --trust FINGERPRINT. Both are held against the signed manifest.
+    What is secret is in no set: which files have to be brought is said.
+    """
+    from opsctl.cli.restore_controller import restore
+
+    return restore(of(context), into, backup, set_id, copy_in, given, trust)
+
+
 def choose(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
     """The set that a restore is of; what was found damaged in it is said."""
     from opsctl.model.unknown import unknown

@@ -98,6 +98,11 @@ def _path(value: Any) -> bool:
     return _plain(value) and value.startswith("/") and normpath(value) == value
 
 
+def _relative(value: Any) -> bool:
+    """A path below a folder, that does not lead out of it."""
+    return _plain(value) and not value.startswith("/") and normpath(value) == value and value.split("/")[0] != ".."
+
+
 def _plain(value: Any) -> bool:
     """Text that a program or a server can be given."""
     return isinstance(value, str) and "\0" not in value
@@ -201,6 +206,8 @@ _MANIFEST: Mapping[str, Check] = {
     "backup": _matches(_NAME), "set": _matches(_SET), "time": _moment, "repository": _text,
     "sources": lambda value: isinstance(value, Mapping), "previous": _previous, "journal": _optional(_anchor),
     "every_seconds": _optional(_count), "signals": _optional(_signals),
+    "carried": _optional(lambda value: isinstance(value, Mapping) and _mapped(_matches(_OBJECT))(value.get("files"))
+                         and all(_relative(name) for name in value["files"])),
 }
 _VERIFICATION: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "level": _text, "shares": _listed(_count), "total": _count,

@@ -151,12 +151,23 @@ def is_of_all(error: OpsError) -> bool:
     return error.details.get("kind") in ("config-missing", "repository-replaced", "key-missing")
 
 
+def _is_of_it(error: OpsError) -> bool:
+    """Whether a record cannot be read because of what it is itself: damaged, or a snapshot of other files."""
+    return isinstance(error, DamagedData) or "not found in snapshot" in error.message
+
+
 def _free(path: Path) -> int | None:
     for place in (path, *path.parents):
         with contextlib.suppress(OSError):
             found = os.statvfs(place)
             return found.f_bavail * found.f_frsize
     return None
+
+
+def _record_path(snapshot: Snapshot) -> str:
+    """Where in its snapshot a record lies: at the top where other files lie beside it, wherever they were put in from."""
+    beside = [os.path.basename(path) for path in snapshot.paths]
+    return snapshot.paths[0] if len(beside) == 1 else "/" + next(name for name in beside if name.startswith("opsctl-"))
 
 
 class History:
@@ -366,12 +377,15 @@ class History:
                 where=self.name,
             )
 
-    def write(self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str) -> str:
-        """Sign a record, store it, and return its snapshot's id."""
+    def write(
+        self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str, beside: Path | None = None
+    ) -> str:
+        """Sign a record, store it (with all that is in the folder ``beside``), and return its snapshot's id."""
         signature = self.signatures.sign(canonical(record), NAMESPACES[record["format"]])
         mark = RECORD_TAGS[record["format"]]
         content = envelope(record, signature)
-        summary = self.repository.backup_bytes(content, filename=filename, tags=("opsctl", mark, *tags), host=host)
+        summary = self.repository.backup_bytes(content, filename=filename, tags=("opsctl", mark, *tags), host=host,
+                                               beside=beside)
         if summary.snapshot is None:
             raise DamagedData(f"the {mark} was not stored in {self.name}", where=self.name)
         identity = self.identity()
@@ -399,9 +413,9 @@ class History:
 
     def _read(self, snapshot: Snapshot) -> Record:
         try:
-            found = self._checked(snapshot.id, self.repository.read(snapshot.id, snapshot.paths[0]))
-        except (DamagedData, IndexError) as error:
-            if isinstance(error, OpsError) and is_of_all(error):
+            found = self._checked(snapshot.id, self.repository.read(snapshot.id, _record_path(snapshot)))
+        except (DamagedData, ProgramFailed, IndexError, StopIteration) as error:
+            if isinstance(error, OpsError) and (is_of_all(error) or not _is_of_it(error)):
                 raise
             found = Record(snapshot.id, problem=f"its record cannot be read: {error}")
         self._read_anew[snapshot.id] = found

@@ -124,8 +124,10 @@ class Repository(ABC):
         """
 
     @abstractmethod
-    def backup_bytes(self, content: bytes, *, filename: str, tags: Sequence[str], host: str) -> BackupSummary:
-        """Back up a small document (a manifest, a record) from memory."""
+    def backup_bytes(
+        self, content: bytes, *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
+    ) -> BackupSummary:
+        """Back up a small document (a manifest, a record) from memory; all that is in ``beside``, a folder of our own, with it."""
 
     @abstractmethod
     def copy_from(

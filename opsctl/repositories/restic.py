@@ -188,8 +188,11 @@ class Restic(Calls, Repository):
     ) -> BackupSummary:
         return self._backup(tags, host, on_progress).command(argv, filename, env)
 
-    def backup_bytes(self, content: bytes, *, filename: str, tags: Sequence[str], host: str) -> BackupSummary:
-        return self._backup(tags, host, None).document(content, filename)
+    def backup_bytes(
+        self, content: bytes, *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
+    ) -> BackupSummary:
+        backup = self._backup(tags, host, None)
+        return backup.document(content, filename) if beside is None or not any(beside.iterdir()) else backup.folder(content, filename, beside)
 
     def _backup(self, tags: Sequence[str], host: str, on_progress: OnProgress | None) -> Backup:
         return Backup(self, self.program, self._cache_dir, tags, host, on_progress)

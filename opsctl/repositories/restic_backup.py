@@ -105,6 +105,24 @@ class Backup:
             raise ProgramFailed(f"restic stored {found.bytes} of {len(content)} bytes of {filename}")
         return found
 
+    def folder(self, content: bytes, filename: str, beside: Path) -> BackupSummary:
+        """Bytes from memory, as a file of this name in a folder, and all that lies there: in the snapshot, at its top."""
+        try:
+            (beside / filename).write_bytes(content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise ProgramFailed(f"{beside / filename} cannot be written: {error.strerror}") from error
+            raise restic_failures.no_space(f"no space left in {beside}", shutil.disk_usage(beside).free, len(content)) from error
+        doing = f"store {filename}"
+        names = sorted(path.name for path in beside.iterdir())
+        size = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
+        result, output, status = self._run(doing, ["--no-scan", "--force", "--", *names], cwd=str(beside))
+        found = self._summary(doing, result, output, status, names)
+        if found.unreadable or found.bytes != size:
+            raise ProgramFailed(f"restic stored {found.bytes} of {size} bytes of {filename} and what belongs to it",
+                                details={"stray": [found.snapshot]})
+        return found
+
     def _stdin(
         self, doing: str, argv: Sequence[Word], filename: str, env: Mapping[str, str] | None
     ) -> BackupSummary:
@@ -113,7 +131,7 @@ class Backup:
         return self._summary(doing, result, output, status, ())
 
     def _run(
-        self, doing: str, more: Sequence[Word], env: Mapping[str, str] | None = None
+        self, doing: str, more: Sequence[Word], env: Mapping[str, str] | None = None, cwd: str | None = None
     ) -> tuple[Result, Said, Status]:
         for tag in self._tags:
             if "," in tag or not tag:
@@ -124,7 +142,7 @@ class Backup:
             words.append("--quiet")
         status = Status(doing, self._on_progress)
         result = self._caller.call(
-            doing, [*words, *more], accept=None, timeout=NO_LIMIT, env=env, on_line=status.take
+            doing, [*words, *more], accept=None, timeout=NO_LIMIT, env=env, on_line=status.take, cwd=cwd
         )
         return result, status.said(), status
 

@@ -48,6 +48,7 @@ class Calls:
         env: Mapping[str, str] | None = None,
         on_line: Callable[[bytes], None] | None = None,
         hidden: Collection[str] = (),
+        cwd: str | None = None,
     ) -> Result:
         """One restic call against the pinned repository, waiting for locks; raises for a code not accepted.
 
@@ -66,7 +67,7 @@ class Calls:
             self._refuse_planted_locks()
         begun = time.monotonic()
         while True:
-            result = self._run(doing, words, env, timeout, on_line)
+            result = self._run(doing, words, env, timeout, on_line, cwd)
             if result.code == 1 and self._avoid_bad_keys(result):
                 continue
             if result.code != 11:
@@ -83,12 +84,13 @@ class Calls:
         env: Mapping[str, str] | None,
         timeout: float | None,
         on_line: Callable[[bytes], None] | None,
+        cwd: str | None = None,
     ) -> Result:
         limit = self.program.time_limit
         with silence.listening(self.store if timeout == NO_LIMIT else None, limit) as silent:
             give_up = silent.is_set if silent is not None else None
             try:
-                return self.program.run(words, env=env, timeout=timeout, on_line=on_line, give_up=give_up)
+                return self.program.run(words, env=env, timeout=timeout, on_line=on_line, cwd=cwd, give_up=give_up)
             except Unreachable as error:
                 if not self.program.shell.here and not (give_up and give_up()):  # the host itself
                     raise

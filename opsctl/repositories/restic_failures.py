@@ -74,6 +74,7 @@ class Caller(Protocol):
         env: Mapping[str, str] | None = None,
         on_line: Callable[[bytes], None] | None = None,
         hidden: Collection[str] = (),
+        cwd: str | None = None,
     ) -> Result: ...
 
     def make_sure(self) -> None: ...

@@ -13,6 +13,7 @@ from typing import Any
 
 from opsctl.errors import OpsError
 from opsctl.model.plan import BoundPlan
+from opsctl.model.sets import SetView
 from opsctl.model.snapshots import Progress
 from opsctl.repositories.history import History
 from opsctl.repositories.private import private_folder
@@ -159,6 +160,43 @@ class World:
     def journal_head(self) -> Mapping[str, Any]:
         entry = self.site.journal.append("journal.anchored", {"by": "manifest"}, run=self.run)
         return {"seq": entry.seq, "hash": entry.hash}
+
+    def carry(self, repository: str, place: Path) -> Mapping[str, Any]:
+        """Put the configuration without its secrets, and the journal so far, into ``place``; what of it, for the manifest.
+
+        Nothing where hosts open the repository themselves: whoever has one of them would read it.
+        """
+        from opsctl.engine import carried
+
+        if hosts := carried.opened_by_hosts(self.config, repository):
+            return {"files": {}, "left_out": {}, "kept_from": hosts}
+        found = carried.put_configuration(self.config, place / carried.CONFIGURATION)
+        for name, reason in found["left_out"].items():
+            self.warn(f"{name} is not in the copy of the configuration that each set carries: {reason}")
+        carried.put_journal(self.site.place / "journal", place / carried.JOURNAL)
+        carried.put_pinned(self.site.state / "repositories", place)
+        return {**found, "kept_from": []}
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        return self.site.trusted
+
+    @property
+    def kit(self) -> Any:
+        """What an emergency kit says of the site (``wiring.kit.KitFacts``)."""
+        from opsctl.wiring.kit import KitFacts
+
+        return KitFacts(self.site)
+
+    def vouch_for(self, journal: Path, view: SetView, history: History) -> Mapping[str, Any]:
+        """How far a journal out of a set is what was written, by that set's manifest and those before it in its repository.
+
+        DamagedData where it is not, or does not reach the line that the set's own manifest names.
+        """
+        from opsctl.engine.carried import vouched
+
+        sets = history.seen(self.clock()).judgement.sets
+        return vouched(journal, view, [one for one in sets if one.signer in self.site.trusted], history.name)
 
     def versions(self) -> Mapping[str, str]:
         _, version = self.site.restic

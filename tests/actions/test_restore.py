@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.actions.test_verify import flip
-from tests.machine import Machine, tree
+from tests.machine import Machine, flip_content, tree
 
 
 @pytest.fixture
@@ -108,11 +108,7 @@ def test_promise_10_from_a_machine_that_has_nothing(kept: Machine, tmp_path: Pat
 
 
 def test_a_restore_that_is_not_equal_stays_out_of_view(kept: Machine, tmp_path: Path) -> None:
-    pack = max((path for path in (kept.store / "data").glob("*/*")), key=lambda path: path.stat().st_size)
-    content = bytearray(pack.read_bytes())
-    content[10] ^= 0xFF
-    pack.chmod(0o600)
-    pack.write_bytes(content)
+    flip_content(kept.data / "2023" / "register" / "page 1.txt", kept.store)
     failed = kept.json("restore", "set", "portal", "--into", str(tmp_path / "back"), expect=22)
     assert not (tmp_path / "back").exists()
     assert failed.result["steps"][0]["outcome"] == "failed"

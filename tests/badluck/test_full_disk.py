@@ -249,12 +249,15 @@ def test_a_state_directory_that_becomes_full(with_a_set: Machine, tmp_path: Path
 def test_a_disk_on_which_the_manifest_finds_no_room(with_a_set: Machine, tmp_path: Path) -> None:
     """The sources are captured, and then the last document has nowhere to be written: one failure, of the whole set."""
     machine = with_a_set
-    with small_disk(machine.state / "restic-cache", "64K") as disk:
-        fill(disk)
+    machine.configure()
+    (machine.etc / "long.yaml").write_text("# carried with the manifest\n" * 20_000 + "organisation: {name: Tests}\n")
+    with small_disk(machine.state / "runs", "1M") as disk:
+        fill(disk, leave=400 * 1024)
         done = machine.json("backup", "run", expect=20)
-        assert full(done)["free"] == 0 < full(done)["needed"]
+        assert full(done)["free"] < full(done)["needed"]
         assert str(disk) in done.errors[0]["message"]
-    machine("resume", done.document["run"], expect=0)
+        (disk / "ballast").unlink()
+        machine("resume", done.document["run"], expect=0)
     nothing_left(machine)
 
 
