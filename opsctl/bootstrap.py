@@ -25,7 +25,7 @@ if __name__ == "__main__":
     # Run as a file, Python looks in opsctl/ first, where a module may be named like one of its own.
     sys.path[0] = str(CHECKOUT)
 
-from opsctl import environments, setup_machine
+from opsctl import environments, kit_folder, programs, setup_machine
 from opsctl.cli import doctor, render
 from opsctl.errors import OpsError, UsageError
 
@@ -46,14 +46,20 @@ def say(line: str) -> None:
 def bring_programs(purpose: str, kit: "Path | None", venv_is_ready: bool) -> bool:
     """Check the outside programs, install what is missing if we may. True if all are there then."""
     also = []
-    if not venv_is_ready and environments.needs_venv_package(kit):
+    packages = kit_folder.packages_of(kit) if kit is not None else None
+    if kit is not None and packages is not None and os.geteuid() == 0:
+        missing = programs.packages_for(programs.survey(purpose))
+        if missing:
+            kit_folder.install_packages(kit, missing, say)
+    wheels = kit_folder.wheels_of(kit) if kit is not None else None
+    if not venv_is_ready and environments.needs_venv_package(wheels):
         if sys.base_prefix != "/usr":
             raise environments.SetupFailed(f"this Python has no ensurepip: {sys.executable}")
         say("the module ensurepip is not installed (puts pip into .venv)")
         also.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
     checks = doctor.run_doctor(fix=kit is None, purpose=purpose, say=say, also=also)
     wrong = [check for check in checks if not check.ok]
-    if not wrong and not (also and environments.needs_venv_package(kit)):
+    if not wrong and not (also and environments.needs_venv_package(wheels)):
         return True
     if os.geteuid() == 0 and kit is None:
         for check in wrong:
@@ -69,7 +75,7 @@ def set_up(purpose: str, kit: "Path | None") -> Path:
     complete = bring_programs(purpose, kit, environments.is_ready(VENV, CHECKOUT, locks))
     if complete or kit is not None:
         # In an emergency without a network half a set-up is worth having.
-        environments.ensure(VENV, CHECKOUT, locks, kit, say)
+        environments.ensure(VENV, CHECKOUT, locks, kit_folder.wheels_of(kit) if kit is not None else None, say)
     if not complete:
         raise NotReady
     return environments.python_of(VENV)
@@ -133,11 +139,11 @@ def parser() -> "tuple[Parser, dict[str, Parser]]":
         )
         parsers[name] = command
         command.add_argument(
-            "--offline", metavar="DIR", type=Path, help="install from the wheels in DIR, without a network"
+            "--offline", metavar="DIR", type=Path, help="install from an emergency kit, or a folder of wheels, without a network"
         )
         if name == "test":
             command.add_argument("--full", action="store_true", help="all repetitions")
-        if name == "setup":
+        if name in ("setup", "install"):
             command.add_argument(
                 "--for", dest="purpose", choices=("use", "demo", "test"), default="use",
                 help="what the outside programs are for (use)",
@@ -192,7 +198,9 @@ def main(argv: Sequence[str]) -> int:
     options, more = read(argv)
     kit = options.offline.resolve() if options.offline else None
     if kit is not None and not kit.is_dir():
-        raise UsageError(f"--offline {kit}: there is no such folder", hint="where are the wheels?")
+        raise UsageError(f"--offline {kit}: there is no such folder", hint="where is the kit mounted?")
+    if kit is not None:
+        kit_folder.refuse_damaged(kit)
     if options.command == "install":
         return _install(options, kit)
     if options.command == "setup":
@@ -222,11 +230,15 @@ def _install(options: argparse.Namespace, kit: "Path | None") -> int:
                 f"install prepares the whole machine and needs root: sudo {sys.executable} {__file__} install"
             )
             return 3
-        complete = bring_programs("use", kit, venv_is_ready=False)
+        packages = kit_folder.packages_of(kit) if kit is not None else None
+        missing = kit_folder.not_installed(packages) if packages is not None else []
+        if kit is not None and missing:
+            kit_folder.install_packages(kit, missing, say)
+        complete = bring_programs(options.purpose, kit, venv_is_ready=False)
         if not complete and kit is None:
             raise NotReady
     wanted = setup_machine.Machine(root=root, prefix=options.prefix, user=options.user)
-    setup_machine.install(wanted, CHECKOUT, kit, say)
+    setup_machine.install(wanted, CHECKOUT, kit_folder.wheels_of(kit) if kit is not None else None, say)
     return 0 if complete else 3
 
 

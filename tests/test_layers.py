@@ -11,11 +11,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "opsctl"
 
 ROW = (
-    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"}, {"sources", "repositories", "isolation", "proofs", "scanning", "vault", "reports"},
+    {"cli", "demo", "__main__"}, {"wiring"}, {"engine"}, {"actions"},
+    {"sources", "repositories", "isolation", "proofs", "scanning", "vault", "reports", "kit"},
     {"shells"}, {"protocols"}, {"model"}, {"errors"},
 )
 #: What sets a machine up runs before anything is installed, so it stands beside the row.
-SET_UP = {"bootstrap", "environments", "programs", "apt", "setup_machine", "__init__"}
+SET_UP = {"bootstrap", "environments", "programs", "apt", "setup_machine", "kit_folder", "__init__"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 

@@ -1,0 +1,1 @@
+"""The emergency kit: what is needed to begin anew on a machine without a network."""
