@@ -62,7 +62,14 @@ def accept(
         raise UsageError(f"run {run} scanned a folder that is of no set", hint="remove what was found, and scan again")
     inputs = {"backup": backup, "set": set_id, "findings": [written(known[ident]) for ident in dict.fromkeys(findings)],
               "reason": reason.strip(), "role": role}
-    return carry_out(session, site, "accept-finding", inputs, subject=backup)
+    return carry_out(session, site, "accept-finding", inputs, subject=backup, text=_write_asked)
+
+
+def _write_asked(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """What was asked for; who has to sign stands below."""
+    out.line(f"to accept in set {plan.inputs['set']} of {plan.inputs['backup']}, because {plan.inputs['reason']}:")
+    out.lines([f"  {text}" for text in plan.inputs["findings"]])
+    out.line("when they have signed, `opsctl resume` goes on with the run that the scan stopped")
 
 
 def _found_by(site: Site, run: str) -> tuple[dict[str, Mapping[str, Any]], str, str]:
