@@ -66,7 +66,7 @@ def accept(
     from opsctl.cli.work import open_site
     from opsctl.model.people import differ, roll_of
     from opsctl.model.people import fingerprint as of_all
-    from opsctl.wiring.people import HINT, accepted
+    from opsctl.wiring.people import BY_FINGERPRINT, HINT, accepted
     from opsctl.wiring.people import accept as pin
 
     session = of(context)
@@ -78,7 +78,7 @@ def accept(
         raise Refused(f"the people in the configuration have the fingerprint {of_all(roll)}, not {fingerprint}", where="people",
                       hint="nothing was accepted. Bring the configuration back as the kit has it, and find out who changed it")
     if known is None and not session.dry_run:
-        pin(site, "fingerprint", {})
+        pin(site, BY_FINGERPRINT, {})
 
     def text(out: Out) -> None:
         out.line("they were accepted before" if known is not None else Mark(f"accepted: {', '.join(roll)}", Tone.GOOD))
@@ -123,8 +123,9 @@ def change(
 
 def _sign_elsewhere(session: Session, file: Path, by: str, key: Path | None) -> Report:
     """Sign what the file shows, on any machine; whose key that is, is checked where it is applied."""
-    from opsctl.cli.signing import checked, read_json, sign_request, signed_nowhere, write_request
+    from opsctl.cli.signing import read_json, sign_request, signed_nowhere, write_request
     from opsctl.model.people import NAMESPACE, changes, read
+    from opsctl.wiring.people import checked
 
     with concerning(str(file)):
         asked, signed = read(read_json(file, "a request"))
@@ -187,8 +188,9 @@ class _Change:
         return self._waiting(asked, people, enough - len(people), lines, waits=by is None)
 
     def _read(self) -> tuple[dict[str, Any], list[Signed]]:
-        from opsctl.cli.signing import checked, read_json
+        from opsctl.cli.signing import read_json
         from opsctl.model.people import NAMESPACE, read, refuse_stale
+        from opsctl.wiring.people import checked
 
         with concerning(str(self.place)):
             asked, signed = read(read_json(self.place, "a request"))
@@ -201,11 +203,12 @@ class _Change:
 
     def _apply(self, asked: Mapping[str, Any], signed: Sequence[Signed], people: Sequence[str], lines: Sequence[Cell]) -> Report:
         from opsctl.model.people import fingerprint
+        from opsctl.wiring.people import SIGNED
         from opsctl.wiring.people import accept as pin
 
         if self.session.dry_run:
             return self._report(lines, people, f"would be accepted, signed by {' and '.join(people)}", applied=False)
-        pin(self.site, "signed", {"request": dict(asked), "signatures": [
+        pin(self.site, SIGNED, {"request": dict(asked), "signatures": [
             {"by": one.by, "key": one.signer, "signature": one.signature} for one in signed]})
         self.place.unlink(missing_ok=True)
         return self._report(lines, people, f"accepted, signed by {' and '.join(people) or 'nobody, for nobody could'}; the fingerprint "

@@ -143,8 +143,8 @@ class _Rekey:
                                 where=self.name, hint=f"remove {self.place} and begin anew: opsctl hosts rekey {self.name}")
 
     def _checked(self, asked: Mapping[str, Any], signed: list[Signed]) -> list[Signed]:
-        from opsctl.cli.signing import checked
         from opsctl.model.rekey import NAMESPACE
+        from opsctl.wiring.people import checked
 
         return checked(self.site, asked, signed, NAMESPACE, self.name)
 

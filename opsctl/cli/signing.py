@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,21 +58,6 @@ def sign_request(
     if by not in keys:
         raise UsageError(f"there is nobody called {by!r} with an ssh_key under people", hint=f"there are: {', '.join(keys) or 'none'}")
     return Signed(by, *_theirs(site, by, key, keys[by], signed_bytes(asked, by), namespace))
-
-
-def checked(site: Site, asked: Mapping[str, Any], signed: Sequence[Signed], namespace: str, where: str) -> list[Signed]:
-    """Each with the key that really signed it. DamagedData where one does not hold for exactly this request."""
-    from opsctl.model.two_people import signed_bytes
-
-    found = []
-    for one in signed:
-        try:
-            signer = site.signatures.check(signed_bytes(asked, one.by), one.signature, namespace)
-        except DamagedData as error:
-            raise DamagedData(f"the signature of {one.by} does not hold for this request: {error.message}", where=where,
-                              hint="it was made for another one, or the request was changed since; nothing was written") from error
-        found.append(replace(one, signer=signer))
-    return found
 
 
 def read_json(path: Path, what: str) -> Any:

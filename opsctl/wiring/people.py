@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from opsctl.errors import DamagedData, SafetyRefusal
+from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.approvals import Member
-from opsctl.model.people import Roll, differ, fingerprint, is_roll, roll_of, signing
+from opsctl.model.people import NAMESPACE, Roll, differ, fingerprint, is_roll, needed, roll_of, signing
+from opsctl.model.two_people import Signed, signed_bytes, weigh
 from opsctl.repositories.history import write_whole
 from opsctl.wiring.site import Site
 
 _TYPE, _FILE = "people.accepted", "people.json"
+#: How people came to be accepted: by two of those before them, at the first use, or by the fingerprint in the kit.
+SIGNED, FIRST, BY_FINGERPRINT = "signed", "first use", "fingerprint"
 HINT = "two of those who were accepted sign the change: opsctl people change"
 
 
@@ -35,10 +39,14 @@ def accepted(site: Site) -> Roll | None:
     """The people that were accepted last, None where none ever were. DamagedData where that cannot be read.
 
     The journal tells; where it does not (any more), the file beside it. With --break-glass what can be read of both counts.
+    What was accepted first holds, whatever a spool that was adopted since accepted for itself, until a change of it was signed.
     """
-    last = None
+    last: Roll | None = None
     for entry in site.journal.read(types=(_TYPE,)):
-        last = entry.data["people"]
+        if last is None:
+            last = entry.data["people"]
+        elif entry.data["how"] == SIGNED and entry.data["request"]["old"] == last:
+            last = _signed(site, entry.data, last)
     if last is not None:
         return last
     for place in dict.fromkeys((site.state, site.place)):
@@ -56,6 +64,35 @@ def accepted(site: Site) -> Roll | None:
     return None
 
 
+def _signed(site: Site, data: Mapping[str, Any], last: Roll) -> Roll:
+    """The people of a change that those who were accepted signed. DamagedData where they did not."""
+    signed = [Signed(one["by"], one["signature"]) for one in data["signatures"]]
+    try:
+        keys = {name: site.fingerprint(one["ssh_key"]) for name, one in last.items() if one["ssh_key"]}
+        people = weigh(checked(site, data["request"], signed, NAMESPACE, "people"), keys, "a change of the people", needed=needed(last))
+    except OpsError as error:
+        raise DamagedData(f"the journal has a change of the people that was not signed as it says: {error.message}", where="people",
+                          hint="find out who wrote that: opsctl journal verify") from error
+    if len(people) < needed(last) or data["people"] != data["request"]["new"]:
+        raise DamagedData("the journal has a change of the people that too few have signed", where="people",
+                          hint="find out who wrote that: opsctl journal verify")
+    found: Roll = data["people"]
+    return found
+
+
+def checked(site: Site, asked: Mapping[str, Any], signed: Sequence[Signed], namespace: str, where: str) -> list[Signed]:
+    """Each with the key that really signed it. DamagedData where one does not hold for exactly this request."""
+    found = []
+    for one in signed:
+        try:
+            signer = site.signatures.check(signed_bytes(asked, one.by), one.signature, namespace)
+        except DamagedData as error:
+            raise DamagedData(f"the signature of {one.by} does not hold for this request: {error.message}", where=where,
+                              hint="it was made for another one, or the request was changed since; nothing was written") from error
+        found.append(replace(one, signer=signer))
+    return found
+
+
 def accept(site: Site, how: str, more: Mapping[str, Any]) -> str:
     """Accept the people of the configuration; their fingerprint. ``how`` and ``more`` are written down with them."""
     roll = roll_of(site.config.people)
@@ -70,6 +107,6 @@ def accept_first(site: Site) -> None:
     roll = roll_of(site.config.people)
     if not signing(roll) or accepted(site) is not None:
         return
-    found = accept(site, "first use", {})
+    found = accept(site, FIRST, {})
     site.notes.append(f"PEOPLE ACCEPTED for the first time: {', '.join(signing(roll))} may sign. All of them have the fingerprint "
                       f"{found}: is that the one in the emergency kit? From now on a change takes two of them")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from opsctl.shells import local
-from tests.approvals.site import Site, make_keys
+from tests.approvals.site import Site, make_keys, spools
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +19,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(tmp_path: Path, keys: Path) -> Iterator[Site]:
-    yield Site(tmp_path / "m", keys)
+    found = Site(tmp_path / "m", keys)
+    yield found
+    for place in spools(found):
+        shutil.rmtree(place)
     local.reset()

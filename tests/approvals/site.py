@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from opsctl import wiring
 from opsctl.engine.journal import Journal
+from opsctl.model.config import Config
 from tests.machine import PACKAGE, Machine, Said
 
 #: Roles, and whom they stand in for.
@@ -63,6 +65,12 @@ def people_of(keys: Path, names: Iterable[str] = PEOPLE, **own: str) -> str:
         lines.append(f"  {name}: {{name: {name.title()}, roles: [{', '.join(roles)}]{key}"
                      + (f", deputy_of: {deputy}" if deputy else "") + "}\n")
     return "".join(lines)
+
+
+def spools(machine: Machine) -> list[Path]:
+    """What break-glass left on this machine for it."""
+    site = wiring.Site(Config.model_validate({"state": str(machine.state)}), clock=lambda: datetime.now(UTC), environ=machine.environ)
+    return sorted(site.locks.directory.glob(f"spool-{site.scope}-*"))
 
 
 class Site(Machine):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opsctl.model.people import changes, fingerprint
-from tests.approvals.site import Site, people_of
+from tests.approvals.site import Site, people_of, spools
 from tests.approvals.test_approve import Elsewhere
 
 
@@ -187,3 +187,41 @@ def test_doctor_says_before_the_day_whether_two_could_approve(site: Site) -> Non
     assert checked(site)[0] == "warning" and "asha and imran have one key" in checked(site)[1]
     site.configure(f"state: {site.state}\n{people_of(site.keys, ['asha'])}")
     assert checked(site)[0] == "warning" and "nothing that takes two can be approved" in checked(site)[1]
+
+
+def test_what_the_journal_says_of_later_people_counts_only_as_it_was_signed(site: Site) -> None:
+    run = site.begin()
+    (first,) = site.journal("people.accepted")
+    site.write_people(imran="stranger")
+    site("people", "change", expect=4)
+    others = json.loads((site.state / "people-change.json").read_text())["request"]["new"]
+    for how in ("first use", "fingerprint"):
+        site.forge(None, "people.accepted", {**first, "people": others, "how": how})
+        site("people", "list", expect=23)
+    site.forge(None, "people.accepted", {**first, "people": others, "how": "signed", "signatures": [],
+                                         "request": {"old": others, "new": others}})
+    assert "imran has another key" in site.approve(run, "imran", key="stranger", expect=23).errors[0]["message"]
+    for by in ("asha", "usha"):
+        sign(site, by)
+    site("people", "change", expect=0)
+    (*_, signed) = site.journal("people.accepted")
+    site.forge(None, "people.accepted", {**signed, "request": {**signed["request"], "old": signed["people"]}})
+    assert "was not signed as it says" in site.json("people", "list", expect=22).errors[0]["message"]
+
+
+def test_a_spool_whose_people_were_accepted_without_the_state_directory_changes_nothing_here(site: Site) -> None:
+    site.begin()
+    aside = site.root / "aside"
+    site.state.rename(aside)
+    site.state.write_text("gone")
+    site.write_people(imran="stranger")
+    said = site.json("--break-glass", "run", "open", expect=4)
+    assert any("PEOPLE ACCEPTED" in one for one in said.document["warnings"])
+    site.state.unlink()
+    aside.rename(site.state)
+    (spool,) = spools(site)
+    site("journal", "adopt", str(spool / "journal" / "000001.jsonl"), "--by", "asha", "--key", str(site.keys / "asha"), expect=0)
+    assert "imran has another key" in site.json("people", "list", expect=23).errors[0]["message"]
+    site.write_people()
+    site("people", "list", expect=0)
+    site("journal", "verify", expect=0)

@@ -10,7 +10,7 @@ import pytest
 
 from opsctl.isolation import calling
 from opsctl.shells import local
-from tests.approvals.site import make_keys, people_of
+from tests.approvals.site import make_keys, people_of, spools
 from tests.lab.isolation import Lab
 from tests.machine import Machine, Said
 
@@ -37,6 +37,8 @@ def machine(tmp_path: Path, isolation_lab: Lab, keys: Path, monkeypatch: pytest.
     found("isolate", "apply", "h1", "--incident", "I-1", expect=0)
     yield found
     isolation_lab.run("h1", ["nft", "flush", "ruleset"])
+    for place in spools(found):
+        shutil.rmtree(place)
     local.reset()
 
 
