@@ -14,6 +14,7 @@ from opsctl.cli import (
     doctor_isolation,
     doctor_jobs,
     doctor_people,
+    doctor_rooms,
     doctor_scan,
     doctor_schedule,
     doctor_space,
@@ -71,6 +72,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     hosts = [Job(f"host {name}", lambda name=name: doctor_sources.host(site, name), HOST, outside=True)  # type: ignore[misc]
              for name in linux]
     after = [*doctor_isolation.jobs(site), *doctor_people.jobs(site), Job(doctor_scan.NAME, lambda: doctor_scan.rules(site), HERE),
+             Job(doctor_rooms.NAME, lambda: doctor_rooms.check(site), HERE),
              Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(site), HERE),
              Job("backups", lambda: doctor_watch.backups(site), HERE)]
     found = doctor_jobs.look([*jobs, *hosts, *after], offline=offline, ended=site.shell.check)

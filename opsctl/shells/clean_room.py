@@ -217,6 +217,6 @@ def _impossible(result: Result) -> SafetyRefusal:
         hint = ("as root it can; for ordinary users the kernel has to allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, "
                 "user.max_user_namespaces above 0, and kernel.apparmor_restrict_unprivileged_userns=0")
     else:
-        hint = "root of a container needs CAP_SYS_ADMIN for it; otherwise use a whole machine, or clean_room: {host: NAME}"
+        hint = "root of a container needs CAP_SYS_ADMIN for it; otherwise use a whole machine"
     return SafetyRefusal(f"no clean room can be made here, and nothing that was restored is run outside of one: {said}", hint=hint,
                          details={"errors": result.errors[-2000:]})

@@ -16,6 +16,7 @@ import pytest
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.shells.clean_room import CleanRoomShell, refuse_a_way_out
 from opsctl.shells.local import LocalShell
+from tests.lab.namespaces import propagation
 from tests.lab.places import open_folder
 from tests.lab.waiting import until
 from tests.machine import PACKAGE
@@ -129,3 +130,38 @@ def test_an_ordinary_user_has_one_as_well() -> None:
         said = subprocess.run(["/usr/bin/python3", "-c", script, str(place / "room")], user=65534, group=65534, extra_groups=[], cwd="/",
                               env={"PATH": "/usr/bin:/bin:/usr/sbin", "PYTHONPATH": str(place / "package")}, capture_output=True, text=True)
         assert (said.stdout, said.stderr) == ("0 65534\n3\n", "")
+
+
+JAIL = """
+set -e
+mount --make-rprivate / 2>/dev/null || :
+for place in usr etc dev opsctl; do mkdir -p "$1/$place"; done
+mkdir -p "$1/proc" "$1/tmp" "$1/var/tmp/room" "$1/run"
+mount --rbind /usr "$1/usr"; mount --rbind /etc "$1/etc"; mount --rbind /dev "$1/dev"; mount --bind "$2" "$1/opsctl"
+mount -t proc proc "$1/proc"
+for link in bin sbin lib lib64; do if [ -L "/$link" ]; then ln -s "$(readlink "/$link")" "$1/$link"; fi; done
+exec chroot "$1" env PYTHONPATH=/opsctl PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -c "$3"
+"""
+
+
+@pytest.mark.as_root("makes a chroot")
+def test_in_a_chroot_there_is_one_without_the_right_to_leave_it(tmp_path: Path) -> None:
+    """Its root is no mount point, which nothing can be pivoted away from."""
+    script = ("from pathlib import Path; from opsctl.shells.clean_room import CleanRoomShell\n"
+              "room = CleanRoomShell(Path('/var/tmp/room'))\n"
+              "print(room.run(['sh', '-c', 'wc -l </proc/net/dev']).text.strip())\n"
+              "print(room.run(['chroot', '/tmp', 'true'], accept=None).code, room.run(['ls', '/opsctl'], accept=None).code)\n")
+    said = subprocess.run(["unshare", "--mount", "--propagation", propagation(), "--", "sh", "-c", JAIL, "jail", str(tmp_path), str(PACKAGE), script],
+                          capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("3\n125 2\n", "")
+
+
+@pytest.mark.as_root("gives up its rights")
+def test_where_there_can_be_none_it_says_what_is_missing() -> None:
+    script = ("import sys; from pathlib import Path; from opsctl.errors import OpsError; from opsctl.shells.clean_room import CleanRoomShell\n"
+              "try:\n    CleanRoomShell(Path(sys.argv[1])).run(['true'])\n"
+              "except OpsError as error:\n    print(error.code, error.message, error.hint)\n")
+    with open_folder() as place:
+        said = subprocess.run(["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all", "--", sys.executable, "-c", script, str(place)],
+                              env={**os.environ, "PYTHONPATH": str(PACKAGE)}, capture_output=True, text=True)
+    assert said.stdout.startswith("23 no clean room can be made here") and "CAP_SYS_ADMIN" in said.stdout, said.stderr
