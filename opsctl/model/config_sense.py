@@ -12,6 +12,7 @@ from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_keep import keep_mistakes
 from opsctl.model.config_notify import notify_mistakes
+from opsctl.model.config_promotion import promotion_mistakes
 from opsctl.model.config_remote import remote_mistakes
 from opsctl.model.config_reopening import reopening_mistakes
 from opsctl.model.config_restores import restores_mistakes
@@ -102,6 +103,7 @@ def _source_mistakes(data: Any) -> Iterator[Mistake]:
         if len(passwords) > 1:
             yield ("sources", name, passwords[1]), f"only one of {either(passwords)} can be given"
         yield from hook_mistakes(name, entry)
+        yield from promotion_mistakes(name, entry)
         if entry.get("kind") == "command":
             yield from command_mistakes(name, entry)
 

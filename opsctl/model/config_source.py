@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
+from opsctl.model.config_promotion import Promotion
 from opsctl.model.fields import NOT_A_VALUE, WAYS, Command, Duration, Mistake, Name, Part, either, meant, shown
 from opsctl.model.part import Field
 from opsctl.model.secrets import SecretRef
@@ -52,6 +53,10 @@ class SourcePart(Part):
     )
     hook_limit: Duration = Field(
         default=timedelta(minutes=10), description="A hook that takes longer is ended, and has failed."
+    )
+
+    promotion: Promotion | None = Field(
+        default=None, description="How it comes into production, where that is not a rename: a source of kind `command`, or one on another host."
     )
 
     _name: str = ""

@@ -117,7 +117,7 @@ class Command(BroughtBack):
             if any("${spool}" in word for word in self.restore):
                 raise UsageError(f"{self.name} was dumped to standard output, and its restore program reads a spool folder",
                                  hint="change restore: in the configuration to what this set was made with")
-            argv = _filled(self.restore, target=target)
+            argv = outside.filled(self.restore, target=target)
             fed = outside.feed(self.shell, argv, root, what=what, limit=self.limit, env=self._env(secret), secrets=[secret])
             return _against(expected, content.Content(fed.bytes, fed.sha256))
         if self.spool is None:
@@ -127,7 +127,7 @@ class Command(BroughtBack):
             found = content.of_files(self._put(root, spool, self.spool))
             differences = content.compare(expected, found)
             if not differences:
-                argv = _filled(self.restore, target=target, spool=str(spool))
+                argv = outside.filled(self.restore, target=target, spool=str(spool))
                 outside.run(self.shell, argv, what=what, limit=self.limit, env=self._env(secret), secrets=[secret])
         return differences
 
@@ -170,7 +170,7 @@ class Command(BroughtBack):
         with spool.made(self._needed(context.previous)) as place:
             if context.on_progress is not None:
                 context.on_progress(Progress(f"{os.path.basename(self.argv[0])} writes {self.name}"))
-            argv = [*context.limits.prefix, *_filled(self.argv, spool=str(place))]
+            argv = [*context.limits.prefix, *outside.filled(self.argv, spool=str(place))]
             what = os.path.basename(self.argv[0])
             outside.run(self.shell, argv, what=what, limit=self.limit, env=self._env(secret), secrets=[secret])
             self._judge(what, place)
@@ -288,16 +288,3 @@ def _is_folder(proof: Mapping[str, Any]) -> bool:
 
 def _against(expected: Mapping[str, Any], found: content.Content) -> list[Difference]:
     return [*difference("bytes", expected["bytes"], found.bytes), *difference("SHA-256", expected["sha256"], found.sha256)]
-
-
-def _filled(argv: Sequence[str], **places: str) -> list[str]:
-    """The words with ``${name}`` replaced; one pass, so that what is put in is never looked into."""
-    words = []
-    for word in argv:
-        pieces = word.split("${")
-        filled = pieces[0]
-        for piece in pieces[1:]:
-            name, end, rest = piece.partition("}")
-            filled += f"{places[name]}{rest}" if end and name in places else "${" + piece
-        words.append(filled)
-    return words

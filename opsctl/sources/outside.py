@@ -192,3 +192,16 @@ def mask(error: OpsError, secrets: Collection[str]) -> None:
             said = error.details.get("said")
             if said:
                 error.details["said"] = [str(line).replace(secret, _MASK) for line in said]
+
+
+def filled(argv: Sequence[str], **places: str) -> list[str]:
+    """The words with ``${name}`` replaced; one pass, so that what is put in is never looked into."""
+    words = []
+    for word in argv:
+        pieces = word.split("${")
+        filled = pieces[0]
+        for piece in pieces[1:]:
+            name, end, rest = piece.partition("}")
+            filled += f"{places[name]}{rest}" if end and name in places else "${" + piece
+        words.append(filled)
+    return words

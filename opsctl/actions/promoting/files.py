@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from opsctl.actions.restoring import (
     in_the_way,
     let_go,
     make_staging,
+    refuse_differences,
     refuse_own_places,
     refuse_small_disk,
     settle,
@@ -29,6 +30,7 @@ from opsctl.model.quantities import counted
 from opsctl.proofs.files import Count, count
 from opsctl.repositories.interface import Repository
 from opsctl.repositories.private import remove_tree
+from opsctl.sources.interface import Difference
 
 
 class Files(Piece):
@@ -88,13 +90,17 @@ class Files(Piece):
 
 
 class BroughtFiles(Files, Brought):
-    """A path of a set. ``inside``: where it lies in the snapshot; ``expected``: what the set holds of it."""
+    """A path of a set. ``inside``: where it lies in the snapshot; ``expected``: what the set holds of it; ``proof``: what else
+    there is to compare below the folder that it was restored into.
+    """
 
-    def __init__(self, place: str, *, inside: str, snapshot: str, expected: Count, repository: Repository, world: World) -> None:
+    def __init__(self, place: str, *, inside: str, snapshot: str, expected: Count, repository: Repository, world: World,
+                 proof: Callable[[Path], Sequence[Difference]] = lambda _: ()) -> None:
         super().__init__(place)
         self.inside = inside
         self.snapshot = snapshot
         self.expected = expected
+        self.proof = proof
         self.repository = repository
         self.world = world
         self.staging = staging(Path(place), world.run)
@@ -120,6 +126,7 @@ class BroughtFiles(Files, Brought):
             raise DamagedData(
                 f"{self.place} holds {_words(self.expected)} in the set; {_words(back)} came back",
                 hint=f"what came back lies in {self.staging}, not in production; try an older set", where=self.place)
+        refuse_differences(self.place, self.proof(self.staging), f"what came back lies in {self.staging}, not in production")
         settle(self.world, self.staging)
 
     def is_proven(self) -> bool:

@@ -10,9 +10,11 @@ from opsctl.actions.interface import World
 from opsctl.actions.promoting.databases import BroughtDatabase, Named
 from opsctl.actions.promoting.files import BroughtFiles, Files
 from opsctl.actions.promoting.piece import Brought, Piece
+from opsctl.actions.promoting.site import BroughtBySite, Placed
+from opsctl.actions.promoting.sqlite import BroughtSqlite, SqliteFile
 from opsctl.actions.restoring import plain
 from opsctl.errors import SafetyRefusal, UsageError
-from opsctl.model.sets import SetView
+from opsctl.model.sets import SetView, origin_of
 from opsctl.proofs.files import Count
 from opsctl.repositories.history import History
 from opsctl.sources.interface import Database
@@ -42,18 +44,33 @@ def brought(asked: Asked, view: SetView, history: History, world: World) -> list
     entry = view.sources.get(asked.source)
     if entry is None:
         raise UsageError(f"set {view.id} holds no source {asked.source}", hint=f"it holds {', '.join(view.sources)}")
+    spec = world.config.sources.get(asked.source)
+    if spec is not None and spec.promotion is not None:
+        return [BroughtBySite(asked.source, spec.promotion, entry=entry, set_id=view.id, history=history, world=world,
+                              scratch=asked.scratch)]
     if entry["kind"] == "paths":
         return _paths(asked, entry, history, world)
     source = world.source(asked.source, entry)
     if isinstance(source, Database):
         return [_database(asked, source, entry, history, world)]
-    raise UsageError(f"{asked.source} is of kind {entry['kind']}, which is not renamed into production")
+    if entry["kind"] == "sqlite":
+        return [_sqlite(asked, source, entry, history, world)]
+    raise UsageError(f"{asked.source} is of kind {entry['kind']}, which is not renamed into production",
+                     hint="promotion: {promoted: …, promote: …, rollback: …} of the source names commands of your own")
 
 
 def placed(note: Mapping[str, Any], world: World) -> Piece:
     """The piece that a note tells of."""
+    if note.get("by_site"):
+        spec = world.config.sources.get(note["source"])
+        if spec is None or spec.promotion is None:
+            raise UsageError(f"{note['source']} came into production by a command, and the configuration names none to take it back",
+                             hint="promotion: {rollback: …} of the source")
+        return Placed(note["source"], spec.promotion, note["set"], world)
     if note["kind"] == "paths":
         return Files(note["place"])
+    if note["kind"] == "sqlite":
+        return SqliteFile(note["place"], note["kept"])
     return Named(note["place"], world.source(note["source"], {"kind": note["kind"], "paths": note["paths"]}), note["server"])
 
 
@@ -69,12 +86,25 @@ def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: Worl
         raise UsageError(f"{asked.source} has {len(roots)} paths, and only one can become {into}",
                          hint=f"leave it out, and they become {', '.join(roots)} again")
     place = {root: plain(into) if into else root for root in roots}
-    spec = world.config.sources.get(asked.source)
-    if spec is not None and spec.host is not None and not into:
-        raise SafetyRefusal(f"{asked.source} is on {spec.host}, and nothing is renamed on another host",
-                            hint="give the source commands of your own, or say where it goes on this machine (into:)")
+    _refuse_elsewhere(asked.source, into, world)
     return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
                          repository=history.repository, world=world) for root in roots]
+
+
+def _sqlite(asked: Asked, source: Any, entry: Mapping[str, Any], history: History, world: World) -> Brought:
+    own, origin = origin_of(entry)
+    into = _into(asked, world)
+    _refuse_elsewhere(asked.source, into, world)
+    return BroughtSqlite(plain(into or origin), inside=own, snapshot=entry["snapshot"], expected=Count(1, entry["bytes"]),
+                         repository=history.repository, world=world, proof=lambda place: source.restored_files(entry, place))
+
+
+def _refuse_elsewhere(name: str, into: str, world: World) -> None:
+    """SafetyRefusal for files of another host, unless they become something on this machine."""
+    spec = world.config.sources.get(name)
+    if spec is not None and spec.host is not None and not into:
+        raise SafetyRefusal(f"{name} is on {spec.host}, and nothing is renamed on another host",
+                            hint="give the source commands of your own (promotion:), or say where it goes on this machine (into:)")
 
 
 def _database(asked: Asked, source: Database, entry: Mapping[str, Any], history: History, world: World) -> Brought:
