@@ -263,7 +263,8 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
     problems = [*before, *(found for found in captured.problems if found not in before)]
     kept = {**_plain(captured), "kind": source.kind, "problems": [asdict(found) for found in problems], "taken": taken,
             "settings": settings(world.config.sources[name])}
-    kept["signals"] = signalling.just_taken(source, name, kept, signalling.before(judgement.of(params.backup)), repository, world)
+    kept["signals"] = signalling.just_taken(source, name, kept, signalling.before(judgement.of(params.backup)), repository, world,
+                                            captured.touched)
     left = _open_problems(json.loads(json.dumps(kept)), name, params)
     if left:
         write_whole(_keep_path(world, params, name), json.dumps(kept).encode())
@@ -274,6 +275,7 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
 def _plain(captured: Captured) -> dict[str, Any]:
     found = asdict(captured)
     found.pop("problems")
+    found.pop("touched")
     if captured.origin is None:
         found.pop("origin")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,17 +23,18 @@ class Place(Protocol):
 
 def before(sets: Sequence[SetView], view: SetView | None = None) -> list[SetView]:
     """The whole sets before this one (before one that is only being taken, where None), newest first."""
-    whole = [one for one in sets if one.state in WHOLE and one.time is not None]
-    if view is not None and view.time is not None:
-        whole = [one for one in whole if one.time is not None and one.time < view.time]
+    # Sets of one minute stand in the order in which they were stored.
+    earlier = [*itertools.takewhile(lambda one: one.id != view.id, sets)] if view is not None else sets
+    whole = [one for one in earlier if one.state in WHOLE]
     return whole[::-1]
 
 
 def just_taken(
-    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place,
+    touched: int | None = None,
 ) -> dict[str, Any]:
-    """The signals of a source that was captured a moment ago, while it still is as it was."""
-    return _of(source, name, entry, earlier, repository, place, {}, live=True)
+    """The signals of a source that was captured a moment ago, while it still is as it was. ``touched``: as ``Captured`` has it."""
+    return _of(source, name, entry, earlier, repository, place, {}, live=True, touched=touched)
 
 
 def of_set(
@@ -52,13 +54,13 @@ def of_set(
 
 def _of(
     source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place,
-    known: Mapping[str, Mapping[str, Any]], *, live: bool,
+    known: Mapping[str, Mapping[str, Any]], *, live: bool, touched: int | None = None,
 ) -> dict[str, Any]:
     previous = earlier[0].sources.get(name) if earlier else None
     seen = [_signals(one, known).get("sources", {}).get(name) for one in earlier[:LAST]]
     try:
         with place.scratch() as scratch:
-            evidence = Evidence(repository, entry, previous, tuple(one for one in seen if one), scratch, live)
+            evidence = Evidence(repository, entry, previous, tuple(one for one in seen if one), scratch, live, touched)
             return source.signals(evidence).as_json()
     except Interrupted:
         raise

@@ -80,6 +80,12 @@ class BackupSummary:
     torn: tuple[tuple[str, str], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def touched(self) -> int | None:
+        """How many files are new or other than in the parent, all where there was none; None where restic does not say it."""
+        new, changed = self.raw.get("files_new"), self.raw.get("files_changed")
+        return new + changed if isinstance(new, int) and isinstance(changed, int) else None
+
 
 class Node(NamedTuple):
     """One entry of ``restic ls``. Names that are not UTF-8 arrive with U+FFFD; ``path`` is never shown raw."""

@@ -45,7 +45,8 @@ class Captured:
 
     ``proof`` always has ``kind`` (``files``, ``rows``, ``content``) and ``algorithm``; its other keys belong to the kind.
     ``notes`` is what a person should know of a capture that lacks nothing. ``origin``: the path at home of the one file that it
-    is the content of, where that lies in the snapshot under another name.
+    is the content of, where that lies in the snapshot under another name. ``touched``: how many files are new or other than in the
+    snapshot before; None where that is not known. It is not part of a manifest.
     """
 
     snapshot: str
@@ -61,6 +62,7 @@ class Captured:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     origin: str | None = None
+    touched: int | None = None
 
 
 @value
@@ -98,7 +100,7 @@ class Evidence:
     """What a source's change signals are taken from: its snapshot in one set and in the set before it, in one repository.
 
     ``entry`` and ``previous`` are its entries in the manifests, the one of ``entry`` perhaps not complete yet; ``previous`` is
-    None for its first set. ``earlier``: its signals in the sets before, newest first, where those have any. ``live``: the source
+    None for its first set. ``touched``: as in what was captured. ``earlier``: its signals in the sets before, newest first, where those have any. ``live``: the source
     still is as it was captured, so that its content may be read where it is. ``scratch`` is private and empty.
     """
 
@@ -108,6 +110,16 @@ class Evidence:
     earlier: tuple[Mapping[str, Any], ...]
     scratch: Path
     live: bool = False
+    touched: int | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether it is known already that nothing in it changed since the set before."""
+        entry, previous = self.entry, self.previous
+        if previous is None:
+            return False
+        known = entry.get("tree") is not None and entry.get("tree") == previous.get("tree")
+        return known or (self.touched == 0 and entry["files"] == previous["files"])
 
 
 class Source(ABC):

@@ -137,6 +137,7 @@ class Paths(Source):
             seconds=summary.seconds,
             paths=tuple(os.path.normpath(path) for path in there),
             excluded=self.exclude,
+            touched=summary.touched,
             problems=(*before, *problems_after(summary, self.at_least, context.previous)),
         )
 

@@ -21,7 +21,7 @@ def of(evidence: Evidence, *, here: bool, canaries: Mapping[str, bytes]) -> Sign
     """Judge a source of files. ``here``: they are on this machine; ``canaries``: what each file that nobody touches holds."""
     entry, previous = evidence.entry, evidence.previous
     changes = Changes(seed=entry["snapshot"], watched=canaries)
-    if previous is not None and entry["snapshot"] != previous["snapshot"]:
+    if previous is not None and not evidence.same:
         evidence.repository.diff(previous["snapshot"], entry["snapshot"], changes.take)
     before = _before(evidence)
     watched = [path for path in canaries if before.get(path) != "there" or path in changes.watched]

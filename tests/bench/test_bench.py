@@ -32,6 +32,7 @@ ROWS = {
     "mariadb": ("rows of MariaDB with proof", "restic with mariadb-dump"),
     "copies": ("backup copy of 4 MiB", "that is there already"),
     "drills": ("drill of 4 MiB", "restic restore --verify", "rows of PostgreSQL"),
+    "signals": ("signals of a new set", "old sets"),
     "remote": ("files of a host", "streamed from a host", "hosts at once"),
     "isolate": ("hosts isolated, confirmed, cut, probed", "two bare connections each", "loaded", "memory of the controller", "silent"),
     "gateway": ("hosts cut off at a gateway", "the rules of one host"),
@@ -45,8 +46,8 @@ def test_every_benchmark_is_run_here() -> None:
     assert set(NAMES) <= modules
 
 
-#: It starts hosts, and makes repositories.
-SLOW = ("remote", "isolate", "gateway")
+#: It starts hosts, or takes many sets.
+SLOW = ("signals", "remote", "isolate", "gateway")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full) if name in SLOW else name for name in NAMES])

@@ -1,0 +1,100 @@
+"""What change signals cost: of a new set against its backup, and of old sets against `restic diff` alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.bench.bench import Bench, Notes, call, environment, raw_restic, small_files
+from tests.bench.measure import python, run
+from tests.bench.table import Row, compare, limit
+from tests.machine import Machine
+
+_CODE = "from tests.bench.signals import main; main()"
+
+
+def rows(bench: Bench) -> list[Row]:
+    place = bench.place("signals")
+    machine = bench.machine(place / "m")
+    notes = Notes(place)
+    env = {**environment(machine), "PATH": notes.path}
+    count, large = bench.size(20_000, 200), bench.size(1 << 30, 1 << 22)
+    small_files(machine.data, count)
+    call(machine, "backup", "run", "portal", env=env)
+    notes.take()
+    found = []
+    for what, change in ((f"{count:,} small files, 1 % changed", lambda: _change(machine, count // 100)),
+                         (f"{large >> 20:,} MiB of new data", lambda: _grow(machine, large))):
+        change()
+        call(machine, "backup", "run", "portal", env=env)
+        calls = notes.take()
+        took = sum(one.ended - one.begun for one in calls if one.command == "backup")
+        ours = [one for one in calls if one.command in ("diff", "ls", "restore")]
+        spent = sum(one.ended - one.begun for one in ours)
+        found.append(limit(f"signals of a new set, {what}: restic calls", len(ours), str(len(ours)), at_most=2, aim="≤ 2"))
+        found.append(compare(f"signals of a new set, {what}: time of these", spent, took, at_most=0.1, beside="restic backup"))
+    return [*found, *_old(bench, place, machine, env)]
+
+
+def _change(machine: Machine, count: int) -> None:
+    for path in sorted(machine.data.rglob("*"))[-count:]:
+        if path.is_file():
+            path.write_bytes(path.read_bytes() + b"changed\n")
+
+
+def _grow(machine: Machine, size: int) -> None:
+    chance = random.Random(9)
+    for number in range(16):
+        (machine.data / f"large {number}.jpg").write_bytes(b"\xff\xd8\xff\xe0" + chance.randbytes(size // 16))
+
+
+def _old(bench: Bench, place: Path, machine: Machine, env: dict[str, str]) -> list[Row]:
+    """Sets whose signals are computed as those of an older version would be."""
+    sets = bench.size(100, 3)
+    for _ in range(sets):
+        _change(machine, 20)
+        call(machine, "backup", "run", "portal", env=env)
+    said = place / "old.json"
+    run(python("-c", _CODE, str(machine.etc), str(said)), env=environment(machine), out=place / "said")
+    ours = json.loads(said.read_text())
+    begun = time.monotonic()
+    for before, after in ours["pairs"]:
+        run(["restic", "diff", "--json", "--no-lock", before, after], env=raw_restic(machine, machine.store), out=place / "said")
+    theirs = time.monotonic() - begun
+    return [compare(f"signals of {len(ours['pairs'])} old sets, 20 files changed in each", ours["seconds"], theirs, beside="restic diff of each")]
+
+
+def main() -> None:
+    """In a process of its own: ``CONFIG FILE``; computes the signals of every set but the first anew."""
+    from datetime import UTC, datetime
+
+    from opsctl.actions import signalling
+    from opsctl.engine.configuration import load_config
+    from opsctl.wiring import Site
+
+    site = Site(load_config(Path(sys.argv[1])), clock=lambda: datetime.now(UTC))
+    history = site.history("main")
+    sets = history.look(site.clock()).judgement.of("portal")
+
+    class Place:
+        source = staticmethod(site.source)
+
+        @staticmethod
+        @contextmanager
+        def scratch() -> Any:
+            with tempfile.TemporaryDirectory() as made:
+                yield Path(made)
+
+    begun = time.monotonic()
+    for view in sets[-100:] if len(sets) > 100 else sets[1:]:
+        found = signalling.of_set(view, signalling.before(sets, view), history.repository, Place(), {})
+        assert found["verdict"] == "clean", found
+    pairs = [(one.snapshots["files"], other.snapshots["files"]) for one, other in itertools.pairwise(sets)][-100:]
+    Path(sys.argv[2]).write_text(json.dumps({"seconds": time.monotonic() - begun, "pairs": pairs}))
