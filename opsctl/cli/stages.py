@@ -120,8 +120,15 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
     everywhere = [view for here in views.values() for view in here.values()]
     wanted = asked = chosen.sets.get(backup)
     candidates = _candidates(site, backup, views)
-    if wanted is None and (point := stages.choose(candidates, chosen.before)) is not None:
-        wanted = point.set.id
+    people: tuple[str, ...] = ()
+    if wanted is None:
+        point = stages.choose(candidates, chosen.before)
+        decision = stages.decided(_choices(seen, known), backup, point)
+        if decision is not None:
+            wanted, people = decision.set, decision.people
+            chosen = replace(chosen, before=chosen.before or decision.before)
+        elif point is not None:
+            wanted = point.set.id
     view = next((one for one in everywhere if one.id == wanted and stages.refusal(one) is None), None)
     if view is None:
         return replace(bare, set=wanted or "", places=(*_places(views, wanted, spec.restores), *unseen),
@@ -131,12 +138,16 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
     now = site.clock()
     return replace(
         bare, set=view.id, point=view.time, read_from=reads, places=found_in,
-        signals=next(one.verdict for one in candidates if one.id == view.id),
+        signals=next(one.verdict for one in candidates if one.id == view.id), chosen_by=people,
         bytes=sum(view.sources[one].get("bytes", 0) for one in spec.restores if one in view.sources),
         expected=stages.expected(view.sources, spec.restores, _drills(backup, seen, known)),
         loss=stages.loss(view.time, chosen.before, now),
         problem=None if reads else f"set {view.id} cannot be read from anywhere: {'; '.join(f'{one.repository}: {one.why}' for one in found_in)}",
     )
+
+
+def _choices(seen: _Repositories, known: Sequence[str]) -> list[Any]:
+    return [choice for name in known if not isinstance(found := seen.look(name), OpsError) for choice in found.choices]
 
 
 def _candidates(site: Site, backup: str, views: Mapping[str, Mapping[str, SetView]]) -> list[Candidate]:

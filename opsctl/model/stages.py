@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from opsctl.model.choices import Choice, standing
 from opsctl.model.due import elapsed
 from opsctl.model.points import Candidate, Point, clean_point, next_best, weigh
 from opsctl.model.sets import WHOLE, SetView
@@ -31,7 +32,7 @@ class Stage:
     ``needs``: the stages that come first. ``read_from``: the repository that its set is read from; empty where nothing is
     restored or there is no set. ``expected``: how long restoring it takes by the drills; None where none tells. ``ready``:
     when it is back, counted from the beginning, those that it needs included. ``loss``: the time from the set to when the
-    data went bad, or to now. ``problem``: why it cannot be brought back as asked.
+    data went bad, or to now. ``problem``: why it cannot be brought back as asked. ``chosen_by``: who signed that it is this set.
     """
 
     service: str
@@ -53,6 +54,7 @@ class Stage:
     into: tuple[tuple[str, str], ...] = ()
     problem: str | None = None
     signals: str = ""
+    chosen_by: tuple[str, ...] = ()
 
     @property
     def late(self) -> bool:
@@ -67,7 +69,7 @@ class Stage:
         return {
             "service": self.service, "needs": list(self.needs), "sources": list(self.sources), "backup": self.backup or None,
             "set": self.set or None, "point": self.point, "read_from": self.read_from or None, "bytes": self.bytes,
-            "signals": self.signals or None, "places": [{"repository": one.repository, "state": one.state, "why_not": one.why} for one in self.places],
+            "signals": self.signals or None, "chosen_by": list(self.chosen_by), "places": [{"repository": one.repository, "state": one.state, "why_not": one.why} for one in self.places],
             "expected_seconds": seconds(self.expected), "ready_after_seconds": seconds(self.ready), "rto_seconds": seconds(self.rto),
             "loss_seconds": seconds(self.loss), "rpo_seconds": seconds(self.rpo), "late": self.late,
             "loses_too_much": self.loses_too_much, "not_backed_up": list(self.bring), "into": dict(self.into), "problem": self.problem,
@@ -82,6 +84,13 @@ def choose(sets: Sequence[Candidate], before: datetime | None) -> Point | None:
     """The newest clean set, or the newest that nothing is known against; ``sets`` oldest first, judged as `restore points` does."""
     weighed = weigh(sets, before)
     return clean_point(weighed) or next_best(weighed)
+
+
+def decided(choices: Iterable[Choice], backup: str, point: Point | None) -> Choice | None:
+    """What people chose for a backup, until a clean set is there that was taken after they did."""
+    found = standing(choices, backup)
+    taken = point.set.time if point is not None and point.refused is None else None
+    return None if found is None or (taken is not None and taken > found.time) else found
 
 
 def refusal(view: SetView) -> str | None:
