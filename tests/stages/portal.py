@@ -35,6 +35,8 @@ class Portal(Machine):
     server: Postgres
     port: int
     keys: Path
+    #: Whether there is a database as well; without one ``tax`` lives on the uploads alone.
+    database = True
 
     def write(self, *, more: str = "", proof: str = "") -> None:
         control = self.root / "control"
@@ -44,6 +46,22 @@ class Portal(Machine):
         commands = ", ".join(f"{word}: [{control}, {word}]" for word in ("running", "stop", "start"))
         page = proof or f"{{kind: http, url: 'http://127.0.0.1:{self.port}/', contains: the portal, within: 20s}}"
         password = self.etc / "keys" / "repository-password"
+        if not self.database:
+            self.configure(f"""
+state: {self.state}
+people:
+{people}repositories:
+  main: {{url: {self.store}, password_file: {password}}}
+sources:
+  uploads: {{kind: paths, paths: [{self.data}]}}
+backups:
+  portal: {{sources: [uploads], repository: main}}
+clean_room: {{place: {self.root}/rooms}}
+services:
+  tax: {{restores: [uploads], {commands}, rto: 5h, proofs: [{{kind: files}}, {page}]}}
+{more}
+""")
+            return
         self.configure(f"""
 state: {self.state}
 people:
@@ -70,13 +88,18 @@ services:
         self.write()
         self("backup", "init", expect=0)
         make_quick(self.store, "for tests only", self.state / "repositories" / "main.json")
-        self.server.psql("create database enagar")
-        self.server.psql("create table bills as select n as id, n * 7 as paise from generate_series(1, 500) n", "enagar")
+        if self.database:
+            self.fill_database()
         self.fill(GOOD)
         self("backup", "run", expect=0)
 
+    def fill_database(self) -> None:
+        self.server.psql("create database enagar")
+        self.server.psql("create table bills as select n as id, n * 7 as paise from generate_series(1, 500) n", "enagar")
+
     def spoil(self) -> None:
-        self.server.psql("update bills set paise = 0; delete from bills where id > 100", "enagar")
+        if self.database:
+            self.server.psql("update bills set paise = 0; delete from bills where id > 100", "enagar")
         for path in sorted(self.data.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         self.fill(BAD)
@@ -109,6 +132,8 @@ services:
         pid = self.root / "tax.pid"
         if pid.exists():
             subprocess.run(["kill", "-9", pid.read_text().strip()], check=False, capture_output=True)
+        if not self.database:
+            return
         for name in self.server.psql("select datname from pg_database where datname like '%enagar%'").split():
             self.server.psql(f'alter database "{name}" allow_connections true')
             self.server.psql(f'drop database "{name}" with (force)')
