@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opsctl.model.limits import Limits
+from opsctl.model.secrets import SecretText
 from opsctl.model.snapshots import BackupSummary, Compared, Finding, LockInfo, Node, Progress, Snapshot, Unreferenced
 from opsctl.model.values import value
 from opsctl.shells.interface import Word
@@ -31,6 +32,17 @@ class Identity:
     chunker: str
     config_sha256: str | None
     key: str | None = None
+
+
+@value
+class Key:
+    """One of the keys of a repository; each is opened by a password of its own. ``created`` as restic says it."""
+
+    id: str
+    user: str
+    host: str
+    created: str
+    current: bool
 
 
 class SnapshotCache(Protocol):
@@ -207,6 +219,18 @@ class Repository(ABC):
 
         As dear as a check of the structure: for where ``check`` of a share said that there are any (``pack-unreferenced``).
         """
+
+    @abstractmethod
+    def keys(self) -> list[Key]:
+        """The keys that are there; ``current`` is the one that our password opens."""
+
+    @abstractmethod
+    def add_key(self, password: SecretText, *, user: str, host: str) -> None:
+        """A further key, for another password, marked with these names. The others stay."""
+
+    @abstractmethod
+    def opens_with(self, password: SecretText) -> bool:
+        """Whether this password opens the repository. Raises Unreachable, DamagedData."""
 
     @abstractmethod
     def locks(self) -> list[LockInfo]: ...

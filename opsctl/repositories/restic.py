@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.model.limits import Limits
-from opsctl.model.secrets import SecretRef
+from opsctl.model.secrets import SecretRef, SecretText
 from opsctl.model.snapshots import BackupSummary, Compared, Finding, Node, Snapshot, Unreferenced
 from opsctl.repositories import (
     restic_copy,
     restic_host,
     restic_identity,
+    restic_keys,
     restic_listing,
     restic_restore,
     restic_snapshots,
 )
-from opsctl.repositories.interface import Identity, OnProgress, Repository, SnapshotCache
+from opsctl.repositories.interface import Identity, Key, OnProgress, Repository, SnapshotCache
 from opsctl.repositories.restic_backup import Backup
 from opsctl.repositories.restic_calls import Calls
 from opsctl.repositories.restic_failures import NO_LIMIT
@@ -161,6 +162,17 @@ class Restic(Calls, Repository):
 
     def diff(self, before: str, after: str, take: Callable[[str, str], None]) -> Mapping[str, Any]:
         return restic_listing.diff(self, before, after, take)
+
+    # Its keys
+
+    def keys(self) -> list[Key]:
+        return restic_keys.listed(self)
+
+    def add_key(self, password: SecretText, *, user: str, host: str) -> None:
+        restic_keys.add(self, password, user, host)
+
+    def opens_with(self, password: SecretText) -> bool:
+        return restic_keys.opens(self, password)
 
     # Putting things in
 
