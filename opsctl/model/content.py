@@ -63,6 +63,14 @@ _NEUTRAL = frozenset({"bak", "old", "orig", "tmp", "save", "swp", "part", "prev"
                       "dist", "default", "template", "map", "min", "lock", "ucf-dist", "dpkg-old", "dpkg-dist", "rpmsave", "rpmnew"})
 #: What is encrypted on purpose.
 _SEALED = frozenset({"gpg", "pgp", "age", "asc", "sig", "p7m", "kdbx"})
+#: What is used for files of which nobody knows what they begin with.
+_ANY = frozenset({
+    "br", "brotli", "jmod", "bin", "dat", "data", "db", "dbf", "idx", "ndx", "mdb", "accdb", "mdf", "ldf", "ibd", "frm", "myd", "myi", "pack", "cache",
+    "p12", "pfx", "der", "cer", "crt", "pem", "key", "jks", "keystore", "mo", "gmo", "pyc", "pyo", "o", "a", "lib", "obj", "pdb", "img", "iso", "qcow2",
+    "vmdk", "vdi", "vhd", "vhdx", "raw", "wasm", "node", "rpm", "deb", "cab", "msi", "dmg", "swf", "dxf", "shp", "shx", "dbx", "pst", "ost", "tally",
+    "npy", "pkl", "parquet", "arrow", "h5", "mat", "rdb", "aof", "wal", "ts", "m2ts", "vob", "wma", "wmv", "flv", "mp2", "ac3", "mid", "cr2", "nef", "arw",
+    "dng", "ico", "icns", "cur", "lnk", "url", "torrent", "rec", "dump", "journal", "xmp", "thumb", "ttc", "eot", "pfb", "afm", "hlp", "chm",
+})
 _NUMBER = re.compile(r"[0-9]{1,14}|v?[0-9]+[a-z]?")
 
 
@@ -83,7 +91,7 @@ def suffixes(path: str) -> list[str]:
 
 def is_known(suffix: str) -> bool:
     """Whether a suffix is one that people and programs use: renaming to it is nothing strange."""
-    return suffix in EXPECTED or suffix in _NEUTRAL or _NUMBER.fullmatch(suffix) is not None
+    return suffix in EXPECTED or suffix in _NEUTRAL or suffix in _ANY or _NUMBER.fullmatch(suffix) is not None
 
 
 def expected(path: str) -> tuple[str, ...] | None:
@@ -92,7 +100,7 @@ def expected(path: str) -> tuple[str, ...] | None:
     A strange suffix behind a known one (``plan.pdf.locked``) hides what the file was, and does not change it.
     """
     for suffix in suffixes(path)[:4]:
-        if suffix in _SEALED:
+        if suffix in _SEALED or suffix in _ANY:
             return None
         if suffix in EXPECTED:
             return EXPECTED[suffix]

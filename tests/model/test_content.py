@@ -37,6 +37,7 @@ def piece(content: bytes) -> Piece:
     ("a.txt", b"", "small"),
     ("a.dat", NOISE, "opaque"),
     ("a.dat", TEXT, "plain"),
+    ("a.js.br", NOISE, "opaque"),
     ("a", gzip.compress(TEXT), "plain"),
     ("a.gz", gzip.compress(NOISE), "right"),
     ("a.bak", gzip.compress(NOISE), "plain"),
