@@ -29,8 +29,10 @@ from opsctl.errors import DamagedData, Interrupted, OpsError, SafetyRefusal, Usa
 from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
 from opsctl.model.sets import origin_of
+from opsctl.proofs import hashes
 from opsctl.proofs.files import count
 from opsctl.repositories.history import write_whole
+from opsctl.repositories.interface import Repository
 from opsctl.repositories.private import remove_tree
 
 
@@ -102,9 +104,9 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         for path in params.paths:
             kept = _note(world, path)
             if kept is None:
-                kept = _measure(path, view, history.repository)
+                kept = measure(path, view, history.repository)
                 write_whole(_note_path(world, path), json.dumps(kept).encode())
-            items.append(_item(path, kept, params, world))
+            items.append(_item(path, kept, params, world, history.repository))
         twice = {item.target for item in items if [other.target for other in items].count(item.target) > 1}
         if twice:
             raise UsageError(f"two of the paths would land in {sorted(twice)[0]}", hint="restore them one by one")
@@ -127,7 +129,7 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
             remove_tree(staging(Path(params.into) / os.path.basename(change.key), world.run))
             return
         _, history = find_set(world, params.backup, params.set, params.copy_in)
-        item = _item(change.key, _note(world, change.key) or {}, params, world)
+        item = _item(change.key, _note(world, change.key) or {}, params, world, history.repository)
         target = Path(item.target)
         place = staging(target, world.run)
         make_staging(place, anew=True)
@@ -194,8 +196,11 @@ def _note(world: World, path: str) -> dict[str, Any] | None:
         return None
 
 
-def _measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
-    """Which source holds the path and how much is below it: the one that is it, before those that only hold the file."""
+def measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
+    """Which source holds the path and how much is below it: the one that is it, before those that only hold the file.
+
+    ``source snapshot inside files bytes``.
+    """
     for name, entry in sorted(view.sources.items(), key=lambda source: path not in origin_of(source[1])):
         own, origin = origin_of(entry)
         if path == origin:
@@ -217,18 +222,34 @@ def _measure(path: str, view: Any, repository: Any) -> dict[str, Any]:
     raise UsageError(f"set {view.id} holds no {path}", hint=f"it holds what was below {', '.join(roots[:8])}", where=path)
 
 
-def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world: World) -> Item:
+def _item(path: str, kept: Mapping[str, Any], params: RestoreFilesParams, world: World, repository: Repository) -> Item:
     kept = {"inside": path, **kept}  # a run of an earlier version did not note it
     target = Path(params.into) / os.path.basename(path.rstrip("/"))
     in_view = _in_view(path, kept["inside"], target, world)
     aside = None
     if not in_view and in_the_way(target):
         if not params.replace:
-            raise SafetyRefusal(f"{target} exists", hint="choose another --into, or --replace to keep the old one aside")
+            raise _in_the_way(target, kept, repository, world)
         aside = str(restoring.aside(target, world.run))
     place = staging(target, world.run)
     return Item(path=path, target=str(target), aside=aside, in_view=in_view,
                 left_over=str(place) if in_view and place.exists() else None, **kept)
+
+
+def _in_the_way(target: Path, kept: Mapping[str, Any], repository: Repository, world: World) -> SafetyRefusal:
+    """The refusal, which of a folder tells what in it is not as in the set."""
+    hint = "choose another --into, or --replace to keep the old one aside"
+    if target.is_symlink() or not target.is_dir():
+        return SafetyRefusal(f"{target} exists", hint=hint)
+    found = hashes.compare(repository, kept["snapshot"], target, below=kept["inside"], check=world.shell.check,
+                           on_progress=world.progress)
+    strange = sorted(one.where for one in found.differences if one.expected == hashes.NOTHING)
+    changed = sorted(one.where for one in found.differences if one.expected != hashes.NOTHING)
+    told = [f"{counted(len(names), 'path')} {how} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for names, how in ((changed, "not as in the set"), (strange, "that it does not hold")) if names]
+    return SafetyRefusal(f"{target} exists; in it are {' and '.join(told) or 'exactly the files of the set'}",
+                         hint=f"{hint}; --in-place puts back those that differ, in their own place",
+                         details={"changed": changed, "strange": strange, "more": found.more})
 
 
 def _in_view(path: str, inside: str, target: Path, world: World) -> bool:

@@ -38,10 +38,13 @@ def files(
     context: typer.Context,
     backup: Annotated[str, typer.Argument(metavar="BACKUP", help="name of the backup")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="absolute paths, as they were when they were backed up; `backup show SET --files` lists them")],
-    into: Into,
+    into: Annotated[str | None, typer.Option("--into", metavar="DIR", help="where it lands")] = None,
     set_id: places.SetId = None,
     copy_in: places.From = None,
     replace: Annotated[bool, typer.Option("--replace", help="keep what is in the way as NAME.before-RUN")] = False,
+    in_place: Annotated[bool, typer.Option(
+        "--in-place", help="put back in its own place what differs; what is strange there is moved aside")] = False,
+    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="PATH", help="with --in-place: leave this as it is")] = None,
     given: Given | None = None,
     trust: Sequence[str] = (),
 ) -> Report:
@@ -60,6 +63,12 @@ def files(
     paths = [os.path.normpath(path) for path in paths]
     if "/" in paths:
         raise UsageError("/ has no name to land under", hint="restore what is below it, or the whole set")
+    if in_place == (into is not None) or (in_place and replace) or (keep and not in_place):
+        raise UsageError("either --into DIR, perhaps with --replace, or --in-place, perhaps with --keep",
+                         hint="--in-place changes folders where they are, file by file; opsctl explain restore_in_place")
+    if into is None:
+        asked = {"backup": backup, "set": view.id, "paths": paths, "keep": [os.path.abspath(one) for one in keep or ()], "copy_in": copy_in or ""}
+        return carry_out(session, site, "restore-in-place", asked, subject=backup, text=write_in_place)
     target = os.path.abspath(into)
     landings = [os.path.join(target, os.path.basename(path)) for path in paths]
     _announce(session, site, view, [f"{path} → {place}" for path, place in zip(paths, landings, strict=True)])
@@ -75,6 +84,19 @@ def write_files(out: Out, tally: Tally, plan: BoundPlan) -> None:
         for found in one.result.get("paths", ()):
             if found["in_view"]:
                 out.line(Mark(f"{found['target']}: {counted(found['files'], 'file')}, verified", Tone.GOOD))
+
+
+def write_in_place(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """Of each folder how it is now, and where that lies which was in it before."""
+    for one in tally.results:
+        if found := one.result:
+            left = len(found["differing"]) + len(found["strange"])
+            out.line(Mark(f"{found['path']}: {'as in the set' if not left else f'{left} paths are not as in the set'}, by content",
+                          Tone.BAD if left else Tone.GOOD))
+            if found["kept"]:
+                out.line(f"  left as they are: {', '.join(found['kept'][:5])}{', …' if len(found['kept']) > 5 else ''}")
+            if found["quarantine"]:
+                out.line(f"  what was there instead, and what is strange: {found['quarantine']}")
 
 
 @app.command("set")

@@ -14,6 +14,8 @@ from opsctl.sources.interface import Difference
 
 #: Differences that are kept; of more there is only the number.
 MOST = 1000
+#: What a set holds of a strange file.
+NOTHING = "nothing"
 
 _WORDS: Mapping[str, tuple[str, Callable[[int], bool]]] = {
     "file": ("a file", stat.S_ISREG), "dir": ("a folder", stat.S_ISDIR), "symlink": ("a symbolic link", stat.S_ISLNK),
@@ -132,4 +134,4 @@ def _strange(place: Path, known: set[int], check: Callable[[], None]) -> Iterato
         check()
         text = "/" + "".join("\ufffd" if "\udc80" <= mark <= "\udcff" else mark for mark in os.fsdecode(name))
         if hash(text) not in known:
-            yield Difference(text, "nothing", "a file that the set does not hold")
+            yield Difference(text, NOTHING, "a file that the set does not hold")
