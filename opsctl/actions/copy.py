@@ -195,11 +195,14 @@ def _there(name: str, params: CopyParams, good: Sequence[SetView], world: World)
     if history.is_away():
         return There(name, None, None, (), away=True, removable=True, because="the disk is not here")
     history.require_known()
-    judgement = history.look(world.clock()).judgement
+    holdings = history.look(world.clock())
+    judgement = holdings.judgement
     copies = [view for view in judgement.of(params.backup) if view.state == COPY]
     newest = judgement.newest_whole(params.backup)
     time = newest.time if newest else None
-    held = {view.id for view in copies}
+    # What people have given up here is not brought back.
+    given_up = {one["set"] for prune in holdings.prunes if prune.backup == params.backup for one in prune.forgotten}
+    held = {view.id for view in copies} | given_up
     first = min((_at(view) for view in copies), default=None)
     wanted = [view for view in sorted(good, key=_at) if view.id not in held and (first is None or _at(view) >= first)]
     # A removable disk that is here now may be away again when its copy has become as old as it may.

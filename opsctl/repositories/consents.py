@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
@@ -71,8 +71,14 @@ class Consents:
         self._trusted = trusted
         self._known: dict[str, tuple[str, ...] | str] = {}
 
-    def read(self, records: Iterable[Record], marked: Collection[str], repository_id: str) -> Agreements:
-        """``marked``: the snapshots that are tagged as freezes or thaws, whatever is in them."""
+    def read(
+        self, records: Iterable[Record], marked: Collection[str], repository_id: str, known: Mapping[str, Sequence[str]],
+    ) -> Agreements:
+        """``marked``: the snapshots that are tagged as freezes or thaws, whatever is in them.
+
+        ``known``: prunes that were checked before, each with the people who agreed: they are not asked about again, also when
+        these people have left.
+        """
         lifted: set[str] = set()
         prunes: list[Prune] = []
         findings: list[Finding] = []
@@ -80,7 +86,8 @@ class Consents:
         choices: list[Choice] = []
         for record in records:
             if record.format == PRUNE and record.signer is not None:
-                people = self._people_of(record, repository_id)
+                before = known.get(record.snapshot)
+                people = tuple(before) if before else self._people_of(record, repository_id)
                 if isinstance(people, str):
                     findings.append(_forged(record, "prune", people))
                 else:

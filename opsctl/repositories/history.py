@@ -86,7 +86,8 @@ class Holdings:
 
 
 class Ledger:
-    """``repositories/NAME.json``: the pinned identity and every set that was seen good, in the state directory."""
+    """``repositories/NAME.json``: the pinned identity, every set that was seen good, and the prunes that people agreed to, in
+    the state directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -324,9 +325,10 @@ class History:
         except DamagedData as error:
             raise self._with_sets(error) from error
         records = self._records(identity.id, snapshots)
-        ledger = (self.ledger.load() or {}).get("sets", [])
+        kept = self.ledger.load() or {}
+        ledger = kept.get("sets", [])
         marked = {found.id for found in snapshots if RECORD_TAGS[FREEZE] in found.tags}
-        agreements = self.consents.read(records.values(), marked, identity.id)
+        agreements = self.consents.read(records.values(), marked, identity.id, kept.get("prunes", {}))
         forgotten = agreements.forgotten
         ids = {snapshot.id for snapshot in snapshots}
         held = [entry for entry in ledger if entry["manifest"] not in forgotten and not entry.get("pruned")]
@@ -441,7 +443,7 @@ class History:
             return
         listed = {(entry["backup"], entry["set"]) for entry in known["sets"]}
         if (all((view.backup, view.id) in listed for view in holdings.judgement.sets if view.state in WHOLE)
-                and not _pruned_since(known["sets"], holdings)):
+                and not _pruned_since(known["sets"], holdings) and {one.record for one in holdings.prunes} <= {*known.get("prunes", ())}):
             return
         try:
             with self.ledger.locked():
@@ -464,6 +466,8 @@ class History:
             })
         for entry, record in _pruned_since(known["sets"], holdings):
             entry["pruned"] = record
+        if holdings.prunes:
+            known["prunes"] = {**known.get("prunes", {}), **{one.record: list(one.people) for one in holdings.prunes}}
         self.ledger.save(known)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from opsctl.model.records import FREEZE, NAMESPACES, canonical, envelope
 from opsctl.model.statements import plan_digest
 from opsctl.shells.local import LocalShell
@@ -76,6 +78,7 @@ def test_promise_3_a_thaw_that_a_stolen_key_forged_lifts_nothing(shared: Shared)
     assert shared.frozen() == ["INC-1", "INC-2"], "one of the two is not known here"
 
 
+@pytest.mark.full
 def test_a_thaw_that_is_stored_again_lifts_what_it_lifted_and_a_freeze_is_no_new_one(shared: Shared) -> None:
     shared("backup", "freeze", "--incident", "INC-1", expect=0)
     shared.thaw("INC-1", "asha", "imran")

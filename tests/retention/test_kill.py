@@ -48,7 +48,7 @@ def approved(machine: Shared) -> str:
 
 
 SWEEP = "--no-cache prune"
-QUICK = [("forget", "after", "opsctl"), (SWEEP, "after", "opsctl")]
+QUICK = [("forget", "after", "opsctl")]
 
 
 @pytest.mark.parametrize(("which", "moment", "victim"), [
