@@ -32,6 +32,7 @@ class Seen:
     """How the host stands, what this machine has written down of it, its zone, and who opens it when.
 
     ``agreed``: how many people have to have approved before; ``signers``: how many could, counted where it takes them.
+    ``incidents``: those that are open.
     """
 
     stand: Stand
@@ -41,11 +42,16 @@ class Seen:
     now: datetime
     agreed: int = 0
     signers: int = 0
+    incidents: tuple[str, ...] = ()
 
     @property
     def mark(self) -> Mark | None:
         """Who cut it off: by what is written here, else by what stands on the host."""
         return self.entry.order.mark if self.entry is not None else self.stand.mark
+
+    def not_alone(self, mark: Mark) -> str | None:
+        """Why more than one person's word is needed; None where it is not."""
+        return isolation_guard.not_alone(mark, self.person, self.now, self.incidents)
 
 
 class Release(StateAction[ReleaseParams, Seen]):
@@ -58,7 +64,7 @@ class Release(StateAction[ReleaseParams, Seen]):
       said      names that a person typed in full: the host's, its zone's or the incident's
       retry_for seconds for which a host that does not answer is tried again (30)
 
-    Who cut it off may open it alone within 30 minutes where it was for no incident. After that a step `approve` with two
+    Who cut it off may open it alone within 30 minutes where it was for no incident and none is open. Otherwise a step `approve` with two
     people has to stand before it. Where fewer than two under `people` have a key, a name has to be said instead.
     Old connections stay dead. Releasing what is open does nothing.
     """
@@ -79,9 +85,11 @@ class Release(StateAction[ReleaseParams, Seen]):
         spec = world.config.hosts.get(params.host)
         seen = Seen(driver(params, world).observe(), world.isolated.get(params.host), spec.zone if spec else None,
                     world.by, world.clock(), world.agreed(params.step) if params.step else 0)
-        if seen.mark is None or seen.agreed >= PEOPLE or isolation_guard.not_alone(seen.mark, seen.person, seen.now) is None:
+        mark = seen.mark
+        if mark is None or seen.agreed >= PEOPLE:
             return seen
-        return replace(seen, signers=signers(world.members()))
+        seen = replace(seen, incidents=tuple(world.open_incidents()))
+        return replace(seen, signers=signers(world.members())) if seen.not_alone(mark) else seen
 
     def plan(self, params: ReleaseParams, seen: Seen) -> list[Change]:
         if seen.mark is not None and (refusal := refused(params, seen.mark, seen)) is not None:
@@ -111,7 +119,7 @@ def refused(params: ReleaseParams, mark: Mark, seen: Seen) -> SafetyRefusal | No
         whose = f"for incident {mark.incident}, {ours}" if mark.incident else f"for no incident, {ours}"
         return SafetyRefusal(f"{params.host} was cut off {whose}", where=params.host,
                              hint=f"opsctl isolate release {params.host}{f' --incident {mark.incident}' if mark.incident else ''}")
-    why = isolation_guard.not_alone(mark, seen.person, seen.now)
+    why = seen.not_alone(mark)
     if why is None or seen.agreed >= PEOPLE:
         return None
     if seen.signers >= PEOPLE:

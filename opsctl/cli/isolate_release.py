@@ -72,8 +72,9 @@ def _names(session: Session, site: Site, asked: Asked, hosts: Sequence[str], inc
         known |= {one.host: one.mark for one in look(session, site, [name for name in hosts if name not in known], {}, logins)
                   if one.mark is not None}
     names: dict[str, str] = {}
+    open_ones = site.incidents.earnest() if known else []
     for host, mark in known.items():
-        why = not_alone(mark, person(), site.clock())
+        why = not_alone(mark, person(), site.clock(), open_ones)
         if why is None or (mark.incident or "") != incident:  # of another incident: refused as it is
             continue
         spec = site.config.hosts.get(host)

@@ -48,6 +48,10 @@ class Incidents:
     def open_ones(self) -> list[Incident]:
         return [one for one in self.all().values() if one.closed is None]
 
+    def earnest(self) -> list[str]:
+        """The ids of the open ones that are no drill."""
+        return [one.id for one in self.open_ones() if not one.drill]
+
     def require_open(self, name: str) -> Incident:
         """As ``get``; SafetyRefusal where it is closed."""
         found = self.get(name)

@@ -112,10 +112,15 @@ def places(config: Config, addresses: Sequence[str]) -> Iterator[Endpoint]:
             yield Endpoint(address, port)
 
 
-def not_alone(mark: Mark, person: str, now: datetime) -> str | None:
-    """Why more than the word of ``person`` is needed to open a host that was cut off so; None where it is not."""
+def not_alone(mark: Mark, person: str, now: datetime, incidents: Sequence[str] = ()) -> str | None:
+    """Why more than the word of ``person`` is needed to open a host that was cut off so; None where it is not.
+
+    ``incidents``: those that are open, drills left out.
+    """
     if mark.incident:
         return f"it was cut off for incident {mark.incident}"
+    if incidents:
+        return f"incident {', '.join(incidents)} is open"
     if mark.by != person:
         return f"{mark.by} cut it off"
     try:

@@ -98,6 +98,10 @@ class World:
     def incidents(self) -> Any:
         return self.site.incidents
 
+    def open_incidents(self) -> Sequence[str]:
+        found: Sequence[str] = self._driver("open incidents", self.site.incidents.earnest)
+        return found
+
     def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host is cut off; one that is entered, on its driver's connection."""
         return self.site.isolations.prober(name, driver)

@@ -116,3 +116,16 @@ def test_alone_within_half_an_hour_nobody_else_is_asked(machine: Machine, isolat
     assert "would open h1 again" in machine("--dry-run", "isolate", "release", "h1", expect=0).out
     machine.at("2026-12-12T02:45:00+05:30")
     machine("isolate", "release", "h1", expect=0)
+
+
+def test_while_an_incident_is_open_one_alone_opens_nothing(machine: Machine, isolation_lab: Lab) -> None:
+    isolation_lab.run("h1", ["nft", "flush", "ruleset"])
+    shutil.rmtree(machine.state)
+    machine("isolate", "apply", "h1", expect=0)
+    words = ("--title", "T", "--noticed-at", "2026-12-12T02:00+05:30", "--noticed-by", "a", "--signal", "b", "--in-charge", "c")
+    machine("incident", "open", "inc-drill", *words, "--drill", expect=0)
+    machine("--dry-run", "run", "release", "--set", "hosts=h1", expect=0)
+    machine("incident", "open", "inc-9", *words, expect=0)
+    assert "incident inc-9 is open" in machine("isolate", "release", "h1", expect=4).err
+    assert "two people have to approve" in machine("run", "release", "--set", "hosts=h1", "--set", "said=h1", expect=23).err
+    assert is_cut_off(isolation_lab)
