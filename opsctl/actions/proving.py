@@ -68,10 +68,10 @@ def in_production(
     """
     source, begun = world.source(name, entry), time.monotonic()
     host = getattr(world.config.sources.get(name), "host", None)
-    if isinstance(source, Database) or entry["kind"] == "sqlite":
-        if kind != "rows":
-            return
-    elif kind == "rows":
+    if (kind == "rows") != (isinstance(source, Database) or entry["kind"] == "sqlite"):
+        return
+    if entry["kind"] == "command":
+        world.warn(f"{name} is a dump of a program of your own: what was made of it is proven by a command of your own, and by nothing else")
         return
     if isinstance(source, Database):
         database = into or str(getattr(world.config.sources.get(name), "database", name))

@@ -11,7 +11,7 @@ from opsctl.model.fields import Command, Duration, Mistake, Name, Names, Part, S
 from opsctl.model.hosts import unknown_host
 from opsctl.model.part import AfterValidator, Field, Strict
 
-_SECRET = re.compile(r"-{0,2}[a-z-]*(passw(or)?d|secret|token|community)[a-z-]*[=:].", re.IGNORECASE)
+SECRET_WORD = re.compile(r"-{0,2}[a-z-]*(passw(or)?d|secret|token|community)[a-z-]*[=:].", re.IGNORECASE)
 
 
 def _ip(value: str) -> str:
@@ -128,5 +128,5 @@ def _tool_mistakes(data: Any, name: str, tool: dict[str, Any]) -> Iterator[Mista
         if words and len(users) > 1 and not any(each in ("host", "address") for _, each in found):
             yield ("isolation", "tools", name, verb), f"needs {{host}} or {{address}}: {users[0]} and {users[1]} would be one to it"
         for number, word in enumerate(words):
-            if _SECRET.match(word):
+            if SECRET_WORD.match(word):
                 yield ("isolation", "tools", name, verb, number), "a command line can be seen by others: let the tool read its secret itself"

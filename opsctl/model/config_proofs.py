@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from opsctl.model.config_isolation import Port
+from opsctl.model.config_isolation import SECRET_WORD, Port
 from opsctl.model.config_notify import WebAddress
 from opsctl.model.fields import Argument, Command, Duration, FilePath, Line, Mistake, Part, Shown, mapping
 from opsctl.model.part import AfterValidator, Field, Kinds, Strict
@@ -111,6 +111,10 @@ def proof_mistakes(data: Any, service: str, entry: Mapping[str, Any]) -> Iterato
         for name in mapping(proof, "headers"):
             if isinstance(name, str) and _SECRET.search(name):
                 yield (*place, "headers", name), "a secret is never a value in this file; prove it with a command that reads it itself"
+        argv = proof.get("argv")
+        for position, word in enumerate(argv if isinstance(argv, list) else []):
+            if isinstance(word, str) and SECRET_WORD.match(word):
+                yield (*place, "argv", position), "a command line can be seen by others: let the command read its secret itself"
         url = proof.get("url")
         if isinstance(url, str) and re.match(r"https?://[^/]*@", url):
             yield (*place, "url"), "must not hold a user or password"

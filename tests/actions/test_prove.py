@@ -22,7 +22,9 @@ from opsctl.actions.scan import Scan, ScanParams
 from opsctl.engine.configuration import load_config
 from opsctl.errors import Interrupted, SafetyRefusal, UsageError
 from opsctl.model.plan import BoundPlan
+from opsctl.scanning.yara import Scanner
 from opsctl.shells import local
+from opsctl.shells.local import LocalShell
 from opsctl.sources.postgresql_server import Postgres
 from opsctl.wiring import Site, World
 from tests.lab.places import open_folder
@@ -170,6 +172,18 @@ def test_in_the_clean_room_every_source_is_proven_and_scanned(machine: Machine, 
     assert found["register"]["equal"] and "in the clean room" in wrong[0]
     found_again = machine.json("resume", said.document["run"], expect=22)
     assert any("up.php: rule webshell_php_runs_input" in error["message"] for error in found_again.errors)
+
+
+def test_a_dump_is_scanned_as_it_is_stored(portal: Postgres, tmp_path: Path) -> None:
+    shell = next(content for _, name, content in SAMPLES if name == "up.php").decode()
+    portal.psql("create database blog;")
+    portal.psql(f"create table posts (body text); insert into posts values ($text${shell}$text$);", "blog")
+    for form in ("plain", "custom"):
+        with open(tmp_path / f"{form}.dump", "wb") as file:
+            subprocess.run(["pg_dump", f"--format={form}", *(["--compress=0"] if form == "custom" else []), "blog"], check=True, stdout=file,
+                           env={**os.environ, **portal.environment()})
+    found = Scanner(LocalShell(), largest=1 << 30, timeout=60).scan({"portal-db": tmp_path}).findings
+    assert [(one.path, one.rule) for one in found] == [(f"portal-db/{form}.dump", "webshell_php_runs_input") for form in ("custom", "plain")]
 
 
 def test_a_room_that_is_not_there_or_of_another_set_is_refused(machine: Machine, made: tuple[Kept, str], rooms: Path) -> None:

@@ -215,6 +215,8 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
          "a.yaml:1: services.tax.proofs[0].port: must be at most 65535"),
         ("services: {tax: {unit: tax, proofs: [{kind: command}]}}",
          "a.yaml:1: services.tax.proofs[0].argv: is missing"),
+        ("services: {tax: {unit: tax, proofs: [{kind: command, argv: [ask, --password=x]}]}}",
+         "a.yaml:1: services.tax.proofs[0].argv[1]: a command line can be seen by others: let the command read its secret itself"),
         ("scan: {largest: 0}", "a.yaml:1: scan.largest: must be at least 1"),
         ("scan: {rules: yara, timeout: fast}", "a.yaml:1: scan.timeout: must be a duration such as 3d, 12h or 45m"),
         ("services: {tax: {running: [a], stop: [b]}}",

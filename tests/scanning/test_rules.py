@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,9 @@ def test_there_are_no_false_alarms(folder: Path) -> None:
     found = scan(folder)
     assert found.files > 100
     assert [(one.rule, one.path) for one in found.findings] == []
+
+
+def test_the_rules_are_in_the_wheel() -> None:
+    patterns = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]["*"]
+    taken = {path for pattern in patterns for path in SHIPPED.parent.glob(pattern)}
+    assert set(SHIPPED.rglob("*.yar")) <= taken

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from opsctl.errors import ConfigError, ProgramFailed
+from opsctl.errors import ConfigError, Interrupted, ProgramFailed
+from opsctl.model.snapshots import Progress
 from opsctl.scanning import yara_reader
 from opsctl.scanning.interface import mark
 from opsctl.scanning.yara import Scanner
+from opsctl.shells import local
 from opsctl.shells.local import LocalShell
+from tests.lab.waiting import alive
 from tests.scanning.samples import EICAR
 
 
@@ -143,3 +146,20 @@ def test_rules_that_do_not_compile_are_told_by_file_and_line_all_at_once(data: P
         scanner(rules).check()
     with pytest.raises(ConfigError, match="cannot be read"):
         scanner(rules / "nowhere").check()
+
+
+def test_an_interruption_ends_the_reading_process(data: Path, rules: Path) -> None:
+    (rules / "slow.yar").write_text("rule slow { condition: for all i in (0..99999999999) : (uint8(i % filesize) != 7) }")
+    (data / "a").write_bytes(b"x" * 100)
+    met: list[int] = []
+
+    def end(progress: Progress) -> None:
+        met.extend(local._live)
+        local.stop()
+
+    try:
+        with pytest.raises(Interrupted):
+            scanner(rules, timeout=300).scan({"": data}, on_progress=end)
+    finally:
+        local.reset()
+    assert met and not any(alive(pid) for pid in met)
