@@ -194,7 +194,7 @@ def _anchors(site: Site, warnings: list[str]) -> Iterator[Anchor]:
             continue
         for found in sets:
             said = found.record.get("journal")
-            if said and found.signer in site.trusted:
+            if said and found.signer in site.history(name).trusted:
                 yield Anchor(said["seq"], said["hash"],
                              f"set {found.backup}/{found.id} in {name}, signed by {found.signer}")
 

@@ -66,6 +66,72 @@ def _escrowed(user: str) -> str:
     return f"in escrow, set {number}" if word == "escrow" and number.isdigit() else ""
 
 
+@app.command("rotate")
+def rotate(
+    context: typer.Context,
+    repositories: Repositories = None,
+    lost: Annotated[str | None, typer.Option(
+        "--lost", metavar="FINGERPRINT", help="the old key is gone (its fingerprint stands in the kit): two people sign instead")] = None,
+) -> Report:
+    """Let a new key sign; the old one vouches for it, or two people.
+
+    Sets of the old key stay good, up to now: also on other machines, which find the rotation in each repository.
+    """
+    from opsctl.cli.backup import known
+    from opsctl.cli.work import carry_out, check_fingerprint, open_site
+
+    session = of(context)
+    site = open_site(session)
+    old = site.own_fingerprint
+    private = site.keys_directory / "controller"
+    if lost is None and (old is None or not private.exists()):
+        raise Refused(f"there is no signing key at {private}, which could vouch for another", where=str(private),
+                      hint="--lost SHA256:… names the old one, and two people sign")
+    if lost is not None:
+        check_fingerprint(lost)
+        old = lost
+    chosen = known(repositories, site.config.repositories, "repository")
+    if not repositories:
+        away = [name for name in chosen if site.history(name).is_away()]
+        site.notes += [f"{name} is away and does not know yet; when it is here: opsctl keys tell {name}" for name in away]
+        chosen = [name for name in chosen if name not in away]
+    if session.dry_run:
+        return Report(result={"old": old}, text=lambda out: out.line(f"would make a key that follows {old}, and tell {', '.join(chosen)}"),
+                      warnings=site.said)
+    inputs = {"repositories": chosen, "old": str(old), "new": site.next_key()}
+    return carry_out(session, site, "keys-rotate-agreed" if lost is not None else "keys-rotate", inputs, subject="keys", text=_write_rotated)
+
+
+@app.command("tell")
+def tell(context: typer.Context, repositories: Annotated[list[str], typer.Argument(metavar="REPOSITORY", help="names of repositories")]) -> Report:
+    """Write the last rotation into repositories that were away then."""
+    import json
+
+    from opsctl.cli.backup import known
+    from opsctl.cli.work import carry_out, open_site
+
+    session = of(context)
+    site = open_site(session)
+    said = [json.loads(path.read_text()) for path in (site.keys_directory / "rotations").glob("*.json")]
+    ours = [one for one in said if one["statement"]["new"] == site.own_fingerprint and one.get("by_old")]
+    if not ours:
+        raise UsageError("no rotation to the key that signs now is kept here", hint="opsctl keys rotate; one that people signed is told by a new run")
+    inputs = {"repositories": known(repositories, site.config.repositories, "repository"),
+              "old": ours[-1]["statement"]["old"], "new": ours[-1]["statement"]["new"]}
+    return carry_out(session, site, "keys-rotate", inputs, subject="keys", text=_write_rotated)
+
+
+def _write_rotated(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    for one in tally.results:
+        found = one.result
+        if found.get("new") != found.get("signs") or not found.get("new"):
+            continue
+        out.line(Mark(f"{found['new']} signs from now on; it follows {found['old']}, as {', '.join(found['told']) or 'no repository'} tells",
+                      Tone.GOOD))
+        out.line(f"the old private key, where it was here, lies as keys/controller-before-{plan.run}: destroy it when you need it no more. "
+                 "Write the new fingerprint down where the old one stands, and build a new kit")
+
+
 @app.command("escrow")
 def escrow(
     context: typer.Context,

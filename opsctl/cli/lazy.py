@@ -70,7 +70,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("playbooks", "approve", "approve:approve", "sign that a step which takes several may be done"),
     Entry("playbooks", "done", "runs:done", "say that a step which a person does is done"),
     Entry("trust", "people", "people:app", "list, accept, change: who may sign for what"),
-    Entry("trust", "keys", "keys:app", "list, escrow, recover: who signs, and what opens"),
+    Entry("trust", "keys", "keys:app", "list, rotate, escrow, recover: who signs, what opens"),
     Entry("trust", "kit", "kit:app", "build, check: what a new machine needs without network"),
     Entry("trust", "journal", "journal:app", "show, verify, adopt: what happened, and if it is whole"),
 )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Any
 
-from opsctl.model.records import CHOICE, DRILL, FREEZE, MANIFEST, PRUNE, VERIFICATION
+from opsctl.model.records import CHOICE, DRILL, FREEZE, MANIFEST, PRUNE, ROTATION, VERIFICATION
 from opsctl.model.signals import CLEAN, SUSPECT, UNKNOWN
 from opsctl.model.signals import FORMAT as SIGNALS
 from opsctl.model.snapshots import parse_time
@@ -32,7 +32,8 @@ def mistake(record: Mapping[str, Any]) -> str | None:
 
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
-    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE, CHOICE: _CHOICE}
+    known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE, CHOICE: _CHOICE,
+             ROTATION: _ROTATION}
     fields = next((fields for format_, fields in known.items() if format_ == record.get("format")), None)
     if fields is None:
         return "of no format of ours"
@@ -230,6 +231,11 @@ _FORGOTTEN = _shaped({
 _PRUNE: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),
     "forgotten": _listed(_FORGOTTEN), "accepted": _listed(_text), "bytes": _count, "consent": _CONSENT,
+}
+_STATEMENT = _shaped({"old": _text, "new": _text, "time": _moment, "format": _text})
+_ROTATION: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "statement": _STATEMENT, "by_new": _text, "by_old": _optional(_text),
+    "consent": _optional(_CONSENT),
 }
 _CHOICE: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),

@@ -10,7 +10,7 @@ from opsctl.model.approvals import NAMESPACE, Member, Signed
 from opsctl.model.choices import Choice
 from opsctl.model.consent import Consent, Fits, agreed
 from opsctl.model.freezes import THAWED, Freeze, open_freezes
-from opsctl.model.records import CHOICE, FREEZE, PRUNE, Record
+from opsctl.model.records import CHOICE, FREEZE, PRUNE, ROTATION, Record
 from opsctl.model.snapshots import Finding, parse_time
 from opsctl.model.statements import signed_bytes
 from opsctl.model.values import value
@@ -109,6 +109,12 @@ class Consents:
         return Agreements(open_freezes(freezes, lifted, self._trusted, repository_id), tuple(prunes), tuple(findings),
                           tuple(sorted(choices, key=lambda one: one.time)))
 
+    def trust(self, keys: Collection[str]) -> None:
+        """From now on these are the keys that somebody here vouched for."""
+        if frozenset(keys) != frozenset(self._trusted):
+            self._trusted = frozenset(keys)
+            self._known.clear()
+
     def require(self, record: Mapping[str, Any], repository_id: str) -> tuple[str, ...]:
         """Who agreed to a record. Raises SafetyRefusal where that does not do, ProgramFailed where nothing can be checked."""
         held = record.get("consent")
@@ -150,6 +156,9 @@ def _deed(record: Mapping[str, Any]) -> tuple[str, Fits]:
                                         and {*record["accepted"]} <= {*params["accept"]})
     if record["format"] == CHOICE:
         return "decide", lambda params: (params["backup"], params["set"]) == (record["backup"], record["set"])
+    if record["format"] == ROTATION:
+        said = record["statement"]
+        return "rotate_key", lambda params: (params["old"], params["new"], params["agreed"]) == (said["old"], said["new"], True)
     lifts = {*record.get("lifts", ())}
     return "freeze", lambda params: (params["state"] == THAWED and params["incident"] == record["incident"]
                                      and lifts <= {*params["lifts"]})

@@ -29,12 +29,14 @@ from opsctl.model.records import (
     MANIFEST,
     NAMESPACES,
     PRUNE,
+    ROTATION,
     VERIFICATION,
     Record,
     canonical,
     envelope,
     open_envelope,
 )
+from opsctl.model.rotation import Rotation, Trust, follow
 from opsctl.model.sets import SKEW, WHOLE, Judgement, SetView, judge
 from opsctl.model.snapshots import Finding, Snapshot, parse_time
 from opsctl.model.values import value
@@ -42,9 +44,11 @@ from opsctl.repositories.attempts import Attempts
 from opsctl.repositories.consents import Consents, Prune
 from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
+from opsctl.repositories.rotations import Rotations
 
 #: The tag that marks a snapshot as a record, by the record's format.
-RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune", CHOICE: "choice"}
+RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune", CHOICE: "choice",
+               ROTATION: "rotation"}
 
 
 class Signatures(Protocol):
@@ -196,6 +200,11 @@ class History:
         self.copied = copied
         self.removable = removable
         self.consents = Consents(people, signatures, trusted)
+        #: Keys of a controller that follow others, as the last look found them shown.
+        self.rotations: Sequence[Rotation] = ()
+        self._rotations = Rotations(signatures, self.consents)
+        self._given = frozenset(trusted)
+        self._trust = Trust(self._given, {})
         self._identity: Identity | None = None
         self._seen: Holdings | None = None
         self._read_anew: dict[str, Record] = {}
@@ -325,6 +334,11 @@ class History:
         except DamagedData as error:
             raise self._with_sets(error) from error
         records = self._records(identity.id, snapshots)
+        self.rotations = self._rotations.read(records.values(), identity.id)
+        self._trust = follow(self._given, self.rotations)
+        self.trusted = self._trust.keys
+        self.consents.trust(self.trusted)
+        records = {name: self._in_its_time(record) for name, record in records.items()}
         kept = self.ledger.load() or {}
         ledger = kept.get("sets", [])
         marked = {found.id for found in snapshots if RECORD_TAGS[FREEZE] in found.tags}
@@ -368,7 +382,7 @@ class History:
             raise DamagedData(f"the manifest of set {view.id} is not in {self.name}", where=self.name)
         if snapshot.id not in self._read_anew:
             self._read(snapshot)
-        found = self._read_anew[snapshot.id]
+        found = self._in_its_time(self._read_anew[snapshot.id])
         if found.signer != view.signer or found.record != view.record:
             if found.problem is not None:
                 raise DamagedData(f"the manifest of set {view.id} in {self.name} cannot be used: {found.problem}", where=self.name,
@@ -393,6 +407,13 @@ class History:
         identity = self.identity()
         self.cache.put_records(identity.id, [self._checked(summary.snapshot, content)])
         return summary.snapshot
+
+    def _in_its_time(self, record: Record) -> Record:
+        """A record whose signer had been followed by another key when it was dated is one of a stranger."""
+        if record.signer is None or record.format == ROTATION or "time" not in record.record:
+            return record
+        late = self._trust.retired(record.signer, parse_time(record.record["time"]))
+        return replace(record, signer=f"{record.signer} (retired before)") if late else record
 
     def _counted(
         self, kind: str, records: Iterable[Record], repository_id: str, now: datetime

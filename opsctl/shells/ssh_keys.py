@@ -31,6 +31,16 @@ def make_login_keys(directory: Path, shell: Shell) -> list[Path]:
     return made
 
 
+def make_next_key(directory: Path, shell: Shell) -> Path:
+    """The signing key that shall follow, ``keys/next``; made where it is not there yet. Raises ProgramFailed."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(directory / "next", shell)
+    except OSError as error:
+        raise ProgramFailed(f"no key can be made in {directory}: {error.strerror}", where=str(directory)) from error
+    return directory / "next"
+
+
 def public_key(directory: Path, name: str, shell: Shell) -> str:
     """``TYPE BASE64 COMMENT`` of a login key, from its ``.pub`` or from the key itself. Raises ProgramFailed, OSError."""
     try:

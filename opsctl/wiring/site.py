@@ -273,6 +273,13 @@ class Site:
                  or self.keys_directory.joinpath(f"{name}.pub").exists()]
         return {name: public_key(self.keys_directory, name, self.shell) for name in there}, made
 
+    def next_key(self) -> str:
+        """The fingerprint of the signing key that shall follow ours; it is made where it is not there yet."""
+        from opsctl.shells.ssh_keys import make_next_key, public_key
+
+        made = make_next_key(self.keys_directory, self.shell)
+        return self.fingerprint(public_key(made.parent, made.name, self.shell))
+
     def source(self, name: str, entry: Mapping[str, Any] | None = None) -> Any:
         """A source by its name; from its entry in a manifest where the configuration does not know it (any more)."""
         from opsctl.wiring import sources

@@ -182,6 +182,10 @@ class World:
         return {**found, "kept_from": []}
 
     @property
+    def keys_directory(self) -> Path:
+        return self.site.keys_directory
+
+    @property
     def trusted(self) -> frozenset[str]:
         return self.site.trusted
 
@@ -200,7 +204,7 @@ class World:
         from opsctl.engine.carried import vouched
 
         sets = history.seen(self.clock()).judgement.sets
-        return vouched(journal, view, [one for one in sets if one.signer in self.site.trusted], history.name)
+        return vouched(journal, view, [one for one in sets if one.signer in history.trusted], history.name)
 
     def versions(self) -> Mapping[str, str]:
         _, version = self.site.restic
