@@ -100,7 +100,8 @@ def seen(params: ApproveParams, world: World, at: datetime | None = None) -> See
     """
     entries = world.entries(("run.bound", "approve.asked", "approve.signed"))
     digest = world.plan_digest()
-    asked = next((data["request"] for kind, data in entries if kind == "approve.asked" and data["step"] == params.step), None)
+    # With --break-glass it is asked anew where the journal that has the first request cannot be read.
+    asked = next((data["request"] for kind, data in reversed(entries) if kind == "approve.asked" and data["step"] == params.step), None)
     bound = next((data["plan"] for kind, data in entries if kind == "run.bound"), digest)
     repository = world.repository_id()
     known = world.members()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from opsctl.cli import isolate_hosts
-from tests.approvals.site import Site
+from tests.approvals.site import Site, spools
 from tests.lab.waiting import until
 from tests.machine import PACKAGE
 
@@ -306,3 +306,23 @@ def test_at_a_terminal_the_run_waits_and_goes_on_by_itself(site: Site) -> None:
             os.close(parent)
     assert process.returncode == 0 and site.diary == ["before", "opened"]
     assert site.json("show", run).result["state"] == "ended"
+
+
+def test_what_was_signed_in_the_spool_counts_after_it_was_adopted(site: Site) -> None:
+    """The journal cannot be read, the plan can: it is asked for again there, and that is what counts when both are together."""
+    run = site.begin()
+    site.approve(run, "asha")
+    journal, aside = site.state / "journal", site.root / "aside"
+    journal.rename(aside)
+    journal.write_text("scrambled")
+    assert "2 people" in site.json("--break-glass", "resume", run, expect=4).errors[0]["message"]
+    for by in ("asha", "usha"):
+        site("--break-glass", "--yes", "approve", run, "agree", "--by", by, "--key", str(site.keys / by), expect=23 if by == "usha" else 0)
+    site("--break-glass", "--yes", "approve", run, "agree", "--by", "imran", "--key", str(site.keys / "imran"), expect=0)
+    journal.unlink()
+    aside.rename(journal)
+    (spool,) = spools(site)
+    site("journal", "adopt", str(spool / "journal" / "000001.jsonl"), "--by", "asha", "--key", str(site.keys / "asha"), expect=0)
+    assert site.json("approve", run, "agree", expect=0).result["approved"] == ["asha", "imran"]
+    site("resume", run, expect=0)
+    assert site.diary.count("opened") == 1
