@@ -91,7 +91,7 @@ class Prove(CheckAction[ProveParams, Seen]):
         return Seen(tuple(_all(proofs, names, params, world)))
 
     def findings(self, params: ProveParams, seen: Seen) -> Sequence[OpsError]:
-        return [_finding(params, one) for one in seen.proofs if one.differences]
+        return [finding(params.service or f"{params.backup}/{one.of}", one, room=params.where == "room") for one in seen.proofs if one.differences]
 
     def result(self, params: ProveParams, seen: Seen) -> Mapping[str, Any]:
         return {
@@ -130,10 +130,10 @@ def _all(proofs: Sequence[Any], names: Sequence[str], params: ProveParams, world
                 yield from in_production(spec.kind, name, _entry(view, name), params.into.get(name, ""), spec.limit.total_seconds(),
                                          history.repository, world)
         else:
-            yield _tried(spec, world)
+            yield tried(spec, world)
 
 
-def _tried(spec: HttpProof | TcpProof | CommandProof, world: World) -> Proven:
+def tried(spec: HttpProof | TcpProof | CommandProof, world: World) -> Proven:
     """One look at what runs, repeated while it starts."""
     begun = time.monotonic()
     until = begun + (spec.within.total_seconds() if spec.within else 0.0)
@@ -178,15 +178,15 @@ def _shows(spec: HttpProof | TcpProof | CommandProof) -> str:
     return f"exit code {spec.expect}{f' and {spec.contains!r}' if spec.contains else ''}"
 
 
-def _finding(params: ProveParams, one: Proven) -> OpsError:
+def finding(where: str, one: Proven, *, room: bool = False) -> OpsError:
     number = len(one.differences) + one.more
     more = f" and {number - _NAMED:,} more" if number > _NAMED else ""
     return DamagedData(
-        f"{one.kind} of {one.of} {'in the clean room ' if params.where == 'room' else ''}not as expected: "
+        f"{one.kind} of {one.of} {'in the clean room ' if room else ''}not as expected: "
         f"{'; '.join(str(each) for each in one.differences[:_NAMED])}{more}",
-        hint="nothing of it is promoted; try an older set, and `opsctl verify --level data`" if params.where == "room"
+        hint="nothing of it is promoted; try an older set, and `opsctl verify --level data`" if room
         else "opsctl explain prove; what was promoted can be put back: `opsctl restore rollback`",
-        where=params.service or f"{params.backup}/{one.of}",
+        where=where,
         details={"kind": one.kind, "differences": [str(each) for each in one.differences[:_LISTED]], "more": max(0, number - _LISTED)},
     )
 

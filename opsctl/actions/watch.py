@@ -1,65 +1,107 @@
-"""watch: a wave that was opened is watched until its time is over."""
+"""watch: services looked at again and again, from outside, until their time is over."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from opsctl.actions.interface import GateAction, Params, World
+from opsctl.actions.prove import finding, tried
+from opsctl.errors import ConfigError, DamagedData, OpsError
+from opsctl.model.config_proofs import FilesProof, RowsProof
+from opsctl.model.fields import meant
 from opsctl.model.moments import local
+from opsctl.model.part import Field
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
+_Seconds = Annotated[int, Field(ge=0)]
+
 
 class WatchParams(Params):
-    """``seconds``: how long it is watched, of the ``stays`` after which it closes itself."""
+    """``seconds``: how long; ``every``: how often the proofs are repeated; ``stays``: after how long what was opened closes itself."""
 
     step: str
-    wave: str
-    seconds: int
-    stays: int
+    services: tuple[str, ...]
+    seconds: _Seconds
+    every: _Seconds = 300
+    stays: _Seconds = 0
+    wave: str = ""
 
 
 @value
 class Seen:
-    """``began``: when the watch began, None where it has not; the moments are shown in ``zone``."""
+    """``began`` and ``looked``: when the watch began and the proofs were last looked at before, None where that was never.
+
+    ``proofs``: how many were looked at now, None where it was not time yet; ``wrong``: what was not as expected.
+    """
 
     run: str
     began: datetime | None
+    looked: datetime | None
     now: datetime
     zone: Any
+    proofs: int | None = None
+    wrong: tuple[OpsError, ...] = ()
 
 
 class Watch(GateAction[WatchParams, Seen]):
-    """Waits until a wave that was opened has been watched for its time, counted from when this step was first asked.
+    """Waits until services have been right for their time, counted from when this step was first asked.
 
     with:
-      wave     the wave
-      seconds  how long it is watched
-      stays    how long it stays open from when it was opened, unless it is settled
+      services  names of services; of their proofs those that ask what runs (http, tcp, command) are repeated. What was
+                restored as rows and files changes as soon as people work with it
+      seconds   how long they are watched; 0: looked at once, now
+      every     seconds after which the proofs are repeated; they are whenever the run is taken up again, and at the end
+      wave      the wave that was opened, and
+      stays     after how many seconds it closes itself, for the sentence that says so
 
-    At a terminal the run waits; without one it exits 4, and `opsctl resume RUN` goes on when the time is over.
+    A proof that is not as expected ends the watch (22). At a terminal the run waits; without one it exits 4, and
+    `opsctl resume RUN` goes on when the time is over.
     """
 
     word = "watch"
     Params = WatchParams
 
     def observe(self, params: WatchParams, world: World) -> Seen:
-        began = next((parse_time(data["at"]) for _, data in world.entries(("watch.begun",)) if data["step"] == params.step), None)
-        return Seen(world.run, began, world.clock(), world.config.organisation.tz)
+        moments = [parse_time(data["at"]) for _, data in world.entries(("watch.looked",)) if data["step"] == params.step]
+        began, looked = (moments[0], moments[-1]) if moments else (None, None)
+        seen = Seen(world.run, began, looked, world.clock(), world.config.organisation.tz)
+        if looked is not None and seen.now < min(looked + timedelta(seconds=params.every), _until(params, seen)):
+            return seen
+        found = [(service, tried(spec, world)) for service, spec in _proofs(params, world)]
+        wrong = tuple(finding(service, one) for service, one in found if one.differences)
+        return Seen(seen.run, began, looked, seen.now, seen.zone, len(found), wrong)
 
     def waits_for(self, params: WatchParams, seen: Seen) -> str | None:
-        until = (seen.began or seen.now) + timedelta(seconds=params.seconds)
-        if seen.began is not None and seen.now >= until:
+        if seen.wrong:
+            told = "; ".join(one.message for one in seen.wrong)
+            raise DamagedData(told, where=seen.wrong[0].where, hint="find out what it is; then open the wave once more",
+                              details={"wrong": [one.as_dict() for one in seen.wrong]})
+        if seen.now >= _until(params, seen):
             return None
-        closes = (seen.began or seen.now) + timedelta(seconds=params.stays)
-        return (f"wave {params.wave} is open and watched until {local(until, seen.zone)}: then `opsctl resume {seen.run}` keeps it open; "
-                f"hosts close themselves at {local(closes, seen.zone)} unless that was done")
+        closes = local((seen.began or seen.now) + timedelta(seconds=params.stays), seen.zone)
+        return (f"wave {params.wave} is open and watched until {local(_until(params, seen), seen.zone)}: then `opsctl resume {seen.run}` keeps it "
+                f"open; hosts close themselves at {closes} unless that was done")
 
     def ask(self, params: WatchParams, seen: Seen, world: World) -> None:
-        if seen.began is None:
-            world.note("watch.begun", {"step": params.step, "wave": params.wave, "at": seen.now.isoformat()})
+        if seen.proofs is not None:
+            world.note("watch.looked", {"step": params.step, "wave": params.wave, "at": seen.now.isoformat(), "proofs": seen.proofs})
 
     def result(self, params: WatchParams, seen: Seen) -> Mapping[str, Any]:
-        return {"wave": params.wave, "began": seen.began.isoformat() if seen.began else None, "seconds": params.seconds}
+        return {"wave": params.wave, "services": list(params.services), "began": seen.began.isoformat() if seen.began else None,
+                "seconds": params.seconds, "proofs": seen.proofs}
+
+
+def _until(params: WatchParams, seen: Seen) -> datetime:
+    return (seen.began or seen.now) + timedelta(seconds=params.seconds)
+
+
+def _proofs(params: WatchParams, world: World) -> Iterator[tuple[str, Any]]:
+    """The proofs of the services that ask what runs. ConfigError for a service that is not there."""
+    services = world.config.services
+    for name in params.services:
+        if name not in services:
+            raise ConfigError(f"there is no service {name!r} in the configuration{meant(name, services)}")
+        yield from ((name, spec) for spec in services[name].proofs if not isinstance(spec, RowsProof | FilesProof))

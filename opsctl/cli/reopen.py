@@ -10,7 +10,7 @@ import typer
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, UsageError
-from opsctl.model.config_reopening import Wave, hosts_of, needed
+from opsctl.model.config_reopening import Wave, hosts_of, needed, watched
 from opsctl.model.quantities import format_duration
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def reopen(
     if back:
         return carry_out(session, site, "reopen-back", inputs, subject=f"back-{wave}", text=_write, told=_told)
     people = needed(wave, spec)
-    inputs |= {"watch": _seconds(spec.watch), "stays": _seconds(spec.watch + spec.stays)}
+    inputs |= {"watch": _seconds(spec.watch), "stays": _seconds(spec.watch + spec.stays), "every": _seconds(spec.every),
+               "services": watched(spec, site.config.services)}
     if people:
         inputs |= {"people": people, "role": spec.role or ""}
     return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told)

@@ -34,7 +34,11 @@ class Wave(Part):
     close: Command | None = Field(default=None, description="Takes it back.")
     on: Name | None = Field(default=None, description="The host that the commands run on; this machine without it.")
     limit: Duration = Field(default=timedelta(minutes=5), description="A command that takes longer has failed.")
+    services: Names = Field(
+        default=(), description="Services whose proofs (http, tcp, command) are looked at before it opens and while it is watched; all, if none is named."
+    )
     watch: Duration = Field(default=timedelta(hours=2), description="How long it is watched before it stays open.")
+    every: Duration = Field(default=timedelta(minutes=5), description="How often the proofs are repeated meanwhile.")
     stays: Duration = Field(
         default=timedelta(hours=1), description="How much longer than `watch` hosts stay open when nobody goes on with the run; then they close themselves."
     )
@@ -64,7 +68,7 @@ def needed(name: str, wave: Wave) -> int:
 
 def reopening_mistakes(data: Any) -> Iterator[Mistake]:
     """Waves that open nothing, or hosts that cannot open for a time; ``data`` may have any shape."""
-    hosts, zones = mapping(data, "hosts"), mapping(data, "zones")
+    hosts, zones, services = (mapping(data, key) for key in ("hosts", "zones", "services"))
     for name, wave in mapping(data, "reopening").items():
         if not isinstance(wave, dict):
             continue
@@ -90,8 +94,16 @@ def reopening_mistakes(data: Any) -> Iterator[Mistake]:
                 continue
             if wrong:
                 yield where, f"{', '.join(wrong)}: only a host with isolation: nftables opens for a time; use open:, is_open: and close:"
+        for number, service in enumerate(_listed(wave.get("services"))):
+            if service not in services:
+                yield (*place, "services", number), f"there is no service {shown(service)}{meant(service, services)}"
         if unknown := unknown_host(data, wave.get("on")):
             yield (*place, "on"), unknown
+
+
+def watched(wave: Wave, services: Mapping[str, Any]) -> list[str]:
+    """The services that are watched with a wave."""
+    return list(wave.services or services)
 
 
 def _listed(value: Any) -> list[str]:

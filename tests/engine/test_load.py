@@ -252,6 +252,7 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
               ("hosts: [n], allow: [10.1.0.0/16], open: [a]", ".open: is for a wave without hosts: and allow:"),
               ("open: [a], close: [b]", ": needs open:, is_open: and close: (is_open missing)"),
               ("open: [a], close: [b], is_open: [c], on: nnn-x", ".on: there is no host nnn-x"),
+              ("open: [a], close: [b], is_open: [c], services: [tax]", ".services[0]: there is no service tax"),
           )),
         ("reopening: {later: {}}", "a.yaml:1: reopening.later: unknown key; known here: internal, pilot, all-bodies, public"),
         ("services:\n  one: {restores: [db]}\n  two: {restores: [db]}\nsources: {db: {kind: postgresql, database: x}}\n"

@@ -39,6 +39,8 @@ people:
   internal: {{hosts: [h1], allow: ["in:{outside}:22"], watch: {more.get('watch', '2h')}, stays: {more.get('stays', '1h')}}}
   pilot: {{hosts: [h1], allow: ["in:{manager}:22"]}}
   public: {{open: [touch, {command}], is_open: [test, -e, {command}], close: [rm, {command}]}}
+services:
+  tax: {{unit: tax.service, proofs: [{{kind: command, argv: [test, "!", -e, {self.root}/broken]}}]}}
 """)
 
     def reach(self) -> list[str]:
@@ -106,6 +108,24 @@ def test_what_nobody_keeps_open_closes_itself_and_is_not_kept_late(machine: Wave
     said = machine.json("resume", run, expect=21)
     assert "wave internal had closed itself at h1 before it was settled" in said.errors[0]["message"]
     assert machine.reach() == []
+
+
+def test_a_wave_whose_proofs_fail_in_its_watch_is_taken_back_and_none_opens_before_they_hold(machine: Waves) -> None:
+    broken = machine.root / "broken"
+    broken.touch()
+    said = machine.json("restore", "reopen", "internal", expect=22)
+    assert "command of test not as expected" in said.errors[0]["message"] and said.errors[0]["where"] == "tax"
+    assert machine.reach() == []
+    broken.unlink()
+    run = machine.json("restore", "reopen", "internal", expect=4).document["run"]
+    assert machine.reach() == ["outside"]
+    broken.touch()
+    machine.json("resume", run, expect=4)  # it is not time yet to look again
+    machine.at("2026-12-21T12:10:00+05:30")
+    said = machine.json("resume", run, expect=22)
+    assert [one["result"]["stands"] for one in said.result["steps"] if one["step"] == "settle"] == ["shut"]
+    assert machine.reach() == [] and machine.stands()["internal"] == "shut"
+    machine("isolate", "status", expect=0)
 
 
 def test_a_wave_of_a_command_for_the_public_waits_for_two_and_can_be_taken_back(machine: Waves) -> None:
