@@ -83,9 +83,9 @@ class Folder(Source):
         place = self.folder / f"NP-{day:03}"
         place.mkdir()
         for number in range(6):
-            (place / f"scan {number} नगर.jpg").write_bytes(chance.randbytes(chance.randrange(1, 20_000)))
+            (place / f"scan {number} नगर.jpg").write_bytes(b"\xff\xd8\xff\xe0" + chance.randbytes(chance.randrange(1, 20_000)))
         files = sorted(path for path in self.folder.rglob("*.jpg"))
-        chance.choice(files).write_bytes(chance.randbytes(3000))
+        chance.choice(files).write_bytes(b"\xff\xd8\xff\xe0" + chance.randbytes(3000))
         if day:
             files[chance.randrange(len(files))].unlink()
 
