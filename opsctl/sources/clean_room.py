@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from opsctl.errors import Busy, DamagedData, SafetyRefusal, UsageError
+from opsctl.errors import Busy, SafetyRefusal, UsageError
 from opsctl.model.values import value
 from opsctl.repositories.history import write_whole
 from opsctl.repositories.private import remove_tree
@@ -163,19 +163,6 @@ class Room:
             record = self.record
             self._write({**record, "sources": {**record.get("sources", {}), source: dict(found)}})
 
-    def refuse_unproven(self, sources: Sequence[str]) -> None:
-        """Before anything of it is promoted: DamagedData where a source is not, or not known to be, what was backed up."""
-        known = self.record.get("sources", {})
-        for name in sources:
-            found = known.get(name, {})
-            if found.get("differences"):
-                raise DamagedData(f"{name} in the clean room {self.name} is not what was backed up: {'; '.join(found['differences'][:3])}",
-                                  hint="choose another set; what differs is never promoted", where=name,
-                                  details={"differences": list(found["differences"])})
-            if not found.get("proven"):
-                raise SafetyRefusal(f"{name} in the clean room {self.name} was not proven", where=name,
-                                    hint="restore it there first; a restoration that was cut off goes on with `opsctl resume`")
-
     def _write(self, record: Mapping[str, Any]) -> None:
         write_whole(self.place / _RECORD, json.dumps(record, indent=1).encode() + b"\n")
 
@@ -198,7 +185,7 @@ def rooms_below(parent: Path, state: str) -> list[Left]:
             if place.is_symlink() or place.stat().st_uid != os.geteuid():
                 continue
             record = _read(place)
-            if record.get("state") == state:
+            if record.get("state", state) == state:  # one without a record was cut off when it was made
                 found.append(Left(str(record.get("room", place.name.removeprefix(PREFIX))), place, record, _is_busy(place)))
     return found
 

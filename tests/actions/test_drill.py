@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,33 @@ def test_a_drill_never_touches_production(machine: Machine, portal: Postgres, sc
                 assert calls() == called
         finally:
             room.close()
+
+
+@pytest.mark.full
+def test_a_drill_that_was_killed_leaves_a_room_that_is_told_and_taken_up_again(machine: Machine, portal: Postgres, scratch: Path) -> None:
+    furnish(machine, portal)
+    machine("backup", "run", expect=0)
+    process = machine.start("verify", "--level", "drill", "portal", "--scratch", str(scratch))
+    try:
+        until(lambda: list(scratch.glob("opsctl-room-drill-*/db-portal-db/data")), "a server in the room")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    room, = scratch.iterdir()
+    until(lambda: not [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(room).encode() in read(path)], "the end of what ran in it")
+    killed = next(one["run"] for one in machine.json("runs", expect=0).result["runs"] if one["state"] == "interrupted")
+    told = machine.json("verify", "--level", "drill", "portal", "--scratch", str(scratch), expect=0).document["warnings"]
+    assert any(f"(run {killed}) left {room}" in one for one in told)
+    assert left(scratch) == [room.name], "nothing but the other's room, whose run may go on"
+    machine("resume", killed, expect=0)
+    assert left(scratch) == []
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_set_whose_manifest_cannot_be_read_is_a_drill_that_failed(machine: Machine, scratch: Path) -> None:

@@ -101,7 +101,7 @@ def test_everything_comes_back_equal(machine: Machine, into: str) -> None:
 
 
 @pytest.mark.as_root("mounts a file system")
-@pytest.mark.parametrize("into", ["folder", "room"])
+@pytest.mark.parametrize("into", [pytest.param("folder", marks=pytest.mark.full), "room"])
 def test_what_is_not_kept_is_said_with_the_reason(machine: Machine, tmp_path: Path, into: str) -> None:
     """A file system that knows no attributes: restic says nothing of those that it left out."""
     (machine.data / "named").write_text("with attributes\n")

@@ -192,8 +192,11 @@ def test_two_at_once_in_one_room_are_refused(machine: Machine, rooms: Path) -> N
         assert machine.json("restore", "clear", "desk", expect=11)
     finally:
         os.close(held)
+    row = next(one for one in machine.json("doctor", "--offline").result["checks"] if one["name"] == "clean room")
+    assert (row["state"], row["detail"]) == ("warning", "nobody works in desk (restore)")
 
 
+@pytest.mark.full
 def test_mariadb_is_loaded_in_a_room_as_well(_made_machine: Path, server_place: Path, rooms: Path, tmp_path: Path) -> None:
     root = tmp_path / "m"
     shutil.copytree(_made_machine, root, symlinks=True)

@@ -25,7 +25,8 @@ from tests.machine import PACKAGE
 @pytest.fixture
 def room() -> Iterator[CleanRoomShell]:
     with open_folder() as place:
-        shell = CleanRoomShell(place)
+        (place / "a room; $HOME 'of' विवाह").mkdir()
+        shell = CleanRoomShell(place / "a room; $HOME 'of' विवाह")
         yield shell
         shell.close()
 
@@ -40,12 +41,9 @@ def test_a_command_inside_is_alone(room: CleanRoomShell) -> None:
     assert set(room.run(["ls", "/"]).text.split()) <= {
         "bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var", "home", "opt", "srv",
         "work"}
-    secret = room.place.parent / f"{room.place.name}.secret"
+    secret = room.place.with_name("secret")
     secret.write_text("of this machine")
-    try:
-        assert room.run(["cat", str(secret)], accept=None).code == 1
-    finally:
-        secret.unlink()
+    assert room.run(["cat", str(secret)], accept=None).code == 1
     assert room.run(["cat", "/etc/shadow"], accept=None).code == 1
     assert b"Read-only" in room.run(["touch", str(room.place / "files" / "program")], accept=None).stderr
     assert b"ermission denied" in room.run([str(room.place / "files" / "program")], accept=None).stderr
