@@ -16,6 +16,8 @@ from opsctl.sources.mariadb_server import Mariadb
 from opsctl.sources.postgresql_server import Postgres, program_directory
 
 SCRATCH = "inspected"
+#: How a picture begins. What has its name and begins otherwise looks as if somebody had encrypted it.
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
 
 
 def digest(content: object) -> str:
@@ -83,9 +85,9 @@ class Folder(Source):
         place = self.folder / f"NP-{day:03}"
         place.mkdir()
         for number in range(6):
-            (place / f"scan {number} नगर.jpg").write_bytes(b"\xff\xd8\xff\xe0" + chance.randbytes(chance.randrange(1, 20_000)))
+            (place / f"scan {number} नगर.jpg").write_bytes(JPEG + chance.randbytes(chance.randrange(1, 20_000)))
         files = sorted(path for path in self.folder.rglob("*.jpg"))
-        chance.choice(files).write_bytes(b"\xff\xd8\xff\xe0" + chance.randbytes(3000))
+        chance.choice(files).write_bytes(JPEG + chance.randbytes(3000))
         if day:
             files[chance.randrange(len(files))].unlink()
 
