@@ -16,7 +16,7 @@ SAMPLE = 160
 #: How many different extensions are counted; a tree with more has names that are no extensions.
 _EXTENSIONS = 20_000
 
-_NOTE = re.compile(r"decrypt|ransom|how.{0,3}to.{0,3}(?:restore|recover|unlock|back)|(?:restore|recover|unlock|back).{0,4}(?:your|my|all)?.{0,2}files"
+NOTE = re.compile(r"decrypt|ransom|how.{0,3}to.{0,3}(?:restore|recover|unlock|back)|(?:restore|recover|unlock|back).{0,4}(?:your|my|all)?.{0,2}files"
                    r"|files?.{0,4}(?:encrypted|locked)|your.{0,3}(?:files|data).{0,6}(?:are|is)", re.IGNORECASE)
 #: Suffixes that an attack puts behind a name may hold dots: a number of the victim, an address to write to.
 _DEEP = 4
@@ -122,5 +122,5 @@ class Changes:
         stem = hash(f"{folder}/{name.rpartition('.')[0]}") if ends else 0
         self._came.extend([*keys, *[0] * (_DEEP - len(keys)), stem, hash(name)])
         self._last.append(last if not known else "")
-        if len(self.notes) < 100 and _NOTE.search(name) and folder not in self.notes:
+        if len(self.notes) < 100 and NOTE.search(name) and folder not in self.notes:
             self.notes[folder] = path

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from opsctl.errors import OpsError, Partial, ProgramFailed
 from opsctl.model.secrets import SecretRef
+from opsctl.model.signals import Signals
 from opsctl.proofs import rows
 from opsctl.shells.interface import Shell
 from opsctl.sources import (
@@ -24,9 +25,11 @@ from opsctl.sources import (
     mariadb_naming,
     mariadb_objects,
     mariadb_proof,
+    mariadb_sample,
     mariadb_window,
+    table_signals,
 )
-from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
+from opsctl.sources.interface import Captured, Context, Database, Difference, Evidence, Problem, difference, shrunken
 from opsctl.sources.mariadb_proof import Table
 from opsctl.sources.mariadb_session import Address, Client, Door, number_in, open_door, run, server_error
 from opsctl.sources.throwaway import Throwaway
@@ -152,6 +155,13 @@ class Mariadb(Database):
             problems=tuple(shrunken(context.previous, 1, written)),
             notes=tuple(_notes(before.tables, locked)),
         )
+
+    def signals(self, evidence: Evidence) -> Signals:
+        return table_signals.of(evidence, self._sample)
+
+    def _sample(self) -> table_signals.Columns:
+        with open_door(self.there, self.address, self.password) as door, Client(door, self.database) as client:
+            yield from mariadb_sample.columns(client, mariadb=mariadb_proof.facts(client)["server"] == "mariadb")
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         paths = entry.get("paths") or (f"/{self.filename}",)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.secrets import SecretRef
+from opsctl.model.signals import Signals
 from opsctl.proofs import rows
 from opsctl.shells.interface import Shell
 from opsctl.sources import (
@@ -20,8 +21,10 @@ from opsctl.sources import (
     postgresql_naming,
     postgresql_proof,
     postgresql_roles,
+    postgresql_sample,
+    table_signals,
 )
-from opsctl.sources.interface import Captured, Context, Database, Difference, Problem, difference, shrunken
+from opsctl.sources.interface import Captured, Context, Database, Difference, Evidence, Problem, difference, shrunken
 from opsctl.sources.postgresql_session import LOCK_WITHIN, Address, Psql, credentials
 from opsctl.sources.throwaway import Throwaway
 
@@ -132,6 +135,13 @@ class Postgresql(Database):
             },
             problems=tuple(shrunken(context.previous, 1, written)),
         )
+
+    def signals(self, evidence: Evidence) -> Signals:
+        return table_signals.of(evidence, self._sample)
+
+    def _sample(self) -> table_signals.Columns:
+        with self._session() as (psql, _):
+            yield from postgresql_sample.columns(psql)
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         dump = self._dump(entry, place)

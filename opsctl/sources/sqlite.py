@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from opsctl.errors import Busy, Partial, ProgramFailed
+from opsctl.model.signals import Signals
 from opsctl.model.snapshots import Progress
 from opsctl.proofs import rows
 from opsctl.repositories.interface import OnProgress
 from opsctl.shells.interface import Shell
-from opsctl.sources import guarded, sqlite_proof
-from opsctl.sources.interface import Captured, Context, Difference, Problem, Source, difference, shrunken
+from opsctl.sources import guarded, sqlite_proof, sqlite_sample, table_signals
+from opsctl.sources.interface import Captured, Context, Difference, Evidence, Problem, Source, difference, shrunken
 
 _STEP = 1024  # pages copied at a time
 _PAUSE = 0.02  # seconds to wait where a writer is in the way
@@ -97,6 +98,14 @@ class Sqlite(Source):
             require_space(context.scratch, _size(source))
             copy_database(source, copy, shell=self.shell, what=self.name, on_progress=context.on_progress)
         return sqlite3.sqlite_version
+
+    def signals(self, evidence: Evidence) -> Signals:
+        return table_signals.of(evidence, self.sample)
+
+    def sample(self) -> table_signals.Columns:
+        """Some values of each column; of one on another machine nothing is looked into."""
+        with _opened(self.path) as source:
+            yield from sqlite_sample.columns(source)
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         paths = entry.get("paths") or (f"/{self.filename}",)

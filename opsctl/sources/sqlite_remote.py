@@ -17,6 +17,7 @@ from opsctl.shells.ssh import SshShell
 from opsctl.sources import sqlite_there
 from opsctl.sources.interface import Context, Problem
 from opsctl.sources.sqlite import Sqlite, require_space
+from opsctl.sources.table_signals import Columns
 
 _LONGEST_HEADER = 4096
 
@@ -65,6 +66,9 @@ class RemoteSqlite(Sqlite):
                 raise
             return [Problem(error.code, error.message, hint=error.hint, paths=(self.path,))]
         return []
+
+    def sample(self) -> Columns:
+        return ()
 
     def make_copy(self, copy: Path, context: Context) -> str:
         known = self._judge(self._run("check", _Header()))

@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def row(case: Case, times: int) -> tuple[str, ...]:
     """A line of the table. Attacks are tried with canaries as well."""
     without = [trial(case, seed, canaries=False) for seed in range(times)]
-    with_canaries = [trial(case, seed, canaries=True) for seed in range(times)] if case.attack else []
+    with_canaries = [trial(case, seed, canaries=True) for seed in range(times)] if case.attack and case.kind == "files" else []
     early = sum("suspect" in one.quiet for one in without)
     if case.attack:
-        return ("attack", case.name, noticed(without), noticed(with_canaries))
+        return ("attack", case.name, noticed(without), noticed(with_canaries) if with_canaries else "")
     wrong = sum(one.noticed is not None for one in without) + early
     return ("innocent", case.name, f"{wrong} false alarms in {times * (case.sets + 2)} sets" if wrong else "no alarm", "")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.attack import attackers, innocents, office
+from tests.attack import attackers, innocents, office, tables
 from tests.machine import Machine
 
-Act = Callable[[Path, int, Random], None]
+Act = Callable[[Any, int, Random], None]
 BEGIN = datetime.fromisoformat("2026-10-01T02:30:00+05:30")
 #: Where the canaries stand in an office that has some.
 CANARIES = ("ward-00/0000 register.docx", "ward-05/0000 register.pdf")
@@ -63,6 +62,16 @@ CASES = (
     _innocent("passwords put on all documents", innocents.with_passwords),
     _innocent("dumps with pictures in their rows", innocents.dumps, sets=3, always=True),
     _innocent("records that always were noise", innocents.own_noise, sets=4, always=True),
+    _attack("encrypts all text of one table", tables.one_table, kind="table"),
+    _attack("replaces a column by bytes", tables.as_bytes, kind="table"),
+    _attack("encrypts 1 % of the rows of one table a set", tables.slowly, kind="table", sets=12),
+    _attack("empties all tables and leaves a demand", tables.emptied, kind="table"),
+    _attack("drops half of the tables", tables.dropped, kind="table"),
+    _innocent("ordinary days of a database", tables.nothing, kind="table", sets=12),
+    _innocent("year-end: next year's bills, an archive of the old", tables.year_end, kind="table", sets=3),
+    _innocent("a column of password hashes added", tables.hashed_column, kind="table", sets=3),
+    _innocent("all tokens made anew", tables.new_tokens, kind="table"),
+    _innocent("one table emptied for a new season", tables.one_emptied, kind="table"),
 )
 
 
@@ -82,8 +91,10 @@ class Trial:
 
 
 def attempt(case: Case, machine: Machine, seed: int, *, canaries: bool = False, quiet: int = 3) -> Trial:
-    """Live through it on a machine whose only source is ``machine.data``."""
+    """Live through it on a machine whose only source is ``machine.data``; of a database a file in there."""
     chance = Random(f"{case.name} {seed}")
+    if case.kind == "table":
+        return _attempt_tables(case, machine, chance, quiet)
     office.furnish(machine.data, case.files, chance)
     if canaries:
         listed = ", ".join(f'"{machine.data}/{name}"' for name in CANARIES)
@@ -103,6 +114,26 @@ def attempt(case: Case, machine: Machine, seed: int, *, canaries: bool = False, 
             case.act(machine.data, number - quiet if number >= quiet else number, chance)
         machine.at((BEGIN + timedelta(days=3 * number)).isoformat())
         accept = ("--accept", "files") if case.attack or number >= quiet else ()
+        seen = machine.json("backup", "run", *accept, expect=0).result["backups"]["portal"]["signals"]
+        (found.verdicts if number >= quiet else found.quiet).append(seen["verdict"])
+        if seen["verdict"] == "suspect" and not found.why:
+            found.why = "; ".join(seen["reasons"])
+    return found
+
+
+def _attempt_tables(case: Case, machine: Machine, chance: Random, quiet: int) -> Trial:
+    path = machine.data / "portal.db"
+    machine.configure(sources=f"  portal-db: {{kind: sqlite, path: {path}}}", backup_sources="[portal-db]")
+    tables.furnish(path, chance)
+    found = Trial(case)
+    for number in range(quiet + case.sets):
+        if number:
+            if number < quiet or case.act not in (tables.emptied, tables.dropped):
+                tables.day(path, chance)
+        if number >= quiet:
+            tables.act(path, case.act, number - quiet, chance)
+        machine.at((BEGIN + timedelta(days=3 * number)).isoformat())
+        accept = ("--accept", "portal-db") if number >= quiet else ()
         seen = machine.json("backup", "run", *accept, expect=0).result["backups"]["portal"]["signals"]
         (found.verdicts if number >= quiet else found.quiet).append(seen["verdict"])
         if seen["verdict"] == "suspect" and not found.why:

@@ -19,7 +19,8 @@ def case(name: str, **more: int) -> Case:
 
 
 @pytest.mark.parametrize("tried", [case("renames all, encrypts nothing", files=60, sets=1),
-                                   case("import of as many photographs as there were files", files=60, sets=1)], ids=lambda one: one.name)
+                                   case("import of as many photographs as there were files", files=60, sets=1),
+                                   case("encrypts all text of one table", sets=1), case("year-end: next year's bills, an archive of the old", sets=1)], ids=lambda one: one.name)
 def test_a_quick_sample(machine: Machine, tried: Case) -> None:
     found = attempt(tried, machine, 1, quiet=2)
     assert found.quiet == ["unknown", "clean"] and found.verdicts == ["suspect" if tried.attack else "clean"], found.why
@@ -35,6 +36,6 @@ def test_every_attacker_is_noticed_and_nobody_is_accused_but_for_what_the_readme
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("tried", [one for one in CASES if one.attack and one.sets == 2], ids=lambda one: one.name)
+@pytest.mark.parametrize("tried", [one for one in CASES if one.attack and one.sets == 2 and one.kind == "files"], ids=lambda one: one.name)
 def test_canaries_notice_what_touches_everything(machine: Machine, tried: Case) -> None:
     assert attempt(tried, machine, 1, canaries=True).noticed == 1
