@@ -40,8 +40,16 @@ def is_noise(text: str) -> bool | None:
     if any(not letter.isprintable() and letter not in "\n\r\t" for letter in text[:WIDTH]):
         return sum(not letter.isprintable() for letter in text) > len(text) // 8
     if _HEX.fullmatch(text):
-        return True
+        return not _says_something(bytes.fromhex(text[-(len(text) // 2 * 2):].removeprefix("\\x").removeprefix("0x")))
     return bool(_PACKED.fullmatch(text)) and _bits(text) >= _BITS and any(each.isdigit() for each in text) and text.lower() != text
+
+
+def _says_something(raw: bytes) -> bool:
+    """Whether bytes are text; the last letter may be cut."""
+    try:
+        return raw.decode("utf-8").isprintable()
+    except UnicodeDecodeError as error:
+        return error.start >= len(raw) - 3 and raw[:error.start].decode("utf-8").isprintable()
 
 
 def _bits(text: str) -> float:

@@ -35,8 +35,8 @@ def columns(client: Client, *, mariadb: bool) -> Columns:
 
 
 def _value(name: str, kind: str) -> str:
-    """As text; bytes as if each were a letter."""
+    """As text; bytes in hexadecimal."""
     column = quote_ident(name)
     if kind in _BYTES:
-        return f"CONVERT(LEFT({column}, {WIDTH}) USING latin1)"
+        return f"CONCAT('0x', HEX(LEFT({column}, {WIDTH // 2})))"
     return f"LEFT({column}, {WIDTH})"
