@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opsctl import wiring
+from opsctl.cli import doctor_people
+from opsctl.engine.configuration import load_config
 from opsctl.model.people import changes, fingerprint
 from tests.approvals.site import Site, people_of, spools
 from tests.approvals.test_approve import Elsewhere
@@ -172,14 +176,15 @@ def test_the_fingerprint_is_of_what_counts_in_any_order() -> None:
 
 
 def checked(site: Site) -> tuple[str, str]:
-    (found,) = [one for one in site.json("doctor", "--offline").result["checks"] if one["name"] == "people"]
-    return found["state"], found["detail"]
+    found = doctor_people.check(wiring.Site(load_config(site.etc), clock=lambda: datetime.now(UTC)))
+    return found.state, found.detail
 
 
 def test_doctor_says_before_the_day_whether_two_could_approve(site: Site) -> None:
     assert checked(site)[0] == "ok" and "4 people can sign" in checked(site)[1] and "not accepted yet" in checked(site)[1]
     site.begin()
     assert "not accepted yet" not in checked(site)[1]
+    assert [one["state"] for one in site.json("doctor", "--offline").result["checks"] if one["name"] == "people"] == ["ok"]
     site.write_people(imran="stranger")
     assert checked(site)[0] == "wrong" and "imran has another key" in checked(site)[1]
     site.forget()
