@@ -10,9 +10,8 @@ import pytest
 from tests.actions.test_promote import OLD, fill, hidden
 from tests.approvals.site import make_keys, people_of
 from tests.machine import Machine, tree
+from tests.scanning.samples import EICAR
 
-#: The file that every scanner has to find, and that does nothing.
-EICAR = r"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 GOOD = {"index.html": b"<h1>property tax</h1>\n" * 20, "register/2023.txt": b"marriages\n" * 50}
 
 
@@ -58,7 +57,7 @@ def test_promise_9_a_source_comes_into_production_when_two_have_approved_and_goe
 
 
 def test_promise_9_what_a_scan_finds_does_not_come_into_production(machine: Machine, keys: Path) -> None:
-    backed_up(machine, keys, {**GOOD, "mail/invoice.com": EICAR.encode()})
+    backed_up(machine, keys, {**GOOD, "mail/invoice.com": EICAR})
     found = machine.json("restore", "promote", "portal", "files", "--replace", expect=22)
     assert tree(machine.data) == OLD
     assert {step["step"]: step["outcome"] for step in found.result["steps"]}["promote"] == "skipped"
