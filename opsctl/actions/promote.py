@@ -9,16 +9,13 @@ from typing import Annotated, Any
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting import pieces
 from opsctl.actions.promoting.exchange import Exchange, Missing, refuse_strange
-from opsctl.actions.promoting.notes import Notes
+from opsctl.actions.promoting.notes import PROMOTE, Notes
 from opsctl.actions.promoting.piece import Brought
 from opsctl.actions.promoting.proven import refuse_unproven
 from opsctl.actions.restoring import SCRATCH, certificate, find_set, plain, refuse_unvouched
 from opsctl.errors import SafetyRefusal
 from opsctl.model.part import AfterValidator
 from opsctl.model.sets import SetView
-
-#: The folder of a run's notes.
-NOTES = "promote"
 
 
 class PromoteParams(Params):
@@ -122,7 +119,7 @@ class Promote(StateAction[PromoteParams, Seen]):
         word, _, key = change.key.partition(":")
         view, history = find_set(world, params.backup, params.set, params.copy_in)
         piece = next(one for one in pieces.brought(params, view, history, world) if one.key == key)
-        notes = Notes(world.keep(NOTES), params.source)
+        notes = Notes(world.keep(PROMOTE), params.source)
         if word == "bring":
             piece.bring()
             notes.add(key, new=piece.look(piece.source))
@@ -131,6 +128,8 @@ class Promote(StateAction[PromoteParams, Seen]):
             wanted = _wanted(piece, notes.read(key))
             if piece.missing(wanted) is not Missing.NOTHING:
                 piece.swap(wanted)
+                kept = f", and what was there is {wanted.kept}" if wanted.old is not None else ""
+                world.tell(f"{piece.place} is in production{kept}; back again: opsctl restore rollback {world.run}")
         piece.tidy()
 
     def result(self, params: PromoteParams, seen: Seen) -> Mapping[str, Any]:
@@ -142,7 +141,7 @@ class Promote(StateAction[PromoteParams, Seen]):
 
 
 def _look(number: int, piece: Brought, params: PromoteParams, view: SetView, world: World) -> PieceSeen:
-    notes = Notes(world.keep(NOTES), params.source)
+    notes = Notes(world.keep(PROMOTE), params.source)
     note = notes.read(piece.key)
     if not note:
         old = piece.look(piece.place)

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
-from opsctl.actions.promote import NOTES
 from opsctl.actions.promoting import pieces
 from opsctl.actions.promoting.exchange import Exchange, Missing
-from opsctl.actions.promoting.notes import Notes
+from opsctl.actions.promoting.notes import PROMOTE, ROLLBACK, Notes
 from opsctl.errors import SafetyRefusal
-
-#: The folder of a run's notes of what it puts back.
-_OWN = "rollback"
 
 
 class RollbackParams(Params):
@@ -70,8 +66,8 @@ class Rollback(StateAction[RollbackParams, Seen]):
     def apply(self, params: RollbackParams, change: Change, world: World) -> None:
         note = next(note for note in _promoted(params, world) if _key(note) == change.key)
         one = _look(note, world)
-        Notes(world.keep(_OWN), one.source).write(one.key, {"source": one.source, "number": note["number"], "kept": one.wanted.kept})
-        Notes(world.kept_by(params.promoted, NOTES), one.source).add(one.key, rolled_back=world.run)
+        Notes(world.keep(ROLLBACK), one.source).write(one.key, {"source": one.source, "number": note["number"], "kept": one.wanted.kept})
+        Notes(world.kept_by(params.promoted, PROMOTE), one.source).add(one.key, rolled_back=world.run)
         piece = pieces.placed(note, world)
         piece.swap(one.wanted)
         piece.sweep(note)
@@ -86,7 +82,7 @@ class Rollback(StateAction[RollbackParams, Seen]):
 
 def _promoted(params: RollbackParams, world: World) -> list[dict[str, Any]]:
     """The notes of the promotion. SafetyRefusal where there are none."""
-    notes = [note for note in Notes(world.kept_by(params.promoted, NOTES)).all()
+    notes = [note for note in Notes(world.kept_by(params.promoted, PROMOTE)).all()
              if not params.sources or note["source"] in params.sources]
     if not notes:
         of = f" of {', '.join(params.sources)}" if params.sources else ""
@@ -96,7 +92,7 @@ def _promoted(params: RollbackParams, world: World) -> list[dict[str, Any]]:
 
 def _look(note: Mapping[str, Any], world: World) -> PieceSeen:
     piece = pieces.placed(note, world)
-    kept = Notes(world.keep(_OWN), note["source"]).read(note["key"]).get("kept") or piece.free_name("promoted", pieces.stamp(world))
+    kept = Notes(world.keep(ROLLBACK), note["source"]).read(note["key"]).get("kept") or piece.free_name("promoted", pieces.stamp(world))
     # A promotion that was cut off has not given its dated name to what it replaced.
     staged = note["old"] is not None and piece.look(note["staged"]) == note["old"]
     wanted = Exchange(place=note["place"], source=note["staged"] if staged else note["kept"], kept=kept, new=note["old"],

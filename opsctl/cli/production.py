@@ -1,4 +1,4 @@
-"""``opsctl restore promote`` and ``rollback``: one source into production, and back what it replaced."""
+"""``opsctl restore promote``, ``rollback`` and ``kept``: one source into production, and back what it replaced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from opsctl.cli import places
-from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
 
@@ -84,3 +84,36 @@ def write_back(out: Out, tally: Tally, plan: BoundPlan) -> None:
                 out.line(Mark(f"as it was before: {found['place']}", Tone.GOOD))
                 if found["kept"]:
                     out.line(f"  what had been brought there is {found['kept']}")
+
+
+def kept(
+    context: typer.Context,
+    remove: Annotated[str | None, typer.Option("--remove", metavar="NAME", help="remove this one for good; its name has to be typed once more")] = None,
+) -> Report:
+    """List what was kept when it was replaced, and how big it is."""
+    from opsctl.actions.promoting.kept import kept as there
+    from opsctl.cli.work import carry_out, open_site
+    from opsctl.model.plan import BoundPlan
+    from opsctl.model.quantities import format_size
+    from opsctl.model.unknown import unknown
+    from opsctl.wiring import World
+
+    session = of(context)
+    site = open_site(session)
+    runs = sorted(path.parent.parent.name for path in (site.place / "runs").glob("*/kept/promote"))
+    world = World(site, BoundPlan("look", "look", "", site.clock(), "", {}, ()))
+    found = list(there(runs, world))
+    if remove is not None:
+        one = next((one for one in found if one.name == remove), None)
+        if one is None:
+            raise unknown("kept thing", remove, [one.name for one in found], hint="opsctl restore kept")
+        if not session.dry_run and session.typed(f"{one.name} ({format_size(one.piece.size(one.name))}) is removed for good; type its name") != one.name:
+            raise UsageError("that is not its name; nothing was removed")
+        return carry_out(session, site, "discard", {"kept": one.name, "run": one.run}, subject="discard")
+    rows = [(one.name, format_size(one.piece.size(one.name)), one.place, one.source,
+             "replaced by" if one.before else "brought by", one.run) for one in found]
+    table = Table((Column("kept", flexible=True), Column("size", right=True), Column("of", flexible=True), "source", "", "run"), rows,
+                  empty="nothing was kept")
+    result = {"kept": [{"name": one.name, "bytes": one.piece.size(one.name), "place": one.place, "source": one.source,
+                        "before": one.before, "run": one.run} for one in found]}
+    return Report(result=result, text=lambda out: out.table(table), warnings=site.said)

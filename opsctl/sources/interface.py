@@ -230,6 +230,14 @@ class Database(Source):
         """Make it fit for use again."""
 
     @abstractmethod
+    def size(self, database: str, *, server: Mapping[str, str] | None = None) -> int:
+        """Bytes that it takes on the server."""
+
+    @abstractmethod
+    def discard(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        """Drop a database that a person has named, whatever it is called."""
+
+    @abstractmethod
     def dated(self, database: str, word: str, stamp: str, number: int) -> str:
         """``NAME_before_20261220_1402``, no longer than the server takes; from the second on with its number."""
 

@@ -244,6 +244,15 @@ class Mariadb(Database):
         with self._door(server) as door:
             mariadb_naming.go_on(door, database, other)
 
+    def size(self, database: str, *, server: Mapping[str, str] | None = None) -> int:
+        with self._door(server) as door:
+            return mariadb_naming.size(door, database)
+
+    def discard(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        self.refuse_own(database)
+        with self._door(server) as door:
+            mariadb_load.remove(door, database)
+
     def dated(self, database: str, word: str, stamp: str, number: int) -> str:
         return mariadb_load.cut(database, f"_{word}_{stamp}{f'_{number}' if number > 1 else ''}")
 

@@ -223,6 +223,15 @@ class Postgresql(Database):
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_naming.open_up(self.shell, self._at(server), environment, database)
 
+    def size(self, database: str, *, server: Mapping[str, str] | None = None) -> int:
+        with credentials(self.shell, self._password_for(server)) as environment:
+            return postgresql_naming.size(self.shell, self._at(server), environment, database)
+
+    def discard(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
+        self.refuse_own(database)
+        with credentials(self.shell, self._password_for(server)) as environment:
+            postgresql_load.remove(self.shell, self._at(server), environment, database)
+
     def dated(self, database: str, word: str, stamp: str, number: int) -> str:
         return postgresql_load.cut(database, f"_{word}_{stamp}{f'_{number}' if number > 1 else ''}")
 

@@ -54,7 +54,7 @@ def load(
     try:
         _fill(shell, address, environment, dump, database)
     except BaseException:
-        _remove(shell, address, environment, database)
+        remove(shell, address, environment, database)
         raise
 
 
@@ -195,10 +195,10 @@ def drop(shell: Shell, address: Address, environment: Environment, database: str
             f"{database} is not one of opsctl's unfinished databases and is not dropped",
             hint="drop it yourself",
         )
-    _remove(shell, address, environment, database)
+    remove(shell, address, environment, database)
 
 
-def _remove(shell: Shell, address: Address, environment: Environment, database: str) -> None:
+def remove(shell: Shell, address: Address, environment: Environment, database: str) -> None:
     _insist(
         shell, address, environment, f"{_ending(database)}\nDROP DATABASE IF EXISTS {quote_ident(database)};"
     )

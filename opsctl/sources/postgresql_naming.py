@@ -25,6 +25,11 @@ def identity(shell: Shell, address: Address, environment: Environment, database:
     return run(shell, address, ELSEWHERE, environment, query).strip() or None
 
 
+def size(shell: Shell, address: Address, environment: Environment, database: str) -> int:
+    """Bytes on the server's disks."""
+    return int(run(shell, address, ELSEWHERE, environment, f"SELECT pg_database_size({quote_literal(database)});"))
+
+
 def is_closed(shell: Shell, address: Address, environment: Environment, database: str) -> bool:
     """Whether nobody is let in, as it is while names are exchanged."""
     query = f"SELECT count(*) FROM pg_database WHERE NOT datallowconn AND datname = {quote_literal(database)};"

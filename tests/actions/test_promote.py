@@ -151,6 +151,20 @@ def test_promise_7_killed_before_every_change_of_a_rollback(
     assert number > (5 if changes is CHANGES else 2)
 
 
+def test_what_was_kept_is_not_removed_while_nothing_stands_in_its_place(
+    backed_up: tuple[Machine, dict[str, bytes], dict[str, Any]], tmp_path: Path
+) -> None:
+    machine, _, asked = backed_up
+    assert perform(machine, "promote", asked).outcome == "changed"
+    os.rename(machine.data, tmp_path / "lost")
+    discard = {"kept": str(kept(machine.data)), "run": RUN}
+    assert perform(machine, "discard", discard, run=OTHER).codes == (23,)
+    assert tree(kept(machine.data)) == OLD
+    os.rename(tmp_path / "lost", machine.data)
+    assert perform(machine, "discard", discard, run=OTHER).outcome == "changed"
+    assert not kept(machine.data).exists() and perform(machine, "discard", discard, run=OTHER).outcome == "ok"
+
+
 def test_data_that_the_plan_did_not_expect_is_refused_before_anything(
     backed_up: tuple[Machine, dict[str, bytes], dict[str, Any]]
 ) -> None:

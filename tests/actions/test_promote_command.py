@@ -53,6 +53,15 @@ def test_promise_9_a_source_comes_into_production_when_two_have_approved_and_goe
     said = machine("restore", "rollback", run, "portal", expect=0)
     assert "as it was before" in said.out and tree(machine.data) == OLD
     assert [step["outcome"] for step in machine.json("restore", "rollback", run, expect=0).result["steps"]] == ["ok"]
+    (one,) = machine.json("restore", "kept", expect=0).result["kept"]
+    assert (one["name"], one["before"], one["bytes"]) == (f"{machine.data}.promoted-20261211-2100", False, sum(map(len, GOOD.values())))
+    assert "type its name" in machine.json("restore", "kept", "--remove", one["name"], expect=4).errors[0]["message"]
+    assert tree(Path(one["name"])) == GOOD, "nobody typed it"
+    machine("--dry-run", "restore", "kept", "--remove", one["name"], expect=0)
+    machine("restore", "kept", "--remove", str(machine.data), expect=2)
+    machine("run", "discard", "--set", f"kept={one['name']}", "--set", f"run={run}", expect=0)
+    assert not Path(one["name"]).exists() and tree(machine.data) == OLD
+    assert machine.json("restore", "kept", expect=0).result["kept"] == []
     assert "brought nothing" in machine.json("restore", "rollback", "20260101-0000-x-0000", expect=23).errors[0]["message"]
 
 

@@ -54,6 +54,12 @@ class Named(Piece):
             return
         self.database.exchange(self.place, wanted.source if wanted.new is not None else None, wanted.kept, server=self.server)
 
+    def size(self, name: str) -> int:
+        return self.database.size(name, server=self.server)
+
+    def discard(self, name: str) -> None:
+        self.database.discard(name, server=self.server)
+
     def sweep(self, note: Mapping[str, Any]) -> None:
         with suppress(FileNotFoundError):
             remove_tree(Path(note["beside"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +67,15 @@ class Files(Piece):
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+    def size(self, name: str) -> int:
+        return count(name).bytes
+
+    def discard(self, name: str) -> None:
+        if stat.S_ISDIR(os.lstat(name).st_mode):
+            remove_tree(Path(name))
+        else:
+            os.unlink(name)
 
     def sweep(self, note: Mapping[str, Any]) -> None:
         if not os.path.lexists(note["staged"]):

@@ -12,6 +12,9 @@ from typing import Any
 from opsctl.errors import ProgramFailed
 from opsctl.repositories.history import write_whole
 
+#: The folders of a run's notes: of what it brings, and of what it puts back.
+PROMOTE, ROLLBACK = "promote", "rollback"
+
 
 class Notes:
     """The notes of one run, a file for each piece of each source. Whether anything in them came about, only a look can tell."""

@@ -34,6 +34,14 @@ class Piece(ABC):
     def sweep(self, note: Mapping[str, Any]) -> None:
         """After a rollback: remove what a promotion that was cut off has left of its work, where nothing of worth is in it."""
 
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Bytes of what has this name."""
+
+    @abstractmethod
+    def discard(self, name: str) -> None:
+        """Remove what has this name for good."""
+
     def missing(self, wanted: Exchange) -> Missing:
         """What is left to do. Raises as ``exchange.missing`` does."""
         return missing(wanted, self.found(wanted))

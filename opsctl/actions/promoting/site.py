@@ -11,7 +11,7 @@ from opsctl.actions.interface import World
 from opsctl.actions.promoting.exchange import Exchange, Found, Missing
 from opsctl.actions.promoting.piece import Brought, Piece
 from opsctl.actions.restoring import bring, make_staging, refuse_differences, refuse_small_disk, settle
-from opsctl.errors import ProgramFailed
+from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.config_promotion import FOLDER, SET, Promotion
 from opsctl.repositories.history import History
 from opsctl.repositories.private import remove_tree
@@ -59,6 +59,12 @@ class Placed(Piece):
 
     def filled(self, argv: tuple[str, ...], folder: str = "") -> list[str]:
         return outside.filled(argv, **{SET: self.set, FOLDER: folder})
+
+    def size(self, name: str) -> int:
+        return 0
+
+    def discard(self, name: str) -> None:
+        raise SafetyRefusal(f"what the commands of {self.place} keep, they remove", where=self.place)
 
     def sweep(self, note: Mapping[str, Any]) -> None:
         with suppress(FileNotFoundError):

@@ -41,6 +41,11 @@ class SqliteFile(Files):
         if wanted.new is not None:
             _take(self.kept, wanted.place)
 
+    def discard(self, name: str) -> None:
+        for end in _belonging(name):
+            os.unlink(name + end)
+        super().discard(name)
+
 
 class BroughtSqlite(BroughtFiles):
     """One of a set."""
