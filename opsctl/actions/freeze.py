@@ -51,7 +51,6 @@ class FreezeAction(StateAction[FreezeParams, Seen]):
     def observe(self, params: FreezeParams, world: World) -> Seen:
         history = world.repository(params.repository)
         history.require_here()
-        history.require_known()
         return Seen(history.look(world.clock()).freezes)
 
     def plan(self, params: FreezeParams, seen: Seen) -> list[Change]:

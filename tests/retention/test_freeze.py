@@ -103,3 +103,10 @@ def test_a_freeze_by_a_key_that_nobody_knows_counts(shared: Shared, other: Share
     (shared.etc / "keys" / "trusted").unlink()
     other("backup", "freeze", "--incident", "INC-1", expect=0)
     assert shared.frozen() == ["INC-1"]
+
+
+def test_a_machine_that_lost_its_state_freezes_all_the_same(shared: Shared, other: Shared) -> None:
+    shared.forget()
+    shared.state.write_text("scrambled")
+    shared("--break-glass", "backup", "freeze", "--incident", "INC-1", expect=0)
+    assert other.frozen() == ["INC-1"]

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from tests.actions import planting
-from tests.machine import tree
+from tests.machine import flip_content, tree
 from tests.retention.people import DAY, Shared
 from tests.retention.test_prune import ids, planned
 
@@ -69,11 +69,7 @@ def test_promise_3_while_a_set_of_the_ledger_is_missing(filled: Shared) -> None:
 
 
 def test_promise_3_while_damage_is_known(filled: Shared) -> None:
-    pack = max((path for path in (filled.store / "data").glob("*/*")), key=lambda path: path.stat().st_size)
-    pack.chmod(0o600)
-    content = bytearray(pack.read_bytes())
-    content[len(content) // 2] ^= 1
-    pack.write_bytes(content)
+    flip_content(filled.data / "bill", filled.store, "for tests only")
     filled("verify", "--level", "data", "--share", "all", expect=22)
     assert "main is damaged: pack" in reasons(filled)
 
