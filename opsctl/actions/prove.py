@@ -55,7 +55,8 @@ class Prove(CheckAction[ProveParams, Seen]):
       sources  of it, those that the service `restores` where left out
       room     the name of the clean room; the set's id where it is left out
       place    the folder below which that was made, as for `restore`
-      into     {source: place} where a source is in production, if that is not its own folder, file or database
+      into     {source: place} where a source is in production, if that is not what the service says, or its own folder, file or
+               database
       copy_in  the repository that holds a copy of the set, instead of the backup's own
 
     rows     rows and checksums of every table against the set's manifest, computed in the server that the database is in
@@ -126,8 +127,9 @@ def _all(proofs: Sequence[Any], names: Sequence[str], params: ProveParams, world
             if not params.backup:
                 raise UsageError(f"prove needs backup and set for the proof {spec.kind} of {params.service}")
             view, history = find_set(world, params.backup, params.set, params.copy_in)
+            own = world.config.services[params.service].into
             for name in names:
-                yield from in_production(spec.kind, name, _entry(view, name), params.into.get(name, ""), spec.limit.total_seconds(),
+                yield from in_production(spec.kind, name, _entry(view, name), params.into.get(name, own.get(name, "")), spec.limit.total_seconds(),
                                          history.repository, world)
         else:
             yield tried(spec, world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -120,6 +121,10 @@ def test_a_source_is_proven_where_it_came_to(machine: Machine, made: tuple[Kept,
     into = {"portal-db": "enagar_2026", "files": str(tmp_path / "uploads"), "register": str(tmp_path / "office.sqlite")}
     about: dict[str, Any] = {"service": "tax", "where": "production", "backup": "portal", "set": made[1], "into": into}
     assert look(world_of(machine), **about)[1] == []
+    text = (machine.etc / "opsctl.yaml").read_text()
+    (machine.etc / "opsctl.yaml").write_text(text.replace("proofs:", f"into: {json.dumps(into)}, proofs:"))
+    shutil.rmtree(machine.data)
+    assert look(world_of(machine), **(about | {"into": {}}))[1] == [], "where the service says that it is"
     (tmp_path / "office.sqlite").unlink()
     shutil.rmtree(tmp_path / "uploads")
     portal.psql("delete from bills where id > 400", "enagar_2026")
