@@ -62,7 +62,8 @@ class Scan(CheckAction[ScanParams, Seen]):
     the set, the file and the rule, and is 22. What is larger than `scan: {largest: …}`, takes longer than `timeout` or
     cannot be read is told as not scanned (3), and stops what comes next as a finding does.
 
-    A finding has an id made of its rule, its file and the file's content. It is gone when the file is; or two people
+    A finding has an id made of its rule, its file and the file's content. It is gone when the file is: in a folder that you
+    restored into; a set itself stays as it is, and so what is promoted, and there an older set is without it. Or two people
     accept exactly this id in this set, with a reason: `opsctl restore accept RUN ID --reason TEXT` begins that, and each of
     them signs it by `opsctl approve`. Another content, another rule or another set is a finding anew. Then `opsctl resume`
     goes on with what was stopped.
