@@ -108,7 +108,7 @@ def _origin(site: Site, one: Stage) -> Mark | str:
         return Mark("cannot be brought back", Tone.BAD)
     if not one.set:
         return "nothing to restore"
-    signals = f", {one.signals}" if one.signals else ""
+    signals = f", changes {one.signals}" if one.signals else ""
     signals += f", chosen by {' and '.join(one.chosen_by)}" if one.chosen_by else ""
     return f"{one.backup} {one.set}, {local_time(site, one.point)}{signals}, in {one.read_from}"
 

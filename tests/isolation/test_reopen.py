@@ -10,7 +10,9 @@ import pytest
 
 from opsctl.isolation import calling
 from opsctl.shells import local
+from tests.badluck.faults import lines
 from tests.lab.isolation import Lab, reachable
+from tests.lab.striking import MOMENTS, struck
 from tests.lab.waiting import until
 from tests.machine import Machine
 
@@ -125,6 +127,29 @@ def test_a_wave_whose_proofs_fail_in_its_watch_is_taken_back_and_none_opens_befo
     said = machine.json("resume", run, expect=22)
     assert [one["result"]["stands"] for one in said.result["steps"] if one["step"] == "settle"] == ["shut"]
     assert machine.reach() == [] and machine.stands()["internal"] == "shut"
+    machine("isolate", "status", expect=0)
+
+
+def test_promise_7_a_wave_that_is_killed_at_every_boundary_is_opened_settled_and_taken_back_once(machine: Waves) -> None:
+    words = ["restore", "reopen", "internal"]
+    for step in ("open", "watch", "settle"):
+        for moment in MOMENTS:
+            if (step, moment) == ("watch", "begun"):
+                machine.json(*words, expect=4)
+                machine.at(LATER)
+                continue
+            assert struck(machine, step, moment, words), (step, moment)
+            run = str(next(line["run"] for line in reversed(lines(machine)) if line["type"] == "run.bound"))
+            words = ["resume", run]
+    machine.json(*words, expect=0)
+    assert machine.stands()["internal"] == "open" and machine.reach() == ["outside"]
+    machine("isolate", "status", expect=0)
+    for moment in MOMENTS:
+        words = words if moment != "begun" else ["restore", "reopen", "--back", "internal"]
+        assert struck(machine, "back", moment, words), moment
+        words = ["resume", str(next(line["run"] for line in reversed(lines(machine)) if line["type"] == "run.bound"))]
+    machine.json(*words, expect=0)
+    assert machine.stands()["internal"] == "shut" and machine.reach() == []
     machine("isolate", "status", expect=0)
 
 

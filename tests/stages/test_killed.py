@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from opsctl.engine.perform import Performer
 from opsctl.shells import local
 from tests.badluck.faults import lines
+from tests.lab.striking import MOMENTS, struck
 from tests.machine import Kept, tree
 from tests.stages.portal import BAD, GOOD, Portal, free_port, new_keys
 
 STEPS = ("verify", "restore", "scan", "prove", "approve", "stop", "promote", "start", "outside", "clear")
-#: Where a step is killed: when it was written down that it begins, when it was done, and when that was written down.
-MOMENTS = ("begun", "done", "ended")
 #: Steps that change something say when they begin.
 CHANGES = ("restore", "stop", "promote", "start", "clear")
 
@@ -52,39 +47,6 @@ def portal(made: Kept) -> Iterator[Portal]:
     local.reset()
 
 
-def struck(portal: Portal, step: str, moment: str, words: Sequence[str]) -> bool:
-    """Run a command line in a process of its own that SIGKILL ends at a moment of a step; whether it came to that."""
-    child = os.fork()
-    if not child:
-        _strike(f"tax.{step}", moment)
-        portal.json(*words)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _strike(step: str, moment: str) -> None:
-    note, end = Performer._note, Performer._end
-
-    def kill(at: str, one: Any) -> None:
-        if moment == at and one.id == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def noted(self: Performer, type: str, one: Any, *more: Any, **options: Any) -> None:
-        note(self, type, one, *more, **options)
-        if type == "step.begin":
-            kill("begun", one)
-
-    def ended(self: Performer, one: Any, result: Any) -> None:
-        if result.outcome != "waiting":
-            kill("done", one)
-        end(self, one, result)
-        if result.outcome != "waiting":
-            kill("ended", one)
-
-    Performer._note, Performer._end = noted, ended  # type: ignore[method-assign]
-
-
 def boundaries() -> list[tuple[str, str]]:
     return [(step, moment) for step in STEPS for moment in MOMENTS if moment != "begun" or step in CHANGES]
 
@@ -113,12 +75,12 @@ def _run_of(portal: Portal) -> str:
 def _through(portal: Portal, where: Sequence[tuple[str, str]]) -> None:
     words: list[str] = ["restore", "run"]
     for step, moment in where:
-        killed = struck(portal, step, moment, words)
+        killed = struck(portal, f"tax.{step}", moment, words)
         run = _run_of(portal)
         words = ["resume", run]
         if not killed and step == "approve":
             portal.approve(run, "tax.approve")
-            killed = struck(portal, step, moment, words)
+            killed = struck(portal, f"tax.{step}", moment, words)
         assert killed, (step, moment)
     _to_its_end(portal, _run_of(portal))
 
@@ -133,7 +95,7 @@ def test_promise_7_a_restoration_that_is_killed_once_at_any_boundary(portal: Por
     if STEPS.index(where[0]) > STEPS.index("approve"):
         run = str(portal.json("restore", "run", expect=4).document["run"])
         portal.approve(run, "tax.approve")
-        assert struck(portal, *where, ["resume", run])
+        assert struck(portal, f"tax.{where[0]}", where[1], ["resume", run])
         _to_its_end(portal, run)
     else:
         _through(portal, [where])
