@@ -100,7 +100,7 @@ class _Bench:
 
 
 def _signals(session: Session, site: Site, backup: str, found: sets.Found, *, compute: bool) -> dict[str, Mapping[str, Any]]:
-    """The signals of each set that is whole somewhere, by id; those that no manifest holds are computed, oldest first, and kept."""
+    """The signals of each set, by id; of those that are whole somewhere and were signed with none, computed oldest first, and kept."""
     from opsctl.actions import signalling
     from opsctl.cli.progress import display
     from opsctl.cli.signals import working
@@ -110,14 +110,11 @@ def _signals(session: Session, site: Site, backup: str, found: sets.Found, *, co
     for held in found.held:
         place = next((one for one in held.places if one.view.state in ("good", "copy")), None)
         if place is None:
+            known[held.view.id] = held.view.signals
             continue
         kept = site.catalogue.signals(site.history(place.repository).identity().id).get(str(place.view.manifest), {})
-        if kept.get("format") == FORMAT:
-            known[held.view.id] = kept
-        elif place.view.verdict != UNKNOWN:
-            known[held.view.id] = place.view.signals
-        else:
-            known[held.view.id] = place.view.signals
+        known[held.view.id] = kept if kept.get("format") == FORMAT else place.view.signals
+        if kept.get("format") != FORMAT and place.view.verdict == UNKNOWN:
             todo.append((place.repository, place.view))
     if not compute or not todo:
         return known

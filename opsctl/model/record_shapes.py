@@ -160,9 +160,17 @@ def _signals(value: Any) -> bool:
     if not isinstance(value, Mapping) or value.get("format") != SIGNALS:
         return isinstance(value, Mapping) and _text(value.get("format"))
     entry = {"verdict": lambda one: one in (CLEAN, SUSPECT, UNKNOWN), "reasons": _listed(_text), "notes": _listed(_text),
-             "examples": _listed(_example), "numbers": lambda one: isinstance(one, Mapping)}
+             "examples": _listed(_example), "numbers": _numbers}
     return entry["verdict"](value.get("verdict")) and _mapped(
         lambda one: isinstance(one, Mapping) and all(right(one.get(name)) for name, right in entry.items()))(value.get("sources"))
+
+
+def _numbers(value: Any) -> bool:
+    """What is used of them; a kind of source may have others."""
+    counts = dict.fromkeys(("files", "files_before", "changed", "added", "removed", "data_added", "data_added_packed"), _optional(_count))
+    maps = dict.fromkeys(("renamed", "strange_suffixes", "renamed_to", "sample"), _optional(_mapped(_count)))
+    fields = {**counts, **maps, "canaries": _optional(_mapped(_text))}
+    return isinstance(value, Mapping) and all(right(value.get(name, _ABSENT)) for name, right in fields.items())
 
 
 def _example(value: Any) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opsctl.model.record_shapes import mistake
 from opsctl.model.records import MANIFEST, VERIFICATION, Record
 from opsctl.model.sets import judge
+from opsctl.model.signals import Signals, together
 from opsctl.model.snapshots import Snapshot, parse_time
 from opsctl.proofs import content, files, rows, shows
 
@@ -27,6 +28,14 @@ VERIFIED: dict[str, Any] = {
     "format": VERIFICATION, "repository": ID, "run": "r", "time": "2026-12-12T02:30:00Z", "level": "data", "shares": [1],
     "total": 30, "damaged": False, "findings": [{"kind": "pack-damaged"}],
 }
+SIGNALS = together({"files": Signals("clean", ("a",), ("b",), (("/srv/a", "noise"),), {"changed": 1, "sample": {"right": 1}}).as_json()})
+
+
+def signals(**entry: Any) -> dict[str, Any]:
+    """With other values in its source."""
+    return {**SIGNALS, "sources": {"files": {**SIGNALS["sources"]["files"], **entry}}}
+
+
 ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "backup is a mapping": lambda record: record.update(backup={"a": 1}),
     "set is a list": lambda record: record.update(set=["x"]),
@@ -46,12 +55,20 @@ ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "time has no zone": lambda record: record.update(time="2026-12-12T00:00:00"),
     "previous is a text": lambda record: record.update(previous="x"),
     "another format": lambda record: record.update(format="x/1"),
+    "signals are a list": lambda record: record.update(signals=[]),
+    "signals of no verdict": lambda record: record.update(signals={**SIGNALS, "verdict": ["clean"]}),
+    "signals with reasons that are no text": lambda record: record.update(signals=signals(reasons=[{}])),
+    "signals with numbers that are none": lambda record: record.update(signals=signals(numbers={"changed": "many"})),
+    "signals with a sample that is none": lambda record: record.update(signals=signals(numbers={"sample": {"scrambled": []}})),
+    "signals with examples that are none": lambda record: record.update(signals=signals(examples=["x"])),
 }
 
 
 def test_what_we_write_is_right() -> None:
     assert mistake(RECORD) is None
     assert mistake({**RECORD, "previous": None}) is None
+    assert mistake({**RECORD, "signals": SIGNALS}) is None
+    assert mistake({**RECORD, "signals": {"format": "opsctl-signals/2", "verdict": 7}}) is None, "of a later version, and not used"
     assert mistake(VERIFIED) is None
 
 
