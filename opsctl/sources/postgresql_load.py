@@ -23,6 +23,7 @@ TRAILER = "-- PostgreSQL database dump complete"
 #: Names of ours that may be dropped; whatever is called otherwise is somebody's.
 UNFINISHED = "_opsctl_"
 _LONGEST_NAME = 63
+_SORTED_IN = "256MB"
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # Where no database of ours is meant. template1 is there on every server, but a copy of it fails while we are
 # in it.
@@ -59,8 +60,8 @@ def load(
 
 
 def _fill(shell: Shell, address: Address, environment: Environment, dump: Path, database: str) -> None:
-    # Until the last statement nothing has to be on disk: a load that was cut off is thrown away.
-    hurried = {**environment, "PGOPTIONS": "-c synchronous_commit=off"}
+    # Until the last statement nothing has to be on disk: a load that was cut off is thrown away. Indexes are sorted in memory.
+    hurried = {**environment, "PGOPTIONS": f"-c synchronous_commit=off -c maintenance_work_mem={_SORTED_IN}"}
     try:
         result = postgresql_feed.feed(shell, argv(shell, address, database), hurried, dump)
     except OSError as error:

@@ -105,7 +105,7 @@ def test_one_transaction_keeps_what_was_there_and_a_second_look_finds_it_so(
     assert names(server) == {"enagar": "t"}
 
 
-@pytest.mark.parametrize("then", ["resume", "rollback"])
+@pytest.mark.parametrize("then", [pytest.param("resume", marks=pytest.mark.full), "rollback"])
 def test_promise_7_killed_between_the_statements_of_the_exchange(
     backed_up: tuple[Machine, str, str, dict[str, Any]], server: Postgres, then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,7 @@ def finished(machine: Machine, server: Mariadb, asked: dict[str, Any], then: str
         assert not names(server) & {KEPT}
 
 
-@pytest.mark.parametrize("then", ["resume", "rollback"])
+@pytest.mark.parametrize("then", [pytest.param("resume", marks=pytest.mark.full), "rollback"])
 def test_promise_7_killed_when_nothing_has_the_name(
     backed_up: tuple[Machine, dict[str, Any], dict[str, Any], dict[str, Any]], server: Mariadb, then: str
 ) -> None:

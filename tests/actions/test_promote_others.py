@@ -61,7 +61,7 @@ def test_an_sqlite_file_takes_its_log_with_it_and_brings_it_back(
     assert spoilt(place) and rows(kept(place, "promoted")) == good
 
 
-@pytest.mark.parametrize("then", ["resume", "rollback"])
+@pytest.mark.parametrize("then", [pytest.param("resume", marks=pytest.mark.full), "rollback"])
 @pytest.mark.parametrize("changes", [RENAMES, pytest.param(CHANGES, marks=pytest.mark.full)], ids=["renames", "everything"])
 def test_promise_7_killed_while_an_sqlite_file_is_exchanged(
     with_sqlite: tuple[Machine, Path, list[tuple[Any, ...]], dict[str, Any]], then: str, changes: tuple[str, ...], tmp_path: Path

@@ -19,7 +19,7 @@ from tests.bench.measure import PACKAGE, Failed
 from tests.bench.table import Row
 
 #: The modules beside this one that measure something, in the order of the table.
-NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", "growth", "steps", "mariadb", "copies", "drills", "signals",
+NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", "growth", "steps", "mariadb", "copies", "drills", "restore", "signals",
          "remote", "isolate", "gateway")
 
 

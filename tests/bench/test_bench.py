@@ -32,6 +32,7 @@ ROWS = {
     "mariadb": ("rows of MariaDB with proof", "restic with mariadb-dump"),
     "copies": ("backup copy of 4 MiB", "that is there already"),
     "drills": ("drill of 4 MiB", "restic restore --verify", "rows of PostgreSQL"),
+    "restore": ("restore of 4 MiB", "restore of 200 files", "rows of PostgreSQL, with proof", "pg_restore -j2"),
     "signals": ("signals of a new set", "old sets"),
     "remote": ("files of a host", "streamed from a host", "hosts at once"),
     "isolate": ("hosts isolated, confirmed, cut, probed", "two bare connections each", "loaded", "memory of the controller", "silent"),
