@@ -12,6 +12,7 @@ from opsctl.proofs.content import files_below, of_file
 from opsctl.repositories.interface import OnProgress, Repository
 from opsctl.sources.interface import Difference
 
+_ODD = "\ufffd"
 #: Differences that are kept; of more there is only the number.
 MOST = 1000
 #: What a set holds of a strange file.
@@ -79,11 +80,12 @@ def _listed(repository: Repository, snapshot: str, below: str | None) -> Iterato
 def _wrong(place: Path, path: str, kind: str, size: int) -> Difference | None:
     """What can be seen of a path without reading it."""
     words, is_it = _WORDS.get(kind, ("something", lambda mode: True))
-    try:
-        found = os.lstat(f"{place}{path}")
-    except (FileNotFoundError, NotADirectoryError):
-        # A name that is no UTF-8 is not told as it is; its content was compared all the same.
-        return None if "\ufffd" in path else Difference(path, words, "missing")
+    there = _found(place, path)
+    if not there:
+        return Difference(path, words, "missing")
+    found = os.lstat(there[0])
+    if len(there) > 1:
+        return None  # names that are no UTF-8, which the listing does not tell apart; their content was compared all the same
     if not is_it(found.st_mode):
         return Difference(path, words, _what(found.st_mode))
     if kind == "file" and found.st_size != size:
@@ -91,15 +93,33 @@ def _wrong(place: Path, path: str, kind: str, size: int) -> Difference | None:
     return None
 
 
+def _found(place: Path, path: str) -> list[str]:
+    """What is on disk under a path as restic tells it, where each byte of a name that is no UTF-8 is a U+FFFD."""
+    if _ODD not in path:
+        return [f"{place}{path}"] if os.path.lexists(f"{place}{path}") else []
+    folders = [str(place)]
+    for part in path.strip("/").split("/"):
+        if _ODD not in part:
+            folders = [f"{folder}/{part}" for folder in folders if os.path.lexists(f"{folder}/{part}")]
+        else:
+            folders = [f"{folder}/{name}" for folder in folders if os.path.isdir(folder) and not os.path.islink(folder)
+                       for name in os.listdir(folder) if _told(name) == part]
+    return folders
+
+
+def _told(name: str) -> str:
+    return "".join(_ODD if "\udc80" <= mark <= "\udcff" else mark for mark in name)
+
+
 def _what(mode: int) -> str:
     return next((words for words, is_it in _WORDS.values() if is_it(mode)), "something else")
 
 
 def _instead(place: Path, path: str) -> str:
-    try:
-        mode = os.lstat(f"{place}{path}").st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return "other content, or none" if "\ufffd" in path else "missing"
+    there = _found(place, path)
+    if not there:
+        return "missing"
+    mode = os.lstat(there[0]).st_mode
     return "other content" if stat.S_ISREG(mode) else _what(mode)
 
 
@@ -116,7 +136,8 @@ def _other_names(
     found = {}
     for path, inode in names.items():
         check()
-        if not any(first not in wrong and _same(f"{place}{path}", f"{place}{first}", check) for first in firsts.get(inode, ())):
+        equal = [first for first in firsts.get(inode, ()) if first not in wrong]
+        if not all(any(_same(name, known, check) for first in equal for known in _found(place, first)) for name in _found(place, path)):
             found[path] = Difference(path, f"the content of {' or '.join(firsts.get(inode, ['its other name']))}", "other content")
     return found
 
@@ -132,6 +153,6 @@ def _strange(place: Path, known: set[int], check: Callable[[], None]) -> Iterato
     """Files that the set does not hold."""
     for name, _ in files_below(place):
         check()
-        text = "/" + "".join("\ufffd" if "\udc80" <= mark <= "\udcff" else mark for mark in os.fsdecode(name))
+        text = f"/{_told(os.fsdecode(name))}"
         if hash(text) not in known:
             yield Difference(text, NOTHING, "a file that the set does not hold")

@@ -30,6 +30,9 @@ def tree(template: Template, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     (source / "deep" / "बिल 7").write_bytes(b"bill")
     with open(os.path.join(os.fsencode(source), b"\xff\xfe\xe0\xa4"), "wb") as file:
         file.write(b"odd")
+    os.link(source / "c", os.path.join(os.fsencode(source), b"second-\xe9"))
+    with open(os.path.join(os.fsencode(source), b"empty-\xe9"), "wb"):
+        pass
     with open(source / "sparse", "wb") as file:
         file.truncate(2_000_000)
     shutil.copytree(template.root, base / "repository")
@@ -71,7 +74,7 @@ def test_what_was_restored_is_equal(tree: tuple[Restic, str, Path], back: Path) 
     repository, snapshot, _ = tree
     found = hashes.compare(repository, snapshot, back)
     assert found.differences == () and found.more == 0
-    assert found.files == 11, "every name of a file, the empty one and the one with several names too"
+    assert found.files == 13, "every name of a file, the empty one and the one with several names too"
 
 
 def test_every_difference_is_named_with_what_is_there_instead(tree: tuple[Restic, str, Path], back: Path) -> None:
@@ -91,6 +94,7 @@ def test_every_difference_is_named_with_what_is_there_instead(tree: tuple[Restic
     (root / "deep" / "shell.php").write_bytes(b"strange")
     with open(os.path.join(os.fsencode(root), b"\xff\xfe\xe0\xa4"), "wb") as file:
         file.write(b"odr")
+    os.unlink(os.path.join(os.fsencode(root), b"empty-\xe9"))
     found = hashes.compare(repository, snapshot, back)
     told = {one.where.removeprefix(str(source)): (one.expected, one.found) for one in found.differences}
     content = "its content as in the set"
@@ -100,7 +104,8 @@ def test_every_difference_is_named_with_what_is_there_instead(tree: tuple[Restic
         "/deep/second-name": (f"the content of {source}/b", "other content"), "/empty": (content, "other content"),
         "/deep/link": ("a symbolic link", "a file"), "/pipe": ("a pipe", "missing"),
         "/deep/shell.php": ("nothing", "a file that the set does not hold"),
-        "/\ufffd\ufffd\ufffd\ufffd": (content, "other content, or none"),
+        "/\ufffd\ufffd\ufffd\ufffd": (content, "other content"), "/empty-\ufffd": ("a file", "missing"),
+        "/second-\ufffd": (f"the content of {source}/c", "other content"),
     }
     assert found.files == 3 and (root / "large").read_bytes() != (source / "large").read_bytes(), "nothing was mended"
 
