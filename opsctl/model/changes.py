@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import random
 import re
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from opsctl.model.content import is_known, suffixes
 
@@ -22,14 +23,25 @@ NOTE = re.compile(r"decrypt|ransom|how.{0,3}to.{0,3}(?:restore|recover|unlock|ba
 _DEEP = 4
 
 
+class Sealed(Container[str]):
+    """The files that are encrypted on purpose, by patterns of their names."""
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._matches = re.compile("|".join(fnmatch.translate(one) for one in patterns) or r"(?!)").match
+
+    def __contains__(self, path: object) -> bool:
+        return self._matches(str(path).rpartition("/")[2]) is not None
+
+
 class Changes:
     """Sums up ``restic diff``, a path at a time: about 150 bytes of memory for each of them.
 
     ``sample``: the paths of files that changed, and of files that came, each by chance with equal right; ``seed`` makes the
-    same choice again. ``watched``: those of the watched paths that the diff names.
+    same choice again. ``watched``: those of the watched paths that the diff names; ``sealed`` holds what is encrypted on purpose.
     """
 
-    def __init__(self, seed: str, watched: Collection[str] = ()) -> None:
+    def __init__(self, seed: str, watched: Collection[str] = (), sealed: Container[str] = ()) -> None:
+        self._sealed = sealed
         self.watched: set[str] = set()
         self._watch = frozenset(watched)
         self.changed = 0
@@ -111,7 +123,7 @@ class Changes:
         folder, _, name = path.rpartition("/")
         ends = suffixes(name)
         last = ends[0] if ends else ""
-        known = not last or is_known(last)
+        known = not last or is_known(last) or path in self._sealed
         if not known and (last in self._extensions or len(self._extensions) < _EXTENSIONS):
             self._extensions[last] += 1
             self._first.setdefault(last, path)

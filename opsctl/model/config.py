@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from opsctl.model.config_approvals import Approvals, Playbooks
-from opsctl.model.config_canaries import CANARIES, Canaries
+from opsctl.model.config_canaries import CANARIES, SEALED, Canaries
 from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
 from opsctl.model.config_isolation import Isolation
@@ -247,6 +247,7 @@ class PathsSource(SourcePart):
         "`true` for every one of `paths`.",
     )
     canaries: Canaries = Field(default=(), description=CANARIES)
+    sealed: Lines = Field(default=(), description=SEALED)
 
 
 class PostgresqlSource(SourcePart):

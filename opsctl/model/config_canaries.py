@@ -1,4 +1,4 @@
-"""Canaries: files below a source that nobody has to touch."""
+"""What of a source's files tells of an attack by itself, and what tells nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ Canaries = Annotated[tuple[FilePath, ...], Strict(False)]
 
 CANARIES = ("Files below `paths` that nobody has to touch, such as `/srv/portal/uploads/0000-register.docx`. `opsctl backup canaries "
             "--write` plants them; a set in which one changed or went is suspect by that alone. A `.docx`, a `.pdf` or a text.")
+
+SEALED = ("Patterns of names of files that are encrypted on purpose, such as `*.gpg`: what is in them, and that others are renamed so, makes no "
+          "set suspect.")
 
 
 def canary_mistakes(data: Any) -> Iterator[Mistake]:

@@ -8,7 +8,7 @@ noise where its name promises something else, many names with a suffix that nobo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -84,8 +84,9 @@ class Sample:
     found: Mapping[str, str]
 
     @classmethod
-    def of(cls, pieces: Mapping[str, Piece]) -> Sample:
-        return cls({path: look(path, piece) for path, piece in pieces.items()})
+    def of(cls, pieces: Mapping[str, Piece], sealed: Container[str] = ()) -> Sample:
+        """``sealed``: holds the paths of files that are encrypted on purpose."""
+        return cls({path: "plain" if path in sealed else look(path, piece) for path, piece in pieces.items()})
 
     def paths(self, what: str) -> list[str]:
         return [path for path, found in self.found.items() if found == what]

@@ -9,7 +9,7 @@ from typing import Any
 
 #: Keys that change neither what is captured nor what it is compared with: a password that was mended, a slower hook.
 _APART = frozenset({"password_file", "password_command", "password_env", "password_variable", "before", "after", "hook_limit",
-                    "limit", "restore", "run", "canaries"})
+                    "limit", "restore", "run", "canaries", "sealed"})
 
 
 def settings(spec: Any) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from opsctl.errors import Partial
 from opsctl.model.canaries import content
+from opsctl.model.changes import Sealed
 from opsctl.model.signals import Signals
 from opsctl.model.snapshots import BackupSummary
 from opsctl.model.values import value
@@ -56,7 +57,8 @@ class Paths(Source):
 
     ``marker`` is a file that has to be there: absolute, or below each of the folders. ``mountpoint`` names
     what has to be a mount point: True for every path, or those given. ``at_least`` has ``files`` and
-    ``bytes``. ``canaries``: files below the paths that nobody has to touch.
+    ``bytes``. ``canaries``: files below the paths that nobody has to touch; ``sealed``: patterns of names
+    of files that are encrypted on purpose.
     """
 
     kind: ClassVar[str] = "paths"
@@ -72,8 +74,10 @@ class Paths(Source):
         mountpoint: bool | str | Sequence[str] | None = None,
         shell: Shell | None = None,
         canaries: Sequence[str] = (),
+        sealed: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self.sealed = tuple(sealed)
         self.canaries = tuple(canaries)
         self.paths = tuple(paths)
         self.exclude = tuple(exclude)
@@ -142,7 +146,8 @@ class Paths(Source):
         )
 
     def signals(self, evidence: Evidence) -> Signals:
-        return paths_signals.of(evidence, here=self.here, canaries={path: content(self.name, path) for path in self.canaries})
+        return paths_signals.of(evidence, here=self.here, sealed=Sealed(self.sealed),
+                                canaries={path: content(self.name, path) for path in self.canaries})
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         return list(files.compare(entry["proof"], files.count(place)))

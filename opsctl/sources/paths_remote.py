@@ -34,9 +34,10 @@ class RemotePaths(Paths):
         mountpoint: bool | str | None,
         shell: Any,
         there: SshShell,
+        sealed: Sequence[str] = (),
     ) -> None:
         super().__init__(name, paths=paths, exclude=exclude, at_least=at_least, marker=marker, mountpoint=mountpoint,
-                         shell=shell)
+                         shell=shell, sealed=sealed)
         self.there = there
 
     @property

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from opsctl.model.changes import Changes
+from opsctl.model.changes import Changes, Sealed
 from opsctl.model.content import WINDOW, Piece
 from opsctl.model.signals import Sample, Signals, Sizes, of_files, of_first
 from opsctl.repositories.interface import Repository
@@ -17,10 +17,10 @@ from opsctl.sources.interface import Evidence
 _LARGEST, _TOGETHER = 8 << 20, 48 << 20
 
 
-def of(evidence: Evidence, *, here: bool, canaries: Mapping[str, bytes]) -> Signals:
+def of(evidence: Evidence, *, here: bool, canaries: Mapping[str, bytes], sealed: Sealed) -> Signals:
     """Judge a source of files. ``here``: they are on this machine; ``canaries``: what each file that nobody touches holds."""
     entry, previous = evidence.entry, evidence.previous
-    changes = Changes(seed=entry["snapshot"], watched=canaries)
+    changes = Changes(seed=entry["snapshot"], watched=canaries, sealed=sealed)
     if previous is not None and not evidence.same:
         evidence.repository.diff(previous["snapshot"], entry["snapshot"], changes.take)
     before = _before(evidence)
@@ -30,7 +30,7 @@ def of(evidence: Evidence, *, here: bool, canaries: Mapping[str, bytes]) -> Sign
     if previous is None:
         return of_first(found)
     sizes = Sizes(entry["files"], previous["files"], entry.get("data_added", 0), entry.get("data_added_packed", 0))
-    return of_files(changes, sizes, Sample.of(read(changes.sample, below)), evidence.earlier, found)
+    return of_files(changes, sizes, Sample.of(read(changes.sample, below), sealed), evidence.earlier, found)
 
 
 def _before(evidence: Evidence) -> Mapping[str, str]:

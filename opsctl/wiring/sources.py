@@ -50,11 +50,11 @@ def configured(site: Site, name: str, spec: Any) -> Any:
             from opsctl.sources.paths_remote import RemotePaths
 
             return RemotePaths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
-                               mountpoint=spec.mountpoint, shell=site.shell, there=_there(site, spec))
+                               mountpoint=spec.mountpoint, shell=site.shell, there=_there(site, spec), sealed=spec.sealed)
         from opsctl.sources.paths import Paths
 
         return Paths(name, paths=spec.paths, exclude=spec.exclude, at_least=at_least, marker=spec.marker,
-                     mountpoint=spec.mountpoint, shell=site.shell, canaries=spec.canaries)
+                     mountpoint=spec.mountpoint, shell=site.shell, canaries=spec.canaries, sealed=spec.sealed)
     if isinstance(spec, PostgresqlSource):
         from opsctl.sources.postgresql import Postgresql
 

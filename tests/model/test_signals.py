@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from opsctl.model.changes import SAMPLE, Changes
+from opsctl.model.changes import SAMPLE, Changes, Sealed
+from opsctl.model.content import Piece
 from opsctl.model.signals import Sample, Signals, Sizes, of_files, reasons, together, unknown
 
 
@@ -81,6 +83,19 @@ def test_a_strange_suffix_behind_many_names_is_suspect_whatever_is_in_the_files(
     turned = [line for number in range(40) for line in (f"- /srv/a/{number}.pdf", f"+ /srv/b/{number}.pdf")]
     assert (moved := judged(changes(*turned))).verdict == "clean" and moved.numbers
     assert moved.numbers["renamed"]["moved"] == 40
+
+
+def test_what_is_encrypted_on_purpose_accuses_nobody() -> None:
+    lines = [line for number in range(40) for line in (f"- /srv/{number}.docx", f"+ /srv/{number}.docx.gpg")]
+    assert judged(changes(*lines)).verdict == "suspect"
+    sealed = Sealed(["*.gpg", "vault-*"])
+    found = Changes("seed", sealed=sealed)
+    for line in lines:
+        found.take(line[2:], line[0])
+    assert judged(found).verdict == "clean"
+    noise = Piece(random.Random(1).randbytes(4096), b"", 4096)
+    pieces = {f"/srv/vault-{number}.pdf": noise for number in range(5)}
+    assert Sample.of(pieces, sealed).count("plain") == 5 and Sample.of(pieces).count("scrambled") == 5
 
 
 def test_a_replaced_suffix_counts_too() -> None:
