@@ -20,13 +20,17 @@ from typing import Any
 from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session
-from opsctl.demo import cut_off, portal, scans
+from opsctl.demo import cut_off, portal, scans, staged
+from opsctl.demo.sink import Sink
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.sources.postgresql_server import Postgres
 
 IST = timezone(timedelta(hours=5, minutes=30))
 #: Every three days, by night, up to the one before the attack of the 21st.
 NIGHTS = tuple(datetime(2026, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
+#: When the attacker began, as it turns out: nothing from after that is gone back to.
+FIRST_BAD = datetime(2026, 12, 20, 22, 0, tzinfo=IST)
+ATTACKED = datetime(2026, 12, 21, 2, 30, tzinfo=IST)
 LOSS = datetime(2026, 12, 21, 9, 15, tzinfo=IST)
 
 _CONFIGURATION = """\
@@ -83,8 +87,10 @@ class Lab:
                               stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
         said = [line for line in done.stderr.splitlines() if "OPSCTL_CLOCK" not in line]
         first_wrong = next((at for at, line in enumerate(said) if line.startswith("opsctl: ")), len(said))
-        for line in said[:first_wrong]:  # what is said while it works comes before the result
+        for line in said[:min(first_wrong, show)]:  # what is said while it works comes before the result
             self.say(f"  {line}", Tone.QUIET)
+        if first_wrong > show:
+            self.say(f"  … {first_wrong - show} more lines", Tone.QUIET)
         lines = done.stdout.splitlines()
         for line in lines[:show]:
             self.say(f"  {line}")
@@ -163,8 +169,22 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
     lab.facts["verify_exit"] = done.returncode
     lab.opsctl("verify", "main", "--level", "data", "--share", "all", at=LOSS, config=config)
 
-    lab.chapter("21 December: an attacker is in the portal, and it is cut off within seconds")
-    cut_off.play(lab, config, LOSS)
+    before = portal.totals(server), _hashes(uploads)
+    with Sink() as sink:
+        lab.chapter("In the night to the 21st scans begin to turn to noise, and the set of 02:30 says so")
+        staged.configure(lab, config, sink.url)
+        lab.say(f"  {staged.encrypt_some(uploads)} scans are encrypted; their names stay as they are.")
+        staged.notice(lab, config, sink, ATTACKED)
+        staged.points(lab, config, LOSS, FIRST_BAD)
+
+        lab.chapter("21 December: an attacker is in the portal, and it is cut off within seconds")
+        cut_off.play(lab, config, LOSS)
+
+        lab.chapter("Back in stages: clean room, scan, proof, two approvals, one rename, and people in waves")
+        staged.bring_back(lab, config, LOSS + timedelta(hours=1), FIRST_BAD)
+    if (portal.totals(server), _hashes(uploads)) != before:
+        raise DamagedData("the portal that came back in stages is not the one before the attack")
+    lab.say("  Every table and every scan is what it was before the attack.", Tone.GOOD)
 
     lab.chapter("The controller is lost: configuration, keys, journal and catalogue are gone")
     fingerprint = _fingerprint(config)
@@ -182,7 +202,7 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
     servers.append(fresh)
     fresh.start()
     lab.opsctl(
-        "restore", "set", "portal", "--repository", str(root / "store"), "--password-file", str(paper / "password"),
+        "restore", "set", "portal", "--set", lab.facts["clean_set"], "--repository", str(root / "store"), "--password-file", str(paper / "password"),
         "--trust", fingerprint, "--into", str(root / "restored"), "--database", "portal-db=enagar",
         "--server", str(fresh.socket), "--port", str(fresh.port), "--role", fresh.superuser,
         at=LOSS + timedelta(hours=4), home=bare,
