@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import plain, refuse_own_places
 from opsctl.errors import DamagedData, OpsError, Refused, SafetyRefusal
+from opsctl.kit.pages import share_page
 from opsctl.model.escrow import BYTES, IDENTIFIERS, join, password_of, read_share, split
 from opsctl.model.part import AfterValidator, Field
 from opsctl.model.secrets import SecretText
@@ -141,11 +141,7 @@ def _write(params: EscrowParams, organisation: str, now: datetime) -> None:
         columns = "\n".join("  ".join(f"{place:>2} {word:<10}" for place, word in enumerate(listed[start:start + 5], start + 1))
                             for start in range(0, len(listed), 5))
         text = f"{head}\n{hindi}\n-----\n{columns}\n-----\nopsctl keys recover --into FILE\n"
-        picture = segno.make(words, error="m").svg_inline(scale=4)
-        page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(head)}</title>'
-                '<body style="font: 12pt/1.5 \'Noto Sans\', \'Noto Sans Devanagari\', \'Lohit Devanagari\', sans-serif; margin: 20mm">'
-                f"<p>{html.escape(head)}</p><p lang=\"hi\">{html.escape(hindi)}</p><pre style=\"font-size: 13pt\">{html.escape(columns)}</pre>"
-                f"{picture}<p>opsctl keys recover --into FILE</p></body></html>\n")
+        page = share_page(head=head, hindi=hindi, columns=columns, picture=segno.make(words, error="m").svg_inline(scale=4))
         _put(folder / f"share-{number}.html", page)
         _put(share_file(folder, number), text)
 

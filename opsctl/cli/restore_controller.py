@@ -97,9 +97,8 @@ def _next_steps(into: Path) -> list[str]:
         return [f"its configuration cannot be used as it is: {error.message}"]
     return ["next, as root on the new controller:",
             f"  cp -r {place}/configuration/. /etc/opsctl/",
-            f"  install -d -m 0700 {shlex.quote(state)} && cp -r {place}/journal {shlex.quote(state)}/",
-            "  bring the secrets, then `opsctl doctor`, `opsctl backup init` (pins the repositories that are there) and "
-            "`opsctl journal verify`"]
+            f"  install -d -m 0700 {shlex.quote(state)} && cp -r {place}/journal {place}/repositories {shlex.quote(state)}/",
+            "  bring the secrets, then `opsctl doctor --offline` and `opsctl journal verify`"]
 
 
 def _load(directory: Path) -> Any:

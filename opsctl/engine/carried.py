@@ -20,8 +20,8 @@ from opsctl.repositories.history import system_said_no
 
 CONFIGURATION = "configuration"
 JOURNAL = "journal"
-PINNED = "repositories.json"
-"""Which repositories the controller has pinned: their ids by name, as in the ledgers."""
+PINNED = "repositories"
+"""Which repositories the controller has pinned: a ledger for each, without the sets, which the repository itself tells."""
 
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----|AGE-SECRET-KEY-1|PuTTY-User-Key-File-")
 _LARGEST = 4 << 20
@@ -138,13 +138,14 @@ def vouched(directory: Path, view: SetView, others: Iterable[SetView], repositor
 
 
 def put_pinned(ledgers: Path, place: Path) -> None:
-    """Which repository is which, without the sets that each holds: those the repository itself tells."""
-    pinned = {}
+    """What tells each repository from any other, so that a new controller takes no empty place for one of them."""
+    (place / PINNED).mkdir(mode=0o700)
     for path in sorted(ledgers.glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
             known = json.loads(path.read_text())
-            pinned[path.stem] = {key: known[key] for key in ("id", "chunker", "config_sha256", "key") if known.get(key)}
-    (place / PINNED).write_text(json.dumps(pinned, indent=1, sort_keys=True) + "\n")
+            pinned = {key: known[key] for key in ("id", "chunker", "config_sha256", "key") if known.get(key)}
+            if {"id", "chunker"} <= set(pinned):
+                (place / PINNED / path.name).write_text(json.dumps({**pinned, "sets": []}, indent=1, sort_keys=True) + "\n")
 
 
 def _link(source: str | Path, target: str | Path) -> None:

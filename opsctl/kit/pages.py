@@ -1,4 +1,4 @@
-"""The pages of a kit to print: what to do when the controller is gone, and who is called, in each language."""
+"""The pages to print: what to do when the controller is gone, who is called, and the shares of a password."""
 
 from __future__ import annotations
 
@@ -69,3 +69,13 @@ def _contacts(text: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
               {"title": text["hosts"], "columns": text["host_columns"], "rows": facts.hosts},
               {"title": text["repositories"], "columns": text["repository_columns"], "rows": facts.repositories}]
     return {"title": text["title"], "tables": [table for table in tables if table["rows"]]}
+
+
+def share_page(*, head: str, hindi: str, columns: str, picture: str) -> str:
+    """The page of one share of a password; ``picture`` is its QR code, as SVG."""
+    import jinja2
+    from markupsafe import Markup
+
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        (Path(__file__).parent / "share.html").read_text("utf-8"))
+    return template.render(head=head, hindi=hindi, columns=columns, picture=Markup(picture)) + "\n"

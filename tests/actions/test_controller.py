@@ -39,7 +39,7 @@ def test_a_set_carries_configuration_and_journal_in_the_call_that_stores_its_man
                    "keys/controller.pub": (kept.etc / "keys" / "controller.pub").read_bytes()}
     written = (kept.state / "journal" / "000001.jsonl").read_bytes()
     assert written.startswith(found["journal/000001.jsonl"]) and len(found["journal/000001.jsonl"]) > 500
-    assert json.loads(found["repositories.json"])["main"]["id"] == json.loads(
+    assert json.loads(found["repositories/main.json"])["id"] == json.loads(
         (kept.state / "repositories" / "main.json").read_text())["id"]
 
 
@@ -75,8 +75,11 @@ def test_a_new_machine_gets_both_back_and_the_journal_is_vouched_for(kept: Machi
     assert (tmp_path / "back" / "configuration" / "opsctl.yaml").read_bytes() == (kept.etc / "opsctl.yaml").read_bytes()
     # What it says comes next, done: the same controller, in another place.
     shutil.rmtree(kept.state)
-    shutil.copytree(tmp_path / "back" / "journal", kept.state / "journal")
-    kept("backup", "init", expect=0)
+    for name in ("journal", "repositories"):
+        shutil.copytree(tmp_path / "back" / name, kept.state / name)
+    kept.store.rename(kept.root / "away")
+    assert "main" in kept("backup", "init", expect=22).err, "a place that is empty now is not taken for a new repository"
+    (kept.root / "away").rename(kept.store)
     verdict = kept.json("journal", "verify", expect=0).result
     assert verdict["vouched_to"] == found["journal"]["last_seq"] and verdict["last_seq"] > verdict["vouched_to"]
 

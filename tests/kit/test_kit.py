@@ -93,7 +93,7 @@ def test_promise_10_no_secret_is_in_a_kit_and_what_a_stranger_needs_is(machine: 
     assert kit["keys/people/asha.pub"] == (machine.etc / "keys" / "controller.pub").read_bytes()
     assert b"127.0.0.1" not in kit["addresses"] and b"# nowhere.invalid: nobody knew its address" in kit["addresses"]
     own = json.loads((machine.state / "repositories" / "main.json").read_text())["id"]
-    assert json.loads(kit["repositories.json"])["main"]["id"] == own
+    assert json.loads(kit["repositories/main.json"])["id"] == own
     assert {"wheels/runtimepart-1.0-py3-none-any.whl", "code/opsctl/bootstrap.py", "start"} <= set(kit)
 
 

@@ -14,6 +14,7 @@ from opsctl.model.rotation import Rotation, follow, statement
 from opsctl.shells.local import LocalShell
 from opsctl.shells.signing import Signer
 from tests.actions.planting import make_key, name_of, plant
+from tests.approvals.site import make_keys, people_of
 from tests.lab.quick_key import make_quick
 from tests.machine import Kept, Machine
 
@@ -121,3 +122,32 @@ def test_a_rotation_that_was_killed_at_any_step_ends_with_one_key_that_signs(mac
 def test_without_the_old_key_nothing_rotates_on_one_word(machine: Machine) -> None:
     (machine.etc / "keys" / "controller").unlink()
     assert "--lost" in machine.json("keys", "rotate", expect=12).errors[0]["hint"]
+
+
+def test_promise_10_a_lost_key_is_followed_by_another_when_two_people_sign(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "people").mkdir()
+    people = make_keys(tmp_path / "people")
+    machine.configure(more=people_of(people))
+    lost = name_of(machine.etc / "keys" / "controller")
+    for name in ("controller", "controller.pub", "trusted"):
+        (machine.etc / "keys" / name).unlink()
+    shutil.rmtree(machine.etc / "keys" / "rotations")
+    waiting = machine.json("keys", "rotate", "--lost", lost, expect=4)
+    run = waiting.document["run"]
+    machine("--yes", "approve", run, "agree", "--by", "asha", "--key", str(people / "asha"), expect=0)
+    machine("resume", run, expect=4)
+    assert states(machine) == ["foreign", "foreign"], "one is not two"
+    machine("--yes", "approve", run, "agree", "--by", "imran", "--key", str(people / "imran"), expect=0)
+    machine("resume", run, expect=0)
+    assert states(machine) == ["good", "good"]
+    machine("backup", "run", "--force", expect=0)
+    # Another machine with the same people, which has seen none of these keys.
+    other = Machine(tmp_path / "other")
+    other.at(machine.environ["OPSCTL_CLOCK"])
+    other.configure((machine.etc / "opsctl.yaml").read_text().replace(str(machine.state), str(other.state)))
+    other("backup", "init", expect=0)
+    assert states(other) == ["good"] * 3
+    other.configure((other.etc / "opsctl.yaml").read_text().replace("imran", "irfan"))
+    shutil.rmtree(other.state)
+    other("backup", "init", expect=0)
+    assert set(states(other)) == {"foreign"}, "other people, and nothing is vouched for"
