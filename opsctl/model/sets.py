@@ -158,13 +158,15 @@ def judge(
     now: datetime,
     copied: Collection[str] = (),
     forgotten: Mapping[str, str] | None = None,
+    claimed: Collection[str] = (),
 ) -> Judgement:
     """Put snapshots and records together.
 
     ``records`` by snapshot id, for every snapshot that is tagged as a record. ``ledger`` entries have ``backup set
     manifest time snapshots{source: {id, tree}}``. ``copied``: backups whose sets are copied to this repository, where
     a snapshot with another original is one that a copy has not finished. ``forgotten``: snapshots that people agreed to
-    give up, each with the sentence for it; what of such a set is still there counts for nothing.
+    give up, each with the sentence for it; what of such a set is still there counts for nothing. ``claimed``: what may have
+    been, as far as this machine can tell: that such a one is not there is no finding, and nothing more.
     """
     forgotten = forgotten or {}
     by_id = {found.id: found for found in snapshots}
@@ -225,7 +227,7 @@ def judge(
     ledger = [*ledger]
     _compare_with_ledger((entry for entry in ledger if not entry.get("pruned") and entry["manifest"] not in forgotten),
                          by_id, records, views, findings)
-    explained = {*forgotten, *(entry["manifest"] for entry in ledger if entry.get("pruned"))}
+    explained = {*forgotten, *claimed, *(entry["manifest"] for entry in ledger if entry.get("pruned"))}
     _compare_with_chain(views, findings, explained)
     findings += [finding for view in views.values() for finding in _set_findings(view)]
     # Sets of one minute stay in the order of ``records``, which is the one in which they were stored.

@@ -49,12 +49,16 @@ class Prune:
 
 @value
 class Agreements:
-    """What records of freezes, thaws, prunes and choices come to. ``findings``: those that nobody agreed to, which is grave."""
+    """What records of freezes, thaws, prunes and choices come to. ``findings``: those that nobody agreed to, which is grave.
+
+    ``claimed``: snapshots that a controller which is trusted calls pruned, on a machine that knows no people who could say so.
+    """
 
     freezes: tuple[Freeze, ...] = ()
     prunes: tuple[Prune, ...] = ()
     findings: tuple[Finding, ...] = ()
     choices: tuple[Choice, ...] = ()
+    claimed: frozenset[str] = frozenset()
 
     @property
     def forgotten(self) -> Mapping[str, str]:
@@ -80,6 +84,7 @@ class Consents:
         these people have left.
         """
         lifted: set[str] = set()
+        claimed: set[str] = set()
         prunes: list[Prune] = []
         findings: list[Finding] = []
         freezes: list[Record] = []
@@ -89,7 +94,10 @@ class Consents:
                 before = known.get(record.snapshot)
                 people = tuple(before) if before else self._people_of(record, repository_id)
                 if isinstance(people, str):
-                    findings.append(_forged(record, "prune", people))
+                    if record.signer in self._trusted and not self._knows_people:
+                        claimed |= _prune(record, ()).ids
+                    else:
+                        findings.append(_forged(record, "prune", people))
                 else:
                     prunes.append(_prune(record, people))
             elif record.format == CHOICE and record.signer is not None:
@@ -101,19 +109,27 @@ class Consents:
             elif record.format == FREEZE and record.signer is not None and record.record["state"] == THAWED:
                 people = self._people_of(record, repository_id)
                 if isinstance(people, str):
-                    findings.append(_forged(record, "thaw", people))
+                    findings += [_forged(record, "thaw", people)] if self._knows_people else []
                 else:
                     lifted.update(record.record.get("lifts", ()))
             elif record.snapshot in marked:
                 freezes.append(record)
         return Agreements(open_freezes(freezes, lifted, self._trusted, repository_id), tuple(prunes), tuple(findings),
-                          tuple(sorted(choices, key=lambda one: one.time)))
+                          tuple(sorted(choices, key=lambda one: one.time)), frozenset(claimed))
 
     def trust(self, keys: Collection[str]) -> None:
         """From now on these are the keys that somebody here vouched for."""
         if frozenset(keys) != frozenset(self._trusted):
             self._trusted = frozenset(keys)
             self._known.clear()
+
+    @property
+    def _knows_people(self) -> bool:
+        """Whether anybody could have signed, as far as this machine knows; a bare one in an emergency knows nobody."""
+        try:
+            return any(member.key for member in self._people().values())
+        except SafetyRefusal:  # others than were accepted
+            return True
 
     def require(self, record: Mapping[str, Any], repository_id: str) -> tuple[str, ...]:
         """Who agreed to a record. Raises SafetyRefusal where that does not do, ProgramFailed where nothing can be checked."""

@@ -353,7 +353,7 @@ class History:
                 where=self.name, details={"sets": len(held)},
             )
         judgement = judge(repository_id=identity.id, snapshots=snapshots, records=records, trusted=self.trusted,
-                          ledger=ledger, now=now, copied=self.copied, forgotten=forgotten)
+                          ledger=ledger, now=now, copied=self.copied, forgotten=forgotten, claimed=agreements.claimed)
         verifications = self._counted(VERIFICATION, records.values(), identity.id, now)
         damage = open_damage(verifications)
         judgement = replace(judgement, sets=with_damage(judgement.sets, damage),

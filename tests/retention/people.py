@@ -29,7 +29,7 @@ class Shared(Machine):
         self.configure(f"""
 organisation: {{name: Test, timezone: Asia/Kolkata}}
 state: {self.state}
-people:
+{"people:" if known else ""}
 {known}
 repositories:
   main: {{url: "{url or self.store}", password_file: {password}{repository}}}

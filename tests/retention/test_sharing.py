@@ -62,6 +62,10 @@ def test_what_was_pruned_is_explained_everywhere_and_what_is_gone_besides_is_del
     bare("backup", "init", expect=0)
     bare.trusts(filled)
     assert findings(bare) == [], "also to one that never saw the pruned sets"
+    bare.setting(people=())
+    bare.forget()
+    bare("backup", "init", expect=0)
+    assert findings(bare) == [] and set(bare.states().values()) == {"good"}, "and to one that knows nobody"
     third = min(ids(filled))
     filled.restic("forget", *ids(filled)[third])
     assert other.states()[third] == "deleted" and "snapshot-deleted" in findings(other)
@@ -80,6 +84,9 @@ def test_promise_3_a_prune_that_a_stolen_key_forged_explains_nothing_and_hides_n
         {**genuine, "forgotten": [*genuine["forgotten"], forgotten[0]]},
     ]):
         planting.plant(filled, {**record, "run": f"forged-{number}"}, filled.etc / "keys" / "controller", mark="prune")
+    other.setting(people=())
+    assert sorted(other.states().items())[2:] == [(third, "good"), (fourth, "good")], "nobody can tell there, and no set is hidden"
+    other.setting()
     for machine in (filled, other):
         assert machine.states() == {third: "good", fourth: "good"}
         assert findings(machine) == ["prune-forged"] * 3
