@@ -43,7 +43,7 @@ def verify(
         "--set", metavar="ID", help="drill: this set, or `newest`; any whole one, by chance, if not given")] = None,
     copy_in: places.From = None,
     scratch: Annotated[str | None, typer.Option(
-        "--scratch", metavar="DIR", help="drill: where there is room for the set; /var/tmp if not given")] = None,
+        "--scratch", metavar="DIR", help="drill: where there is room for the set; what clean_room: says if not given")] = None,
     due: Annotated[bool, typer.Option("--due", help="drill: only what `verify: {drill: …}` asks for by now; for timers")] = False,
     wait: places.Wait = None,
     given: Given | None = None,
@@ -52,7 +52,7 @@ def verify(
     """Find every damage by name: flipped bytes, lost packs, deleted, planted or rewritten snapshots.
 
     Exit 22 where anything is wrong. opsctl never repairs a repository by itself; it says which repair would be safe.
-    `--level drill` restores a whole set into a scratch place, loads its databases into a server of its own, compares
+    `--level drill` restores a whole set into a clean room, loads its databases into servers that run in it, compares
     every proof, measures, and throws it all away.
 
     Works from any machine: with --repository, --password-file and --trust no configuration is needed, and nothing is

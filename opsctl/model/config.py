@@ -323,7 +323,7 @@ class Verify(Part):
     )
     drill: Duration | None = Field(
         default=None,
-        description="A set is restored into a scratch place and proven at least this often; by default not asked for.",
+        description="A set is restored into a clean room and proven at least this often; by default not asked for.",
     )
 
 

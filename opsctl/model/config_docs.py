@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from opsctl.model import (
     config,
+    config_clean_room,
     config_examples,
     config_isolation,
     config_isolation_page,
@@ -128,6 +129,7 @@ def _sections() -> Iterator[str]:
     yield _section("`reopening`", config_reopening.Reopening)
     yield _section("`reopening.WAVE`", config_reopening.Wave)
     yield _section("`libraries.NAME`", config_libraries.Library)
+    yield _section("`clean_room`", config_clean_room.CleanRoom)
     yield _section("`scan`", config_scan.Scan)
     yield config_examples.COMMANDS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,17 @@ def test_a_server_older_than_the_dumps_is_told_before_anything_is_restored(machi
     said = machine.json("restore", "room", "portal", expect=20)
     assert "PostgreSQL 13.1 and the dump comes from 15." in said.errors[0]["message"]
     assert os.listdir(rooms) == []
+
+
+def test_a_running_server_older_than_the_dumps_is_told_as_early(machine: Machine, portal: Postgres, tmp_path: Path) -> None:
+    record = newest(machine)
+    record["set"] = "20261212-0230-beef"
+    record["sources"]["portal-db"]["proof"]["server_version"] = 990001
+    plant(machine, record, machine.etc / "keys" / "controller")
+    said = machine.json("restore", "set", "portal", "--set", "20261212-0230-beef", "--into", str(tmp_path / "back"),
+                        "--database", "portal-db=enagar_new", expect=20)
+    assert re.search(r"the server is PostgreSQL 15\.\d+ and the dump comes from 99\.1", said.errors[0]["message"])
+    assert not [path for path in tmp_path.iterdir() if "back" in path.name], "nothing was restored"
 
 
 def test_a_damaged_set_names_its_copy_and_nothing_else_happens(machine: Machine, portal: Postgres, rooms: Path) -> None:

@@ -228,6 +228,9 @@ def test_loading_refuses_before_it_touches_anything(
     ]:
         with pytest.raises(ProgramFailed, match=message):
             source.load(dump, {**kept, "proof": {**kept["proof"], **changed}}, "l_opsctl_1")
+    source.refuse_older_here(kept)
+    with pytest.raises(ProgramFailed, match=r"programs on this machine are MariaDB 1\d\.\d+\.\d+ and the dump comes from 99\.4\.1"):
+        source.refuse_older_here({**kept, "proof": {**kept["proof"], "server_version": 99040001}})
     cut = tmp_path / "cut.sql"
     cut.write_bytes(dump.read_bytes()[: -len(mariadb_accounts.TRAILER) - 2])
     with pytest.raises(DamagedData, match="lacks its end"):
