@@ -27,6 +27,7 @@ class Case:
     sets: int = 2
     files: int = 400
     always: bool = False
+    kind: str = "files"
 
 
 def _attack(name: str, act: Act, **more: Any) -> Case:
