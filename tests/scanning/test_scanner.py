@@ -148,6 +148,30 @@ def test_rules_that_do_not_compile_are_told_by_file_and_line_all_at_once(data: P
         scanner(rules / "nowhere").check()
 
 
+@pytest.mark.as_root("an ordinary user has no rights to give up")
+def test_who_reads_hostile_files_may_read_everything_and_nothing_else(data: Path, rules: Path) -> None:
+    (rules / "slow.yar").write_text("rule slow { condition: filename == \"z\" and for all i in (0..99999999999) : (uint8(i % filesize) != 7) }")
+    for name, owner in (("a", 0), ("b", 12345), ("z", 0)):
+        (data / name).write_bytes(EICAR)
+        (data / name).chmod(0)
+        os.chown(data / name, owner, owner)
+    with open(data / "b", "ab") as file:
+        file.truncate(20 << 20)  # more than is read into memory by ourselves
+    (data / "folder").mkdir(mode=0)
+    seen: list[dict[str, str]] = []
+
+    def look(progress: Progress) -> None:
+        for pid in local._live:
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            seen.append(dict(line.split(":\t", 1) for line in lines if ":\t" in line))
+
+    found = scanner(rules, timeout=1).scan({"": data}, on_progress=look)
+    assert [one.path for one in found.findings] == ["a", "b"] and [one.kind for one in found.unread] == ["slow"]
+    status, = seen
+    assert (status["Uid"].split(), status["NoNewPrivs"]) == (["65534"] * 4, "1")
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff")} == {1 << 2}
+
+
 def test_an_interruption_ends_the_reading_process(data: Path, rules: Path) -> None:
     (rules / "slow.yar").write_text("rule slow { condition: for all i in (0..99999999999) : (uint8(i % filesize) != 7) }")
     (data / "a").write_bytes(b"x" * 100)
