@@ -60,7 +60,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("every day", "media", "media:app", "register, out, in, copy, list: disks carried away"),
     Entry("incident", "incident", "incident:app", "open, show, note, order, close: clocks and duties"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
-    Entry("restore", "restore", "restore:app", "files, set, scan: get data back, into a new place"),
+    Entry("restore", "restore", "restore:app", "points, plan, run, files, set: get data back, proven"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check, sign: the playbooks themselves"),
     Entry("playbooks", "plan", "runs:plan", "what a playbook would change"),
     Entry("playbooks", "run", "runs:run", "run a playbook"),

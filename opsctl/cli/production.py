@@ -24,7 +24,7 @@ def promote(
     copy_in: places.From = None,
     into: Annotated[str, typer.Option("--into", metavar="PLACE", help="folder, file or database that it becomes, if not its own")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="keep what is there under a dated name; otherwise data there is refused")] = False,
-    people: Annotated[int, typer.Option("--people", min=2, max=20, help="how many people have to approve it")] = 2,
+    people: Annotated[int, typer.Option("--people", metavar="N", min=2, max=20, help="how many people have to approve it")] = 2,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help="the role that they need")] = "",
 ) -> Report:
     """Bring one source into production, proven and approved.

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from opsctl.engine.bind import Registry, bind
+from opsctl.errors import ConfigError
 from opsctl.model.plan import BoundPlan, BoundStep
 from opsctl.model.playbook import Playbook
 from opsctl.model.values import value
@@ -31,7 +32,8 @@ def compose(
     parts: Sequence[Part], *, playbook: str, title: str, inputs: Mapping[str, Any], config: Any, registry: Registry, run: str,
     now: datetime, started_by: str,
 ) -> BoundPlan:
-    """Bind each playbook and join them; what a stage needs stands before it in ``parts``. Raises what ``bind`` does.
+    """Bind each playbook and join them; what a stage needs stands before it in ``parts``. Raises what ``bind`` does, and
+    ConfigError where a playbook lacks a step that is to be given more parameters.
 
     A stage's first steps wait for every step of those that it needs, so that stages which do not need each other go on
     while others wait. ``inputs`` are those of the whole, and stand in the journal.
@@ -40,6 +42,10 @@ def compose(
                              prefix=f"{part.name}.") for part in parts}
     steps: list[BoundStep] = []
     for part in parts:
+        for (name, item), more in part.more.items():
+            if not any(step.id == f"{part.name}.{name}" and item in [one.item for one in step.items] for step in bound[part.name].steps):
+                raise ConfigError(f"playbook {part.playbook.name} has no step {name}{f' for {item}' if item else ''}, which takes {', '.join(more)} for {part.name}",
+                                  hint="a playbook of your own of that name keeps the ids of the packaged one: opsctl playbooks show")
         before = tuple(step.id for name in part.needs for step in bound[name].steps)
         steps += [_of_stage(part, step, before, registry) for step in bound[part.name].steps]
     return BoundPlan(

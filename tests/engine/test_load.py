@@ -187,7 +187,7 @@ BACKUP = "repositories:\n  main: {url: /srv/r, password_file: p}\n"
     ("text", "problem"),
     [
         ("organisation: {nam: x}", "a.yaml:1: organisation.nam: unknown key; did you mean name?"),
-        ("organisation: {name: x, zzz: 1}", "a.yaml:1: organisation.zzz: unknown key; known here: name, timezone, languages, ntp"),
+        ("organisation: {name: x, zzz: 1}", "a.yaml:1: organisation.zzz: unknown key; known here: name, timezone, languages, ntp, protected_system"),
         ("organisation: {name: 5}", "a.yaml:1: organisation.name: must be text; put it in quotes"),
         ("organisation: {name: [x]}", "a.yaml:1: organisation.name: must be text, not a list"),
         ("organisation: {name: x, timezone: Asia/Kolkatta}",

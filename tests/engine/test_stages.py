@@ -10,7 +10,7 @@ import pytest
 from opsctl.actions.registry import action
 from opsctl.engine.runs import _looked_at_again
 from opsctl.engine.stages import Part, compose
-from opsctl.errors import UsageError
+from opsctl.errors import ConfigError, UsageError
 from opsctl.model.config import Config
 from opsctl.model.plan import BoundPlan
 from opsctl.model.playbook import Playbook
@@ -54,6 +54,12 @@ def test_a_mistake_in_one_stage_binds_none() -> None:
     with pytest.raises(UsageError, match="--set service=… is needed"):
         compose([Part("db", STAGE, {})], playbook="p", title="t", inputs={}, config=CONFIG, registry=action, run="20261212-0230-p-7f3a",
                 now=datetime(2026, 12, 12, tzinfo=UTC), started_by="test")
+
+
+def test_a_parameter_that_no_step_takes_is_refused_and_not_forgotten() -> None:
+    with pytest.raises(ConfigError, match="playbook p has no step bring for b, which takes into for db"):
+        compose([Part("db", STAGE, {"service": "db"}, more={("bring", "b"): {"into": "/new"}})], playbook="p", title="t", inputs={},
+                config=CONFIG, registry=action, run="20261212-0230-p-7f3a", now=datetime(2026, 12, 12, tzinfo=UTC), started_by="test")
 
 
 def _again(done: list[str], touched: list[str]) -> list[str]:
