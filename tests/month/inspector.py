@@ -57,7 +57,8 @@ class Inspector:
         for one in snapshots:
             if "manifest" not in (one.get("tags") or ()):
                 continue
-            record = self._record(store.restic("dump", "--no-lock", one["id"], "/" + one["paths"][0].lstrip("/")))
+            named = [path.rpartition("/")[2] for path in one["paths"] if "opsctl-manifest-" in path]
+            record = self._record(store.restic("dump", "--no-lock", one["id"], f"/{named[0]}")) if named else None
             if record is None:
                 continue
             named = {name: (entry["snapshot"], entry["tree"]) for name, entry in record["sources"].items()}
