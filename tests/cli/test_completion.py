@@ -50,7 +50,7 @@ def offered(shell: str, line: str) -> set[str]:
         ("opsctl ba", {"backup"}),
         ("opsctl re", {"restore", "resume"}),
         ("opsctl backup ru", {"run"}),
-        ("opsctl playbooks ", {"list", "show", "check"}),
+        ("opsctl playbooks ", {"list", "show", "check", "sign"}),
         ("opsctl --json backup ru", {"run"}),
         ("opsctl --config /x --yes backup ru", {"run"}),
         ("opsctl backup --json ru", {"run"}),
