@@ -45,7 +45,7 @@ def fill(place: Path) -> None:
             file.write(name)
     (place / "named").write_text("with attributes\n")
     os.setxattr(place / "named", "user.opsctl.note", "मूल".encode())
-    os.setxattr(place / "named", "system.posix_acl_access", acl(65534))
+    os.setxattr(place / "named", "system.posix_acl_access", acl(os.geteuid() or 65534))
     (place / "old").write_text("old\n")
     os.utime(place / "old", ns=(1, 86_400_000_000_001))
     (place / "closed").mkdir()
