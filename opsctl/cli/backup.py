@@ -60,6 +60,7 @@ def init(
         if tally.exit_code == 0:
             out.line("keep the repository passwords and this fingerprint in two safe places, away from this machine:")
             out.line(f"  {site.own_fingerprint or 'no signing key yet: opsctl init'}")
+            out.line("and for the day on which it is gone: `opsctl keys escrow`, and `opsctl kit build DIR` on two media")
 
     return carry_out(session, site, "backup-init", {"repositories": names}, subject="init", text=text)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from opsctl.errors import Refused
 from opsctl.model.escrow import join, password_of, read_share, split
-from tests.lab.quick_key import make_quick
-from tests.machine import Kept, Machine, tree
+from tests.machine import PACKAGE, Kept, Machine, tree
 
 SECRET = bytes(range(16))
 
@@ -49,14 +54,15 @@ def test_numbers_and_line_breaks_of_the_page_are_no_words() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
     """A machine whose repository has a key in escrow; its shares in ``paper``."""
-    machine = Machine(tmp_path_factory.mktemp("keys") / "m")
+    root = tmp_path_factory.mktemp("keys") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
     machine.configure()
-    machine.make_key()
-    (machine.data / "a").write_text("a")
+    machine.forget()
     machine("backup", "init", expect=0)
-    make_quick(machine.store, "for tests only", machine.state / "repositories" / "main.json")
+    (machine.data / "a").write_text("a")
     found = machine.json("keys", "escrow", "--shares", "3", "--need", "2", "--into", str(machine.root / "paper"), expect=0).result
     assert found["steps"][0]["result"]["repositories"] == ["main"]
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
@@ -123,3 +129,31 @@ def test_a_run_that_lost_its_shares_makes_no_key_that_nobody_can_use(machine: Ma
     before = sorted((machine.store / "keys").iterdir())
     machine.json("resume", run)
     assert sorted((machine.store / "keys").iterdir()) == before
+
+
+def talk(machine: Machine, words: Sequence[str], answers: Sequence[str]) -> tuple[int, str]:
+    """A command at a terminal: each answer is typed when it asks."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update({**machine.environ, "PYTHONPATH": str(PACKAGE)})
+        os.execv(sys.executable, [sys.executable, "-m", "opsctl", "--config", str(machine.etc), *words])
+    said, left = b"", list(answers)
+    try:
+        while select.select([terminal], [], [], 60)[0]:
+            said += os.read(terminal, 65536)
+            if left and said.endswith((b"goes on: ", b"the screen: ", b"20 words: ")):
+                os.write(terminal, f"{left.pop(0)}\n".encode())
+    except OSError:  # so a terminal says that nobody is there any more
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+
+
+@pytest.mark.full
+def test_shares_are_shown_one_by_one_and_typed_back(machine: Machine, tmp_path: Path) -> None:
+    code, said = talk(machine, ["keys", "escrow", "--shares", "3", "--need", "2"], ["", "", "", ""])
+    assert code == 0, said
+    papers = [" ".join(re.sub(r"[0-9]", " ", found).split()) for found in re.findall(r"-----\r?\n(.*?)-----", said, re.DOTALL)]
+    assert len(papers) == 3 and not list((machine.root / "run").rglob("escrow*")), "nothing is left of them"
+    code, said = talk(machine, ["keys", "recover", "--into", str(tmp_path / "password")], ["nonsense", papers[2], papers[2], papers[0]])
+    assert code == 0 and "is in no share" in said and "the same share as" in said and "it opens main" in said, said

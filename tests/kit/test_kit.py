@@ -16,6 +16,7 @@ from opsctl import kit_folder
 from opsctl.environments import SetupFailed
 from opsctl.kit import debian
 from opsctl.shells.local import LocalShell
+from tests.lab.waiting import until
 from tests.machine import PACKAGE, Kept, Machine, tree
 from tests.test_bootstrap import wheel
 
@@ -45,13 +46,17 @@ class Checkout:
         self.wheels.mkdir()
         (self.code / "configs" / "requirements.lock").write_text(wheel(self.wheels, "runtimepart", "SAYS = 'runtime'\n"))
 
-    def __call__(self, machine: Machine, *words: str, expect: int) -> dict[str, Any]:
+    def start(self, machine: Machine, *words: str) -> subprocess.Popen[str]:
         env = {**os.environ, **machine.environ, "PYTHONPATH": str(self.code), "PIP_NO_INDEX": "1", "PYTHONDONTWRITEBYTECODE": "1",
                "PIP_FIND_LINKS": str(self.wheels), "PIP_CONFIG_FILE": "/dev/null"}
-        done = subprocess.run([sys.executable, "-m", "opsctl", "--config", str(machine.etc), "--json", *words], cwd=self.code, env=env,
-                              text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
-        assert done.returncode == expect, done.stdout + done.stderr
-        return dict(json.loads(done.stdout))
+        return subprocess.Popen([sys.executable, "-m", "opsctl", "--config", str(machine.etc), "--json", *words], cwd=self.code, env=env,
+                                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def __call__(self, machine: Machine, *words: str, expect: int) -> dict[str, Any]:
+        process = self.start(machine, *words)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == expect, out + err
+        return dict(json.loads(out))
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +65,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory, checkout: Checkout) -> Kept:
+def kept(tmp_path_factory: pytest.TempPathFactory, checkout: Checkout, _made_machine: Path) -> Kept:
     """A machine, and its kit in ``kit`` below its root."""
-    machine = Machine(tmp_path_factory.mktemp("kit") / "m")
-    machine.make_key()
+    root = tmp_path_factory.mktemp("kit") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
     for name, text in SECRETS.items():
         (machine.etc / "keys" / name).write_text(f"{text}\n")
         (machine.etc / "keys" / name).chmod(0o600)
     key = (machine.etc / "keys" / "controller.pub").read_text().strip()
     machine.configure(more=PEOPLE % (key, key, key, machine.etc / "keys" / "mail"))
-    (machine.data / "a").write_text("a")
+    machine.forget()
     machine("backup", "init", expect=0)
     done = checkout(machine, "kit", "build", str(machine.root / "kit"), "--no-packages", expect=0)
     assert any("nowhere.invalid" in warning for warning in done["warnings"])
@@ -154,6 +160,24 @@ def test_what_cannot_be_fetched_leaves_no_kit_and_a_resume_makes_it(machine: Mac
     assert (into / "KIT.json").is_file() and list(machine.root.glob(".*opsctl*")) == []
     refused = checkout(machine, "kit", "build", str(into), "--no-packages", expect=23)
     assert "is not empty" in refused["errors"][0]["message"]
+
+
+def test_promise_7_a_build_that_is_killed_leaves_no_kit_and_goes_on(machine: Machine, checkout: Checkout) -> None:
+    into = machine.root / "third"
+    process = checkout.start(machine, "kit", "build", str(into), "--no-packages")
+    until(lambda: any(machine.root.glob(".third.opsctl-*/wheels")))
+    process.kill()
+    process.communicate()
+    assert not into.exists()
+    [run] = [path.name for path in (machine.state / "runs").iterdir() if path.name.endswith(process_token(machine))]
+    checkout(machine, "resume", run, expect=0)
+    assert (into / "KIT.json").is_file() and list(machine.root.glob(".*opsctl*")) == []
+    checkout(machine, "kit", "check", str(into), "--no-install", expect=0)
+
+
+def process_token(machine: Machine) -> str:
+    [place] = machine.root.glob(".third.opsctl-*")
+    return place.name.rpartition("-")[2]
 
 
 def deb(folder: Path, name: str, depends: str = "") -> None:

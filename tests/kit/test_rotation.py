@@ -15,7 +15,6 @@ from opsctl.shells.local import LocalShell
 from opsctl.shells.signing import Signer
 from tests.actions.planting import make_key, name_of, plant
 from tests.approvals.site import make_keys, people_of
-from tests.lab.quick_key import make_quick
 from tests.machine import Kept, Machine
 
 NOON = datetime(2026, 12, 12, 12, tzinfo=UTC)
@@ -42,14 +41,15 @@ def test_of_two_successors_neither_counts_by_the_old_keys_word() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
     """A machine with one set of its first key and one of its second; the first one's fingerprint is in ``old``."""
-    machine = Machine(tmp_path_factory.mktemp("rotation") / "m")
+    root = tmp_path_factory.mktemp("rotation") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
     machine.configure()
-    machine.make_key()
-    (machine.data / "a").write_text("a")
+    machine.forget()
     machine("backup", "init", expect=0)
-    make_quick(machine.store, "for tests only", machine.state / "repositories" / "main.json")
+    (machine.data / "a").write_text("a")
     machine("backup", "run", expect=0)
     (machine.root / "old").write_text(name_of(machine.etc / "keys" / "controller"))
     shutil.copytree(machine.etc / "keys", machine.root / "old-keys")
