@@ -26,7 +26,7 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None
         for step, outcome in of_set:
             if outcome not in (Outcome.OK, Outcome.PLANNED):
                 raise SafetyRefusal(f"step {step} says that {source} of set {set_id} is not {done}",
-                                    hint="`opsctl runs show` tells what was found; nothing comes into production before it is settled",
+                                    hint="`opsctl show RUN` tells what was found; nothing comes into production before it is settled",
                                     where=source)
 
 
