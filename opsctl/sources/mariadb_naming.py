@@ -15,7 +15,7 @@ from typing import Any
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, SafetyRefusal
 from opsctl.sources import mariadb_accounts, mariadb_load, mariadb_objects
 from opsctl.sources.mariadb_load import MARKER
-from opsctl.sources.mariadb_session import Client, Door, ServerError, quote_ident, quote_literal, run
+from opsctl.sources.mariadb_session import Client, Door, quote_ident, quote_literal, run
 
 _WITHIN = 20  # seconds to wait for those who still use a table
 _PROGRAMS = ("--no-data", "--no-create-info", "--triggers", "--routines", "--events", "--add-drop-trigger")
@@ -54,8 +54,10 @@ def _kept(door: Door, old: str, new: str) -> dict[str, Any] | None:
     kept: dict[str, Any] = found[0] if found else {}
     if kept.get("old", old) != old:
         raise SafetyRefusal(f"the database {new} at {door.address} is being made by another restore", hint="give another name")
-    # Not a table has gone yet, or the old one was loaded anew: then begin anew, too.
+    # Not a table has gone yet, or the old one was loaded anew: then begin anew, too. Triggers may have gone before the tables.
     if not kept or set(kept["tables"]) <= _tables(door, old):
+        if kept:
+            run(door, old, kept["programs"])
         run(door, None, f"DROP DATABASE {quote_ident(new)};")
         return None
     return kept
@@ -119,9 +121,10 @@ def _move(door: Door, kept: dict[str, Any], old: str, new: str) -> None:
     if not left:
         return
     source, target = quote_ident(old), quote_ident(new)
-    script = [f"DROP TRIGGER IF EXISTS {source}.{quote_ident(name)};" for name in kept["triggers"]]
+    script = [f"SET lock_wait_timeout = {_WITHIN};"]
+    script += [f"DROP TRIGGER IF EXISTS {source}.{quote_ident(name)};" for name in kept["triggers"]]
     pairs = [f"{source}.{quote_ident(name)} TO {target}.{quote_ident(name)}" for name in left]
-    script.append(f"SET lock_wait_timeout = {_WITHIN};\nRENAME TABLE {', '.join(pairs)};")
+    script.append(f"RENAME TABLE {', '.join(pairs)};")
     run(door, None, "\n".join(script))
 
 
@@ -190,7 +193,7 @@ def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
     """Name ``database``, where there is anything in it, ``kept``, and give ``new`` its name.
 
     The server knows no such thing in one step: for a moment nothing has the name, and cut off there it is finished by the
-    next call. Raises as ``rename``; ServerError where somebody holds a table for longer than 20 s, and it is as it was.
+    next call. Raises as ``rename``; Busy where somebody holds a table for longer than 20 s, and it is as it was.
     """
     mariadb_load.check_name(kept)
     for name in filter(None, (database, new)):
@@ -200,8 +203,9 @@ def exchange(door: Door, database: str, new: str | None, kept: str) -> None:
         _send_away(door, database)
         try:
             rename(door, database, kept)
-        except ServerError:
-            _undo(door, database, kept)
+        except OpsError:
+            with suppress(OpsError):  # what cannot be made anew now still stands in ``kept``, for the next call
+                _undo(door, database, kept)
             raise
     if new is not None:
         if is_begun(door, database) and (written := _written(door, database)) and written["old"] != new:

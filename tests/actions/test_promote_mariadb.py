@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,39 @@ def test_promise_7_killed_before_every_statement(
         for run in (RUN, OTHER):
             shutil.rmtree(machine.state / "runs" / run, ignore_errors=True)
     assert number > 20
+
+
+@pytest.mark.full
+def test_tables_that_somebody_holds_stay_with_all_that_belongs_to_them(
+    backed_up: tuple[Machine, dict[str, Any], dict[str, Any], dict[str, Any]], server: Mariadb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody comes in again at once and reads; the server waits for them in vain, and no trigger is lost."""
+    machine, good, bad, asked = backed_up
+    argv = [shutil.which("mariadb") or "mysql", "--no-defaults", f"--socket={server.socket}", "--user=root", "--unbuffered", "-N", "shop"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as somebody:
+        assert somebody.stdin is not None and somebody.stdout is not None
+        somebody.stdin.write("BEGIN; SELECT COUNT(*) FROM bills;\n")
+        somebody.stdin.flush()
+        assert somebody.stdout.readline() == "200\n"
+        monkeypatch.setattr(mariadb_naming, "_send_away", lambda door, database: None)
+        monkeypatch.setattr(mariadb_naming, "_WITHIN", 1)
+        found = perform(machine, "promote", asked)
+        assert found.codes[-1] in (11, 20), found.because
+        somebody.kill()
+    assert content(server, "shop") == bad
+    monkeypatch.undo()
+    assert perform(machine, "promote", asked).outcome == "changed"
+    assert (content(server, "shop"), content(server, KEPT)) == (good, bad)
+    assert works(server, "shop") and works(server, KEPT)
+
+
+def test_triggers_that_went_before_their_tables_are_not_lost(
+    backed_up: tuple[Machine, dict[str, Any], dict[str, Any], dict[str, Any]], server: Mariadb
+) -> None:
+    """The server died between the two statements: the triggers stand nowhere but in what was written down."""
+    machine, good, bad, asked = backed_up
+    assert cut_off(machine, asked, lambda _, script: "RENAME TABLE" in script)
+    server.sql("DROP TRIGGER noted", "shop")
+    assert perform(machine, "promote", asked).outcome == "changed"
+    assert (content(server, "shop"), content(server, KEPT)) == (good, bad)
+    assert works(server, "shop") and works(server, KEPT)
