@@ -99,5 +99,4 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     frozen = [str(one.item) for one in tally.results if one.step == "freeze" and one.outcome in ("ok", "changed")]
     if frozen:
         out.line(f"nothing is pruned any more from {', '.join(frozen)}")
-    out.line(f"next: opsctl isolate apply --zone ZONE --incident {incident}; what was sent: opsctl incident met {incident} certin-initial-report "
-             "--channel e-mail --by WHO --reference NUMBER")
+    out.line(f"next: opsctl report draft cert-in --incident {incident}; opsctl isolate apply --zone ZONE --incident {incident}")

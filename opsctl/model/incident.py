@@ -82,12 +82,13 @@ class Statement:
 
 @value
 class Event:
-    """One line of the timeline."""
+    """One line of the timeline; ``kind`` is the type of the journal's entry."""
 
     at: datetime
     text: str
     by: str
     seq: int
+    kind: str = ""
 
 
 @value
@@ -135,7 +136,7 @@ def fold(lines: Iterable[Line]) -> dict[str, Incident]:
             found[str(name)] = _with(found[str(name)], line)
         else:
             continue
-        timelines[str(name)].append(Event(line.time, says(line), str(line.data.get("by", "?")), line.seq))
+        timelines[str(name)].append(Event(line.time, says(line), str(line.data.get("by", "?")), line.seq, line.type))
     return {name: replace(one, timeline=tuple(timelines[name])) for name, one in found.items()}
 
 

@@ -1,0 +1,1 @@
+"""Reports that opsctl drafts and a named person sends."""
