@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from opsctl.errors import ProgramFailed
 from opsctl.model.values import value
 from opsctl.proofs.content import files_below, of_file
 from opsctl.repositories.interface import OnProgress, Repository
@@ -49,15 +50,20 @@ def compare(
     found = {path: Difference(path, "its content as in the set", _instead(place, path)) for path in compared.different}
     known: set[int] = set()
     names: dict[str, int] = {}
+    untold = -compared.equal - len(compared.different) - compared.more
     for path, kind, size, inode in _listed(repository, snapshot, below):
         check()
         known.add(hash(path))
+        untold += kind == "file" and path not in compared.unsure
         if path in found:
             continue
         if wrong := _wrong(place, path, kind, size):
             found[path] = wrong
         elif kind == "file" and size and path in compared.unsure:
             names[path] = inode
+    if untold:
+        raise ProgramFailed(f"restic did not tell of {abs(untold):,} files whether they are as in snapshot {snapshot[:8]}",
+                            hint="another version of restic may; `opsctl verify --level drill` restores and verifies anew")
     others = _other_names(repository, snapshot, below, place, names, found, check) if names else {}
     listed = [*found.values(), *others.values()]
     more = compared.more + max(0, len(listed) - MOST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.errors import ProgramFailed
 from opsctl.proofs import hashes
 from opsctl.repositories.restic import Restic
 from tests.repositories.conftest import Template, make_restic
@@ -141,3 +143,15 @@ def test_a_second_name_may_be_a_file_of_its_own_with_the_same_content(tree: tupl
     second.unlink()
     second.write_bytes(content)
     assert hashes.compare(repository, snapshot, back).differences == ()
+
+
+def test_a_restic_that_tells_less_than_it_has_to_is_not_believed(tree: tuple[Restic, str, Path], back: Path, tmp_path: Path) -> None:
+    repository, snapshot, _ = tree
+    quiet = tmp_path / "restic"
+    quiet.write_text(f"#!/bin/sh\n{shutil.which('restic')} \"$@\" | grep -v 'unchanged.*/large'\n")
+    quiet.chmod(0o755)
+    other = copy.copy(repository)
+    other.program = copy.copy(repository.program)
+    other.program.program = str(quiet)
+    with pytest.raises(ProgramFailed, match="did not tell of 1 files"):
+        hashes.compare(other, snapshot, back)
