@@ -106,7 +106,7 @@ def test_a_run_copies_its_set_and_the_second_look_finds_it_there(machine: Machin
     assert len(snapshots(machine, "second")) == 2, "one source and the manifest, copied once"
     assert states(machine) == ["copy", "copy", "good"]
     (row,) = [line for line in machine("backup", "list", "portal", expect=0).out.splitlines() if line.startswith("portal")]
-    assert "good   main, offline, second" in row, "one row a set, with the places that it is in"
+    assert "good   unknown  main, offline, second" in row, "one row a set, with the places that it is in"
     (held,) = machine.json("backup", "list", expect=0).result["sets"]
     assert held["repository"] == "main" and [one["repository"] for one in held["copies"]] == ["offline", "second"]
     pinned = [json.loads((machine.state / "repositories" / f"{name}.json").read_text())

@@ -166,7 +166,7 @@ def test_a_set_signed_by_a_key_that_nobody_vouched_for_is_foreign(machine: Machi
 def test_a_manifest_whose_signature_does_not_hold_is_damaged(machine: Machine) -> None:
     set_id = day(machine, 0)
     manifest = snapshot_file(machine, set_id, "manifest").name
-    path = next(one["paths"][0] for one in machine.snapshots() if one["id"] == manifest)
+    path = f"/opsctl-manifest-portal-{set_id}.json"
     forged = machine.restic("dump", manifest, path).replace('"files":1', '"files":2')
     subprocess.run(["restic", "backup", "-q", "--stdin", "--stdin-filename", path, "--tag",
                     f"opsctl,manifest,backup=portal,set={set_id}x"], input=forged, text=True, check=True,
