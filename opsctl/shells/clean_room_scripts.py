@@ -46,6 +46,15 @@ for place in $of_etc; do if [ -e "/etc/$place" ]; then show "/etc/$place" ",noex
 lay "$room"
 mount -o remount,bind,nosuid,nodev "$root$room"
 show "$room/files" ",noexec"
+# What is mounted below a path that is shown came with it, and can still be written to.
+while read -r id parent device inner point options rest; do
+  case $point in *\\*) point=$(printf '%b' "$point");; esac
+  case $point in "$root"/*) ;; *) continue;; esac
+  case $point in "$root$room" | "$root$room"/* | "$root"/dev/* | "$root"/proc | "$root"/proc/*) continue;; esac
+  case ,$options, in *,ro,*) continue;; esac
+  case ,$options, in *,noexec,*) more=,noexec;; *) more=;; esac
+  mount -o "remount,bind,ro,nosuid,nodev$more" "$point"
+done </proc/self/mountinfo
 ip link set lo up 2>/dev/null || :
 cd "$root"
 if pivot_root . .old 2>/dev/null; then

@@ -76,6 +76,24 @@ def test_a_socket_that_can_be_seen_inside_is_a_way_out() -> None:
         assert processes_with(str(place)) == []
 
 
+@pytest.mark.as_root("mounts a file system")
+def test_what_is_mounted_below_a_shown_path_cannot_be_changed_either(tmp_path: Path) -> None:
+    with open_folder() as place:
+        shown = place / "of an application"
+        (shown / "mounted here").mkdir(parents=True)
+        (place / "room").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(shown / "mounted here")], check=True, stdin=subprocess.DEVNULL)
+        room = CleanRoomShell(place / "room", [str(shown)])
+        try:
+            (shown / "mounted here" / "kept").write_text("kept")
+            assert room.run(["cat", str(shown / "mounted here" / "kept")]).text == "kept"
+            for folder in (shown, shown / "mounted here"):
+                assert b"Read-only" in room.run(["touch", str(folder / "new")], accept=None).stderr
+        finally:
+            room.close()
+            subprocess.run(["umount", str(shown / "mounted here")], check=True, stdin=subprocess.DEVNULL)
+
+
 def processes_with(word: str) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
