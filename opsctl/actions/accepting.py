@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from opsctl.actions.agreeing import PEOPLE, last_signed
 from opsctl.actions.approve import ApproveParams, seen
 from opsctl.actions.interface import World
-from opsctl.model.approvals import APPROVE, well_said
-from opsctl.model.snapshots import parse_time
 from opsctl.scanning.interface import mark
 
 PLAYBOOK = "accept-finding"
-#: How many people it takes, whatever a playbook says.
-PEOPLE = 2
 
 
 def written(finding: Mapping[str, Any]) -> str:
@@ -55,7 +52,7 @@ def _signed(asked: Mapping[str, str], other: Any) -> tuple[Collection[str], str]
     why = "nobody was asked"
     for step in other.steps("approve"):
         params = ApproveParams.model_validate(dict(step))
-        found = seen(params, other, _last(other, params.step))
+        found = seen(params, other, last_signed(params.step, other))
         missing = max(found.wanted.needed, PEOPLE) - len(found.standing.approved)
         # What they were shown is what they signed for.
         shown = {ident for text, ident in asked.items() if text in params.say}
@@ -69,14 +66,3 @@ def _signed(asked: Mapping[str, str], other: Any) -> tuple[Collection[str], str]
         elif found.asked:
             return shown, "" if len(shown) == len(asked) else "who signed was not shown all of it"
     return (), why
-
-
-def _last(other: Any, step: str) -> Any:
-    """When the last of those who approved signed: what they accepted together then stays accepted."""
-    return max(_moments(other, step), default=None)
-
-
-def _moments(other: Any, step: str) -> Iterator[Any]:
-    for _, data in other.entries(("approve.signed",)):
-        if data["step"] == step and well_said(data["statement"]) and data["statement"]["decision"] == APPROVE:
-            yield parse_time(data["statement"]["time"])

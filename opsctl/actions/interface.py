@@ -46,7 +46,7 @@ class World(Protocol):
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume,
     ``kept_by`` that of another run. ``outcomes`` tells of this run's steps that use a word: step, parameters, and how each ended
     last, as the journal has it (empty: not yet; `planned` in a dry run).
-    ``by`` is who started the run. ``open_incidents`` are those that
+    ``by`` is who started the run; ``dry``: nothing is done in it. ``open_incidents`` are those that
     were open when it was first asked, without drills. ``entries`` are type and content of what the journal has of this run, ``note`` adds one. ``warn`` says something at the end, ``tell`` at once.
     """
 
@@ -57,6 +57,7 @@ class World(Protocol):
     config: Any
     shell: Any
     host: str
+    dry: bool
 
     def clock(self) -> datetime: ...
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from opsctl.actions.agreeing import refuse_alone
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting import pieces
 from opsctl.actions.promoting.exchange import Exchange, Missing, refuse_strange
@@ -37,7 +38,7 @@ class PromoteParams(Params):
     user: str | None = None
     server_cacert: Annotated[str | None, AfterValidator(certificate)] = None
     scratch: Annotated[str, AfterValidator(plain)] = SCRATCH
-
+    step: str = ""
 
     @property
     def place(self) -> Mapping[str, str] | None:
@@ -79,14 +80,15 @@ class Promote(StateAction[PromoteParams, Seen]):
       server, port, user, server_cacert  where the database is, if not where it came from
       scratch  a folder for its dump until it is loaded; /var/tmp where it is left out
 
-    The run must have proven the set in the clean room and scanned it (words `prove` and `scan`); otherwise it is refused. A
-    folder or file is restored as `.NAME.opsctl-RUN` beside its place, and both get their names in one step of the file
-    system (two where it has none, written down before). What was replaced is kept as `NAME.before-20261220-1402`, with
-    owner and modes; `rollback` puts it back. A database is loaded as `NAME_opsctl_…` into the same server and proven table by
-    table; then nobody is let into the old one, who is in it is sent away, and both get their names in one transaction
-    (MariaDB, which cannot rename a database: by moving all tables of each, written down before). What was replaced is kept
-    as `NAME_before_20261220_1402`. Stop what uses the place before (word `stop`): who has a file of the old folder
-    open goes on writing into the old folder.
+    The run must have proven the set in the clean room and scanned it by name (words `prove` and `scan`), and two people must
+    have signed for it at a step `approve` before this one, whatever the playbook says; otherwise it is refused (23). A folder
+    or file is restored as `.NAME.opsctl-RUN` beside its place, and both get their names in one step of the file system (two
+    where it has none, written down before). What was replaced is kept as `NAME.before-20261220-1402`, with owner and modes;
+    `rollback` puts it back. A database is loaded as `NAME_opsctl_…` into the same server and proven table by table; then
+    nobody is let into the old one, who is in it is sent away, and both get their names in one transaction (MariaDB, which
+    cannot rename a database: by moving all tables of each, written down before). What was replaced is kept as
+    `NAME_before_20261220_1402`. Stop what uses the place before (word `stop`): who has a file of the old folder open goes on
+    writing into the old folder.
     """
 
     word = "promote"
@@ -98,6 +100,7 @@ class Promote(StateAction[PromoteParams, Seen]):
 
     def observe(self, params: PromoteParams, world: World) -> Seen:
         refuse_unproven(params.backup, params.set, params.source, world)
+        refuse_alone(params.step, world, f"{params.source} comes into production")
         view, history = find_set(world, params.backup, params.set, params.copy_in)
         refuse_unvouched(view)
         found = pieces.brought(params, view, history, world)

@@ -19,7 +19,7 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None
     for word, done in CHECKS.items():
         of_set = [(step, outcome) for step, params, outcome in world.outcomes(word)
                   if params.get("backup") == backup and params.get("set") == set_id and params.get("where", ROOM) == ROOM
-                  and _covers(params, source, world)]
+                  and _covers(word, params, source, world)]
         if not of_set:
             raise SafetyRefusal(f"{source} of set {set_id} was not {done} by this run, and does not come into production",
                                 hint="`opsctl restore run` and `opsctl restore promote` do it first", where=source)
@@ -30,7 +30,9 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None
                                     where=source)
 
 
-def _covers(params: Mapping[str, Any], source: str, world: World) -> bool:
+def _covers(word: str, params: Mapping[str, Any], source: str, world: World) -> bool:
     service = world.config.services.get(params.get("service") or "")
     named = params.get("sources") or (service.restores if service is not None else ())
+    if word == "scan":  # of what it was not told by name it takes what it finds, and in another folder that is something else
+        return source in named and not params.get("folder")
     return not named or source in named
