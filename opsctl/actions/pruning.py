@@ -9,7 +9,7 @@ from typing import Any
 from opsctl.errors import OpsError, SafetyRefusal
 from opsctl.model.config_keep import Keep
 from opsctl.model.pruning import Choice, Place, choose, refusals
-from opsctl.model.sets import COPY, GOOD, PRUNED, SetView
+from opsctl.model.sets import COPY, FOREIGN, GOOD, PRUNED, SetView
 from opsctl.model.values import value
 from opsctl.repositories.history import History, Holdings
 
@@ -79,7 +79,16 @@ class Matter:
         there = {snapshot.id for snapshot in holdings.snapshots}
         if strange := [name for name in forget if name in there and name not in may_go]:
             found.append((f"snapshot {strange[0][:8]} is of no set that may go", "plan it anew: opsctl backup prune"))
-        return found, choice
+        return found + self._claimed_twice(holdings, sets, forget), choice
+
+    def _claimed_twice(self, holdings: Holdings, sets: Collection[str], forget: Sequence[str]) -> list[tuple[str, str]]:
+        """Snapshots that shall go with one set, and that a signed manifest of another one, which stays, names as its own."""
+        for view in holdings.judgement.sets:
+            stays = view.state not in (PRUNED, FOREIGN) and (view.backup, view.id) not in {(self.backup, one) for one in sets}
+            if stays and (shared := [name for name in snapshots_of([view]) if name in forget]):
+                return [(f"snapshot {shared[0][:8]} is of set {view.id} of {view.backup} as well, which stays",
+                         "one of the two manifests lies, and whoever wrote it has the controller's key: opsctl backup show SET; opsctl keys rotate")]
+        return []
 
     def _place(self, repository: str, counts: set[str], holdings: Holdings) -> Place:
         return Place(
