@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from opsctl.engine.journal_files import IN_AN_EMERGENCY
 from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal, worst
 from opsctl.model.plan import BoundPlan, BoundStep
+from opsctl.model.stages import courses
 from opsctl.repositories.history import write_whole
 
 OnResult = Callable[[BoundStep, StepResult], None]
@@ -159,6 +161,8 @@ class Runs:
                    "waiting": [{"step": found.step, "item": found.item, "for": found.because}
                                for found in tally.waiting],
                    "errors": [error.as_dict() for error in tally.errors[:100]], "warnings": list(world.warnings)}
+        if any(step.stage for step in plan.steps):
+            summary["stages"] = [_plain(course.as_json()) for course in courses(list(self.journal.read(run=plan.run)))]
         self.journal.append("run.end" if ended else "run.waiting", summary, run=plan.run)
         write_whole(self.directory / plan.run / "result.json", json.dumps(summary, indent=1).encode() + b"\n")
         shutil.rmtree(self.directory / plan.run / "scratch", ignore_errors=True)
@@ -235,6 +239,10 @@ class Runs:
 def _age(path: Path) -> tuple[str, int]:
     """Runs by the minute in their ids; those of one minute in the order in which they were bound."""
     return path.parent.name[:13], path.stat().st_mtime_ns
+
+
+def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in found.items()}
 
 
 class _Nowhere:

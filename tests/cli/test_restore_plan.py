@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.lab.quick_key import make_quick
@@ -24,15 +27,14 @@ services:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    machine = Machine(tmp_path_factory.mktemp("planned") / "m")
-    machine.make_key()
-    machine.configure()
+def made(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    root = tmp_path_factory.mktemp("planned") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
     password = machine.etc / "keys" / "repository-password"
     machine.configure(_CONFIG.format(state=machine.state, store=machine.store, data=machine.data, password=password))
     machine("backup", "init", expect=0)
-    for name, place in (("main", machine.store), ("other", machine.root / "store-copy")):
-        make_quick(place, "for tests only", machine.state / "repositories" / f"{name}.json")
+    make_quick(machine.root / "store-copy", "for tests only", machine.state / "repositories" / "other.json")
     for day, content in ((12, "one"), (15, "two")):
         machine.at(f"2026-12-{day}T02:30:00+05:30")
         machine.data.joinpath("a").write_text(content)

@@ -9,6 +9,7 @@ import pytest
 
 from opsctl.shells import local
 from opsctl.sources.postgresql_server import Postgres
+from tests.badluck.faults import lines
 from tests.machine import Kept
 from tests.stages.portal import BAD, GOOD, ROWS, Portal, free_port, new_keys
 
@@ -82,6 +83,9 @@ def test_promise_9_nothing_returns_to_production_unproven_and_everything_comes_b
     assert status["state"] == "ended" and status["stages"][0]["rpo_met"] is True
     assert not list((portal.root / "rooms").iterdir())
 
+    told = next(line for line in reversed(lines(portal)) if line["type"] == "run.end")["data"]["stages"]
+    assert [(one["service"], one["rto_met"], one["rpo_met"]) for one in told] == [("database", True, True), ("uploads", True, None), ("tax", True, None)]
+
     (portal.data / "new.txt").write_text("production goes on")
     portal.server.psql("insert into bills values (1000, 1)", "enagar")
     portal.json("resume", run, expect=0)
@@ -90,6 +94,7 @@ def test_promise_9_nothing_returns_to_production_unproven_and_everything_comes_b
     portal("journal", "verify", expect=0)
 
 
+@pytest.mark.full
 def test_what_is_found_in_one_service_holds_up_only_what_needs_it_and_a_page_that_is_wrong_is_told(portal: Portal) -> None:
     eicar = "X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-" + "TEST-FILE!$H+H*"
     portal.fill({"bill.com": eicar})
