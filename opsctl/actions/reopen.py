@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
+from opsctl.actions.agreeing import refuse_alone
 from opsctl.actions.interface import DONE, Change, StateAction, World
 from opsctl.actions.isolating import let_go, lock_of
 from opsctl.actions.reopening import Seen, WaveParams, door
 from opsctl.errors import NotConverged, SafetyRefusal
+from opsctl.model.config_reopening import needed
 from opsctl.model.quantities import format_duration
 from opsctl.model.values import value
+
+_CLOSED = ("shut", "closed itself")
 
 
 class ReopenParams(WaveParams):
@@ -20,6 +24,7 @@ class ReopenParams(WaveParams):
     to: Literal["open", "settled", "shut"]
     seconds: float | int = 3600
     watched: str = ""
+    step: str = ""
 
 
 @value
@@ -43,7 +48,9 @@ class Reopen(StateAction[ReopenParams, SeenWave]):
       watched   the step of this run that watches it
       incident  the incident that the host is cut off for
 
-    A wave opens only when all waves before it are open for good (23). What a command opened does not close itself.
+    A wave opens only when all waves before it are open for good, and when as many people as `reopening: WAVE: people` says (2 for
+    public) have signed for it at a step `approve` before this one, whatever the playbook says (23). What a command opened does not
+    close itself.
     """
 
     word = "reopen"
@@ -62,7 +69,11 @@ class Reopen(StateAction[ReopenParams, SeenWave]):
 
     def observe(self, params: ReopenParams, world: World) -> SeenWave:
         held = params.to == "settled" and _went_well(params.watched, world)
-        return SeenWave(door(params, world).look(), held)
+        at = door(params, world).look()
+        people = needed(params.wave, world.config.reopening.waves[params.wave])
+        if people and params.to == "open" and at.stands in _CLOSED and not at.earlier:
+            refuse_alone(params.step, world, f"wave {params.wave} is let in", people)
+        return SeenWave(at, held)
 
     def plan(self, params: ReopenParams, seen: SeenWave) -> list[Change]:
         at = seen.at
@@ -75,7 +86,7 @@ class Reopen(StateAction[ReopenParams, SeenWave]):
         if params.to == "settled" and seen.held:
             if at.stands == "timed":
                 return [Change("settle", f"let {who} in for good {at.place}")]
-            if at.stands in ("shut", "closed itself"):
+            if at.stands in _CLOSED:
                 raise NotConverged(f"wave {params.wave} had closed itself {at.place} before it was settled", where=params.host,
                                    hint=f"nobody is let in any more; open it once more: opsctl restore reopen {params.wave}")
         elif at.stands != "shut":
@@ -104,7 +115,7 @@ def _opening(params: ReopenParams, at: Seen, who: str) -> list[Change]:
     if at.earlier:
         raise SafetyRefusal(f"wave {params.wave} comes after {', '.join(at.earlier)}, which is not open for good", where=params.host,
                             hint=f"opsctl restore reopen {at.earlier[0]}")
-    if at.stands in ("shut", "closed itself"):
+    if at.stands in _CLOSED:
         return [Change("open", f"let {who} in {at.place} for {format_duration(timedelta(seconds=params.seconds))}, unless that is settled")]
     return [] if at.noted else [Change("note", f"write down how wave {params.wave} stands {at.place}")]
 
