@@ -62,8 +62,8 @@ class Prune(StateAction[PruneParams, Seen]):
     without it a missing set is a deleted one. Then the manifests are forgotten, the snapshots, and the data that nothing
     needs is removed. Each time the store is looked at: what restic says about it is not believed.
 
-    Refused (23), all reasons at once, before each of these: while the repository, or of a copy the backup's own one, is
-    frozen; while a set is missing, something is damaged, or somebody forged a record; where a set that `keep` asks for
+    Refused (23), all reasons at once, before each of these: while an incident is open on this machine; while the repository, or of
+    a copy the backup's own one, is frozen; while a set is missing, something is damaged, or somebody forged a record; where a set that `keep` asks for
     would go; where none would stay that was ever drilled; while a set is suspect or from the future, unless people accepted
     it by name; while no new sets are taken; where a store locks its objects; and without the approval of two people behind
     an `approve` step, whatever the playbook says.
@@ -83,6 +83,7 @@ class Prune(StateAction[PruneParams, Seen]):
         agreed = _agreed(params, holdings)
         there = tuple(sorted(upkeep.left_of(params.forget), key=params.forget.index))
         refused, choice = matter.against(holdings, params.sets, params.forget, params.accept)
+        refused += _incidents(world)
         unneeded = upkeep.unneeded() if agreed is not None and not there else 0
         if agreed is not None and not there and not unneeded:
             _require_sound(params, upkeep)
@@ -99,6 +100,7 @@ class Prune(StateAction[PruneParams, Seen]):
         matter = _matter(params, world)
         holdings = matter.look()
         refused, choice = matter.against(holdings, params.sets, params.forget, params.accept)
+        refused += _incidents(world)
         if refused:
             raise refusal(params, refused)
         upkeep = world.upkeep(params.repository)
@@ -133,6 +135,11 @@ def refusal(params: PruneParams, found: Sequence[tuple[str, str]]) -> SafetyRefu
     """One error for all reasons."""
     return SafetyRefusal(f"nothing is pruned from {params.repository}: {'; '.join(why for why, _ in found)}", where=params.backup,
                          hint="; ".join(dict.fromkeys(hint for _, hint in found)), details={"reasons": [why for why, _ in found]})
+
+
+def _incidents(world: World) -> list[tuple[str, str]]:
+    """What this machine knows of open incidents, whether or not their freezes stand in the repository."""
+    return [(f"incident {name} is open", f"when it is over: opsctl incident close {name}") for name in world.open_incidents()]
 
 
 def _matter(params: PruneParams, world: World) -> Matter:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from opsctl.actions import into_view
+from opsctl.actions.agreeing import refuse_alone
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting.pieces import stamp
 from opsctl.actions.restore_files import measure
@@ -30,6 +31,7 @@ from opsctl.actions.restoring import (
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
+from opsctl.model.sets import UNVOUCHED, SetView
 from opsctl.proofs import hashes
 from opsctl.repositories.history import write_whole
 from opsctl.repositories.private import remove_tree
@@ -46,6 +48,7 @@ class RestoreInPlaceParams(Params):
     path: Annotated[str, AfterValidator(plain)]
     keep: tuple[Annotated[str, AfterValidator(plain)], ...] = ()
     copy_in: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
     and files that the set does not hold, go to `NAME.quarantine-20261220-1402` beside it; nothing is deleted. What is as in
     the set is not touched. Where links lead, and owners and modes of files whose content is right, are not compared. More than
     a thousand differences are refused: then `promote` brings the whole folder back, by one rename.
+
+    Refused (23) is a set that nobody here vouched for; and, while an incident is open, what two people have not signed for at a
+    step `approve` before this one: then too `promote` is the way, which scans.
     """
 
     word = "restore_in_place"
@@ -91,6 +97,7 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
         view, history = find_set(world, params.backup, params.set, params.copy_in)
         if place.is_symlink() or not place.is_dir():
             raise UsageError(f"{place} is no folder", hint=f"restore it anew: opsctl restore files {params.backup} {place} --into {place.parent}")
+        _refuse_alone(params, view, world)
         kept = measure(params.path, view, history.repository)
         found = hashes.compare(history.repository, kept["snapshot"], place, below=kept["inside"], check=world.shell.check,
                                on_progress=world.progress)
@@ -154,6 +161,15 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
         return {"backup": params.backup, "set": params.set, "path": params.path, "differing": dict(seen.wrong),
                 "strange": list(seen.strange), "kept": list(seen.kept),
                 "quarantine": seen.quarantine if os.path.lexists(seen.quarantine) else None}
+
+
+def _refuse_alone(params: RestoreInPlaceParams, view: SetView, world: World) -> None:
+    if view.state in UNVOUCHED:
+        raise SafetyRefusal(f"set {view.id} is {view.state} ({'; '.join(view.reasons)}), and what nobody vouched for is not put where it is used",
+                            where=f"{view.backup}/{view.id}", hint="restore it elsewhere and look at it: opsctl restore files … --into DIR")
+    if incidents := world.open_incidents():
+        refuse_alone(params.step, world, f"{params.path} is put back in its place while incident {', '.join(incidents)} is open; "
+                     "`opsctl restore promote` scans it and asks them")
 
 
 def _noted(params: RestoreInPlaceParams, world: World) -> Path:

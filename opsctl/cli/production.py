@@ -9,11 +9,12 @@ import typer
 from opsctl.cli import places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
-from opsctl.errors import UsageError
+from opsctl.errors import SafetyRefusal, UsageError
 
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
+    from opsctl.wiring import Site
 
 
 def promote(
@@ -40,9 +41,21 @@ def promote(
     view = choose(session, site, backup, set_id, copy_in)
     if source not in view.sources:
         raise UsageError(f"set {view.id} holds no source {source}", hint=f"it holds {', '.join(view.sources)}")
-    inputs = {"backup": backup, "set": view.id, "source": source, "into": into, "replace": "yes" if replace else "no",
+    doubt = _doubt(site, backup, copy_in, view.id)
+    if doubt and (set_id is None or set_id in places.NEWEST):
+        raise SafetyRefusal(f"set {view.id}, the newest of {backup}, {doubt}: nothing is brought back from it without naming it",
+                            hint=f"opsctl restore points {backup} names the clean one; --set ID takes one all the same")
+    inputs = {"backup": backup, "set": view.id, "doubt": f", which {doubt}," if doubt else "", "source": source, "into": into, "replace": "yes" if replace else "no",
               "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role}
     return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted)
+
+
+def _doubt(site: Site, backup: str, copy_in: str | None, set_id: str) -> str:
+    """What the change signals say against a set, in words that follow its name; empty where they do not."""
+    from opsctl.cli.stages import doubt_of
+
+    found = places.look(site, copy_in or places.home(site, backup)).judgement.of(backup)
+    return doubt_of(site, backup, {copy_in or site.home(backup): {view.id: view for view in found}}, set_id)
 
 
 def write_promoted(out: Out, tally: Tally, plan: BoundPlan) -> None:

@@ -175,6 +175,8 @@ def _part(one: Stage, run: str, part: Any, playbook: Any) -> Any:
         return part(one.service, playbook, {"service": one.service}, one.needs)
     inputs = {"service": one.service, "backup": one.backup, "set": one.set, "sources": list(one.sources), "room": f"{run}-{one.service}",
               "copy_in": "" if one.read_from == one.home else one.read_from}
+    if "doubt" in playbook.inputs:  # a site's own may have no words for it
+        inputs["doubt"] = f", which {one.doubt}," if one.doubt else ""
     into = dict(one.into)
     more: dict[tuple[str, str | None], dict[str, Any]] = {("promote", source): {"into": place} for source, place in into.items()}
     if into:

@@ -13,7 +13,8 @@ from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.model import stages
 from opsctl.model.config_restores import home_of
 from opsctl.model.config_services import in_order
-from opsctl.model.points import Candidate
+from opsctl.model.points import Candidate, Point, weigh
+from opsctl.model.signals import SUSPECT
 from opsctl.model.stages import Place, Stage
 from opsctl.model.unknown import unknown
 from opsctl.model.values import value
@@ -138,7 +139,7 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
     now = site.clock()
     return replace(
         bare, set=view.id, point=view.time, read_from=reads, places=found_in,
-        signals=next(one.verdict for one in candidates if one.id == view.id), chosen_by=people,
+        signals=next(one.verdict for one in candidates if one.id == view.id), doubt=_doubt(weigh(candidates), view.id), chosen_by=people,
         bytes=sum(view.sources[one].get("bytes", 0) for one in spec.restores if one in view.sources),
         expected=stages.expected(view.sources, spec.restores, _drills(backup, seen, known)),
         loss=stages.loss(view.time, chosen.before, now),
@@ -164,6 +165,18 @@ def _candidates(site: Site, backup: str, views: Mapping[str, Mapping[str, SetVie
     ordered = sorted(best.values(), key=lambda view: view.time.timestamp() if view.time else 0.0)
     return [Candidate(view.id, view.time, view.taken_until if view.record else None, stages.refusal(view), kept[view.id], looked.get(view.id))
             for view in ordered]
+
+
+def doubt_of(site: Site, backup: str, views: Mapping[str, Mapping[str, SetView]], set_id: str) -> str:
+    """What the change signals of the sets in these repositories say against one, in words that follow its name; empty where they do not."""
+    return _doubt(weigh(_candidates(site, backup, views)), set_id)
+
+
+def _doubt(points: Sequence[Point], set_id: str) -> str:
+    point = next((one for one in points if one.set.id == set_id), None)
+    if point is None or point.refused is None or point.unknown or point.set.trouble is not None:
+        return ""
+    return "looks like an attack" if point.set.verdict == SUSPECT else point.refused
 
 
 def _places(views: Mapping[str, Mapping[str, SetView]], set_id: str | None, sources: Sequence[str]) -> list[Place]:

@@ -11,6 +11,7 @@ import pytest
 from opsctl.engine.configuration import load_config
 from opsctl.engine.playbooks import packaged
 from opsctl.wiring import Site
+from tests.actions import planting
 from tests.actions.test_promote import OLD, hidden, set_of
 from tests.actions.test_promote_command import GOOD, approve, backed_up
 from tests.approvals.site import make_keys
@@ -83,3 +84,19 @@ def test_promise_9_a_scan_of_something_else_is_none(machine: Machine, keys: Path
         refused(machine, machine.json("resume", run, expect=23), "was not scanned")
     else:
         refused(machine, said, "invoice.com")  # it lay there; had it not yet, the scan would count for nothing
+
+
+def test_promise_9_a_set_that_looks_like_an_attack_is_named_by_whoever_wants_it_and_shown_to_those_who_approve(machine: Machine, keys: Path) -> None:
+    backed_up(machine, keys, GOOD)
+    entry = {"verdict": "suspect", "reasons": ["all of it changed"], "notes": [], "examples": [], "numbers": {}}
+    record = {**planting.newest(machine), "set": "20261211-2200-beef", "time": "2026-12-12T03:30:00+05:30",
+              "signals": {"format": "opsctl-signals/1", "verdict": "suspect", "sources": {"files": entry}}}
+    machine.at("2026-12-12T04:30:00+05:30")
+    planting.plant(machine, record, machine.etc / "keys" / "controller")
+    said = machine.json("restore", "promote", "portal", "files", "--replace", expect=23)
+    refused(machine, said, f"set {record['set']}, the newest of portal, looks like an attack")
+    for words in (["promote", "portal", "files", "--replace", "--set", record["set"]], ["run", "--set", f"portal={record['set']}"]):
+        run = machine.json("restore", *words, expect=4).document["run"]
+        gate = "approve" if words[0] == "promote" else "portal.approve"
+        shown = machine("--dry-run", "approve", run, gate, "--by", "asha", "--key", str(keys / "asha"), expect=0)
+        assert f"of set {record['set']} of portal, which looks like an attack, come" in shown.err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.actions import planting
 from tests.actions.test_promote import again, fill, set_of
 from tests.lab.promotion import CHANGES, RENAMES, STAMP, perform, struck_before
 from tests.machine import Machine, tree
@@ -94,3 +95,18 @@ def test_more_than_is_told_one_by_one_is_refused(struck: tuple[Machine, dict[str
     before = tree(machine.data)
     found = perform(machine, "restore_in_place", asked)
     assert found.codes == (23,) and "restore promote" in (found.errors[0].hint or "") and tree(machine.data) == before
+
+
+def test_promise_9_one_alone_puts_nothing_back_in_an_incident_and_nobody_what_a_stranger_signed(
+    struck: tuple[Machine, dict[str, Any]], tmp_path: Path
+) -> None:
+    machine, _ = struck
+    before = tree(machine.data)
+    words = ("restore", "files", "portal", str(machine.data), "--in-place")
+    planting.plant(machine, {**planting.newest(machine), "set": "20261211-2101-beef"}, planting.make_key(tmp_path / "stranger"))
+    said = machine.json(*words, "--set", "20261211-2101-beef", expect=23)
+    assert "what nobody vouched for is not put where it is used" in said.errors[0]["message"]
+    told = ("--title", "T", "--noticed-at", "2026-12-12T02:00+05:30", "--noticed-by", "a", "--signal", "b", "--in-charge", "c")
+    machine("incident", "open", "inc-9", *told, expect=0)
+    assert "while incident inc-9 is open" in machine.json(*words, expect=23).errors[0]["message"]
+    assert tree(machine.data) == before
