@@ -105,7 +105,7 @@ class Gate:
     def take(self, said: Mapping[str, Any], signature: str, *, write: bool) -> bool:
         """Write down one signature that counts; False where it was before. Refused and SafetyRefusal say what is wrong with it."""
         from opsctl.actions.approve import checked, seen
-        from opsctl.model.approvals import APPROVE, already, voice_of
+        from opsctl.model.approvals import APPROVE, REFUSE, already, voice_of
 
         record = {"step": self.params.step, "item": None, "statement": dict(said), "signature": signature}
         entries = self.world.entries(("approve.signed",))
@@ -117,6 +117,10 @@ class Gate:
         if write:
             self.site.journal.append("approve.signed", record, run=self.plan.run)
             self.seen = seen(self.params, self.world)
+            standing = self.seen.standing
+            if voice.by not in [one.by for one in (standing.refused if said["decision"] == REFUSE else standing.approved)]:
+                raise SafetyRefusal(f"{voice.by}: something else that they signed is not older than this, of {said['time']}, and still stands", where=self.params.step,
+                                    hint="is this machine's clock right, or the other one's? sign again when that time is over")
         return True
 
 

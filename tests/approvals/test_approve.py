@@ -95,6 +95,16 @@ def test_a_refusal_is_withdrawn_by_approving(site: Site) -> None:
     assert site.diary == ["before", "opened"]
 
 
+def test_a_refusal_that_a_clock_dates_before_the_approval_is_not_told_as_one(site: Site) -> None:
+    run = site.begin()
+    site.at("2026-12-12T02:38:00+05:30")
+    site.approve(run, "imran")
+    site.at("2026-12-12T02:33:00+05:30")
+    assert "is not older than this" in site.approve(run, "imran", "--refuse", expect=23).errors[0]["message"]
+    site.at("2026-12-12T02:39:00+05:30")
+    assert site.approve(run, "imran", "--refuse").result["refused"] == ["imran"]
+
+
 def test_a_signature_grows_old_and_is_given_anew(site: Site) -> None:
     run = site.begin()
     site.approve(run, "asha")
