@@ -59,7 +59,7 @@ def init(
                 out.line(f"{one.item}: {str(one.result['id'])[:8]} at {one.result['place']} ({how})")
         if tally.exit_code == 0:
             out.line("keep the repository passwords and this fingerprint in two safe places, away from this machine:")
-            out.line(f"  {site.own_fingerprint or 'no signing key yet: opsctl init'}")
+            out.line(f"  {site.own_fingerprint or 'no signing key yet: opsctl doctor --offline says how to make one'}")
             out.line("and for the day on which it is gone: `opsctl keys escrow`, and `opsctl kit build DIR` on two media")
 
     return carry_out(session, site, "backup-init", {"repositories": names}, subject="init", text=text)

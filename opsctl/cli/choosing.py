@@ -80,6 +80,9 @@ def choose(
     looked = said_of(site, backup).get(set_id)
     verdict = f"{view.verdict}{f', {looked.word} says {looked.by}' if looked else ''}"
     say = f"{backup} goes back to set {set_id}, {local_time(site, view.time)}, whose changes are {verdict}"
+    moment = (view.taken_until if view.record else None) or view.time
+    if bound is not None and (moment is None or moment >= bound):
+        say += f", and which is NOT from before the first bad time, {local_time(site, bound)}"
     inputs = {"backup": backup, "set": set_id, "repository": repository, "before": bound.isoformat() if bound else "", "why": why, "say": say}
     return carry_out(session, site, "restore-choose", inputs, subject=backup, text=_write)
 

@@ -23,7 +23,7 @@ def keys(directory: Path, shell: Shell, *, hosts: bool = False) -> list[Check]:
     try:
         mode = stat.S_IMODE(directory.stat().st_mode)
     except FileNotFoundError:
-        return [Check("signing key", WRONG, f"there is no {directory}", _MAKE)]
+        return [Check("signing key", WRONG, f"there is no {directory}", f"install -d -m 0700 {directory}, then {_MAKE.format(directory / 'controller')}")]
     except OSError as error:
         return [Check("signing key", UNCHECKED, f"{directory}: {error.strerror}", _AS_OWNER)]
     if not os.access(directory, os.X_OK | os.R_OK):
@@ -35,7 +35,7 @@ def keys(directory: Path, shell: Shell, *, hosts: bool = False) -> list[Check]:
 
 _KEPT = "put the right one there, as text"
 _LOGINS = ("ssh-backup", "ssh-isolation")
-_MAKE = "`opsctl init` makes one; on a new controller bring the old one back, or make one and --trust the old key"
+_MAKE = "ssh-keygen -q -t ed25519 -N '' -f {} makes one; on a new controller bring the old one back, or make one and --trust the old key"
 _AS_OWNER = "run doctor as root, or as the account that the backups run as"
 
 
@@ -44,7 +44,7 @@ def _signing(key: Path, shell: Shell) -> Check:
     if trouble is not None:
         return trouble_of("signing key", trouble)
     if not key.exists():
-        return Check("signing key", WRONG, f"there is no signing key at {key}", _MAKE)
+        return Check("signing key", WRONG, f"there is no signing key at {key}", _MAKE.format(key))
     return _pair("signing key", key, shell)
 
 

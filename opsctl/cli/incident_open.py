@@ -78,7 +78,7 @@ def _refuse_unknown(site: Site, said: Mapping[str, Any]) -> None:
 
     for zone in said["zones"]:
         if zone not in site.config.zones:
-            raise unknown("zone", zone, site.config.zones)
+            raise unknown("zone", zone, site.config.zones, hint="an incident can be opened without --zone")
 
 
 def _reachable(site: Site) -> list[str]:

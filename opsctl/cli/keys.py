@@ -161,7 +161,8 @@ def escrow(
         chosen = [name for name in chosen if name not in away]
     number = secrets.randbelow(IDENTIFIERS)
     if into is None and not session.dry_run:
-        session.typed("the shares are shown one by one, and are nowhere else; is nobody looking over your shoulder? Enter goes on")
+        session.typed("the shares are shown one by one, and are nowhere else; is nobody looking over your shoulder? Enter goes on",
+                      hint="ask again at a terminal, or have them written to print: --into DIR")
     target = Path(os.path.abspath(into)) if into is not None else site.runtime / f"escrow-{number}"
     inputs = {"repositories": chosen, "set": number, "shares": shares, "need": need, "into": str(target)}
     try:

@@ -138,8 +138,12 @@ def print_report(
     if not quiet:
         for warning in report.warnings:
             err.write(f"{PROGRAM}: warning: {shown(warning)}\n")
-    for error in report.errors:
-        for line in error_lines(error, report.run):
+    for number, error in enumerate(report.errors):
+        lines = error_lines(error, report.run)
+        following = report.errors[number + 1].hint if number + 1 < len(report.errors) else None
+        if error.hint and error.hint == following and lines[-1].startswith("  hint: "):
+            lines.pop()
+        for line in lines:
             err.write(line + "\n")
     err.flush()
     if report.last is not None and not quiet:

@@ -55,7 +55,8 @@ def reopen(
     inputs |= {"watch": _seconds(spec.watch), "stays": _seconds(spec.watch + spec.stays), "every": _seconds(spec.every),
                "services": watched(spec, site.config.services)}
     if people:
-        inputs |= {"people": people, "role": spec.role or ""}
+        who = f"{', '.join(spec.allow)} at {', '.join(inputs['places'])}" if spec.open is None else "by its own command"
+        inputs |= {"people": people, "role": spec.role or "", "say": f"wave {wave} is let in, {who}"}
     return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told)
 
 

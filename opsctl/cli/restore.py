@@ -207,7 +207,7 @@ def controller(
 
 
 def choose(session: Session, site: Site, backup: str, set_id: str | None, copy_in: str | None) -> SetView:
-    """The set that a restore is of; what was found damaged in it is said."""
+    """The set that a restore is of; what was found damaged in it, and what looks like an attack, is said."""
     from opsctl.model.unknown import unknown
 
     if copy_in is not None and copy_in not in site.config.repositories:
@@ -216,6 +216,8 @@ def choose(session: Session, site: Site, backup: str, set_id: str | None, copy_i
     view = places.choose(site, judgement, backup, set_id)
     if view.damage and not (session.quiet or session.json):
         _warn_of_damage(view, judgement)
+    if not (session.quiet or session.json):
+        _warn_of_attack(site, view, judgement)
     return view
 
 
@@ -227,6 +229,23 @@ def _warn_of_damage(view: SetView, judgement: Judgement) -> None:
     how = "holds" if view.word != view.state else "may hold"
     instead = f"; the newest without is {sound[-1]} (--set)" if sound else "; so has every other set"
     render.complain(render.shown(f"set {view.id} {how} damage: {'; '.join(one.what for one in view.damage[:3])}{instead}"))
+
+
+def _warn_of_attack(site: Site, view: SetView, judgement: Judgement) -> None:
+    """Before anything starts: that an attack may be in the set, and which one is the newest clean one."""
+    from opsctl.cli import render
+    from opsctl.cli.points import said_of
+    from opsctl.model import points, stages
+
+    looked = said_of(site, view.backup)
+    weighed = points.weigh([points.Candidate(one.id, one.time, one.taken_until if one.record else None, stages.refusal(one), one.signals,
+                                             looked.get(one.id)) for one in judgement.of(view.backup)])
+    refused = next((one.refused for one in weighed if one.set.id == view.id and one.set.trouble is None and not one.unknown), None)
+    if refused is None:
+        return
+    clean = points.clean_point(weighed)
+    instead = f"the newest clean one is {clean.set.id} (--set)" if clean else f"none is clean: opsctl restore points {view.backup}"
+    render.complain(render.shown(f"set {view.id} may hold an attack ({refused}); {instead}"))
 
 
 def _announce(session: Session, site: Site, view: SetView, landings: Sequence[str]) -> None:

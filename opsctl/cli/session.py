@@ -99,9 +99,9 @@ class Session:
             if answer is not None:
                 return answer
 
-    def typed(self, question: str) -> str:
+    def typed(self, question: str, *, hint: str = "ask again at a terminal") -> str:
         """Ask for a word that nothing but a person at a terminal gives: ``--yes`` does not. Raises Waiting as ``ask``."""
-        self._someone_must_be_there(question, "ask again at a terminal")
+        self._someone_must_be_there(question, hint)
         return self._answer(f"{question}: ")
 
     def hidden(self, question: str) -> str:

@@ -260,7 +260,7 @@ class History:
         """Unreachable, with kind ``away``, where the removable disk is not here."""
         if self.pinned() is not None and self.is_away():
             raise Unreachable(f"the disk of {self.name} is not here: nothing is at {self.repository.url}",
-                              hint="plug it in and mount it", where=self.name, details={"kind": "away"})
+                              hint="plug it in and mount it; one that is registered: opsctl media mount NAME", where=self.name, details={"kind": "away"})
 
     def pinned(self) -> Identity | None:
         """The pinned identity; pins the repository to it. None where the ledger knows of none."""

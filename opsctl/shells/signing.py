@@ -66,7 +66,7 @@ class Signer:
                 start = file.read(64).decode("ascii", "replace")
         except OSError as error:
             raise Refused(f"the signing key {self.key} cannot be read: {error.strerror}", where=str(self.key),
-                          hint="`opsctl init` makes this machine's; --key FILE names another") from error
+                          hint="--key FILE names the private key of who signs") from error
         return bool(_KEY_TYPE.match(start))
 
     def _run(self, data: bytes, namespace: str, agent: str | None, more: Sequence[str]) -> Result:

@@ -310,5 +310,6 @@ def refuse_unsigned(site: Site) -> None:
     if not (site.keys_directory / "controller").exists():
         raise Refused(
             f"there is no signing key at {site.keys_directory}/controller",
-            hint="`opsctl init` makes it; on a new controller bring the old one back, or make one and --trust the old key",
+            hint=f"ssh-keygen -q -t ed25519 -N '' -f {site.keys_directory}/controller makes it, and `opsctl init` together with a first "
+                 "configuration; on a new controller bring the old one back, or make one and --trust the old key",
         )

@@ -71,6 +71,10 @@ def test_a_set_is_judged_when_it_is_taken_and_the_clean_point_is_named(machine: 
     assert "SUSPECT" in said.err and "5 of 5 changed files looked into are noise" in said.err
     newest = machine("backup", "show", "newest", expect=0).out
     assert "files: changes are suspect; files: 5 changed" in newest and f"{machine.data}/plan-3.pdf: noise" in newest
+    bad = machine.json("backup", "show", "newest", expect=0).result["sets"][0]["set"]
+    back = machine("restore", "set", "portal", "--into", str(machine.root / "back"), expect=0).err
+    assert f"set {bad} may hold an attack (suspect: " in back and f"; the newest clean one is {clean} (--set)" in back
+    assert "attack" not in machine("restore", "set", "portal", "--set", clean, "--into", str(machine.root / "before"), expect=0).err
     (machine.data / "note-2.txt").write_text("paid late\n" * 200)
     with no_difference(machine):
         lame = taken(machine, 21)

@@ -14,9 +14,11 @@ def test_two_people_choose_the_set_and_every_machine_sees_it(machine: Machine, k
     (machine.data / "bill").write_text("12.50 to pay\n" * 20)
     made = machine.json("backup", "run", expect=0).result["backups"]["portal"]["set"]
     machine("restore", "choose", "portal", "20260101-0000-none", expect=2)
-    waits = machine.json("restore", "choose", "portal", made, "--before", "2026-12-11", "--why", "the register is whole in it", expect=4)
+    waits = machine.json("restore", "choose", "portal", made, "--before", "2026-12-12", "--why", "the register is whole in it", expect=4)
     run = str(waits.document["run"])
     assert f"portal goes back to set {made}" in waits.errors[0]["message"] and "changes are unknown" in waits.errors[0]["message"]
+    late = machine.json("restore", "choose", "portal", made, "--before", "2020-01-01", expect=4).errors[0]["message"]
+    assert "is NOT from before the first bad time, 2020-01-01" in late and "NOT from before" not in waits.errors[0]["message"]
     for name in ("asha", "imran"):
         assert machine.json("restore", "points", "portal", expect=3).result["chosen"] is None
         machine("--yes", "approve", run, "agree", "--by", name, "--key", str(keys / name), expect=0)

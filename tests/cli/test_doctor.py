@@ -82,7 +82,7 @@ def test_of_what_is_not_there_yet_nothing_is_made(tmp_path: Path) -> None:
     found = rows(machine)
     assert everything(machine.root) == before
     assert found["repository main"]["state"] == "warning" and "backup init main" in found["repository main"]["hint"]
-    assert found["signing key"]["state"] == "wrong" and "opsctl init" in found["signing key"]["hint"]
+    assert found["signing key"]["state"] == "wrong" and "ssh-keygen -q" in found["signing key"]["hint"]
     assert found["backup portal"]["state"] == "warning" and "backup run portal" in found["backup portal"]["hint"]
 
 
