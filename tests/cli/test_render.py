@@ -22,6 +22,7 @@ from opsctl.cli.progress import BarDisplay, LineDisplay, ProgressDisplay, displa
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.safe_text import shown
 from opsctl.cli.session import Session
+from opsctl.errors import Partial
 from opsctl.model.snapshots import Progress
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)  # lone surrogates too
@@ -311,3 +312,10 @@ class TestProgress:
         with pytest.raises(OSError):
             stream.close()
         assert (seen, done) == (b"begun\r\n", ["a", "b"])
+
+
+def test_a_row_of_errors_with_one_hint_tells_it_once() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    report = Report(errors=[Partial(text, hint=hint) for text, hint in (("a", "x"), ("b", "x"), ("c", "y"))])
+    render.print_report(report, "", as_json=False, quiet=False, out=out, err=err, environ={})
+    assert err.getvalue() == "opsctl: a\nopsctl: b\n  hint: x\nopsctl: c\n  hint: y\n"
