@@ -245,8 +245,14 @@ def status(
 
         raise unknown("restoration", run, _runs(site), hint="opsctl runs")
     word = site_standing(site, run)
-    return Report(result={"run": run, "state": word, "stages": [one.as_json() for one in found]},
-                  text=lambda out: write_courses(out, run, found, word), run=run)
+    undone = [str(entry.run) for entry in site.journal.read(types=("run.bound",)) if entry.data.get("inputs", {}).get("promoted") == run]
+
+    def text(out: Out) -> None:
+        write_courses(out, run, found, word)
+        if undone:
+            out.line(Mark(f"it was rolled back since; how that ended: opsctl show {undone[-1]}", Tone.WARN))
+
+    return Report(result={"run": run, "state": word, "stages": [one.as_json() for one in found], "rolled_back": undone}, text=text, run=run)
 
 
 def site_standing(site: Site, run: str) -> str:

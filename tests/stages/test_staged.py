@@ -80,7 +80,7 @@ def test_promise_9_nothing_returns_to_production_unproven_and_everything_comes_b
     status = portal.json("restore", "status", expect=0).result
     assert {one["service"]: (one["outcome"], one["rto_met"]) for one in status["stages"]} == {
         "database": ("done", True), "uploads": ("done", True), "tax": ("done", True)}
-    assert status["state"] == "ended" and status["stages"][0]["rpo_met"] is True
+    assert status["state"] == "ended" and status["stages"][0]["rpo_met"] is True and status["rolled_back"] == []
     assert not list((portal.root / "rooms").iterdir())
 
     told = next(line for line in reversed(lines(portal)) if line["type"] == "run.end")["data"]["stages"]
@@ -91,6 +91,9 @@ def test_promise_9_nothing_returns_to_production_unproven_and_everything_comes_b
     portal.json("resume", run, expect=0)
     assert (portal.data / "new.txt").exists() and portal.server.psql("select count(*) from bills", "enagar") == "501"
     assert portal.done == ["start"] and not list((portal.root / "rooms").iterdir())
+    back = portal.json("restore", "rollback", run, "uploads", expect=0).document["run"]
+    assert portal.json("restore", "status", run, expect=0).result["rolled_back"] == [back]
+    assert f"rolled back since; how that ended: opsctl show {back}" in portal("restore", "status", run, expect=0).out
     portal("journal", "verify", expect=0)
 
 
