@@ -105,10 +105,10 @@ def test_a_drill_never_touches_production(machine: Machine, portal: Postgres, sc
         room.place.mkdir()
         try:
             for door in doors:
-                called = calls()
+                before_it = sum(calls())
                 assert LocalShell().run(door, accept=None).code == 0, "it is open for everybody else"
                 if door[0] != "cat":
-                    until(lambda before=sum(called): sum(calls()) > before)  # type: ignore[misc]
+                    until(lambda before=before_it: sum(calls()) > before)  # type: ignore[misc]
                 called = calls()
                 assert room.run([os.path.realpath(door[0]) if door[0] == sys.executable else door[0], *door[1:]], accept=None).code
                 assert calls() == called

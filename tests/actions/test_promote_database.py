@@ -62,7 +62,7 @@ def backed_up(machine: Machine, server: Postgres) -> Iterator[tuple[Machine, str
         backup_sources="[db]")
     good = make(server)
     machine("backup", "run", expect=0)
-    yield machine, good, spoil(server), {"backup": "portal", "set": set_of(machine), "source": "db", "replace": True}
+    yield machine, good, spoil(server), {"backup": "portal", "set": set_of(machine), "source": "db", "replace": True, "scratch": str(machine.root)}
     drop_all(server)
 
 

@@ -69,7 +69,7 @@ def backed_up(machine: Machine, server: Mariadb) -> Iterator[tuple[Machine, dict
     machine.configure(sources=f"  db: {{kind: mariadb, database: shop, server: {server.socket}, user: root}}", backup_sources="[db]")
     good = make(server)
     machine("backup", "run", expect=0)
-    yield machine, good, spoil(server), {"backup": "portal", "set": set_of(machine), "source": "db", "replace": True}
+    yield machine, good, spoil(server), {"backup": "portal", "set": set_of(machine), "source": "db", "replace": True, "scratch": str(machine.root)}
     drop_all(server)
 
 

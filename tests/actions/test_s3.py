@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from opsctl.engine.configuration import load_config
+from opsctl.wiring import Site
 from tests.lab.quick_key import make_quick
 from tests.lab.s3server import Bucket, S3Server
 from tests.machine import Machine, tree
@@ -169,6 +171,15 @@ def test_every_object_that_is_still_needed_is_locked_anew(scene: tuple[Machine, 
     assert "survives a stolen controller: locked until" in here("status").out
     here.at(DAYS[2])  # in time for the next set, but the locks have lapsed
     assert here.json("status").result["backups"]["portal"]["copies"]["vault"]["survives"] is None
+
+
+def test_locks_that_another_run_renews_are_left_to_it(scene: tuple[Machine, Bucket]) -> None:
+    """Two timers at once: one of them works, the other ends with 0 and says so."""
+    machine, _ = scene
+    site = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC), environ=machine.environ)
+    with site.locks.hold("lock-vault", run="another", purpose="step lock"):
+        said = machine.json("backup", "run", "--due", expect=0)
+    assert said.result["outcomes"]["skipped"] == 1
 
 
 def test_a_weaker_default_retention_is_said_and_made_up_for(scene: tuple[Machine, Bucket]) -> None:

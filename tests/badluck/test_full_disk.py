@@ -275,7 +275,7 @@ def test_a_journal_that_becomes_full(with_a_set: Machine, tmp_path: Path, pages:
         before = len(lines(machine))
         ballast = fill(disk, leave=pages * 4096)
         done = machine.json("backup", "run")
-        assert done.code == 20 or (done.code == 0 and pages > 1), done
+        assert done.code == 20 or (done.code == 0 and pages > 0), done  # the last page may have had room for a whole run
         if done.code:
             facts = full(done)
             assert facts["needed"] > 0 and facts["free"] <= pages * 4096
