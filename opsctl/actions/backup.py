@@ -32,8 +32,8 @@ from opsctl.model.snapshots import Snapshot
 from opsctl.model.taken_with import changed, settings
 from opsctl.model.values import value
 from opsctl.proofs import shows
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.patience import patiently
+from opsctl.repositories.whole import write_whole
 from opsctl.sources.hooks import Hooks
 from opsctl.sources.interface import Captured, Context, Problem
 

@@ -11,7 +11,7 @@ from opsctl.actions.interface import CheckAction, World
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.media import Differences, Medium, differences, read_list
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 _NAMED = 200
 

@@ -15,9 +15,10 @@ from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.drill_target import Target, target
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.proofs import shows
-from opsctl.repositories.history import History, write_whole
+from opsctl.repositories.history import History
 from opsctl.repositories.private import remove_tree
 from opsctl.repositories.standing import drill_due, standing
+from opsctl.repositories.whole import write_whole
 from opsctl.sources.interface import Database
 
 CHANCE, NEWEST = "chance", "newest"

@@ -15,7 +15,7 @@ from opsctl.isolation.register import Entry
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.isolation import Order, Stand
 from opsctl.model.probes import PLACES, Look, Matrix, read_brief
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 _PAUSE = 1.0  # seconds between two new connections to a host that does not answer while it is cut off
 

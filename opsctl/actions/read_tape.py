@@ -24,8 +24,8 @@ from opsctl.model.media import Differences, Medium, differences, read_list
 from opsctl.model.part import AfterValidator
 from opsctl.model.snapshots import Progress
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.tape import Tape
+from opsctl.repositories.whole import write_whole
 
 
 def _into(text: str) -> str:

@@ -25,7 +25,7 @@ from opsctl.actions.restoring import (
 from opsctl.errors import DamagedData, SafetyRefusal
 from opsctl.model.part import AfterValidator
 from opsctl.model.sets import UNVOUCHED, SetView
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 
 class RestoreControllerParams(Params):

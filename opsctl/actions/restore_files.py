@@ -31,9 +31,9 @@ from opsctl.model.quantities import counted
 from opsctl.model.sets import origin_of
 from opsctl.proofs import hashes
 from opsctl.proofs.files import count
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.interface import Repository
 from opsctl.repositories.private import remove_tree
+from opsctl.repositories.whole import write_whole
 
 
 def _below_root(path: str) -> str:

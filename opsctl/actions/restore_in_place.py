@@ -33,8 +33,8 @@ from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
 from opsctl.model.sets import UNVOUCHED, SetView
 from opsctl.proofs import hashes
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.private import remove_tree
+from opsctl.repositories.whole import write_whole
 
 #: Paths that a change of many is told by.
 _NAMED = 5

@@ -29,7 +29,7 @@ from opsctl.actions.restoring import (
 from opsctl.errors import Interrupted, OpsError, SafetyRefusal, UsageError
 from opsctl.model.part import AfterValidator, BeforeValidator, Field
 from opsctl.proofs import shows
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 from opsctl.sources.interface import BroughtBack, Database
 
 #: What agrees where a dump was restored and not loaded.

@@ -15,7 +15,7 @@ from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.records import NAMESPACES, ROTATION, canonical
 from opsctl.model.rotation import statement
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 from opsctl.shells.signing import Signer, fingerprint
 
 

@@ -14,7 +14,7 @@ from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import ConfigError, ProgramFailed, SafetyRefusal
 from opsctl.model import schedule
 from opsctl.model.schedule import Piece, Wish
-from opsctl.repositories.history import system_said_no
+from opsctl.repositories.whole import system_said_no
 
 #: Units that opsctl's installer wrote before there was a schedule begin like this.
 _OURS = (schedule.MARK, "Description=opsctl: ")

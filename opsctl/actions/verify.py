@@ -16,7 +16,8 @@ from opsctl.model.sets import WHOLE, Judgement, SetView
 from opsctl.model.snapshots import Finding, Unreferenced
 from opsctl.model.values import value
 from opsctl.proofs.content import is_content
-from opsctl.repositories.history import Holdings, write_whole
+from opsctl.repositories.history import Holdings
+from opsctl.repositories.whole import write_whole
 
 #: How many files of one finding are named; the number of the rest is said.
 MOST_FILES = 200

@@ -16,8 +16,8 @@ from opsctl.model.media import Custody, Medium, Sealed, differences, listed, rea
 from opsctl.model.quantities import format_size
 from opsctl.model.snapshots import Progress
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.tape import Tape, size
+from opsctl.repositories.whole import write_whole
 
 
 class WriteTapeParams(MediumParams):

@@ -67,7 +67,7 @@ def init(
 
 def _trust_for_good(site: Site, fingerprints: Sequence[str], session: Any) -> None:
     from opsctl.cli.work import check_fingerprint
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     for fingerprint in fingerprints:
         check_fingerprint(fingerprint)

@@ -181,7 +181,7 @@ def _number(value: float) -> str:
 def write(path: Path, found: Found, *, code: int, now: datetime, plans: Plans,
           stamp: Stamp | None, copies: Copied, looked: Mapping[str, int]) -> None:
     """Write the page whole or not at all, readable by everybody. ProgramFailed where the system says no."""
-    from opsctl.repositories.history import system_said_no
+    from opsctl.repositories.whole import system_said_no
 
     page = text(found, code=code, now=now, plans=plans, stamp=stamp, copies=copies, looked=looked).encode()
     try:

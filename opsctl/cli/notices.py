@@ -199,7 +199,7 @@ def _read(record: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write(record: Path, kept: Mapping[str, Any]) -> None:
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     write_whole(record, json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n")
 

@@ -30,7 +30,7 @@ def sign(
     from opsctl.engine.playbooks import packaged, path_of, read
     from opsctl.model.signed_playbook import NAMESPACE, statement
     from opsctl.model.statements import signed_bytes
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
     from opsctl.wiring.people import accept_first, refuse_changed
     from opsctl.wiring.playbooks import digest, signatures, signatures_file
 

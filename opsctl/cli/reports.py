@@ -40,7 +40,7 @@ def draft(
     from opsctl.model.unknown import unknown
     from opsctl.protocols.cert_in import protocol
     from opsctl.reports import cert_in
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     if which != "cert-in":
         raise unknown("report", which, ["cert-in"])

@@ -74,7 +74,7 @@ def read_json(path: Path, what: str) -> Any:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Such a file, private, whole or not at all."""
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     write_whole(path.absolute(), json.dumps(content, indent=1).encode() + b"\n")
 

@@ -137,7 +137,7 @@ def is_over(site: Site, backups: Sequence[str]) -> None:
 
 
 def _write(site: Site, stamp: Stamp) -> None:
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     try:
         write_whole(site.state / "due.json", json.dumps(asdict(stamp)).encode() + b"\n")

@@ -16,7 +16,7 @@ from typing import Any
 from opsctl.engine.journal_files import read_head, segment_name, segments
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.model.sets import SetView
-from opsctl.repositories.history import system_said_no
+from opsctl.repositories.whole import system_said_no
 
 CONFIGURATION = "configuration"
 JOURNAL = "journal"

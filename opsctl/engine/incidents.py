@@ -15,7 +15,7 @@ from opsctl.engine.journal import Journal
 from opsctl.errors import OpsError, SafetyRefusal
 from opsctl.model.incident import ENTRIES, OPENED, Incident, Line, fold
 from opsctl.model.unknown import unknown
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 
 class Incidents:

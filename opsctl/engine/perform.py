@@ -21,7 +21,7 @@ from opsctl.actions.interface import (
 )
 from opsctl.errors import Busy, Interrupted, NotConverged, OpsError, Unreachable
 from opsctl.model.plan import BoundItem, BoundStep
-from opsctl.repositories.history import system_said_no
+from opsctl.repositories.whole import system_said_no
 
 
 class Notes(Protocol):

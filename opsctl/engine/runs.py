@@ -20,7 +20,7 @@ from opsctl.engine.perform import HoldLock, Notes, Performer, Registry
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal, worst
 from opsctl.model.plan import BoundPlan, BoundStep
 from opsctl.model.stages import courses
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 OnResult = Callable[[BoundStep, StepResult], None]
 

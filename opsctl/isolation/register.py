@@ -10,7 +10,7 @@ from typing import Any
 
 from opsctl.model.isolation import Mark, Opening, Order
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 
 @value

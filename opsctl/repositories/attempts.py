@@ -66,7 +66,7 @@ class Attempts:
         return found if isinstance(found, dict) else {}
 
     def _save(self, content: Mapping[str, Any]) -> None:
-        from opsctl.repositories.history import write_whole
+        from opsctl.repositories.whole import write_whole
 
         try:
             write_whole(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -45,6 +43,7 @@ from opsctl.repositories.consents import Consents, Prune
 from opsctl.repositories.interface import Identity, Repository
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.rotations import Rotations
+from opsctl.repositories.whole import write_whole
 
 #: The tag that marks a snapshot as a record, by the record's format.
 RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune", CHOICE: "choice",
@@ -120,37 +119,6 @@ class Ledger:
         write_whole(self.path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all, and durably. ProgramFailed where the system says no."""
-    try:
-        private_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise system_said_no(error, path, len(content)) from error
-
-
-def system_said_no(error: OSError, path: Path | None = None, needed: int | None = None) -> ProgramFailed:
-    """An operating system's no as ours. A full disk says what was needed, where that is known, and is free (bytes)."""
-    place = str(path or error.filename or "")
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        why = error.strerror or str(error)
-        return ProgramFailed(f"{place}: {why}" if place else why, where=place or None)
-    details = {"needed": needed, "free": _free(Path(place)) if place else None}
-    known = {key: value for key, value in details.items() if value is not None}
-    told = ", ".join(f"{value:,} bytes {key}" for key, value in known.items())
-    return ProgramFailed(f"no space left for {place or 'a file'}{f': {told}' if told else ''}",
-                         hint="make room there, then resume", where=place or None, details=known)
-
-
 def is_of_all(error: OpsError) -> bool:
     """Whether a repository as a whole cannot be read, so that the error tells nothing of a single set in it."""
     return error.details.get("kind") in ("config-missing", "repository-replaced", "key-missing")
@@ -159,14 +127,6 @@ def is_of_all(error: OpsError) -> bool:
 def _is_of_it(error: OpsError) -> bool:
     """Whether a record cannot be read because of what it is itself: damaged, or a snapshot of other files."""
     return isinstance(error, DamagedData) or "not found in snapshot" in error.message
-
-
-def _free(path: Path) -> int | None:
-    for place in (path, *path.parents):
-        with contextlib.suppress(OSError):
-            found = os.statvfs(place)
-            return found.f_bavail * found.f_frsize
-    return None
 
 
 def _record_path(snapshot: Snapshot) -> str:

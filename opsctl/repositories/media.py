@@ -11,7 +11,7 @@ from pathlib import Path
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.model.media import FOLDER, Medium, listed, medium
 from opsctl.model.unknown import unknown
-from opsctl.repositories.history import system_said_no, write_whole
+from opsctl.repositories.whole import system_said_no, write_whole
 
 _PIECE = 1 << 20
 _NOT_SEALED = frozenset({"locks"})

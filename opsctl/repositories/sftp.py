@@ -131,7 +131,7 @@ def _option(text: str) -> str:
 
 
 def _keep(directory: Path, name: str, text: str) -> Path:
-    from opsctl.repositories.history import write_whole
+    from opsctl.repositories.whole import write_whole
 
     content = os.fsencode(text)
     path = directory / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}"

@@ -15,8 +15,8 @@ from typing import Any
 
 from opsctl.errors import Busy, SafetyRefusal, UsageError
 from opsctl.model.values import value
-from opsctl.repositories.history import write_whole
 from opsctl.repositories.private import remove_tree
+from opsctl.repositories.whole import write_whole
 from opsctl.shells.clean_room import CleanRoomShell
 from opsctl.sources.interface import Database, Source
 from opsctl.sources.throwaway import Throwaway

@@ -11,7 +11,7 @@ from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.approvals import Member
 from opsctl.model.people import NAMESPACE, Roll, differ, fingerprint, is_roll, needed, roll_of, signing
 from opsctl.model.two_people import Signed, signed_bytes, weigh
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 from opsctl.wiring.site import Site
 
 _TYPE, _FILE = "people.accepted", "people.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.errors import ProgramFailed
-from opsctl.repositories.history import write_whole
+from opsctl.repositories.whole import write_whole
 
 #: The folders of a run's notes: of what it brings, and of what it puts back.
 PROMOTE, ROLLBACK = "promote", "rollback"
