@@ -47,8 +47,9 @@ class SealMedium(StateAction[MediumParams, Seen]):
         entry = disk(params, world)
         root = require_mounted(entry, world)
         paths = media.files_of(root, folders(entry, world))
-        sealed = (entry.sealed is not None and entry.sealed.run == world.run
-                  and _names(entry, world) == {str(path) for path in paths} and media.read_beside(root, entry.name) is not None)
+        beside = media.read_beside(root, entry.name)
+        sealed = (entry.sealed is not None and entry.sealed.run == world.run and _names(entry, world) == {str(path) for path in paths}
+                  and beside is not None and hashlib.sha256(beside[0]).hexdigest() == entry.sealed.digest)
         return Seen(entry, sealed, len(paths), sum((root / path).lstat().st_size for path in paths))
 
     def plan(self, params: MediumParams, seen: Seen) -> list[Change]:
