@@ -162,13 +162,16 @@ def close(session: Session, name: str, note: str, *, by: str) -> Report:
     """Refused while something is open, all of it named."""
     from opsctl.cli.incident_show import due_words, of_incident
     from opsctl.cli.work import open_site
+    from opsctl.model.incident_ends import open_ends
 
     site = open_site(session)
     found = site.incidents.require_open(name)
-    left = [one for one in of_incident(site, found) if not one.ended]
-    if left:
-        raise SafetyRefusal(f"incident {name} stays open: " + "; ".join(f"{one.duty} ({due_words(site, one)})" for one in left), where=name,
-                            hint="record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`")
+    left = [f"{one.duty} ({due_words(site, one)})" for one in of_incident(site, found) if not one.ended]
+    ends = open_ends(found)
+    if left or ends:
+        hints = ["record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`"] if left else []
+        raise SafetyRefusal(f"incident {name} stays open: " + "; ".join([*left, *(one.what for one in ends)]), where=name,
+                            hint="; ".join(dict.fromkeys([*hints, *(f"`{one.how}`" for one in ends)])))
     return _write(session, site, name, CLOSED, {"note": note}, by=by)
 
 

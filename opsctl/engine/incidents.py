@@ -93,6 +93,9 @@ def as_json(found: Incident) -> dict[str, Any]:
         "decisions": dict(found.decisions), "reasons": dict(found.reasons),
         "statements": [{"subject": one.subject, "text": one.text, "basis": one.basis, "by": one.by, "at": one.at.isoformat()}
                        for one in found.statements],
-        "fields": dict(found.fields), "closed": found.closed.isoformat() if found.closed else None,
+        "fields": dict(found.fields),
+        "records": {kind.partition(".")[2]: [{"at": one.at.isoformat(), **{key: said for key, said in one.data.items() if key != "incident"}} for one in all_]
+                    for kind, all_ in found.records.items()},
+        "closed": found.closed.isoformat() if found.closed else None,
         "timeline": [{"at": one.at.isoformat(), "by": one.by, "text": one.text, "seq": one.seq} for one in found.timeline],
     }

@@ -1,4 +1,7 @@
-"""An incident as its entries in the journal make it: first notices, types, orders, what was sent, decided and said."""
+"""An incident as its entries in the journal make it: first notices, types, orders, what was sent, decided and said.
+
+What belongs to one part of the work is kept as it was recorded (``Incident.records``), and read by that part's own module.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,25 @@ from opsctl.model.values import value
 OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED = (
     f"incident.{word}" for word in (
         "opened", "noted", "corrected", "anchored", "ordered", "met", "decided", "explained", "stated", "filed", "closed"))
-ENTRIES = (OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED)
+DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, ENTERED, RECONCILED, TAKEN_OVER = (
+    f"incident.{word}" for word in (
+        "drafted", "paper-asked", "papered", "collected", "sealed", "handed", "offline", "receipts", "entered", "reconciled", "taken-over"))
+RECORDS = (DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, ENTERED, RECONCILED, TAKEN_OVER)
+"""Kept as they are in ``Incident.records``. What each has beside ``incident`` and ``by``:
+
+``drafted``      report, number, files [{name, sha256}]
+``paper-asked``  kind, text: a document that has to be there before the incident closes
+``papered``      kind, name, sha256, bytes, note: one that came; it lies in the incident's ``papers/``
+``collected``    host, profile, bag (a path in the incident's ``evidence/``), counts {outcome: items}, manifest_sha256
+``sealed``       bag, manifest_sha256, key (fingerprint)
+``handed``       bag, to, reason
+``offline``      order, services, bodies, since: work on paper begins
+``receipts``     order, body, series, first, last: numbers that were given out
+``entered``      order, body, file, sha256, rows: what was typed in from paper
+``reconciled``   order, body, gaps, doubles, note: counts that somebody has settled
+``taken-over``   lost (a list in words): another controller goes on with it
+"""
+ENTRIES = (OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED, *RECORDS)
 """What the journal calls them."""
 
 ANCHORS = ("noticed_at", "became_aware_at", "order_received_at", "money_moved_at", "complaint_filed_at", "reopen_requested_at", "incident_closed_at")
@@ -81,6 +102,14 @@ class Statement:
 
 
 @value
+class Record:
+    """One entry of ``RECORDS``: when it was written, and its content."""
+
+    at: datetime
+    data: Mapping[str, Any]
+
+
+@value
 class Event:
     """One line of the timeline; ``kind`` is the type of the journal's entry."""
 
@@ -113,11 +142,16 @@ class Incident:
     timeline: tuple[Event, ...] = ()
     closed: datetime | None = None
     drill: bool = False
+    records: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
 
     @property
     def noticed(self) -> datetime:
         """The first notice: the earliest that anybody recorded."""
         return self.anchors["noticed_at"]
+
+    def of(self, kind: str) -> tuple[Record, ...]:
+        """The records of one kind of ``RECORDS``, in the order in which they were written."""
+        return self.records.get(kind, ())
 
 
 def fold(lines: Iterable[Line]) -> dict[str, Incident]:
@@ -127,17 +161,21 @@ def fold(lines: Iterable[Line]) -> dict[str, Incident]:
     """
     found: dict[str, Incident] = {}
     timelines: dict[str, list[Event]] = {}
+    records: dict[str, dict[str, list[Record]]] = {}
     for line in lines:
         name = line.data.get("incident")
         if line.type == OPENED and name not in found:
             found[str(name)] = _opened(line)
-            timelines[str(name)] = []
+            timelines[str(name)], records[str(name)] = [], {}
+        elif name in found and line.type in RECORDS:
+            records[str(name)].setdefault(line.type, []).append(Record(line.time, line.data))
         elif name in found:
             found[str(name)] = _with(found[str(name)], line)
         else:
             continue
         timelines[str(name)].append(Event(line.time, says(line), str(line.data.get("by", "?")), line.seq, line.type))
-    return {name: replace(one, timeline=tuple(timelines[name])) for name, one in found.items()}
+    return {name: replace(one, timeline=tuple(timelines[name]), records={kind: tuple(all_) for kind, all_ in records[name].items()})
+            for name, one in found.items()}
 
 
 def _opened(line: Line) -> Incident:
@@ -222,4 +260,26 @@ def says(line: Line) -> str:
             return f"filled in: {', '.join(data['fields'])}"
         case "incident.closed":
             return f"closed: {data.get('note') or 'recovery is complete'}"
+        case "incident.drafted":
+            return f"draft {data['number']} of the report {data['report']}"
+        case "incident.paper-asked":
+            return f"asked for {data['kind']}: {data['text']}"
+        case "incident.papered":
+            return f"{data['kind']} is there: {data['name']}, SHA-256 {data['sha256'][:12]}…" + (f": {data['note']}" if data.get("note") else "")
+        case "incident.collected":
+            return f"evidence of {data['host']} ({data['profile']}): " + ", ".join(f"{number} {outcome}" for outcome, number in data["counts"].items())
+        case "incident.sealed":
+            return f"evidence sealed: {data['bag']}, manifest {data['manifest_sha256'][:12]}…"
+        case "incident.handed":
+            return f"evidence {data['bag']} handed to {data['to']}: {data['reason']}"
+        case "incident.offline":
+            return f"work on paper from {data['since']}: {', '.join(data['services'])} (order {data['order']})"
+        case "incident.receipts":
+            return f"receipts {data['series']} {data['first']} to {data['last']} given to {data['body']}"
+        case "incident.entered":
+            return f"{data['body']}: {data['rows']} rows entered from paper"
+        case "incident.reconciled":
+            return f"{data['body']} reconciled: {data['gaps']} gaps, {data['doubles']} doubles" + (f"; {data['note']}" if data.get("note") else "")
+        case "incident.taken-over":
+            return "taken over by another controller; lost: " + ("; ".join(data["lost"]) or "nothing")
     return line.type
