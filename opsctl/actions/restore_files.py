@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from opsctl.actions import restoring
+from opsctl.actions import in_incident, restoring
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     find_set,
@@ -51,6 +51,7 @@ class RestoreFilesParams(Params):
     into: Annotated[str, AfterValidator(plain)]
     replace: bool = False
     copy_in: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
       into     the folder they land in; it is made where it is missing
       replace  true: what is in the way is kept as `NAME.before-RUN`; otherwise it is refused
       copy_in  the repository that holds a copy to restore from, instead of the backup's own
+
+    While an incident is open, what is production by the configuration (a path of a source, or what a service is brought back
+    into) is refused (23) unless the run scanned it and two approved: `restore run` and `restore promote` do that.
     """
 
     word = "restore_files"
@@ -110,8 +114,10 @@ class RestoreFiles(StateAction[RestoreFilesParams, Seen]):
         twice = {item.target for item in items if [other.target for other in items].count(item.target) > 1}
         if twice:
             raise UsageError(f"two of the paths would land in {sorted(twice)[0]}", hint="restore them one by one")
-        refuse_small_disk(Path(params.into), sum(item.bytes for item in items if not item.in_view),
-                          [staging(Path(item.target), world.run) for item in items if not item.in_view])
+        missing = [item for item in items if not item.in_view]
+        in_incident.refuse_unscanned(params, {item.source for item in missing},
+                                     in_incident.places_in_use([item.target for item in missing], world), world)
+        refuse_small_disk(Path(params.into), sum(item.bytes for item in missing), [staging(Path(item.target), world.run) for item in missing])
         return Seen(tuple(items), view.signer)
 
     def plan(self, params: RestoreFilesParams, seen: Seen) -> list[Change]:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from opsctl.actions import into_view
-from opsctl.actions.agreeing import refuse_alone
+from opsctl.actions import in_incident, into_view
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting.pieces import stamp
 from opsctl.actions.restore_files import measure
@@ -81,8 +80,8 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
     the set is not touched. Where links lead, and owners and modes of files whose content is right, are not compared. More than
     a thousand differences are refused: then `promote` brings the whole folder back, by one rename.
 
-    Refused (23) is a set that nobody here vouched for; and, while an incident is open, what two people have not signed for at a
-    step `approve` before this one: then too `promote` is the way, which scans.
+    Refused (23) is a set that nobody here vouched for; and, while an incident is open, what this run has not scanned by name and
+    two people have not signed for at a step `approve` before this one: then too `promote` is the way.
     """
 
     word = "restore_in_place"
@@ -97,8 +96,9 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
         view, history = find_set(world, params.backup, params.set, params.copy_in)
         if place.is_symlink() or not place.is_dir():
             raise UsageError(f"{place} is no folder", hint=f"restore it anew: opsctl restore files {params.backup} {place} --into {place.parent}")
-        _refuse_alone(params, view, world)
+        _refuse_unvouched(view)
         kept = measure(params.path, view, history.repository)
+        in_incident.refuse_unscanned(params, (kept["source"],), (params.path,), world)
         found = hashes.compare(history.repository, kept["snapshot"], place, below=kept["inside"], check=world.shell.check,
                                on_progress=world.progress)
         refuse_many(found, place)
@@ -163,13 +163,10 @@ class RestoreInPlace(StateAction[RestoreInPlaceParams, Seen]):
                 "quarantine": seen.quarantine if os.path.lexists(seen.quarantine) else None}
 
 
-def _refuse_alone(params: RestoreInPlaceParams, view: SetView, world: World) -> None:
+def _refuse_unvouched(view: SetView) -> None:
     if view.state in UNVOUCHED:
         raise SafetyRefusal(f"set {view.id} is {view.state} ({'; '.join(view.reasons)}), and what nobody vouched for is not put where it is used",
                             where=f"{view.backup}/{view.id}", hint="restore it elsewhere and look at it: opsctl restore files … --into DIR")
-    if incidents := world.open_incidents():
-        refuse_alone(params.step, world, f"{params.path} is put back in its place while incident {', '.join(incidents)} is open; "
-                     "`opsctl restore promote` scans it and asks them")
 
 
 def _noted(params: RestoreInPlaceParams, world: World) -> Path:

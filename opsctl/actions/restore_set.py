@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from opsctl.actions import in_incident
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.restoring import (
     RECORD,
@@ -74,6 +75,7 @@ class RestoreSetParams(Params):
     user: str | None = None
     server_cacert: Annotated[str | None, AfterValidator(certificate)] = None
     copy_in: str = ""
+    step: str = ""
 
     def names(self, held: Collection[str]) -> tuple[str, ...]:
         """The sources to restore, of those that the set holds: a database is loaded from the restored dump."""
@@ -129,6 +131,9 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
       server_cacert  the certificate that vouches for that server, if it is not the source's; none: it is not checked
       copy_in    the repository that holds a copy to restore from, instead of the backup's own
 
+    While an incident is open, a folder or a database that is production by the configuration is refused (23) unless the run
+    scanned it and two approved: `restore run` and `restore promote` do that.
+
     A killed restore leaves a folder `.NAME.opsctl-RUN` and databases with `_opsctl_` in their name, never something that
     looks finished. Reads take no lock, so that a hung check cannot hold an emergency up.
     """
@@ -155,6 +160,9 @@ class RestoreSet(StateAction[RestoreSetParams, Seen]):
             raise SafetyRefusal(f"{target} exists and is not empty", hint="choose a new folder for --into")
         databases = {source: _database(world, source, name, view.sources[source], params)
                      for source, name in params.databases.items()}
+        used = in_incident.places_in_use([] if shown else [params.into], world)
+        used += in_incident.databases_in_use([(source, name) for source, name in params.databases.items() if not databases[source].final], world)
+        in_incident.refuse_unscanned(params, names, used, world)
         if not shown:
             missing = [name for name in names if name not in proven]
             refuse_small_disk(target, sum(view.sources[name]["bytes"] for name in missing),

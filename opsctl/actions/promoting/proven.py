@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from opsctl.actions.interface import Outcome, World
@@ -11,12 +11,18 @@ from opsctl.errors import SafetyRefusal
 #: What is looked at in production, afterwards, proves nothing of what is about to come there.
 ROOM = "room"
 #: The words whose steps have to have found nothing, and what they are for a person.
-CHECKS = {"prove": "proven in the clean room", "scan": "scanned"}
+SCANNED = "scan"
+CHECKS = {"prove": "proven in the clean room", SCANNED: "scanned"}
 
 
-def refuse_unproven(backup: str, set_id: str, source: str, world: World) -> None:
-    """SafetyRefusal unless steps of this run proved and scanned the source of this very set, and the newest look was good."""
+def refuse_unproven(backup: str, set_id: str, source: str, world: World, words: Collection[str] = tuple(CHECKS)) -> None:
+    """SafetyRefusal unless steps of this run proved and scanned the source of this very set, and the newest look was good.
+
+    ``words``: those of the checks that it takes.
+    """
     for word, done in CHECKS.items():
+        if word not in words:
+            continue
         of_set = [(step, outcome) for step, params, outcome in world.outcomes(word)
                   if params.get("backup") == backup and params.get("set") == set_id and params.get("where", ROOM) == ROOM
                   and _covers(word, params, source, world)]
