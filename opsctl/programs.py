@@ -25,6 +25,10 @@ SYSTEM_FOLDERS = ("/usr/bin", "/bin", "/usr/sbin", "/sbin")
 # Debian keeps the server programs of each major version here, and none of them on the PATH.
 POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
 
+DEVANAGARI = ("/usr/share/fonts/truetype/noto/NotoSansDevanagari-Regular.ttf", "/usr/share/fonts/truetype/noto/NotoSansDevanagariUI-Regular.ttf",
+              "/usr/share/fonts/truetype/lohit-devanagari/Lohit-Devanagari.ttf")
+"""Any of these draws Hindi; the first looks best."""
+
 ANSWER_WITHIN = 20.0
 """Seconds that a program may take to say its version."""
 
@@ -34,7 +38,8 @@ class Program:
     """One outside program: `package` is Debian's and Ubuntu's, `asks` the argv tail that prints a version.
 
     `asked` is another program of the same package that is asked instead; `folders` one, or a glob, beside the PATH. With `kind` it
-    is for sources of that kind, and wanted to `use` opsctl only where there are some; `instead` does as well.
+    is for sources of that kind, and wanted to `use` opsctl only where there are some; `instead` does as well. What is no
+    program but files, such as letters, is there where one of `files` is; it has no version.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Program:
     folders: str | None = None
     kind: str | None = None
     instead: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @value
@@ -87,6 +93,7 @@ PROGRAMS: tuple[Program, ...] = (
     _mariadb("mariadb", "mysql", "asks MariaDB for proofs, and restores its databases"),
     _mariadb("mariadb-dump", "mysqldump", "backs up MariaDB databases"),
     Program("setpriv", "use", "util-linux", "starts programs as an ordinary user", minimum=(2, 33)),
+    Program("fonts", "use", "fonts-noto-core", "the letters of Hindi, in reports as PDF", files=DEVANAGARI),
     _postgresql("initdb", "demo", "makes the throw-away database"),
     _postgresql("pg_ctl", "demo", "starts and stops the throw-away database"),
     _postgresql("postgres", "demo", "is the throw-away database"),
@@ -109,6 +116,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program("sqlite3", "test", "sqlite3", "copies a database on a host without Python", (3, 27)),
     Program("pkill", "test", "procps", "ends what sudo started", (3,)),
     Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
+    Program("chromium", "test", "chromium", "opens the pages of the tests", (90,)),
+    Program("pdftotext", "test", "poppler-utils", "reads the PDFs of the tests", (20,), ("-v",)),
 )
 
 
@@ -191,6 +200,9 @@ def version_of(program: Program, path: str) -> Version:
 
 def look(program: Program, path: str | None = None) -> Found:
     """Look at one program as it is now, at `path` or where `find` finds it."""
+    if program.files:
+        there = next((one for one in program.files if Path(one).is_file()), None)
+        return Found(program, there, (), "" if there else f"{program.name} are not installed ({program.why})")
     path = path or find(program.name) or (find(program.instead) if program.instead else None)
     if path is None:
         return Found(program, None, (), f"{program.name} is not installed ({program.why})")

@@ -155,9 +155,10 @@ def test_each_purpose_needs_what_the_one_before_needs() -> None:
 def test_the_server_package_brings_the_client_programs() -> None:
     nothing = [programs.Found(each, None, (), "missing") for each in programs.needed("test")]
     assert programs.packages_for(nothing) == (
-        "restic", "openssh-client", "mariadb-client", "util-linux", "postgresql", "mariadb-server-core", "restic-rest-server", "radosgw",
+        "restic", "openssh-client", "mariadb-client", "util-linux", "fonts-noto-core", "postgresql", "mariadb-server-core", "restic-rest-server", "radosgw",
         "ceph-mon", "ceph-osd", "git", "systemd",
         "cron", "openssh-server", "sudo", "iproute2", "nftables", "conntrack", "iptables", "sqlite3", "procps", "logrotate",
+        "chromium", "poppler-utils",
     )  # fmt: skip
 
 

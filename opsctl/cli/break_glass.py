@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opsctl.cli import render
-from opsctl.cli.safe_text import shown
 from opsctl.engine.runtime_directory import next_spool, open_spool, spool_file
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal
+from opsctl.model.safe_text import shown
 
 if TYPE_CHECKING:
     from opsctl.actions.interface import Action

@@ -82,7 +82,7 @@ def judge(seen: Seen) -> list[Check]:
     hint = "" if recent else f"opsctl needs Python {programs.show(OLDEST_PYTHON)} or newer"
     checks = [right("python", recent, programs.show(seen.python), hint)]
     for found in seen.programs:
-        detail = found.problem or f"{programs.show(found.version)} ({found.path})"
+        detail = found.problem or (f"{programs.show(found.version)} ({found.path})" if found.version else str(found.path))
         checks.append(right(found.program.name, found.ok, detail, programs.advice(found)))
     if seen.state is not None and seen.free is None:
         hint = "does it exist, and may you enter it?"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Tone
-from opsctl.cli.safe_text import shown
 from opsctl.errors import UsageError
+from opsctl.model.safe_text import shown
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session

@@ -12,9 +12,9 @@ from typing import IO, Any
 
 from opsctl.cli import render
 from opsctl.cli.report import Cell
-from opsctl.cli.safe_text import shown
 from opsctl.cli.session import Session
 from opsctl.model.quantities import format_size, rough_duration
+from opsctl.model.safe_text import shown
 from opsctl.model.snapshots import Progress
 
 EVERY = 10.0

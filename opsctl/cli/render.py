@@ -15,8 +15,8 @@ from pathlib import PurePath
 from typing import IO, Any
 
 from opsctl.cli.report import Cell, Column, Listing, Mark, Out, Report, Table, Tone, code_of
-from opsctl.cli.safe_text import shown
 from opsctl.errors import ConfigError, Interrupted, OpsError
+from opsctl.model.safe_text import shown
 
 SCHEMA = "opsctl/1"
 PROGRAM = "opsctl"

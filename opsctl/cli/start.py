@@ -10,9 +10,9 @@ import typer
 
 from opsctl.cli import render
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
-from opsctl.cli.safe_text import shown
 from opsctl.cli.session import Session, of
 from opsctl.errors import ConfigError, OpsError, UsageError
+from opsctl.model.safe_text import shown
 
 
 def init(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from opsctl.cli.render import aligned, fits, text_of, tone_of
 from opsctl.cli.report import Cell, Out, Table
-from opsctl.cli.safe_text import shown
+from opsctl.model.safe_text import shown
 
 
 def make_console(stream: IO[str], *, coloured: bool) -> Console:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from opsctl.cli import render
 from opsctl.cli.progress import BarDisplay, LineDisplay, ProgressDisplay, display, words
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
-from opsctl.cli.safe_text import shown
 from opsctl.cli.session import Session
 from opsctl.errors import Partial
+from opsctl.model.safe_text import shown
 from opsctl.model.snapshots import Progress
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)  # lone surrogates too

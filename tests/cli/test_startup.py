@@ -108,7 +108,7 @@ def test_the_root_help_imports_no_command() -> None:
     )
     assert set(done.stdout.splitlines()[-1].split()) == {
         f"opsctl.cli.{name}"
-        for name in ("coerce", "completion", "everywhere", "lazy", "render", "report", "safe_text", "session")
+        for name in ("coerce", "completion", "everywhere", "lazy", "render", "report", "session")
     }
 
 

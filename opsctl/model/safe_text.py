@@ -22,6 +22,11 @@ def shown(text: str | bytes) -> str:
     return "".join(char if _is_harmless(char) else written(char) for char in text)
 
 
+def shown_lines(text: str) -> str:
+    """Text for a page or a letter: as ``shown``, with its lines kept as lines."""
+    return "\n".join(shown(line.expandtabs(4)) for line in text.replace("\r\n", "\n").split("\n"))
+
+
 def _is_harmless(char: str) -> bool:
     return char.isprintable() or char in _SHOWN_THOUGH_UNPRINTABLE
 
