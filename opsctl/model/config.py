@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from opsctl.model.config_approvals import Approvals, Playbooks
+from opsctl.model.config_bodies import Body, Paper
 from opsctl.model.config_canaries import CANARIES, SEALED, Canaries
 from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
@@ -408,6 +409,8 @@ class Config(Part):
     reopening: Reopening = Field(default_factory=Reopening, description="The waves in which people are let in again.")
     libraries: dict[Name, Library] = Field(default_factory=dict, description="Tape libraries, by name.")
     scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
+    bodies: dict[Name, Body] = Field(default_factory=dict, description="Municipal bodies that can work on paper, by their ids.")
+    paper: Paper = Field(default_factory=Paper, description="What work on paper needs to know.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
     _origin: Origin = Origin()

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from opsctl.model import (
     config,
+    config_bodies,
     config_clean_room,
     config_examples,
     config_isolation,
@@ -130,6 +131,10 @@ def _sections() -> Iterator[str]:
     yield _section("`reopening.WAVE`", config_reopening.Wave)
     yield _section("`libraries.NAME`", config_libraries.Library)
     yield _section("`clean_room`", config_clean_room.CleanRoom)
+    yield _section("`bodies.NAME`", config_bodies.Body)
+    yield _section("`paper`", config_bodies.Paper)
+    yield _section("`paper.services.NAME`", config_bodies.PublicService)
+    yield _section("`paper.last_receipt`", config_bodies.LastReceipt)
     yield _section("`scan`", config_scan.Scan)
     yield config_examples.COMMANDS
 

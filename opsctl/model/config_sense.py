@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from opsctl.model.config_bodies import bodies_mistakes
 from opsctl.model.config_canaries import canary_mistakes
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
@@ -42,6 +43,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from reopening_mistakes(data)
     yield from remote_mistakes(data)
     yield from notify_mistakes(data)
+    yield from bodies_mistakes(data)
 
 
 def _given(entry: Mapping[str, Any], prefix: str) -> list[str]:

@@ -16,10 +16,11 @@ from opsctl.model.values import value
 OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED = (
     f"incident.{word}" for word in (
         "opened", "noted", "corrected", "anchored", "ordered", "met", "decided", "explained", "stated", "filed", "closed"))
-DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, ENTERED, RECONCILED, TAKEN_OVER = (
+DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, LAST, ENTERED, SETTLED, RECONCILED, TAKEN_OVER = (
     f"incident.{word}" for word in (
-        "drafted", "paper-asked", "papered", "collected", "sealed", "handed", "offline", "receipts", "entered", "reconciled", "taken-over"))
-RECORDS = (DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, ENTERED, RECONCILED, TAKEN_OVER)
+        "drafted", "paper-asked", "papered", "collected", "sealed", "handed", "offline", "receipts", "last-receipts", "entered", "settled",
+        "reconciled", "taken-over"))
+RECORDS = (DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, LAST, ENTERED, SETTLED, RECONCILED, TAKEN_OVER)
 """Kept as they are in ``Incident.records``. What each has beside ``incident`` and ``by``:
 
 ``drafted``      report, number, files [{name, sha256}]
@@ -28,10 +29,13 @@ RECORDS = (DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, 
 ``collected``    host, profile, bag (a path in the incident's ``evidence/``), counts {outcome: items}, manifest_sha256
 ``sealed``       bag, manifest_sha256, key (fingerprint)
 ``handed``       bag, to, reason
-``offline``      order, services, bodies, since: work on paper begins
-``receipts``     order, body, series, first, last: numbers that were given out
-``entered``      order, body, file, sha256, rows: what was typed in from paper
-``reconciled``   order, body, gaps, doubles, note: counts that somebody has settled
+``offline``      order, number, services, bodies, since, until, extend {service: day}, files [{name, sha256}]: work on paper begins; the same
+                 order again is its next version
+``receipts``     order, ranges [{body, series, first, last}]: numbers that were given out
+``last-receipts`` order, what (``restored`` or ``cut``), origin, rows [{body, series, number, date}]
+``entered``      order, bodies {body: rows}, file, sha256, rows, total (rupees as text): what was typed in from paper
+``settled``      order, body, finding, note: how something that stood out was settled
+``reconciled``   order, bodies [{body, gaps, doubles, findings, rows, total, seen}], note; ``seen``: how many records concerned the body
 ``taken-over``   lost (a list in words): another controller goes on with it
 """
 ENTRIES = (OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED, *RECORDS)
@@ -275,11 +279,21 @@ def says(line: Line) -> str:
         case "incident.offline":
             return f"work on paper from {data['since']}: {', '.join(data['services'])} (order {data['order']})"
         case "incident.receipts":
-            return f"receipts {data['series']} {data['first']} to {data['last']} given to {data['body']}"
+            ranges = data["ranges"]
+            one = f"{ranges[0]['series']} {ranges[0]['first']} to {ranges[0]['last']} given to {ranges[0]['body']}" if ranges else "none"
+            return f"receipts {one}" + (f" and {len(ranges) - 1} more ranges" if len(ranges) > 1 else "")
+        case "incident.last-receipts":
+            where = {"restored": "in the restored data", "cut": "before the cut"}[data["what"]]
+            return f"last receipts {where}: {len(data['rows'])} series, from {data['origin']}"
         case "incident.entered":
-            return f"{data['body']}: {data['rows']} rows entered from paper"
+            return f"{data['rows']} receipts of {len(data['bodies'])} bodies entered from paper, {data['total']} rupees: {data['file']}"
+        case "incident.settled":
+            return f"{data['body']}: {data['finding']} settled: {data['note']}"
         case "incident.reconciled":
-            return f"{data['body']} reconciled: {data['gaps']} gaps, {data['doubles']} doubles" + (f"; {data['note']}" if data.get("note") else "")
+            names = [one["body"] for one in data["bodies"]]
+            gaps, doubles = (sum(one[key] for one in data["bodies"]) for key in ("gaps", "doubles"))
+            listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            return f"reconciled: {listed}; {gaps} gaps, {doubles} doubles, all settled" + (f"; {data['note']}" if data.get("note") else "")
         case "incident.taken-over":
             return "taken over by another controller; lost: " + ("; ".join(data["lost"]) or "nothing")
     return line.type

@@ -12,6 +12,7 @@ from opsctl.model.incident import (
     ASKED,
     COLLECTED,
     DRAFTED,
+    ENTERED,
     ENTRIES,
     OFFLINE,
     OPENED,
@@ -32,9 +33,11 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "collected": {"host": "db-1", "profile": "volatile", "bag": "db-1", "counts": {"collected": 3, "failed": 1}, "manifest_sha256": "b" * 64},
     "sealed": {"bag": "db-1", "manifest_sha256": "b" * 64, "key": "SHA256:x"}, "handed": {"bag": "db-1", "to": "police", "reason": "FIR"},
     "offline": {"order": "o1", "services": ["tax"], "bodies": ["indore", "rewa"], "since": NOTICED.isoformat()},
-    "receipts": {"order": "o1", "body": "rewa", "series": "A", "first": 1, "last": 50},
-    "entered": {"order": "o1", "body": "rewa", "file": "r.csv", "sha256": "c" * 64, "rows": 12},
-    "reconciled": {"order": "o1", "body": "rewa", "gaps": 0, "doubles": 0, "note": ""}, "taken-over": {"lost": ["journal 5 to 9"]},
+    "receipts": {"order": "o1", "ranges": [{"body": "rewa", "series": "A", "first": 1, "last": 50}, {"body": "indore", "series": "A", "first": 51, "last": 60}]},
+    "last-receipts": {"order": "o1", "what": "cut", "origin": "last.csv", "rows": [{"body": "rewa", "series": "P", "number": 7, "date": ""}]},
+    "entered": {"order": "o1", "bodies": {"rewa": 12}, "file": "r.csv", "sha256": "c" * 64, "rows": 12, "total": "1,200.00"},
+    "settled": {"order": "o1", "body": "rewa", "finding": "gap:A:3", "note": "spoiled"},
+    "reconciled": {"order": "o1", "bodies": [{"body": "rewa", "gaps": 0, "doubles": 0, "seen": 0}], "note": ""}, "taken-over": {"lost": ["journal 5 to 9"]},
 }
 
 
@@ -65,7 +68,17 @@ def test_a_paper_that_was_asked_for_is_open_until_it_came() -> None:
 def test_each_body_that_works_on_paper_is_open_until_it_is_reconciled() -> None:
     left = open_ends(made((OFFLINE, SAMPLES["offline"]), (RECONCILED, SAMPLES["reconciled"])))
     assert [one.what for one in left] == ["indore is not reconciled (order o1)"]
-    assert not open_ends(made((OFFLINE, SAMPLES["offline"]), *((RECONCILED, {**SAMPLES["reconciled"], "body": body}) for body in ("rewa", "indore"))))
+    both = [{"body": body, "gaps": 0, "doubles": 0, "seen": 0} for body in ("rewa", "indore")]
+    assert not open_ends(made((OFFLINE, SAMPLES["offline"]), (RECONCILED, {**SAMPLES["reconciled"], "bodies": both})))
+
+
+def test_what_came_after_the_reconciliation_opens_it_again_and_many_bodies_are_one_line() -> None:
+    done = (RECONCILED, {**SAMPLES["reconciled"], "bodies": [{"body": "rewa", "gaps": 0, "doubles": 0, "seen": 1}]})
+    entered = (ENTERED, SAMPLES["entered"])
+    assert not open_ends(made(entered, done))
+    assert [one.what for one in open_ends(made(entered, done, entered))] == ["rewa is not reconciled (order o1)"]
+    many = open_ends(made((OFFLINE, {**SAMPLES["offline"], "bodies": [f"b{number}" for number in range(412)]})))
+    assert [one.what for one in many] == ["412 bodies are not reconciled (order o1): b0, b1, b2, b3, b4 and 407 more"]
 
 
 def test_evidence_and_drafts_hold_nothing_up() -> None:
