@@ -94,8 +94,8 @@ class PaperStore:
         except OSError as error:
             raise system_said_no(error, path) from error
         if hashlib.sha256(content).hexdigest() != kept["sha256"]:
-            raise DamagedData(f"{path} is not what was entered", where=str(path), hint="bring it back from a backup of the state directory, "
-                              "or import the office's own list again under another order")
+            raise DamagedData(f"{path} is not what was entered", where=str(path), hint="import the office's own list again: it is written down anew, or bring "
+                              "the file back from a backup of the state directory")
         reader = csv.reader(io.StringIO(content.decode(), newline=""))
         next(reader)
         for row in reader:
