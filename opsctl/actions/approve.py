@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from opsctl.actions.interface import GateAction, Params, World
+from opsctl.actions.removing import removed_of
 from opsctl.errors import DamagedData, Refused, SafetyRefusal
 from opsctl.model.approvals import NAMESPACE, Signed, Standing, Wanted, able, request, weigh
 from opsctl.model.part import Field
@@ -30,7 +31,7 @@ class ApproveParams(Params):
 class Seen:
     """How the signatures of a step stand, what is wanted, whether that was asked yet, and how many could sign.
 
-    ``changed``: why what was asked cannot be approved any more.
+    ``changed``: why what was asked cannot be approved any more; ``removed``: what was left out of this run's data on purpose.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Seen:
     asked: bool
     able: int
     changed: str = ""
+    removed: tuple[str, ...] = ()
 
 
 class Approve(GateAction[ApproveParams, Seen]):
@@ -116,7 +118,8 @@ def seen(params: ApproveParams, world: World, at: datetime | None = None) -> See
         changed = f"the plan of run {world.run} was changed since it was bound"
     elif repository and wanted.asked["repository"] not in ("", repository):
         changed = f"the repository of run {world.run} is another one than when approval was asked for"
-    return Seen(world.run, wanted, weigh(records, wanted, known, at or world.clock()), asked is not None, able(wanted, known), changed)
+    return Seen(world.run, wanted, weigh(records, wanted, known, at or world.clock()), asked is not None, able(wanted, known), changed,
+                tuple(one.words for one in removed_of(world)))
 
 
 def refuse_changed(params: ApproveParams, seen: Seen) -> None:
@@ -142,6 +145,7 @@ def _waits(params: ApproveParams, seen: Seen, missing: int) -> str:
     starter = ", who did not start the run" if params.not_starter else ""
     few = "" if seen.able >= wanted.needed else (f" (under `people` only {seen.able} could, by role and key)")
     not_counted = f" (not counted: {'; '.join(standing.not_counted)})" if standing.not_counted else ""
-    said = f"{params.say}: " if params.say else ""
+    without = f", without {'; '.join(seen.removed)}" if seen.removed else ""
+    said = f"{params.say}{without}: " if params.say else ""
     return (f"{said}{have}{who}{role}{starter} {'has' if missing == 1 else 'have'} to approve, by "
             f"`opsctl approve {seen.run} {params.step} --by NAME`{few}{not_counted}")

@@ -61,7 +61,8 @@ class Prove(CheckAction[ProveParams, Seen]):
 
     rows     rows and checksums of every table against the set's manifest, computed in the server that the database is in
     files    every file hashed again, chunk by chunk, against the ids of the chunks in the repository (nothing is read from there
-             but what is known of the set); what is missing, is something else, or is there besides
+             but what is known of the set); what is missing, is something else, or is there besides. What `opsctl restore remove`
+             took out of this restoration is told as removed on purpose
     http     status and text of a page; a redirect to another server counts only where `redirects: anywhere` says so
     tcp      a port takes a call, and says `banner`
     command  exit code and output of a command of your own
@@ -85,7 +86,7 @@ class Prove(CheckAction[ProveParams, Seen]):
                 raise UsageError(f"there is no clean room {room.name}", hint="`opsctl restore room` restores a set into one")
             room.enter()
             names = names or tuple(view.sources)
-            return Seen(tuple(in_room(name, _entry(view, name), room, history.repository, world) for name in names))
+            return Seen(tuple(in_room(name, _entry(view, name), params.set, room, history.repository, world) for name in names))
         proofs = service.proofs if service is not None else ()
         if not proofs:
             return Seen((), f"{params.service or 'this'} has no proofs: in the configuration, and nothing says that it is right")
@@ -99,7 +100,7 @@ class Prove(CheckAction[ProveParams, Seen]):
             "service": params.service, "where": params.where, "backup": params.backup, "set": params.set if params.backup else "",
             "without": seen.without,
             "proofs": [{"kind": one.kind, "of": one.of, "shows": one.shows, "seconds": round(one.seconds, 3), "tries": one.tries,
-                        "equal": not one.differences, "more": one.more,
+                        "equal": not one.differences, "more": one.more, "removed": [each.as_json() for each in one.removed],
                         "differences": [{"where": each.where, "expected": _plain(each.expected), "found": _plain(each.found)}
                                         for each in one.differences[:_LISTED]]} for one in seen.proofs],
         }
@@ -129,7 +130,7 @@ def _all(proofs: Sequence[Any], names: Sequence[str], params: ProveParams, world
             view, history = find_set(world, params.backup, params.set, params.copy_in)
             own = world.config.services[params.service].into
             for name in names:
-                yield from in_production(spec.kind, name, _entry(view, name), params.into.get(name, own.get(name, "")), spec.limit.total_seconds(),
+                yield from in_production(spec.kind, name, _entry(view, name), params.set, params.into.get(name, own.get(name, "")), spec.limit.total_seconds(),
                                          history.repository, world)
         else:
             yield tried(spec, world)

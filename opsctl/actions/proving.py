@@ -12,7 +12,8 @@ from typing import Any
 
 from opsctl.actions.interface import World
 from opsctl.actions.promoting.pieces import outermost
-from opsctl.model.quantities import format_duration
+from opsctl.actions.removing import Removed, left_of, removed_of
+from opsctl.model.quantities import counted, format_duration
 from opsctl.model.values import value
 from opsctl.proofs import hashes, shows
 from opsctl.proofs.content import of_file
@@ -26,7 +27,9 @@ _TURN = 0.2
 
 @value
 class Proven:
-    """One proof: of what, what it shows where nothing differs, how long it took. ``more``: differences that are not listed."""
+    """One proof: of what, what it shows where nothing differs, how long it took. ``more``: differences that are not listed;
+    ``removed``: what is missing on purpose, and therefore no difference.
+    """
 
     kind: str
     of: str
@@ -35,9 +38,10 @@ class Proven:
     differences: tuple[Difference, ...]
     more: int = 0
     tries: int = 1
+    removed: tuple[Removed, ...] = ()
 
 
-def in_room(name: str, entry: Mapping[str, Any], room: Any, repository: Repository, world: World) -> Proven:
+def in_room(name: str, entry: Mapping[str, Any], set_id: str, room: Any, repository: Repository, world: World) -> Proven:
     """A source in the clean room by all that its kind knows: the loaded database, otherwise the content of its files."""
     source = room.source(name, entry)
     begun = time.monotonic()
@@ -51,16 +55,18 @@ def in_room(name: str, entry: Mapping[str, Any], room: Any, repository: Reposito
         found = _listed(bounded(LIMIT, rows, world), LIMIT, name)
         return Proven("rows", name, shows(entry["proof"]), time.monotonic() - begun, tuple(found))
 
-    def files() -> hashes.Hashed:
-        own = source.restored_files(entry, room.files(name))
-        hashed = hashes.compare(repository, entry["snapshot"], room.files(name), check=world.shell.check, on_progress=world.progress)
-        return hashes.Hashed(hashed.files, (*own, *hashed.differences), hashed.more)
+    removed = removed_of(world, name, set_id)
 
-    return _hashed(name, bounded(LIMIT, files, world), LIMIT, begun)
+    def files() -> hashes.Hashed:
+        own = source.restored_files(left_of(entry, removed), room.files(name))
+        hashed = hashes.compare(repository, entry["snapshot"], room.files(name), check=world.shell.check, on_progress=world.progress)
+        return hashes.Hashed(hashed.files, (*own, *_meant(hashed.differences, room.files(name), removed)), hashed.more)
+
+    return _hashed(name, bounded(LIMIT, files, world), LIMIT, begun, removed)
 
 
 def in_production(
-    kind: str, name: str, entry: Mapping[str, Any], into: str, limit: float, repository: Repository, world: World
+    kind: str, name: str, entry: Mapping[str, Any], set_id: str, into: str, limit: float, repository: Repository, world: World
 ) -> Iterator[Proven]:
     """A source where it is used: nothing where it is not of the sort that this proof is about.
 
@@ -86,10 +92,19 @@ def in_production(
         found = _listed(bounded(limit, lambda: source.tables_in(entry, Path(into) if into else None), world), limit, name)
         yield Proven("rows", name, shows(entry["proof"]), time.monotonic() - begun, tuple(found))
         return
-    yield _hashed(name, bounded(limit, lambda: _in_place(entry, into, repository, world), world), limit, begun)
+    removed = removed_of(world, name, set_id)
+    yield _hashed(name, bounded(limit, lambda: _in_place(entry, into, removed, repository, world), world), limit, begun, removed)
 
 
-def _in_place(entry: Mapping[str, Any], into: str, repository: Repository, world: World) -> hashes.Hashed:
+def _meant(differences: Sequence[Difference], place: Path, removed: Sequence[Removed], below: str = "") -> list[Difference]:
+    """What differs though it was not removed on purpose, and what is there again though it was."""
+    gone = {hashes.told(one.path.removeprefix(below)) for one in removed if not os.path.lexists(f"{place}{one.path.removeprefix(below)}")}
+    again = [Difference(one.path.removeprefix(below), f"nothing: run {one.run} removed it on purpose", "a file") for one in removed
+             if hashes.told(one.path.removeprefix(below)) not in gone]
+    return [*(one for one in differences if one.where not in gone), *again]
+
+
+def _in_place(entry: Mapping[str, Any], into: str, removed: Sequence[Removed], repository: Repository, world: World) -> hashes.Hashed:
     """The paths of a source where they are used; ``into`` is what the only one of them became."""
     files, more = 0, 0
     differences: list[Difference] = []
@@ -98,8 +113,10 @@ def _in_place(entry: Mapping[str, Any], into: str, repository: Repository, world
         if _is_folder(repository, entry["snapshot"], root):
             found = hashes.compare(repository, entry["snapshot"], place, below=root, check=world.shell.check, on_progress=world.progress)
             files, more = files + found.files, more + found.more
+            root = root.rstrip("/")
+            below = [one for one in removed if one.path.startswith(f"{root}/")]
             differences += [Difference(each.where if each.where == str(place) else f"{place}{each.where}", each.expected, each.found)
-                            for each in found.differences]
+                            for each in _meant(found.differences, place, below, root)]
         elif wrong := _one_file(repository, entry["snapshot"], root, place, world):
             differences.append(wrong)
         else:
@@ -124,12 +141,14 @@ def _one_file(repository: Repository, snapshot: str, path: str, place: Path, wor
     return Difference(f"{place}, bytes and SHA-256", f"{wanted.bytes:,}, {wanted.sha256}", f"{found.bytes:,}, {found.sha256}")
 
 
-def _hashed(name: str, found: hashes.Hashed | None, limit: float, begun: float) -> Proven:
+def _hashed(name: str, found: hashes.Hashed | None, limit: float, begun: float, removed: Sequence[Removed]) -> Proven:
     seconds = time.monotonic() - begun
     if found is None:
         return Proven("files", name, "", seconds, tuple(_listed(None, limit, name)))
     what = f"the content of {found.files:,} file{'' if found.files == 1 else 's'}, hashed again"
-    return Proven("files", name, what, seconds, found.differences, found.more)
+    if removed:
+        what += f"; {counted(len(removed), 'file')} removed on purpose"
+    return Proven("files", name, what, seconds, found.differences, found.more, removed=tuple(removed))
 
 
 def _listed(found: Sequence[Difference] | None, limit: float, name: str) -> Sequence[Difference]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NOT_WORDS = {
     "__init__", "accepting", "agreeing", "carrying", "consenting", "interface", "into_view", "isolating", "not_kept", "proving",
-    "pruning", "registry", "reopening", "restoring", "signalling", "sound_copies", "stopping",
+    "pruning", "registry", "removing", "reopening", "restoring", "signalling", "sound_copies", "stopping",
 }
 
 

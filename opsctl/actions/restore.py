@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from opsctl.actions.interface import Change, Params, StateAction, World
+from opsctl.actions.removing import left_of, removed_of, take_out
 from opsctl.actions.restoring import bring, find_set, load_in_room, plain, refuse_small_disk, refuse_unvouched, settle
 from opsctl.actions.sound_copies import instead, refuse_damaged
 from opsctl.errors import DamagedData, SafetyRefusal, UsageError
@@ -101,7 +102,7 @@ class Restore(StateAction[RestoreParams, Seen]):
                 raise SafetyRefusal(f"the clean room {room.name} holds {name} of set {recorded[name]['set']}",
                                     hint=f"another room, or `opsctl restore clear {room.name}`")
         files = frozenset(name for name in names if recorded.get(name, {}).get("files")
-                          and not world.source(name, view.sources[name]).restored_files(view.sources[name], room.files(name)))
+                          and not world.source(name, view.sources[name]).restored_files(_left(name, view, world), room.files(name)))
         loaded = frozenset(name for name in databases & files if recorded[name].get("proven") and _stands(room, name, view))
         _refuse_small_disk(room, view, [name for name in names if name not in files], databases)
         return Seen(
@@ -134,6 +135,8 @@ class Restore(StateAction[RestoreParams, Seen]):
                 differences = bring(world.source(name, entry), entry, room.files(name), history, world)
             except DamagedData as error:
                 raise DamagedData(error.message, where=name, hint=instead(view, history.name, world), details=error.details) from error
+            if not differences:
+                take_out(room.files(name), removed_of(world, name, view.id))
             settle(world, room.files(name))
             database = isinstance(room.source(name, entry), Database)
             _judge(room, name, differences, {**note, "files": not differences, "proven": not differences and not database})
@@ -160,6 +163,11 @@ def _known(params: RestoreParams, view: SetView) -> tuple[str, ...]:
         if name not in view.sources:
             raise UsageError(f"set {params.set} holds no source {name}", hint=f"it holds {', '.join(view.sources)}")
     return names
+
+
+def _left(name: str, view: SetView, world: World) -> Mapping[str, Any]:
+    """The entry of a source without what was removed for this run."""
+    return left_of(view.sources[name], removed_of(world, name, view.id))
 
 
 def _stands(room: Any, name: str, view: SetView) -> bool:

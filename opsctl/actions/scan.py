@@ -62,11 +62,12 @@ class Scan(CheckAction[ScanParams, Seen]):
     the set, the file and the rule, and is 22. What is larger than `scan: {largest: …}`, takes longer than `timeout` or
     cannot be read is told as not scanned (3), and stops what comes next as a finding does.
 
-    A finding has an id made of its rule, its file and the file's content. It is gone when the file is: in a folder that you
-    restored into; a set itself stays as it is, and so what is promoted, and there an older set is without it. Or two people
+    A finding has an id made of its rule, its file and the file's content. It is gone when the file is: delete it in a folder that you
+    restored into; `opsctl restore remove RUN ID --reason TEXT` takes it out of a restoration's clean room and out of what is
+    promoted, and keeps it in quarantine (word `quarantine`). Or two people
     accept exactly this id in this set, with a reason: `opsctl restore accept RUN ID --reason TEXT` begins that, and each of
     them signs it by `opsctl approve`. Another content, another rule or another set is a finding anew. Then `opsctl resume`
-    goes on with what was stopped.
+    goes on with what was stopped. Of a dump nothing can be removed: take an older set.
     """
 
     word = "scan"
@@ -155,7 +156,8 @@ def _finding(seen: Seen, one: Finding) -> OpsError:
     what = f" ({one.description})" if one.description else ""
     return DamagedData(
         f"{_set(seen)}{one.path}: rule {one.rule}{what}{at}; finding {one.id}",
-        hint="look at it where it can do no harm; take the set from before, or have it accepted by two: opsctl explain scan",
+        hint="look at it where it can do no harm; then leave it out (opsctl restore remove), take the set from before, or have it accepted "
+        "by two: opsctl explain scan",
         where=f"{seen.backup}/{one.source}" if seen.backup and one.source else None,
         details={"finding": one.id, "rule": one.rule, "rule_file": one.file, "path": one.path, "sha256": one.sha256, "set": seen.set},
     )

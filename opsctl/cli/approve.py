@@ -130,7 +130,7 @@ def _sign(session: Session, gate: Gate, by: str, key: Path | None, refuse: bool,
     from opsctl.model.statements import signed_bytes, speakable
 
     said = statement(gate.seen.wanted.asked, by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=gate.site.clock())
-    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said), refuse)
+    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said, gate.seen.removed), refuse)
     signature, _ = sign_as(gate.site, by, key, signed_bytes(said), NAMESPACE)
     if not gate.take(said, signature, write=not session.dry_run):
         raise SafetyRefusal(f"{by}: has signed this already, and one person counts once", where=gate.params.step)

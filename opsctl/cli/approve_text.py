@@ -22,8 +22,8 @@ def ask(session: Session, lines: Sequence[Cell], refuse: bool) -> None:
         raise SafetyRefusal("nothing was signed")
 
 
-def shown(plan: BoundPlan, step: str, said: Mapping[str, Any]) -> list[Cell]:
-    """Everything that a statement binds: the run, what the step opens with all its parameters, until when it holds."""
+def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], removed: Sequence[str] = ()) -> list[Cell]:
+    """Everything that a statement binds: the run, what the step opens with all its parameters, until when it holds; and what was ``removed``."""
     opened = plan.behind(step)
     asked = dict(plan.step(step).items[0].params) if plan.step(step).items else {}
     note = f", note: {said['note']}" if said["note"] else ""
@@ -31,6 +31,7 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any]) -> list[Cell]:
         f"run         {plan.run}: {plan.title} (playbook {plan.playbook}), started by {plan.started_by} at {plan.now.isoformat()}",
         f"step        {step}: {plan.step(step).title}",
         *([f"            {asked['say']}"] if asked.get("say") else []),
+        *(Mark(f"without     {one}", Tone.WARN) for one in removed),
         f"incident    {said['incident'] or 'none'}",
         f"repository  {said['repository'] or 'none'}",
         f"plan        SHA-256 {said['plan_sha256']}",

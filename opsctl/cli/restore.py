@@ -11,6 +11,7 @@ import typer
 from opsctl.cli import choosing, places, points, production, restore_stages, rooms
 from opsctl.cli.reopen import reopen
 from opsctl.cli.report import Mark, Out, Report, Tone
+from opsctl.cli.restore_remove import remove
 from opsctl.cli.restore_scan import accept, scan
 from opsctl.cli.session import Session, of
 from opsctl.errors import UsageError
@@ -145,6 +146,7 @@ def set_(
 
 app.command("scan")(scan)
 app.command("accept")(accept)
+app.command("remove")(remove)
 
 
 def _certificate(file: str | None, server: str | None) -> str:

@@ -109,11 +109,12 @@ def _found(place: Path, path: str) -> list[str]:
             folders = [f"{folder}/{part}" for folder in folders if os.path.lexists(f"{folder}/{part}")]
         else:
             folders = [f"{folder}/{name}" for folder in folders if os.path.isdir(folder) and not os.path.islink(folder)
-                       for name in os.listdir(folder) if _told(name) == part]
+                       for name in os.listdir(folder) if told(name) == part]
     return folders
 
 
-def _told(name: str) -> str:
+def told(name: str) -> str:
+    """A path as restic tells it."""
     return "".join(_ODD if "\udc80" <= mark <= "\udcff" else mark for mark in name)
 
 
@@ -159,6 +160,6 @@ def _strange(place: Path, known: set[int], check: Callable[[], None]) -> Iterato
     """Files that the set does not hold."""
     for name, _ in files_below(place):
         check()
-        text = f"/{_told(os.fsdecode(name))}"
+        text = f"/{told(os.fsdecode(name))}"
         if hash(text) not in known:
             yield Difference(text, NOTHING, "a file that the set does not hold")

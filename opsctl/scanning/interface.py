@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from opsctl.model.values import value
 
@@ -72,3 +73,22 @@ def mark(rule: str, place: str, sha256: str) -> str:
 def not_scanned(kind: str) -> str:
     """What stands in the place of a rule, for a file that was not scanned."""
     return f"not-scanned:{kind}"
+
+
+_ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|([nrt]))")
+
+
+def path_of(source: str, place: str) -> str:
+    """The path below its source of a file that was ``shown`` so. ValueError where nothing is shown like that."""
+    text = place.removeprefix(f"{source}/") if source else place
+    path = os.fsdecode(_ESCAPED.sub(_plain, text).encode("utf-8", "surrogateescape"))
+    if shown(source, path) != place:
+        raise ValueError(f"{place!r} is no file of {source}")
+    return path
+
+
+def _plain(found: re.Match[str]) -> str:
+    number = found[1] or found[2] or found[3]
+    if number:
+        return chr(int(number, 16))
+    return {"n": "\n", "r": "\r", "t": "\t"}[found[4]] if found[4] else "\\"

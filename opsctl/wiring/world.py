@@ -261,6 +261,12 @@ class World:
                     found.append(World(self.site, load_plan(self.site, entry.run)))
         return found
 
+    def run_of(self, run: str) -> World:
+        """Another run, as a world to look into."""
+        from opsctl.wiring.plans import load_plan
+
+        return World(self.site, load_plan(self.site, run))
+
     @property
     def inputs(self) -> Mapping[str, Any]:
         """What this run was started with."""

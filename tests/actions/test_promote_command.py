@@ -70,3 +70,46 @@ def test_promise_9_what_a_scan_finds_does_not_come_into_production(machine: Mach
     found = machine.json("restore", "promote", "portal", "files", "--replace", expect=22)
     assert tree(machine.data) == OLD
     assert {step["step"]: step["outcome"] for step in found.result["steps"]}["promote"] == "skipped"
+
+def test_promise_9_what_was_removed_on_purpose_is_left_out_named_by_every_proof_and_kept(machine: Machine, keys: Path) -> None:
+    odd = "mail/inv\\oice\n.com"
+    backed_up(machine, keys, {**GOOD, odd: EICAR, "up.php": EICAR})
+    begun = machine.json("restore", "promote", "portal", "files", "--replace", expect=22)
+    run = str(begun.document["run"])
+    found = {error["details"]["path"]: error["details"] for error in begun.errors}
+    paths = sorted(found)
+    assert len(paths) == 2 and "\n" not in "".join(paths)
+    machine("restore", "remove", run, "0123456789abcdef", "--reason", "no bill", expect=2)
+    machine("restore", "remove", run, paths[0], "--reason", " ", expect=2)
+    dry = machine("--dry-run", "restore", "remove", run, *paths, "--reason", "no bill", expect=0)
+    assert found[paths[0]]["sha256"] in dry.out and tree(machine.data) == OLD
+    first = machine.json("restore", "remove", run, paths[0], "--reason", "no bill", expect=0)
+    (file,) = first.result["steps"][0]["result"]["files"]
+    assert Path(file["kept"]).read_bytes() == EICAR and Path(file["kept"]).stat().st_mode & 0o777 == 0o400
+    assert [error["details"]["path"] for error in machine.json("resume", run, expect=22).errors] == [paths[1]]
+    machine("restore", "remove", run, found[paths[1]]["finding"], "--reason", "a shell", expect=0)
+    waits = machine.json("resume", run, expect=4)
+    assert all(f"{path} (SHA-256 {found[path]['sha256'][:16]}…, rule eicar_test_file) removed on purpose by" in waits.errors[0]["message"] for path in paths)
+    proof = next(step["result"]["proofs"][0] for step in waits.result["steps"] if step["step"] == "prove")
+    assert (proof["equal"], sorted(one["path"] for one in proof["removed"])) == (True, paths) and "2 files removed on purpose" in proof["shows"]
+    shown = machine("--dry-run", "approve", run, "approve", "--by", "asha", "--key", str(keys / "asha"), expect=0).err
+    assert "without" in shown and "removed on purpose by" in shown
+    late = machine.json("restore", "remove", run, paths[0], "--reason", "late", expect=2)
+    assert "finding" in late.errors[0]["message"]
+    approve(machine, keys, run, "asha", "imran")
+    machine("resume", run, expect=0)
+    assert tree(machine.data) == GOOD, "and nothing else is missing"
+    machine("restore", "promote", "portal", "files", "--replace", expect=22)
+    machine("journal", "verify", expect=0)
+
+
+@pytest.mark.parametrize("how", ["changed", "gone"])
+def test_what_the_scan_found_and_is_another_file_now_is_not_removed(machine: Machine, keys: Path, how: str) -> None:
+    backed_up(machine, keys, {**GOOD, "mail/invoice.com": EICAR})
+    run = str(machine.json("restore", "promote", "portal", "files", "--replace", expect=22).document["run"])
+    (lies,) = (machine.root / "rooms").rglob("invoice.com")
+    lies.unlink()
+    if how == "changed":
+        lies.write_bytes(b"something else")
+    said = machine.json("restore", "remove", run, f"files{machine.data}/mail/invoice.com", "--reason", "no bill", expect=23)
+    assert ("not what the scan found" if how == "changed" else "is neither in the clean room") in said.errors[0]["message"]

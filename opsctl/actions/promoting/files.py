@@ -15,6 +15,7 @@ from opsctl.actions.interface import World
 from opsctl.actions.promoting.exchange import Exchange
 from opsctl.actions.promoting.identity import identity, mount_of
 from opsctl.actions.promoting.piece import Brought, Piece
+from opsctl.actions.removing import Removed, less_of, take_out
 from opsctl.actions.restoring import (
     in_the_way,
     let_go,
@@ -101,16 +102,17 @@ class Files(Piece):
 
 class BroughtFiles(Files, Brought):
     """A path of a set. ``inside``: where it lies in the snapshot; ``expected``: what the set holds of it; ``proof``: what else
-    there is to compare below the folder that it was restored into.
+    there is to compare below the folder that it was restored into; ``removed``: what is left out of it on purpose.
     """
 
     def __init__(self, place: str, *, inside: str, snapshot: str, expected: Count, repository: Repository, world: World,
-                 proof: Callable[[Path], Sequence[Difference]] = lambda _: ()) -> None:
+                 proof: Callable[[Path], Sequence[Difference]] = lambda _: (), removed: Sequence[Removed] = ()) -> None:
         super().__init__(place)
         self.inside = inside
         self.snapshot = snapshot
         self.expected = expected
         self.proof = proof
+        self.removed = removed
         self.repository = repository
         self.world = world
         self.staging = staging(Path(place), world.run)
@@ -137,10 +139,11 @@ class BroughtFiles(Files, Brought):
                 f"{self.place} holds {_words(self.expected)} in the set; {_words(back)} came back",
                 hint=f"what came back lies in {self.staging}, not in production; try an older set", where=self.place)
         refuse_differences(self.place, self.proof(self.staging), f"what came back lies in {self.staging}, not in production")
+        take_out(self.staging, self.removed)
         settle(self.world, self.staging)
 
     def is_proven(self) -> bool:
-        return count(Path(self.source)) == self.expected
+        return count(Path(self.source)) == less_of(self.expected, self.removed)
 
     def swap(self, wanted: Exchange) -> None:
         mode = let_go(Path(self.source), self.staging) if os.path.lexists(self.source) else None

@@ -12,6 +12,7 @@ from opsctl.actions.promoting.files import BroughtFiles, Files
 from opsctl.actions.promoting.piece import Brought, Piece
 from opsctl.actions.promoting.site import BroughtBySite, Placed
 from opsctl.actions.promoting.sqlite import BroughtSqlite, SqliteFile
+from opsctl.actions.removing import removed_of
 from opsctl.actions.restoring import plain
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.sets import SetView, origin_of
@@ -49,7 +50,7 @@ def brought(asked: Asked, view: SetView, history: History, world: World) -> list
         return [BroughtBySite(asked.source, spec.promotion, entry=entry, set_id=view.id, history=history, world=world,
                               scratch=asked.scratch)]
     if entry["kind"] == "paths":
-        return _paths(asked, entry, history, world)
+        return _paths(asked, view.id, entry, history, world)
     source = world.source(asked.source, entry)
     if isinstance(source, Database):
         return [_database(asked, source, entry, history, world)]
@@ -79,7 +80,7 @@ def stamp(world: World) -> str:
     return f"{world.now.astimezone(world.config.organisation.tz):%Y%m%d-%H%M}"
 
 
-def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: World) -> list[Brought]:
+def _paths(asked: Asked, set_id: str, entry: Mapping[str, Any], history: History, world: World) -> list[Brought]:
     roots = outermost(entry["paths"])
     into = _into(asked, world)
     if into and len(roots) > 1:
@@ -87,8 +88,10 @@ def _paths(asked: Asked, entry: Mapping[str, Any], history: History, world: Worl
                          hint=f"leave it out, and they become {', '.join(roots)} again")
     place = {root: plain(into) if into else root for root in roots}
     _refuse_elsewhere(asked.source, into, world)
+    removed = removed_of(world, asked.source, set_id)
     return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
-                         repository=history.repository, world=world) for root in roots]
+                         repository=history.repository, world=world,
+                         removed=[one for one in removed if one.path.startswith(f"{root.rstrip('/')}/")]) for root in roots]
 
 
 def _sqlite(asked: Asked, source: Any, entry: Mapping[str, Any], history: History, world: World) -> Brought:

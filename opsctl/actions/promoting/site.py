@@ -10,6 +10,7 @@ from typing import Any
 from opsctl.actions.interface import World
 from opsctl.actions.promoting.exchange import Exchange, Found, Missing
 from opsctl.actions.promoting.piece import Brought, Piece
+from opsctl.actions.removing import left_of, removed_of, take_out
 from opsctl.actions.restoring import bring, make_staging, refuse_differences, refuse_small_disk, settle
 from opsctl.errors import ProgramFailed, SafetyRefusal
 from opsctl.model.config_promotion import FOLDER, SET, Promotion
@@ -105,10 +106,12 @@ class BroughtBySite(Placed, Brought):
         files = Path(self.source)
         refuse_differences(self.place, bring(self.world.source(self.place, self.entry), self.entry, files, self.history, self.world),
                            f"what came back lies in {files}")
+        take_out(files, removed_of(self.world, self.place, self.set))
         settle(self.world, files)
 
     def is_proven(self) -> bool:
-        return not self.world.source(self.place, self.entry).restored_files(self.entry, Path(self.source))
+        left = left_of(self.entry, removed_of(self.world, self.place, self.set))
+        return not self.world.source(self.place, self.entry).restored_files(left, Path(self.source))
 
     def swap(self, wanted: Exchange) -> None:
         self.run(self.spec.promote, "promote", self.source)
