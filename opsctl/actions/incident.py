@@ -36,7 +36,8 @@ Moment = Annotated[str, AfterValidator(_moment)]
 class IncidentParams(Params):
     """``noticed_at``: RFC 3339, when anyone first noticed or was told, ``noticed_by`` whom, from which ``signal``.
 
-    ``types``: ids of incident types (``opsctl incident types``). ``nature``: of a ``drill`` nothing is real.
+    ``types``: ids of incident types (``opsctl incident types``). ``nature``: of a ``drill`` nothing is real. ``join``: one of that id
+    that is open already is gone on with.
     """
 
     incident: Id
@@ -49,6 +50,7 @@ class IncidentParams(Params):
     zones: Annotated[tuple[Line, ...], Strict(False)] = ()
     fields: dict[str, str] = Field(default_factory=dict)
     nature: Literal["real", "drill"] = "real"
+    join: bool = False
 
 
 @value
@@ -71,6 +73,7 @@ class Incident(EventAction[IncidentParams, Seen]):
       types       suspected types of incident, by their ids
       zones       the zones that are hit
       nature      `real`, or `drill`: an exercise, as every page of it says then
+      join        true: where an incident of this id is open already, the run goes on with it, and its first notice stands
 
     It needs nothing but the journal, or with `--break-glass` the spool: no repository, no host.
     """
@@ -84,16 +87,19 @@ class Incident(EventAction[IncidentParams, Seen]):
         if parse_time(params.noticed_at) > world.clock():
             raise UsageError(f"noticed_at {params.noticed_at} lies in the future", hint=reading(parse_time(params.noticed_at), world.config.organisation.tz))
         there = params.incident in world.incidents.all()
-        if there:
+        if there and params.join:
+            world.incidents.require_open(params.incident)
+        elif there:
             raise SafetyRefusal(f"there is an incident {params.incident} already", hint=f"opsctl incident show {params.incident}")
         return Seen(there)
 
     def happen(self, params: IncidentParams, world: World) -> Mapping[str, Any]:
-        self.observe(params, world)
-        said = {**params.model_dump(), "types": list(params.types), "zones": list(params.zones), "drill": params.nature == "drill", "by": world.by}
-        world.incidents.write(OPENED, said, run=world.run)
+        seen = self.observe(params, world)
+        said = {**{key: said for key, said in params.model_dump().items() if key != "join"}, "types": list(params.types), "zones": list(params.zones), "drill": params.nature == "drill", "by": world.by}
+        if not seen.there:
+            world.incidents.write(OPENED, said, run=world.run)
         found = world.incidents.get(params.incident)
-        return {"incident": params.incident,
+        return {"incident": params.incident, "joined": seen.there,
                 "clocks": [{"duty": one.duty, "due": one.due.isoformat() if one.due else None}
                            for one in clocks(found, protocol().duties, world.clock())]}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from opsctl.actions.interface import GateAction, Params, World
 from opsctl.errors import DamagedData, Refused
+from opsctl.model.playbook import AnyTitle
 from opsctl.model.statements import NAMESPACE, signed_bytes
 from opsctl.model.values import value
 
@@ -15,7 +16,7 @@ class PersonParams(Params):
     """``say`` is what the person is asked to do; ``role`` who may say that it is done (anyone configured, if None)."""
 
     step: str
-    say: str
+    say: AnyTitle
     role: str | None = None
 
 
@@ -48,7 +49,7 @@ class Person(GateAction[PersonParams, Said]):
     """Waits until a person has done something and said so: `opsctl done RUN STEP --by NAME`.
 
     with:
-      say   what the person is asked to do
+      say   what the person is asked to do: a text, or one for each of en, hi
       role  the role that they need (people.NAME.roles); anyone in `people`, where it is left out
 
     What counts is a statement signed with the SSH key that stands under `people` in the configuration. A record that was

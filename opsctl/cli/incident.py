@@ -224,6 +224,24 @@ def fill(
     return carry_out(of(context), name, values, by=by)
 
 
+@app.command("paper")
+def paper(
+    context: typer.Context,
+    name: Id,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="what it is: auditor-certificate, data-centre-acceptance")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="the document")],
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="what is to be known of it: number, date, who signed")] = "",
+    by: By = "",
+) -> Report:
+    """Take in a document, which a playbook may wait for.
+
+    It is copied into the incident's `papers/` with its SHA-256. A newer one of its kind stands for the older, which stays.
+    """
+    from opsctl.cli.incident_papers import take_in
+
+    return take_in(of(context), name, kind, file, note, by=by)
+
+
 @app.command("close")
 def close(
     context: typer.Context,

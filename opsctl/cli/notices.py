@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from opsctl.cli.report import Report
 from opsctl.cli.session import Session
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from opsctl.model.notices import Notice, Trouble
     from opsctl.wiring import Site
 
-SEND_LIMIT = 60.0  # seconds for all addresses together
 _NOT_TOLD = (2, 130, 143)  # a mistyped command, an interruption: whoever did it knows
 
 
@@ -142,10 +139,9 @@ def _drilled(report: Report) -> bool:
 
 
 def _urls(settings: Notify, site: Site | None) -> list[str]:
-    from opsctl.shells.secrets import read_secret
+    from opsctl.wiring.sending import addresses
 
-    hidden = read_secret(settings.secret, _shell(site)).reveal().splitlines() if settings.secret else []
-    return [*settings.urls, *(line.strip() for line in hidden if line.strip() and not line.startswith("#"))]
+    return addresses(settings, _shell(site))
 
 
 def _pulse(settings: Notify, site: Site | None) -> str | None:
@@ -168,13 +164,9 @@ def _send(
 
 
 def _sender(site: Site | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    from opsctl.shells import notice_sender
+    from opsctl.wiring.sending import send
 
-    # -P: beside it lie modules with names of the standard library.
-    done = _shell(site).run([sys.executable, "-P", str(Path(notice_sender.__file__))], stdin=json.dumps(asked).encode(),
-                            timeout=SEND_LIMIT)
-    answer: dict[str, Any] = json.loads(done.text)
-    return answer
+    return send(asked, _shell(site))
 
 
 def _shell(site: Site | None) -> Any:
@@ -184,9 +176,9 @@ def _shell(site: Site | None) -> Any:
 
 
 def _label(url: str) -> str:
-    """An address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{(parts.hostname or '…')}"
+    from opsctl.wiring.sending import label
+
+    return label(url)
 
 
 def _read(record: Path) -> dict[str, dict[str, Any]]:

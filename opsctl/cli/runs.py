@@ -33,16 +33,14 @@ def plan(context: typer.Context, playbook: Playbook, set_: Set = None) -> Report
 
 def run(context: typer.Context, playbook: Playbook, set_: Set = None) -> Report:
     """Bind a playbook to its inputs and carry it out."""
+    from opsctl.cli.run_inputs import ask
     from opsctl.cli.work import carry_out, open_site
     from opsctl.engine.playbooks import find
 
     session = of(context)
     site = open_site(session)
-    inputs = _inputs(set_ or ())
     found = find(playbook, site.config)
-    for name, declared in found.inputs.items():
-        if declared.required and name not in inputs and session.interactive:
-            inputs[name] = session.ask(f"{name}: {declared.help}", option=f"--set {name}=…")
+    inputs = ask(session, site, found, _inputs(set_ or ()))
     return carry_out(session, site, playbook, inputs, subject=found.name)
 
 
@@ -184,9 +182,12 @@ def done(
     step: Annotated[str, typer.Argument(metavar="STEP", help="id of the step")],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="who says so: a name under `people`")],
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="what was done")] = "",
+    file: Annotated[Path | None, typer.Option(
+        "--file", metavar="FILE", help="a document that shows it; kept in the incident, and its hash is signed with the rest")] = None,
     key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="your SSH private key, or the .pub of one that your agent holds")] = None,
 ) -> Report:
     """Say, signed with your SSH key, that a step which a person does is done."""
+    from opsctl.cli.incident_papers import keep_shown
     from opsctl.cli.signing import sign_as
     from opsctl.cli.work import open_site
     from opsctl.model.statements import NAMESPACE, signed_bytes, statement
@@ -198,7 +199,8 @@ def done(
     bound = load_plan(site, run)
     if _step(bound, step).uses == "approve":
         raise UsageError(f"{step} takes the approval of several people", hint=f"opsctl approve {run} {step} --by {by}")
-    said = statement(run=run, step=step, by=by, note=note, plan=bound.as_json(), time=site.clock().isoformat())
+    papers = [] if file is None else keep_shown(session, site, bound, step, file, note, by)
+    said = statement(run=run, step=step, by=by, note=note, plan=bound.as_json(), time=site.clock().isoformat(), papers=papers)
     signature, _ = sign_as(site, by, key, signed_bytes(said), NAMESPACE)
     if not session.dry_run:
         site.journal.append("person.done", {"step": step, "item": None, "statement": said, "signature": signature}, run=run)

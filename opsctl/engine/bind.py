@@ -11,7 +11,7 @@ from opsctl.errors import ConfigError, OpsError, UsageError
 from opsctl.model.fields import meant
 from opsctl.model.part import NotValid, fields
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
-from opsctl.model.playbook import REFERENCE, ForEach, Input, Playbook, Step, wrong_value
+from opsctl.model.playbook import EVERY, NEW, REFERENCE, ForEach, Input, Playbook, Step, wrong_value
 
 #: What ``for_each`` can go through besides ``items``, and where the names stand in the configuration.
 COLLECTIONS = ("backups", "hosts", "repositories", "sources")
@@ -23,6 +23,12 @@ Registry = Callable[[str], Action]
 def run_id(now: datetime, subject: str, token: str) -> str:
     """``20261124-0230-portal-7f3a``: when (UTC), about what, and four characters that make it the only one."""
     return f"{now.astimezone(UTC):%Y%m%d-%H%M}-{subject[:24].strip('-')}-{token[:4]}"
+
+
+def incident_id(run: str) -> str:
+    """The id of the incident that a run opens: ``inc-20261221-7f3a``."""
+    first, *_, token = run.split("-")
+    return f"inc-{first}-{token}"
 
 
 def set_id(run: str) -> str:
@@ -52,6 +58,7 @@ def bind(
     said: list[str] = []
     problems: list[str] = []
     values = _values(playbook, inputs, config, said)
+    values |= {name: incident_id(run) for name, one in playbook.inputs.items() if one.type == "incident" and values.get(name) == NEW}
     steps = []
     graph = playbook.graph
     for step in playbook.steps if not said else ():
@@ -128,6 +135,8 @@ def _step(
         known_fields = fields(action.Params)
         if "set" in known_fields and not params.get("set"):
             params["set"] = set_id(run)
+        if "incident" in known_fields and "incident" in inputs and inputs["incident"].type == "incident":
+            params.setdefault("incident", values["incident"])
         if "step" in known_fields:
             params["step"] = prefix + step.id
         try:
@@ -167,6 +176,8 @@ def _items(
             return ()
         return list(backup.sources)
     listed = [str(one) for one in (value if isinstance(value, list) else [value])]
+    if listed == [EVERY] and kind != "items" and EVERY not in getattr(config, kind):
+        listed = _every(kind, config)
     if kind == "hosts":
         whole = REFERENCE.fullmatch(step.for_each.value) if isinstance(step.for_each.value, str) else None
         declared = inputs[whole[1]].type if whole else ""
@@ -177,6 +188,11 @@ def _items(
             if name not in getattr(config, kind):
                 unknown.append(f"step {step.id}: there is no {_ONE[kind]} {name!r}{meant(name, getattr(config, kind))}")
     return listed
+
+
+def _every(kind: str, config: Any) -> list[str]:
+    """All of them; of repositories those that are not carried away, which are here when they are."""
+    return [name for name, spec in getattr(config, kind).items() if not getattr(spec, "removable", False)]
 
 
 def _hosts(listed: Sequence[str], declared: str, config: Any, problems: list[str], where: str) -> list[str]:

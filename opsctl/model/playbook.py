@@ -27,8 +27,14 @@ REFERENCE = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 
 InputType = Literal[
     "string", "datetime", "integer", "duration", "backup", "source", "repository", "set", "path",
-    "host", "zone", "list",
+    "host", "zone", "list", "incident",
 ]  # fmt: skip
+
+NEW = "new"
+"""Of an input of type ``incident``: one is opened, and its id is made."""
+
+EVERY = "all"
+"""What ``for_each`` goes through where everything of a kind is meant."""
 
 
 def references(value: Any) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rfc8785
@@ -11,10 +11,11 @@ import rfc8785
 NAMESPACE = "done@opsctl"
 
 
-def statement(*, run: str, step: str, by: str, note: str, plan: Mapping[str, Any], time: str) -> dict[str, Any]:
-    """The signed words: who says what about which step of exactly which plan."""
+def statement(*, run: str, step: str, by: str, note: str, plan: Mapping[str, Any], time: str,
+              papers: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The signed words: who says what about which step of exactly which plan. ``papers``: documents with it, ``name`` and ``sha256``."""
     return {"format": "opsctl-done/1", "run": run, "step": step, "by": by, "note": note,
-            "plan_sha256": plan_digest(plan), "time": time}
+            "plan_sha256": plan_digest(plan), "time": time, **({"papers": [dict(one) for one in papers]} if papers else {})}
 
 
 def plan_digest(plan: Mapping[str, Any]) -> str:

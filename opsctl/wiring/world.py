@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.errors import OpsError
+from opsctl.model.incident import Incident
 from opsctl.model.plan import BoundPlan
 from opsctl.model.sets import SetView
 from opsctl.model.snapshots import Progress
@@ -275,6 +276,30 @@ class World:
     def steps(self, word: str) -> Sequence[Mapping[str, Any]]:
         """The parameters of the steps with this word."""
         return [item.params for step in self.plan.steps if step.uses == word for item in step.items]
+
+    def other_runs(self, playbooks: Collection[str], incident: Incident) -> Sequence[Any]:
+        """The runs of playbooks that were bound since an incident was opened, and how they stand (``engine.run_ends.RunEnd``)."""
+        from opsctl.engine.run_ends import run_ends
+
+        return run_ends(self.site.journal, playbooks, incident)
+
+    def notified(self) -> Sequence[str]:
+        """Where notices go, without what may be secret; nothing where nobody is configured."""
+        from opsctl.wiring.sending import addresses, label
+
+        settings = self.config.notify
+        return [label(one) for one in addresses(settings, self.shell)] if settings is not None else []
+
+    def send(self, title: str, body: str) -> Mapping[str, bool]:
+        """Tell everybody whom the configuration names: which address, without what may be secret, took it."""
+        from opsctl.wiring.sending import addresses, label, send
+
+        settings = self.config.notify
+        urls = addresses(settings, self.shell) if settings is not None else []
+        if not urls:
+            return {}
+        sent = send({"urls": urls, "title": title, "body": body, "ping": None}, self.shell)["sent"]
+        return {label(url): bool(took) for url, took in zip(urls, sent, strict=True)}
 
     def note(self, type: str, data: Mapping[str, Any]) -> None:
         self.site.journal.append(type, data, run=self.run)

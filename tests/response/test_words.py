@@ -1,0 +1,247 @@
+"""The words that hold a run of weeks together: papers, duties, other runs, notices; each taken up again after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.badluck.faults import until
+from tests.machine import Machine
+from tests.response.conftest import NOTICED, own
+
+
+def steps(machine: Machine, run: str) -> dict[str, str]:
+    return {one["step"]: one["outcome"] for one in machine.json("show", run).result["steps"]}
+
+
+def begun(machine: Machine, name: str) -> tuple[str, str]:
+    """A run that waits, and its incident."""
+    said = machine.json("run", name, *NOTICED, expect=4)
+    run = said.document["run"]
+    return run, machine.json("show", run).result["inputs"]["incident"]
+
+
+PAPER = """
+  - {id: certificate, uses: document, with: {kind: auditor-certificate, say: {en: the auditor's certificate, hi: लेखा परीक्षक का प्रमाणपत्र}}}
+  - {id: after, uses: command, with: {argv: [touch, AFTER]}}
+"""
+
+
+def test_a_paper_that_is_waited_for_opens_the_gate_and_is_hashed_again_there(machine: Machine) -> None:
+    own(machine, "wait", PAPER.replace("AFTER", str(machine.root / "after")))
+    run, incident = begun(machine, "wait")
+    assert re.fullmatch(r"inc-20261220-[0-9a-f]{4}", incident) and run.endswith(incident[-4:])
+    said = machine.json("resume", run, expect=4)
+    assert f"opsctl incident paper {incident} auditor-certificate FILE" in said.errors[0]["message"]
+    asked = machine.json("incident", "show", incident).result["records"]["paper-asked"]
+    assert [(one["kind"], one["text"]) for one in asked] == [("auditor-certificate", "the auditor's certificate")], "asked for once"
+    assert "auditor-certificate is not there" in machine("incident", "close", incident, expect=23).err
+
+    scan = machine.root / "Scan 12.PDF"
+    scan.write_bytes(b"%PDF certificate")
+    machine("incident", "paper", incident, "auditor-certificate", str(scan), "--note", "no. 77", expect=0)
+    [paper] = machine.json("incident", "show", incident).result["records"]["papered"]
+    kept = machine.state / "incidents" / incident / "papers" / paper["name"]
+    assert paper["name"] == "auditor-certificate-1.pdf" and kept.read_bytes() == scan.read_bytes() and kept.stat().st_mode & 0o077 == 0
+    assert paper["note"] == "no. 77" and paper["from"] == "Scan 12.PDF"
+
+    kept.write_bytes(b"%PDF forged")
+    assert "was changed since it was taken in" in machine.json("resume", run, expect=22).errors[0]["message"]
+    kept.unlink()
+    assert "cannot be read" in machine.json("resume", run, expect=22).errors[0]["message"]
+    assert not (machine.root / "after").exists()
+    machine("incident", "paper", incident, "auditor-certificate", str(scan), expect=0)
+    machine("resume", run, expect=0)
+    assert (machine.root / "after").exists()
+    machine("journal", "verify", expect=0)
+
+
+def test_likely_mistakes_with_papers_are_told(machine: Machine) -> None:
+    own(machine, "wait", PAPER.replace("AFTER", "/dev/null"))
+    _, incident = begun(machine, "wait")
+    (machine.root / "x").write_text("x")
+    said = machine("incident", "paper", incident, "auditors-certificate", str(machine.root / "x"), expect=0)
+    assert "did you mean auditor-certificate?" in said.err
+    assert machine("incident", "paper", incident, "../x", str(machine.root / "x"), expect=2).err
+    assert "No such file" in machine("incident", "paper", incident, "review", str(machine.root / "none"), expect=20).err
+    assert machine("incident", "paper", "inc-none", "review", str(machine.root / "x"), expect=2).err
+    with (machine.root / "large").open("wb") as out:
+        out.truncate((256 << 20) + 1)
+    assert "larger than 256 MiB" in machine("incident", "paper", incident, "review", str(machine.root / "large"), expect=2).err
+    folder = machine.state / "incidents" / incident / "papers"
+    assert [one.name for one in folder.iterdir()] == ["auditors-certificate-1"], "nothing is left of what was refused"
+
+
+def test_two_who_bring_a_paper_of_one_kind_at_once_lose_none(machine: Machine) -> None:
+    own(machine, "wait", PAPER.replace("AFTER", "/dev/null"))
+    _, incident = begun(machine, "wait")
+    for number in range(4):
+        (machine.root / f"paper-{number}").write_text(str(number))
+    both = [machine.start("incident", "paper", incident, "review", str(machine.root / f"paper-{number}")) for number in range(4)]
+    for process in both:
+        process.communicate()
+        assert process.returncode == 0
+    papers = machine.json("incident", "show", incident).result["records"]["papered"]
+    folder = machine.state / "incidents" / incident / "papers"
+    assert sorted((folder / one["name"]).read_text() for one in papers) == ["0", "1", "2", "3"]
+
+
+DUTY = """
+  - {id: sent, uses: met, with: {duty: certin-initial-report, say: send the report}}
+  - {id: orders, uses: met, with: {duty: certin-order-compliance, say: answer every order}}
+  - {id: persons, uses: met, with: {duty: dpdp-principals, say: tell those concerned}}
+"""
+
+
+def test_a_duty_is_waited_for_until_its_submission_or_a_signed_decision_is_on_record(machine: Machine) -> None:
+    own(machine, "duty", DUTY)
+    run, incident = begun(machine, "duty")
+    machine("incident", "order", incident, "send logs", "--order", "20-7", "--received-at", "2026-12-21T02:45+05:30", expect=0)
+    message = machine.json("resume", run, expect=4).errors[0]["message"]
+    assert "certin-initial-report, due 2026-12-21 08:30 IST" in message and "incident met" in message and "incident decide" in message
+    machine("incident", "met", incident, "certin-initial-report", "--channel", "telephone", "--by", "Asha", expect=0)
+    assert "order 20-7" in machine.json("resume", run, expect=4).errors[0]["message"]
+    machine("incident", "decide", incident, "order 20-7", "--reason", "withdrawn by telephone", "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    machine("resume", run, expect=0)  # no personal data is concerned: that clock has not started
+
+
+OTHER = """
+  - id: back
+    uses: other_run
+    with: {playbook: [verify, drill], inputs: {repositories: [main]}, say: verify the repository, role: restore-officer}
+"""
+
+
+def test_another_run_is_waited_for_only_since_the_incident_and_only_as_it_was_asked_for(machine: Machine) -> None:
+    machine("backup", "init", expect=0)
+    machine("backup", "run", expect=0)
+    machine("verify", expect=0)  # before the incident: it does not count
+    own(machine, "other", OTHER)
+    run, _ = begun(machine, "other")
+    machine("run", "verify", "--set", "repositories=main", "--set", "level=data", expect=0)
+    said = machine.json("resume", run, expect=0)
+    assert said.result["steps"][-1]["step"] == "back" and len(said.result["steps"][-1]["result"]["runs"]) == 1
+
+
+def test_what_was_done_without_opsctl_is_said_under_a_signature_with_its_note_and_paper(machine: Machine) -> None:
+    own(machine, "other", OTHER)
+    run, incident = begun(machine, "other")
+    protocol = machine.root / "protocol.pdf"
+    protocol.write_bytes(b"%PDF")
+    machine("done", run, "back", "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    assert "has not the role restore-officer" in machine.json("resume", run, expect=4).errors[0]["message"]
+    machine("done", run, "back", "--by", "imran", "--note", "restored by the vendor", "--file", str(protocol), "--key", str(machine.root / "imran"), expect=0)
+    said = machine.json("resume", run, expect=0).result["steps"][-1]["result"]["said"]
+    assert said == [{"by": "imran", "note": "restored by the vendor"}]
+    [paper] = machine.json("incident", "show", incident).result["records"]["papered"]
+    assert (paper["kind"], paper["by"], paper["name"]) == ("back", "imran", "back-1.pdf")
+    signed = [json.loads(line)["data"] for path in sorted((machine.state / "journal").glob("*.jsonl")) for line in path.read_text().splitlines()
+              if '"person.done"' in line]
+    assert signed[-1]["statement"]["papers"] == [{"name": "back-1.pdf", "sha256": paper["sha256"]}]
+
+
+class _Sink(HTTPServer):
+    def __init__(self) -> None:
+        self.got: list[dict[str, str]] = []
+        self.hold = threading.Event()
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                sink.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                sink.hold.wait(30)
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def sink() -> Iterator[_Sink]:
+    server = _Sink()
+    server.hold.set()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.hold.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+TELL = """
+  - {id: tell, uses: notify, may_fail: true, with: {say: {en: the portal is cut off, hi: पोर्टल काट दिया गया है}}}
+  - {id: after, uses: command, with: {argv: [touch, AFTER]}}
+"""
+
+
+def _to(machine: Machine, sink: _Sink) -> None:
+    path = machine.etc / "opsctl.yaml"
+    path.write_text(path.read_text().replace("127.0.0.1:9/", f"127.0.0.1:{sink.server_port}/"))
+
+
+def test_people_are_told_once_in_their_languages(machine: Machine, sink: _Sink) -> None:
+    own(machine, "tell", TELL.replace("AFTER", str(machine.root / "after")))
+    _to(machine, sink)
+    run = machine.json("run", "tell", *NOTICED, expect=0).document["run"]
+    machine("resume", run, expect=0)
+    [got] = sink.got
+    assert "the portal is cut off" in got["message"] and "पोर्टल काट दिया गया है" in got["message"] and "Portal encrypted" in got["title"]
+    incident = machine.json("show", run).result["inputs"]["incident"]
+    assert machine.json("incident", "show", incident).result["timeline"][-1]["text"] == "told json://127.0.0.1: the portal is cut off"
+
+
+def test_a_notice_that_nobody_takes_holds_nothing_up_and_is_tried_again(machine: Machine, sink: _Sink) -> None:
+    own(machine, "tell", TELL.replace("AFTER", str(machine.root / "after")))
+    said = machine.json("run", "tell", *NOTICED)
+    run = said.document["run"]
+    assert steps(machine, run)["tell"] == "failed" and "nobody took the notice" in json.dumps(said.document)
+    assert said.code == 0 and (machine.root / "after").exists()
+    _to(machine, sink)
+    machine("resume", run, expect=0)
+    assert len(sink.got) == 1 and steps(machine, run)["tell"] == "changed"
+
+
+def test_a_notice_that_was_cut_off_in_the_middle_is_asked_about(machine: Machine, sink: _Sink) -> None:
+    own(machine, "tell", TELL.replace("AFTER", str(machine.root / "after")))
+    _to(machine, sink)
+    sink.hold.clear()
+    process = machine.start("run", "tell", *NOTICED, start_new_session=True)
+    until(lambda: bool(sink.got))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    sink.hold.set()
+    run = machine.json("runs").result["runs"][0]["run"]
+    said = machine.json("resume", run, expect=4)
+    assert "nobody wrote down how it ended" in said.errors[0]["message"] and len(sink.got) == 1
+    machine("resume", run, "--repeat", "tell", expect=0)
+    assert len(sink.got) == 2 and steps(machine, run)["declare"] == "changed"
+
+
+def test_a_run_goes_on_with_the_incident_that_is_open_and_asks_nobody_twice(machine: Machine) -> None:
+    machine("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T01:30+05:30", "--noticed-by", "Ravi", "--signal",
+            "a call", "--in-charge", "Imran", expect=None)
+    own(machine, "duty", DUTY)
+    run = machine.json("run", "duty", "--set", "incident=inc-1", expect=4).document["run"]
+    assert machine.json("show", run).result["inputs"]["noticed_by"] == "Ravi"
+    found = machine.json("incident", "show", "inc-1").result
+    assert [one["text"].partition(":")[0] for one in found["timeline"]].count("opened") == 1
+    assert [one["incident"] for one in machine.json("incident", "list").result["incidents"]] == ["inc-1"]
+
+
+def test_a_first_notice_is_never_defaulted_and_never_in_the_future(machine: Machine) -> None:
+    own(machine, "duty", DUTY)
+    assert "--set noticed_at=… is needed" in machine("run", "duty", *NOTICED[2:], expect=2).err
+    for moment, why in (("2026-12-22T02:30+05:30", "lies in the future"), ("2026-12-21T02:30", "has no time zone"), ("yesterday", "is no moment")):
+        assert why in machine("run", "duty", "--set", f"noticed_at={moment}", *NOTICED[2:], expect=2).err
+    assert machine.json("incident", "list").result["incidents"] == []
