@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from opsctl.actions.approve import ApproveParams, seen
+from opsctl.actions.approve import CHANGED, ApproveParams, seen
 from opsctl.actions.interface import World
 from opsctl.errors import SafetyRefusal
 from opsctl.model.approvals import APPROVE, well_said
@@ -22,7 +22,7 @@ def refuse_alone(step: str, world: World, what: str, people: int = PEOPLE) -> No
     """
     stage = world.plan.step(step).stage if step else ""
     gates = [one for one in world.plan.ahead(step) if one.uses == "approve" and one.items and one.stage == stage] if step else []
-    most, why = 0, ""
+    most, why, changed = 0, "", False
     for gate in gates:
         params = ApproveParams.model_validate(dict(gate.items[0].params))
         if world.dry:
@@ -32,6 +32,7 @@ def refuse_alone(step: str, world: World, what: str, people: int = PEOPLE) -> No
         approved = found.standing.approved
         most = max(most, len(approved))
         if found.changed or found.standing.refused:
+            changed = changed or bool(found.changed)
             why = why or found.changed or f"{found.standing.refused[0].words} refused at {gate.id}"
         elif not found.asked or len(approved) < found.wanted.needed:
             why = why or f"{', '.join(voice.words for voice in approved) or 'nobody'} approved at {gate.id}"
@@ -40,7 +41,7 @@ def refuse_alone(step: str, world: World, what: str, people: int = PEOPLE) -> No
     if not gates:
         why = "nobody was asked"
     raise SafetyRefusal(f"it takes {people} people to approve that {what}: {why or f'{most} of them approved'}", where=step or None,
-                        hint=f"opsctl approve {world.run} {gates[-1].id} --by NAME" if gates else
+                        hint=CHANGED if changed else f"opsctl approve {world.run} {gates[-1].id} --by NAME" if gates else
                         f"the playbook needs a step before it: {{id: agree, uses: approve, with: {{people: {people}}}}}")
 
 

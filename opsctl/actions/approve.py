@@ -16,6 +16,9 @@ from opsctl.model.quantities import counted
 from opsctl.model.statements import signed_bytes
 from opsctl.model.values import value
 
+#: What to do where something is not what people were asked about.
+CHANGED = "find out who changed it; put it back as it was, or begin a new run"
+
 
 class ApproveParams(Params):
     """``say``: what is approved, in a sentence; ``role``: who may (anyone under ``people``, if None); ``people``: how many."""
@@ -52,9 +55,10 @@ class Approve(GateAction[ApproveParams, Seen]):
       people       how many different people have to approve; 2, where it is left out
       not_starter  true: who started the run does not count. Where that is nobody under `people`, it takes one more
 
-    Each signs with the SSH key that stands under `people`: the run, the step, the whole plan, the incident, the id of the
-    repository, a number of this run alone, and until when it holds (approvals: holds_for; a day). A changed plan,
-    another run, an old signature, a key that is not theirs count for nothing, and it is said which.
+    Each signs with the SSH key that stands under `people`: the run, the step, the whole plan with a digest of each part of the
+    configuration that the steps behind it use (services, sources, hosts, waves, people), the incident, the id of the
+    repository, a number of this run alone, and until when it holds (approvals: holds_for; a day). A changed plan, a changed
+    part, another run, an old signature, a key that is not theirs count for nothing, and it is said which.
 
     A person counts once, and so does a key. Who has the role counts for themselves. Who has it only as the deputy
     (deputy_of) of somebody counts in their place, so that the two of them, or two deputies of one, count as one.
@@ -116,6 +120,8 @@ def seen(params: ApproveParams, world: World, at: datetime | None = None) -> See
     changed = ""
     if {digest, bound} != {wanted.asked["plan_sha256"]}:
         changed = f"the plan of run {world.run} was changed since it was bound"
+    elif parts := world.changed_parts(params.step):
+        changed = f"{', '.join(parts)} in the configuration changed since run {world.run} was bound"
     elif repository and wanted.asked["repository"] not in ("", repository):
         changed = f"the repository of run {world.run} is another one than when approval was asked for"
     return Seen(world.run, wanted, weigh(records, wanted, known, at or world.clock()), asked is not None, able(wanted, known), changed,
@@ -126,7 +132,7 @@ def refuse_changed(params: ApproveParams, seen: Seen) -> None:
     """SafetyRefusal where it is no longer what was asked for."""
     if seen.changed:
         raise SafetyRefusal(f"{seen.changed}, so nobody can approve it", where=params.step,
-                            hint="find out who changed it, and begin a new run")
+                            hint=CHANGED)
 
 
 def checked(record: Mapping[str, Any], world: World) -> Signed:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from opsctl.actions.approve import CHANGED
 from opsctl.actions.interface import World
 from opsctl.errors import OpsError, SafetyRefusal
 from opsctl.repositories.history import History
@@ -21,6 +22,9 @@ def with_consent(record: Mapping[str, Any], history: History, world: World) -> d
     asked = {data["step"]: data["request"] for kind, data in entries if kind == "approve.asked"}
     why: OpsError | None = None
     for gate, request in asked.items():
+        if parts := world.changed_parts(gate):
+            why = SafetyRefusal(f"{', '.join(parts)} in the configuration changed since run {world.run} was bound", hint=CHANGED)
+            continue
         signed = [{"statement": data["statement"], "signature": data["signature"]}
                   for kind, data in entries if kind == "approve.signed" and data["step"] == gate]
         found = {**record, "consent": {"plan": plan, "request": request, "approvals": signed}}

@@ -98,7 +98,7 @@ class Gate:
         refuse_changed(params, found)
         if not found.asked:
             raise SafetyRefusal(f"run {run} does not ask for approval of {step} yet", where=step, hint=f"opsctl show {run}")
-        if plan.config_digest and plan.config_digest != site.config.digest:
+        if plan.config_digest and plan.config_digest != site.config.digest and not plan.step(step).configured:
             site.notes.append(f"the configuration is not the one that {run} was bound with: what its plan names is what the new one says")
         return cls(site, plan, world, params, found)
 

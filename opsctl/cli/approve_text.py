@@ -35,6 +35,7 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], removed: Sequence
         f"incident    {said['incident'] or 'none'}",
         f"repository  {said['repository'] or 'none'}",
         f"plan        SHA-256 {said['plan_sha256']}",
+        *([f"it uses     {', '.join(bound)} in the configuration; whoever changes one of them voids it"] if (bound := plan.step(step).configured) else []),
         f"it opens    {', '.join(one.id for one in opened) or 'nothing'}",
     ]
     for one in opened:

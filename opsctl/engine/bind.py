@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,10 +71,20 @@ def bind(
         raise ConfigError(what, problems=[*problems, *said], hint=hint)
     if said:
         raise UsageError(f"{what}: {'; '.join(said)}", hint=hint)
-    return BoundPlan(
+    plan = BoundPlan(
         run=run, playbook=playbook.name, title=str(playbook.title), now=now, started_by=started_by,
         inputs=values, steps=tuple(steps), config_digest=config.digest if config else "", options=dict(options or {}),
     )
+    return replace(plan, steps=tuple(_bound_to(config, step, plan) for step in plan.steps)) if config else plan
+
+
+def _bound_to(config: Any, step: BoundStep, plan: BoundPlan) -> BoundStep:
+    """A step that people approve, with what the configuration says of that which it opens."""
+    if step.uses != "approve" or not (opened := plan.opened(step.id)):
+        return step
+    from opsctl.model.config_used import used
+
+    return replace(step, configured=used(opened, config))
 
 
 def _values(playbook: Playbook, inputs: Mapping[str, Any], config: Any, problems: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
-_LATER = ("tolerate", "canary", "waves", "stop_after", "stage")
+_LATER = ("tolerate", "canary", "waves", "stop_after", "stage", "configured")
 
 
 @value
@@ -26,7 +26,8 @@ class BoundStep:
     """One step. ``after`` holds ids of steps in the same plan; an empty tuple means that it waits for nothing.
 
     ``tolerate`` items may fail. ``canary``, ``waves`` and ``stop_after`` are numbers of items; 0 where nothing was said.
-    ``stage``: of which stage it is, in a plan that has some.
+    ``stage``: of which stage it is, in a plan that has some. ``configured``: of a step that people approve the parts of the configuration
+    that what it opens uses, each with its digest (``model.config_used``).
     """
 
     id: str
@@ -44,6 +45,7 @@ class BoundStep:
     waves: int = 0
     stop_after: int = 0
     stage: str = ""
+    configured: Mapping[str, str] = field(default_factory=dict)
 
 
 @value
@@ -109,6 +111,11 @@ class BoundPlan:
                     found.add(earlier)
                     todo.append(steps[earlier])
         return [step for step in self.steps if step.id in found]
+
+    def opened(self, step_id: str) -> list[Mapping[str, Any]]:
+        """The parameters of what comes after a step, in its own stage where it is of one."""
+        stage = self.step(step_id).stage
+        return [item.params for step in self.behind(step_id) if step.stage == stage for item in step.items]
 
     def step(self, step_id: str) -> BoundStep:
         """KeyError where there is none."""

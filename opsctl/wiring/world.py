@@ -243,6 +243,12 @@ class World:
         """How many people have to have approved before a step is begun: the most that a gate ahead of it takes."""
         return max((int(one.items[0].params["people"]) for one in self.plan.ahead(step) if one.uses == "approve" and one.items), default=0)
 
+    def changed_parts(self, step: str) -> Sequence[str]:
+        """The parts of the configuration that what a step ``approve`` opens uses, and that are not what they were when it was bound."""
+        from opsctl.model.config_used import changed
+
+        return changed(self.plan.step(step).configured, self.plan.opened(step), self.config)
+
     def accept_people(self) -> None:
         from opsctl.wiring.people import accept_first
 
