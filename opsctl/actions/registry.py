@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _NOT_WORDS = {
-    "__init__", "accepting", "agreeing", "carrying", "consenting", "interface", "into_view", "isolating", "not_kept", "proving",
-    "pruning", "registry", "removing", "reopening", "restoring", "signalling", "sound_copies", "stopping",
+    "__init__", "accepting", "agreeing", "carrying", "collecting", "consenting", "in_incident", "interface", "into_view", "isolating", "not_kept",
+    "proving", "pruning", "registry", "removing", "reopening", "restoring", "signalling", "sound_copies", "stopping",
 }
 
 

@@ -57,11 +57,12 @@ class CleanRoomShell(Shell):
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
         give_up: Callable[[], bool] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
     ) -> Result:
         """As ``Shell.run`` promises. Raises also SafetyRefusal where there can be no clean room here, or it leaks."""
         moved = ["sh", "-c", 'cd -- "$1" && shift && exec "$@"', "sh", cwd] if cwd is not None else []
         result = LocalShell().run([*self.prefix(), *moved, *argv], stdin=stdin, env=self._surroundings(env), timeout=timeout,
-                                  accept=None, on_line=on_line, give_up=give_up)
+                                  accept=None, on_line=on_line, give_up=give_up, on_data=on_data)
         if accept is not None and result.code not in accept:
             if result.code == 127:
                 raise ProgramFailed(f"{program(argv)} is not to be found in {self.name}",

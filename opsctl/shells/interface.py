@@ -130,13 +130,15 @@ class Shell(ABC):
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
         give_up: Callable[[], bool] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
     ) -> Result:
         """Run a command to its end.
 
         Standard input is closed unless given. The environment is built from nothing (PATH, HOME, TMPDIR,
         LANG=C.UTF-8, the proxy and CA variables) plus ``env``, which may hold secrets and is never logged.
         Both streams are read at the same time. With ``on_line`` each line of standard output (without its
-        newline) goes there instead of into the result. ``give_up`` is asked twice a second; a yes ends the command as a
+        newline) goes there instead of into the result, with ``on_data`` standard output in pieces as they come, none kept and
+        none read faster than it takes them; an exception of either ends the command. ``give_up`` is asked twice a second; a yes ends the command as a
         time-out does. The child is in a process group of its own which is
         ended, all of it, when the child ends, on a time-out, on ``stop``, and when this process dies, even
         by SIGKILL.

@@ -94,11 +94,12 @@ class LocalShell(Shell):
         on_line: Callable[[bytes], None] | None = None,
         cwd: str | None = None,
         give_up: Callable[[], bool] | None = None,
+        on_data: Callable[[bytes], None] | None = None,
     ) -> Result:
         begun = time.monotonic()
         child = _start(argv, env, stdin is not None, cwd)
         try:
-            output, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line, give_up)
+            output, late = _converse(child, stdin, None if timeout is None else begun + timeout, on_line, give_up, on_data)
         finally:
             code, errors = _finish(child)
         self.check()
@@ -250,6 +251,7 @@ def _converse(
     deadline: float | None,
     on_line: Callable[[bytes], None] | None,
     give_up: Callable[[], bool] | None,
+    on_data: Callable[[bytes], None] | None = None,
 ) -> tuple[bytes, bool]:
     """Feed and read a command until it ends; (standard output, whether time ran out or it was given up)."""
     output, rest = bytearray(), bytearray()
@@ -296,6 +298,8 @@ def _converse(
                             continue
                         if not piece:
                             waiting.unregister(key.fileobj)
+                        elif on_data is not None:
+                            on_data(piece)
                         elif on_line is None:
                             output += piece
                         else:

@@ -92,8 +92,7 @@ class SshShell(Shell):
         give_up: Callable[[], bool] | None = None,
         on_data: Callable[[bytes], None] | None = None,
     ) -> Result:
-        """As ``Shell.run`` promises, with two more ways: ``stdin`` in pieces, as it comes, and ``on_data``, which gets
-        standard output in pieces. Neither is read faster than the other side takes it.
+        """As ``Shell.run`` promises, and takes ``stdin`` in pieces too, as it comes, read no faster than the other side takes it.
 
         The environment is what sshd gives, and ``env``. An exit code of 129 to 159 becomes the signal -1 to -31:
         a shell that says how a command ended can say it in no other way. A command that is given up (time limit,

@@ -85,7 +85,10 @@ class World:
         return self.site.scanner()
 
     def shell_on(self, host: str | None) -> Any:
-        return self.shell if host is None else self.site.on_host(host, "ssh-isolation")
+        """Of a host, by the key for isolation; this machine's own without a name, and where a host is this machine."""
+        if host is None or (host in self.config.hosts and self.config.hosts[host].here):
+            return self.shell
+        return self.site.on_host(host, "ssh-isolation")
 
     @property
     def isolated(self) -> Any:

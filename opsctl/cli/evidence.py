@@ -1,0 +1,58 @@
+"""``opsctl evidence``: what hosts show of an attack, collected, sealed, verified, handed over."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from opsctl.cli.report import Report
+from opsctl.cli.session import of
+
+app = typer.Typer(help="Evidence of an attack: collected, hashed, sealed, in custody.", no_args_is_help=True)
+
+IncidentOf = Annotated[str, typer.Option("--incident", metavar="ID", help="id of the incident; the open one, if there is only one")]
+
+
+@app.command("collect")
+def collect(
+    context: typer.Context,
+    hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST", help="configured hosts; localhost: this machine")] = None,
+    zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="the hosts of this zone; may be given again")] = None,
+    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="volatile, full, or one of the configuration")] = "volatile",
+    incident: IncidentOf = "",
+) -> Report:
+    """Collect what hosts show of an attack, what fades first first.
+
+    One bag for each host, beside the incident: every file hashed as it arrives, with a custody record, sealed by this
+    controller's key. Nothing is written on the host. Exit 3 where something failed or was cut off by a limit.
+    """
+    from opsctl.cli.evidence_collect import collect as carry_out
+
+    return carry_out(of(context), hosts or [], zone or [], {"what": profile, "incident": incident})
+
+
+@app.command("list")
+def list_(context: typer.Context, incident: IncidentOf = "") -> Report:
+    """The bags of an incident, half ones too.
+
+    How many items of each ended how, whether it is sealed, and who has it.
+    """
+    from opsctl.cli.evidence_show import listing
+
+    return listing(of(context), incident)
+
+
+@app.command("verify")
+def verify(
+    context: typer.Context,
+    bags: Annotated[list[str] | None, typer.Argument(metavar="BAG", help="names of bags; all of the incident, if none is given")] = None,
+    incident: IncidentOf = "",
+) -> Report:
+    """Find whatever was changed since the bags were sealed.
+
+    Every file is read and held against the lists, the seal, the custody record and the journal; whatever is changed, missing, added or renamed is named (22).
+    """
+    from opsctl.cli.evidence_show import verify as look
+
+    return look(of(context), incident, bags or [])
