@@ -19,6 +19,7 @@ from opsctl.errors import OpsError, Overdue
 from opsctl.model.drill_target import target
 
 if TYPE_CHECKING:
+    from opsctl.cli.session import Session
     from opsctl.repositories.standing import Standing, Verdict
     from opsctl.wiring import Site
 
@@ -33,12 +34,23 @@ def status(
     nagios: Annotated[bool, typer.Option("--nagios", help="one line and exit codes 0 to 3, as monitors expect")] = False,
     prometheus: Annotated[Path | None, typer.Option(
         "--prometheus", metavar="FILE", help="also write it for node_exporter's textfile collector, whole")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="also write the status board, a page for a screen or the wall, whole")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", metavar="LANGUAGE", help="of the page: en, hi or both; as under organisation: languages")] = None,
 ) -> Report:
     """What is backed up, what is overdue, never ran, or is unverified for too long (exit 5)."""
+    session = of(context)
+    if html is None:
+        return _status(session, refresh, nagios, prometheus, None, lang)
+    from opsctl.cli import board
+
+    with board.troubles(session, html, lang):
+        return _status(session, refresh, nagios, prometheus, html, lang)
+
+
+def _status(session: Session, refresh: bool, nagios: bool, prometheus: Path | None, html: Path | None, lang: str | None) -> Report:
     from opsctl.cli import metrics, ticks
     from opsctl.cli.work import clock, open_site
 
-    session = of(context)
     try:
         site = open_site(session)
     except OpsError as error:
@@ -75,6 +87,12 @@ def status(
             code = code or error.code
     silent = [one.words(site) for name, one in wrong.items() if not one.late and name not in told]
     failed, by_hand = _last_attempts(site)
+    if html is not None and not session.dry_run:
+        from opsctl.cli import board
+
+        marks = [*freezing.lines(site, freezing.frozen(site)), *media_list.lines(site)]
+        remarks = [*filter(None, (failed, by_hand)), *(f"repository {one.repository}: {one.words(site)}" for one in wrong.values()), *(one.text for one in marks)]
+        board.write(site, html, lang, found=found, copies=copies, remarks=remarks)
     if nagios:
         return metrics.nagios_report(found, errors, plans=plans, now=site.clock(), late_copies=late_copies,
                                      failed=failed or "; ".join(silent) or None)

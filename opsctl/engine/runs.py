@@ -219,6 +219,16 @@ class Runs:
                 continue
             yield plan, self.result(plan.run), self.standing(plan.run)
 
+    def unended(self) -> Iterator[tuple[BoundPlan, Mapping[str, Any] | None, str]]:
+        """As ``all``, without those that have ended, whose plans are not even read."""
+        for path in sorted(self.directory.glob("*/plan.json"), key=_age, reverse=True):
+            result = self.result(path.parent.name)
+            word = self.standing(path.parent.name) if result is None or not result["ended"] else "ended"
+            if word == "ended":
+                continue
+            with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+                yield BoundPlan.from_json(json.loads(path.read_text())), result, word
+
     def result(self, run: str) -> Mapping[str, Any] | None:
         """What a run came to, or None where it did not come to an end."""
         try:

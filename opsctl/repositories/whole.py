@@ -12,8 +12,8 @@ from opsctl.errors import ProgramFailed
 from opsctl.repositories.private import private_folder
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a private file whole or not at all, and durably. ProgramFailed where the system says no."""
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write a file, private unless ``mode`` says otherwise, whole or not at all, and durably. ProgramFailed where the system says no."""
     try:
         private_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -21,6 +21,7 @@ def write_whole(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as out:
                 out.write(content)
                 out.flush()
+                os.fchmod(out.fileno(), mode)
                 os.fsync(out.fileno())
             os.replace(name, path)
         except BaseException:
