@@ -48,9 +48,11 @@ class Nftables(Driver):
         self._answering: Answering | None = None
         self._loaded = False
         self._families: Sequence[str] | None = None
+        self._looked: _Sections | None = None
 
     def observe(self) -> Stand:
-        found = _sections(self._script("look", *self._known).stdout)
+        found = self._looked or _sections(self._script("look", *self._known).stdout)
+        self._looked = None
         with _reading(self.host):
             facts = _facts(found)
             tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
@@ -122,7 +124,8 @@ class Nftables(Driver):
 
     def cut(self, order: Order) -> Cut:
         allowed = (*nft_rules.managers(order, Facts()), *order.allow, *order.opened)
-        result = self._script("cut_off", order.profile, *connections.words(allowed))
+        # What is left is counted by a whole look, which serves whoever looks next: a host asked for both at once has half the work.
+        result = self._script("cut_off", order.profile, *connections.words(allowed), then=shlex.join(["look", *self._known]))
         found = _sections(result.stdout)
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
         with _reading(self.host):
@@ -131,7 +134,8 @@ class Nftables(Driver):
             if left is None:
                 return Cut(None, None, notes)
             killed = [text for name, text in found if name == "killed"]
-            survived = sum(len(connections.survivors(said, one)) for said, one in zip(killed, _spaces(found), strict=False))
+            survived = sum(len(connections.survivors("\n".join(killed), one)) for one in _spaces(found))
+        self._looked = found
         return Cut(sum(len(said.splitlines()) for said in killed) + left, left + survived, notes)
 
     def release(self) -> None:
@@ -175,18 +179,19 @@ class Nftables(Driver):
     def _nft(self, text: str) -> Result:
         return self._run("load", text)
 
-    def _script(self, function: str, *words: str) -> Result:
-        result = self._run(function, *words)
+    def _script(self, function: str, *words: str, then: str = "") -> Result:
+        result = self._run(function, *words, then=then)
         if result.code:
             raise self._failed(result, "fails", None)
         return result
 
-    def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None) -> Result:
-        """A function of the script as root, with any exit code."""
+    def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None, then: str = "") -> Result:
+        """A function of the script as root, with any exit code; ``then`` is a command behind it, whose code is the one."""
+        self._looked = None
         asked = self.asked
         self.shell.reach()
         with self.turn():
-            return asked.ask(shlex.join([function, *words]), seconds, partial)
+            return asked.ask("; ".join(filter(None, (shlex.join([function, *words]), then))), seconds, partial)
 
     @property
     def asked(self) -> Answering:

@@ -17,7 +17,7 @@ from opsctl.model.isolation import Facts, Order, Stand
 from opsctl.model.probes import Endpoint, Look, Matrix, Place, Probe, judge, outer, ports, reachable
 from opsctl.shells.interface import Answering, Shell
 
-_Answers = Future[Sequence[Answer]]
+_Asked = tuple[Sequence[Endpoint], Future[Sequence[Answer]]]
 _REMEMBERED = 60.0  # seconds for which a witness that did not answer is not asked again
 
 
@@ -71,13 +71,14 @@ class Prober:
 
     ``addresses`` are those that we know it by; ``ports`` and ``outside`` are those of the configuration. ``gateway`` is the host
     that cuts it off where it does not do so itself: what does not pass there proves nothing. ``knock``: enter only where it
-    answers, since waiting for one that does not holds everything up.
+    answers, since waiting for one that does not holds everything up. ``way_in``: where the shell that ``enter`` gives is logged in;
+    that its answer comes shows that it is open, without one more call, which costs a host half a login.
     """
 
     def __init__(
         self, host: str, *, addresses: Sequence[str], enter: Callable[[], Answering | None], here: Desk, witness: Witness | None,
         ports: Sequence[int] = (), outside: Sequence[Endpoint] = (), gateway: str | None = None,
-        knock: bool = False,
+        knock: bool = False, way_in: Endpoint | None = None,
     ) -> None:
         self.host = host
         self.addresses = tuple(addresses)
@@ -88,6 +89,7 @@ class Prober:
         self.outside = tuple(outside)
         self.gateway = gateway
         self.knock = knock
+        self.way_in = way_in
 
     def probe(
         self, order: Order, stand: Stand, *, before: int | None = None, after: int | None = None, earlier: Look | None = None
@@ -104,16 +106,18 @@ class Prober:
         tried, left_out = ports([port, *self.ports], facts.serves)
         targets = [Endpoint(address, one) for address in addresses for one in tried]
         trouble: dict[Place, str] = {}
-        asked = self._ask(targets)
-        if self.knock and not any(one.port == port and answer.outcome == "open"
-                                  for one, answer in zip(targets, asked[0].result(), strict=True)):
+        shown = [one for one in targets if one == self.way_in]
+        asked = self._ask(targets, shown)
+        here, answers = asked[0]
+        if self.knock and not any(one.port == port and answer.outcome == "open" for one, answer in zip(here, answers.result(), strict=True)):
             trouble["out"] = f"nothing was tried from it: it does not let this machine in on port {port}"
         out = None if trouble else self._out(facts, addresses, trouble)
         probes: list[Probe] = []
         if out is not None:  # while it is tried from elsewhere
             try:
-                answers, ways, _ = out.read()
-                probes += self._probes("out", out.targets, answers)
+                told, ways, _ = out.read()
+                probes += [*self._probes("out", out.targets, told), *(Probe("here", one, "open") for one in shown)]
+                shown = []
             except Interrupted:
                 raise
             except OpsError as error:
@@ -121,22 +125,24 @@ class Prober:
             else:
                 if self.knock:  # nobody else has looked at its addresses from within
                     more = [Endpoint(address, one) for address in ways.beside(addresses) for one in tried]
-                    probes += self._answered(more, self._ask(more), trouble)
-        probes += self._answered(targets, asked, trouble)
+                    probes += self._answered(self._ask(more), trouble)
+        probes += self._answered(asked, trouble)
+        if shown:
+            probes += self._probes("here", shown, self.here.ask(shown).result())
         return Look(tuple(probes), witness=self.witness.name if self.witness else None, trouble=trouble,
                     entered=out is not None and "out" not in trouble, sources=tuple(self._witness_addresses()), left_out=left_out)
 
-    def _ask(self, targets: Sequence[Endpoint]) -> tuple[_Answers, _Answers | None]:
-        return self.here.ask(targets), self.witness.desk.ask(targets) if self.witness else None
+    def _ask(self, targets: Sequence[Endpoint], shown: Sequence[Endpoint] = ()) -> tuple[_Asked, _Asked | None]:
+        """``shown``: what need not be tried from here."""
+        here = [one for one in targets if one not in shown]
+        return (here, self.here.ask(here)), (targets, self.witness.desk.ask(targets)) if self.witness else None
 
-    def _answered(
-        self, targets: Sequence[Endpoint], asked: tuple[_Answers, _Answers | None], trouble: dict[Place, str]
-    ) -> Iterator[Probe]:
-        here, witness = asked
+    def _answered(self, asked: tuple[_Asked, _Asked | None], trouble: dict[Place, str]) -> Iterator[Probe]:
+        (targets, here), witness = asked
         yield from self._probes("here", targets, here.result())
         if self.witness and witness:
             try:
-                yield from self._probes("witness", targets, witness.result())
+                yield from self._probes("witness", witness[0], witness[1].result())
             except Interrupted:
                 raise
             except OpsError as error:

@@ -12,6 +12,7 @@ from opsctl.model.given_host import given_host, is_given
 from opsctl.shells.interface import Answering
 
 if TYPE_CHECKING:
+    from opsctl.model.probes import Endpoint
     from opsctl.wiring.site import Site
 
 TOOL_AT_ONCE = 8
@@ -164,7 +165,15 @@ class Isolations:
         return Prober(name, addresses=[one for one in self._addresses(name) if "/" not in one], enter=enter, here=here,
                       witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),
                       outside=[endpoint(one) for one in common.outside], knock=driver.enforced != "host",
-                      gateway=driver.at.name if driver.enforced == "gateway" else None)
+                      gateway=driver.at.name if driver.enforced == "gateway" else None, way_in=self._way_in(driver))
+
+    @staticmethod
+    def _way_in(driver: Any) -> Endpoint | None:
+        """Where a host that cuts itself off is logged into: with what is asked there, a call of its own would show nothing more."""
+        from opsctl.model.probes import Endpoint
+
+        target = getattr(getattr(driver.shell, "connection", None), "target", None) if driver.enforced == "host" else None
+        return Endpoint(target.address, target.port) if target is not None else None
 
     @functools.cached_property
     def _probes_from_here(self) -> Any:

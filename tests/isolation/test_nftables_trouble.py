@@ -212,13 +212,18 @@ def test_promise_4_where_nobody_can_count_connections_nobody_says_that_there_are
     lab: Lab, host: Host, h1: Nftables, program: str
 ) -> None:
     host.put(program, f"#!/bin/sh\necho 'sh: {program}: not found' >&2\nexit 127\n")
-    h1.load(ORDER, h1.observe())
-    h1.confirm()
-    done = h1.cut(ORDER)
-    assert (done.before, done.after) == (None, None) and f"{program}: not found" in done.notes[0]
-    stand = h1.observe()
-    assert (stand.standing, stand.connections) == ("isolated", None)
-    h1.release()
+    box = subprocess.Popen(lab.inside("h1", ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sleep", "600"]))
+    try:
+        h1.load(ORDER, h1.observe())
+        h1.confirm()
+        done = h1.cut(ORDER)
+        assert (done.before, done.after) == (None, None) and f"{program}: not found" in done.notes[0]
+        stand = h1.observe()
+        assert (stand.standing, stand.connections) == ("isolated", None)
+        h1.release()
+    finally:
+        box.kill()
+        box.wait()
 
 
 # What others do to our rules
