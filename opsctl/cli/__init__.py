@@ -106,17 +106,47 @@ def _main(words: list[str]) -> int:
         report = _failed(error)
     except (Exception, SystemExit) as error:
         report = _failed(_bug(error, call.session))
-    return _print(call, _told(call, report))
+    session, site = call.session.hooks.session or call.session, call.session.hooks.site
+    if call.command in TOLD:
+        report = _told(call.command, session, report, site)
+    if site is None or not site.written or not _announces(site):
+        return _print(call, report)
+    if call.session.json:
+        return _print(call, _announced(report, session, site))
+    code = _print(call, report)
+    # Whoever is at work reads on while others are told.
+    said = _announced(Report(exit_code=code), session, site)
+    for warning in said.warnings:
+        render.complain(f"opsctl: warning: {render.shown(warning)}")
+    return said.code
 
 
-def _told(call: _Call, report: Report) -> Report:
-    """Tell people what a timer's call came to; what could not be told is added and changes nothing else."""
-    if call.command not in TOLD:
-        return report
+def _told(command: str, session: Session, report: Report, site: Any) -> Report:
+    """Keep open incidents after a backup, and tell people what a timer's call came to; what could not be done is added and changes nothing else."""
     from opsctl.cli import notices
 
-    warnings = notices.tell(call.command, call.session.hooks.session or call.session, report, call.session.hooks.site)
+    warnings = []
+    if command == "backup run" and site is not None:
+        from opsctl.cli.incident_keep import with_backup
+
+        warnings += with_backup(session, site)
+    warnings += notices.tell(command, session, report, site)
     return replace(report, warnings=[*report.warnings, *warnings]) if warnings else report
+
+
+def _announces(site: Any) -> bool:
+    """Whether this call opened an incident, took one over or closed it, which people are told of whoever called."""
+    from opsctl.model.incident import CLOSED, OPENED, TAKEN_OVER
+
+    return any(kind in (OPENED, TAKEN_OVER, CLOSED) for kind, _ in site.written)
+
+
+def _announced(report: Report, session: Session, site: Any) -> Report:
+    """Tell people of an incident; 3 where somebody could not be told."""
+    from opsctl.cli import notices
+
+    warnings = notices.announce(session, site)
+    return replace(report, warnings=[*report.warnings, *warnings], exit_code=report.code or 3) if warnings else report
 
 
 def _guess_session(words: Sequence[str]) -> Session:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from opsctl.cli import places
 from opsctl.cli.report import Report
 from opsctl.cli.session import of
+
+if TYPE_CHECKING:
+    from opsctl.cli.work import Given
 
 app = typer.Typer(help="What happened, who is in charge, and which duty is due when.", no_args_is_help=True)
 
@@ -253,3 +258,44 @@ def close(
     from opsctl.cli.incident_write import close as carry_out
 
     return carry_out(of(context), name, note, by=by)
+
+
+@app.command("keep")
+def keep(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[ID]", help="id of the incident; all that are open if not given")] = "",
+    what: Annotated[str, typer.Option("--what", metavar="WHAT", help="`entries`, which is quick, or `all`: the files too")] = "all",
+    to: Annotated[list[str] | None, typer.Option("--to", metavar="REPOSITORY", help="only there; may be given again")] = None,
+    background: Annotated[bool, typer.Option("--background", hidden=True, help="wait for one at work, and leave it to one that waits")] = False,
+) -> Report:
+    """Keep incidents in the repositories, for a new controller.
+
+    Entries go there by themselves, in the background, as they are written, and all of it with each backup while an incident is
+    open; this does it now, and says what came of it. Repositories that a host opens itself are left out.
+    """
+    from opsctl.cli.incident_keep import keep as carry_out
+    from opsctl.errors import UsageError
+
+    if what not in ("entries", "all"):
+        raise UsageError(f"--what {what}: neither `entries` nor `all`")
+    return carry_out(of(context), name, what, to or [], background=background)
+
+
+@app.command("take-over")
+@places.from_anywhere
+def take_over(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[ID]", help="its id; the only one that a repository keeps if not given")] = "",
+    source: Annotated[list[str] | None, typer.Option(
+        "--from", metavar="NAME", help="a repository to ask; may be given again; all that are here if not given")] = None,
+    given: Given | None = None,
+    trust: Sequence[str] = (),
+) -> Report:
+    """Go on with the incident of a controller that is lost.
+
+    Its entries and files come from the repositories, by the lost one's signature: --trust FINGERPRINT where its key is not known
+    here. Clocks go on as they ran, and what is lost is named and written down.
+    """
+    from opsctl.cli.incident_take_over import take_over as carry_out
+
+    return carry_out(of(context), name, source or [], given, trust)

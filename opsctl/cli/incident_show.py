@@ -58,6 +58,9 @@ def show_incident(session: Session, name: str) -> Report:
         out.line(f"types: {', '.join(found.types) or 'none yet'}; zones: {', '.join(found.zones) or 'none'}"
                  + (f"; closed {local_time(site, found.closed)}" if found.closed else ""))
         write_clocks(out, site, found)
+        from opsctl.cli import incident_keep
+
+        out.lines(incident_keep.lines(site, name))
         for said in found.statements:
             out.line(f"{said.by} states on {said.subject}, {local_time(site, said.at)}: {said.text} (basis: {said.basis})")
         left = len(found.timeline) - _LAST

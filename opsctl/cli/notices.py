@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opsctl.model.notices import Notice, Trouble
     from opsctl.wiring import Site
 
+_AT_WORK = 20.0  # the same where a person waits
 _NOT_TOLD = (2, 130, 143)  # a mistyped command, an interruption: whoever did it knows
 
 
@@ -41,22 +42,44 @@ def tell(command: str, session: Session, report: Report, site: Site | None) -> l
         return [f"nobody was told: {type(error).__name__}"]
 
 
+def announce(session: Session, site: Site) -> list[str]:
+    """Tell those configured of open incidents, and of those that are closed now; returns warnings about what could not be told."""
+    from opsctl.cli.incident_notices import OF_INCIDENTS, of_incidents
+
+    settings = site.config.notify
+    if settings is None or session.dry_run:
+        return []
+    try:
+        return _settle(session, site, settings, of_incidents(site), lambda key: key.startswith(OF_INCIDENTS), limit=_AT_WORK)
+    except OpsError as error:
+        return [f"nobody was told of the incident: {error.message}"]
+    except Exception as error:
+        return [f"nobody was told of the incident: {type(error).__name__}"]
+
+
 def _tell(command: str, session: Session, report: Report, site: Site | None, settings: Notify) -> list[str]:
+    from opsctl.cli.incident_notices import OF_INCIDENTS, of_incidents
+
+    troubles = [*_failures(command, report), *([*_late(site), *of_incidents(site)] if site is not None else ())]
+    well = command == "backup run" and report.code == 0 and not [one for one in troubles if not one.key.startswith(OF_INCIDENTS)]
+    return _settle(session, site, settings, troubles, lambda key: _is_over(key, command, report, site), well=well)
+
+
+def _settle(session: Session, site: Site | None, settings: Notify, troubles: Sequence[Trouble], over: Callable[[str], bool], *,
+            well: bool = False, limit: float | None = None) -> list[str]:
     from opsctl.cli.work import clock
     from opsctl.model.notices import settle, untold
 
     now = site.clock() if site is not None else clock(session)()
-    record = (site.state if site is not None else _state(session)) / "notices.json"
-    troubles = [*_failures(command, report), *(_late(site) if site is not None else ())]
+    record = (site.place if site is not None else _state(session)) / "notices.json"
     known = _read(record)
-    notices, kept = settle(known, troubles, lambda key: _is_over(key, command, report, site), now, settings.remind)
+    notices, kept = settle(known, troubles, over, now, settings.remind)
     wanted = [notice for notice in notices if notice.kind in settings.on]
-    well = command == "backup run" and report.code == 0 and not troubles
     urls = _urls(settings, site) if wanted else []
     ping = _pulse(settings, site) if well else None
     warnings: list[str] = []
     if (wanted and urls) or ping:
-        sent, pinged = _send(urls, wanted, ping, now, site)
+        sent, pinged = _send(urls, wanted, ping, now, site, limit)
         warnings += [f"a notice to {_label(url)} was not taken" for url, took in zip(urls, sent, strict=True) if not took]
         if ping and not pinged:
             warnings.append(f"the call to {_label(ping)}, which says that all is well, was not taken")
@@ -97,7 +120,7 @@ def _is_over(key: str, command: str, report: Report, site: Site | None) -> bool:
     kind, _, rest = key.partition(":")
     if site is None:
         return False
-    if kind in ("late", "suspect"):
+    if kind in ("late", "suspect", "incident", "near"):
         return True
     of, _, where = rest.partition(":")
     if of != command:
@@ -151,22 +174,23 @@ def _pulse(settings: Notify, site: Site | None) -> str | None:
 
 
 def _send(
-    urls: Sequence[str], notices: Sequence[Notice], ping: str | None, now: datetime, site: Site | None
+    urls: Sequence[str], notices: Sequence[Notice], ping: str | None, now: datetime, site: Site | None, limit: float | None = None
 ) -> tuple[list[bool], bool]:
-    words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "suspect": "SUSPECT", "recovered": "recovered"}
+    words = {"failed": "FAILED", "overdue": "OVERDUE", "waiting": "waiting for a person", "suspect": "SUSPECT", "incident": "INCIDENT",
+             "recovered": "recovered"}
     kinds = dict.fromkeys(words[notice.kind] for notice in notices)
     host = os.uname().nodename
     body = "\n\n".join(f"{words[one.kind]}: {one.text}" + (f"\n  {one.hint}" if one.hint else "") for one in notices)
     asked = {"urls": list(urls) if notices else [], "title": f"opsctl on {host}: {', '.join(kinds)}", "ping": ping,
              "body": f"{body}\n\n{host}, {now.isoformat(timespec='minutes')}. `opsctl status` says more."}
-    answer = _sender(site, asked)
+    answer = _sender(site, asked, limit)
     return [bool(one) for one in answer["sent"]], bool(answer["pinged"])
 
 
-def _sender(site: Site | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    from opsctl.wiring.sending import send
+def _sender(site: Site | None, asked: Mapping[str, Any], limit: float | None = None) -> dict[str, Any]:
+    from opsctl.wiring.sending import SEND_LIMIT, send
 
-    return send(asked, _shell(site))
+    return send(asked, _shell(site), limit or SEND_LIMIT)
 
 
 def _shell(site: Site | None) -> Any:

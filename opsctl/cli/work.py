@@ -74,9 +74,16 @@ def open_site(
     if session.environ.get(CLOCK):
         site.notes.append(f"the clock is set by {CLOCK}; this is for tests and drills")
     break_glass.enter(session, site)
+    site.on_entry = lambda kind, name: _keep(session, site, kind, name)
     session.hooks.site = site
     session.hooks.on_bug = lambda summary, trace: _write_bug(site, summary, trace)
     return site
+
+
+def _keep(session: Session, site: Site, kind: str, name: str) -> None:
+    from opsctl.cli.incident_keep import written
+
+    written(session, site, kind, name)
 
 
 def check_fingerprint(text: str) -> None:

@@ -3,40 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from opsctl.engine.incident_folder import PAGE, Folder
 from opsctl.engine.journal import Journal
 from opsctl.errors import OpsError, SafetyRefusal
-from opsctl.model.incident import ENTRIES, OPENED, Incident, Line, fold
+from opsctl.model.incident import ENTRIES, OPENED, Incident, fold
+from opsctl.model.incident_kept import Hashed, flat
 from opsctl.model.unknown import unknown
+from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import write_whole
+
+_PATIENCE = 10.0  # seconds for whoever writes at the same moment: milliseconds, unless that process is stopped
 
 
 class Incidents:
     """What a journal knows of incidents. ``directory``: where each has a folder for people (``incidents/ID/``).
 
-    ``behind``: other journals to read as well: a spool that nobody took in yet.
+    ``behind``: other journals to read as well: a spool that nobody took in yet. ``written(kind, incident)`` is called after each
+    entry of this process.
     """
 
-    def __init__(self, journal: Journal, directory: Path, clock: Callable[[], datetime], behind: Sequence[Journal] = ()) -> None:
+    def __init__(self, journal: Journal, directory: Path, clock: Callable[[], datetime], behind: Sequence[Journal] = (),
+                 written: Callable[[str, str], None] | None = None) -> None:
         self.journal = journal
         self.directory = directory
         self.behind = tuple(behind)
         self._clock = clock
+        self._written = written
 
     def all(self) -> dict[str, Incident]:
         """Every incident by id. Damaged lines are left out here: ``journal verify`` names them, and nothing may hold a report up."""
-        lines: list[Line] = []
+        return fold(sorted(self._lines(), key=lambda line: line.type != OPENED))  # of two journals neither is the first
+
+    def lines(self, name: str) -> list[Hashed]:
+        """Every entry of one incident, also those that were taken over, in the order in which this machine got them."""
+        return [line for line in self._lines() if line.data.get("incident") == name]
+
+    def _lines(self) -> list[Hashed]:
+        found: dict[str, Hashed] = {}
         for journal in (self.journal, *self.behind):
             with contextlib.suppress(OpsError):
-                lines += journal.read(types=ENTRIES, on_damage=lambda _: None)
-        return fold(sorted(lines, key=lambda line: line.type != OPENED))  # of two journals neither is the first
+                for line in journal.read(types=ENTRIES, on_damage=lambda _: None):
+                    found.update((one.hash, one) for one in flat(line) if one.hash not in found)
+        return list(found.values())
 
     def get(self, name: str) -> Incident:
         """One incident. UsageError where there is none of that id."""
@@ -59,10 +78,39 @@ class Incidents:
             raise SafetyRefusal(f"incident {name} was closed at {found.closed.isoformat()}", hint="open another one: opsctl incident open")
         return found
 
-    def write(self, kind: str, data: Mapping[str, Any], *, run: str | None = None) -> None:
-        """Add an entry (``model.incident``), flushed before anything else, and the folder's page of it. Raises what journals raise."""
-        self.journal.append(kind, data, run=run)
-        self._page(str(data["incident"]))
+    def write(self, kind: str, data: Mapping[str, Any], *, run: str | None = None, check: Callable[[Incident], None] | None = None) -> None:
+        """Add an entry (``model.incident``), flushed before anything else, and the folder's page of it. Raises what journals raise.
+
+        ``check`` looks at the incident while nobody else writes into any, and raises what speaks against the entry.
+        """
+        name = str(data["incident"])
+        with self._alone():
+            if check is not None:
+                check(self.get(name))
+            self.journal.append(kind, data, run=run)
+            self._page(name)
+        if self._written is not None:
+            self._written(kind, name)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from writing between a look and its entry; where that cannot be had, nothing is held up by it."""
+        descriptor = None
+        with contextlib.suppress(OSError):
+            private_folder(self.directory)
+            descriptor = os.open(self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + _PATIENCE
+        try:
+            while descriptor is not None and time.monotonic() < until:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.01)
+            yield
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
 
     def new_id(self) -> str:
         """``inc-20261221-7f3a``."""
@@ -72,10 +120,14 @@ class Incidents:
         """Where what belongs to an incident is kept."""
         return self.directory / name
 
+    def content(self, name: str) -> Folder:
+        """What lies in the folder of an incident, and what repositories have of it."""
+        return Folder(self.folder(name))
+
     def _page(self, name: str) -> None:
         """``incident.yaml``, for people and auditors; the journal is what counts, so nothing is held up by it."""
         with contextlib.suppress(OpsError, OSError):
-            write_whole(self.folder(name) / "incident.yaml",
+            write_whole(self.folder(name) / PAGE,
                         yaml.safe_dump(as_json(self.get(name)), allow_unicode=True, sort_keys=False).encode())
 
 

@@ -64,6 +64,8 @@ class Clock:
         return self.state in ("met", "late", "decided", "coming")
 
 
+_SOON = timedelta(hours=2)
+
 #: Duties that stand on their own: they are of readiness, or of each record that is put before a court, not of one incident.
 STANDING = frozenset({"certin-poc-update", "log-retention-180d", "dpdp-log-retention-1y", "bsa63-certificate", "certin-order-compliance"})
 
@@ -120,6 +122,12 @@ def _state(due: datetime | None, met: Met | None, decided: bool, now: datetime, 
 def first_met(met: Collection[Met], duty: str) -> Met | None:
     """The first submission that was recorded for a duty."""
     return min((one for one in met if one.duty == duty), key=lambda one: one.at, default=None)
+
+
+def near(found: Iterable[Clock], now: datetime) -> list[Clock]:
+    """Duties that are due soon: within two hours, or a sixth of the time that there was where that is more (our own wish)."""
+    return [clock for clock in found if clock.state == "running" and clock.due is not None
+            and clock.due - now <= max(_SOON, (clock.due - clock.since) / 6)]
 
 
 def next_due(found: Iterable[Clock]) -> Clock | None:

@@ -11,8 +11,8 @@ from opsctl.model.fields import WAYS, Command, Duration, FilePath, Line, Mistake
 from opsctl.model.part import AfterValidator, Field, Strict
 from opsctl.model.secrets import SecretRef
 
-Kind = Literal["failed", "overdue", "waiting", "suspect", "recovered"]
-KINDS: tuple[Kind, ...] = ("failed", "overdue", "waiting", "suspect", "recovered")
+Kind = Literal["failed", "overdue", "waiting", "suspect", "incident", "recovered"]
+KINDS: tuple[Kind, ...] = ("failed", "overdue", "waiting", "suspect", "incident", "recovered")
 
 
 def _url(value: str) -> str:
@@ -32,7 +32,7 @@ WebAddress = Annotated[Line, AfterValidator(_web), Shown("address")]
 
 
 class Notify(Part):
-    """Who is told when a backup failed or is late; and what is pinged when all is well."""
+    """Who is told when a backup failed or is late, of an incident, and of its duties; and what is pinged when all is well."""
 
     urls: Annotated[tuple[Address, ...], Strict(False)] = Field(
         default=(),

@@ -9,10 +9,13 @@ from typing import Any
 
 from opsctl.model.snapshots import parse_time
 
+#: How keys begin of troubles whose end is told by something else: a duty that was near is done, or overdue.
+FORGOTTEN = "near:"
+
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something wrong. ``key`` is the same each time that it is seen; ``kind``: ``failed overdue waiting suspect``."""
+    """Something wrong. ``key`` is the same each time that it is seen; ``kind``: ``failed overdue waiting suspect incident``."""
 
     key: str
     kind: str
@@ -62,7 +65,7 @@ def settle(
         if key in kept:
             continue
         if over(key):
-            if before.get("told"):
+            if before.get("told") and not key.startswith(FORGOTTEN):
                 notices.append(Notice(key, "recovered", f"over: {before.get('text')}"))
         else:
             kept[key] = dict(before)

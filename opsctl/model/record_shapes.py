@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from posixpath import normpath
 from typing import Any
 
-from opsctl.model.records import CHOICE, DRILL, FREEZE, MANIFEST, PRUNE, ROTATION, VERIFICATION
+from opsctl.model.records import CHOICE, DRILL, FREEZE, INCIDENT, MANIFEST, PRUNE, ROTATION, VERIFICATION
 from opsctl.model.signals import CLEAN, SUSPECT, UNKNOWN
 from opsctl.model.signals import FORMAT as SIGNALS
 from opsctl.model.snapshots import parse_time
@@ -33,7 +33,7 @@ def mistake(record: Mapping[str, Any]) -> str | None:
     Names become names of files and databases, paths are looked up below a folder: neither may lead out of it.
     """
     known = {MANIFEST: _MANIFEST, VERIFICATION: _VERIFICATION, DRILL: _DRILL, FREEZE: _FREEZE, PRUNE: _PRUNE, CHOICE: _CHOICE,
-             ROTATION: _ROTATION}
+             ROTATION: _ROTATION, INCIDENT: _OF_INCIDENT}
     fields = next((fields for format_, fields in known.items() if format_ == record.get("format")), None)
     if fields is None:
         return "of no format of ours"
@@ -244,6 +244,14 @@ _STATEMENT = _shaped({"old": _text, "new": _text, "time": _moment, "format": _te
 _ROTATION: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "statement": _STATEMENT, "by_new": _text, "by_old": _optional(_text),
     "consent": _optional(_CONSENT),
+}
+_ENTRY = _shaped({"seq": _count, "hash": _matches(_OBJECT), "time": _moment, "type": _text, "run": lambda value: value is None or _text(value),
+                  "data": _mapping})
+_OF_INCIDENT: Mapping[str, Check] = {
+    "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "incident": _matches(_INCIDENT),
+    "previous": lambda value: value == "" or _matches(_OBJECT)(value), "entries": _listed(_ENTRY),
+    "files": _optional(lambda value: _mapped(_matches(_OBJECT))(value) and all(_relative(name) for name in value)),
+    "left_out": _optional(_mapped(_text)),
 }
 _CHOICE: Mapping[str, Check] = {
     "repository": _text, "run": _text, "time": _moment, "host": _text, "by": _text, "backup": _matches(_NAME),

@@ -18,11 +18,13 @@ FREEZE = "opsctl-freeze/1"
 PRUNE = "opsctl-prune/1"
 CHOICE = "opsctl-choice/1"
 ROTATION = "opsctl-rotation/1"
+INCIDENT = "opsctl-incident/1"
 
 #: The ssh-keygen namespace that each kind of record is signed under: one per purpose, so that a signature
 #: made for one can never stand under another.
 NAMESPACES = {MANIFEST: "manifest@opsctl", VERIFICATION: "verification@opsctl", DRILL: "drill@opsctl",
-              FREEZE: "freeze@opsctl", PRUNE: "prune@opsctl", CHOICE: "choice@opsctl", ROTATION: "rotation@opsctl"}
+              FREEZE: "freeze@opsctl", PRUNE: "prune@opsctl", CHOICE: "choice@opsctl", ROTATION: "rotation@opsctl",
+              INCIDENT: "incident@opsctl"}
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:

@@ -24,6 +24,7 @@ from opsctl.model.records import (
     CHOICE,
     DRILL,
     FREEZE,
+    INCIDENT,
     MANIFEST,
     NAMESPACES,
     PRUNE,
@@ -47,7 +48,7 @@ from opsctl.repositories.whole import write_whole
 
 #: The tag that marks a snapshot as a record, by the record's format.
 RECORD_TAGS = {MANIFEST: "manifest", VERIFICATION: "verification", DRILL: "drill", FREEZE: "freeze", PRUNE: "prune", CHOICE: "choice",
-               ROTATION: "rotation"}
+               ROTATION: "rotation", INCIDENT: "incident"}
 
 
 class Signatures(Protocol):
@@ -73,6 +74,7 @@ class Holdings:
     ``verifications`` and ``drills``: the records of them that count, oldest first: signed by a trusted key, for this
     repository and not for another one that they were copied from, and not dated by a clock that ran ahead.
     ``damage``: what the verifications found and no later one found mended; each set has what of it reaches it.
+    ``kept``: what controllers kept of incidents here, whoever signed it, oldest first.
     ``freezes``: those that nobody lifted; ``prunes``, and ``choices`` of a set to go back to, oldest first: those that people
     agreed to.
     """
@@ -86,6 +88,7 @@ class Holdings:
     freezes: tuple[Freeze, ...] = ()
     prunes: tuple[Prune, ...] = ()
     choices: tuple[Choice, ...] = ()
+    kept: tuple[Record, ...] = ()
 
 
 class Ledger:
@@ -320,7 +323,8 @@ class History:
                             findings=(*judgement.findings, *agreements.findings))
         holdings = Holdings(tuple(snapshots), tuple(self.repository.junk()), judgement, verifications,
                             self._counted(DRILL, records.values(), identity.id, now), damage,
-                            agreements.freezes, agreements.prunes, agreements.choices)
+                            agreements.freezes, agreements.prunes, agreements.choices,
+                            _kept(records.values(), identity.id))
         self._remember(holdings)
         self._seen = holdings
         return holdings
@@ -450,6 +454,11 @@ class History:
         if holdings.prunes:
             known["prunes"] = {**known.get("prunes", {}), **{one.record: list(one.people) for one in holdings.prunes}}
         self.ledger.save(known)
+
+
+def _kept(records: Iterable[Record], repository_id: str) -> tuple[Record, ...]:
+    found = [one for one in records if one.format == INCIDENT and one.signer is not None and one.record["repository"] == repository_id]
+    return tuple(sorted(found, key=lambda one: parse_time(one.record["time"])))
 
 
 def _pruned_since(entries: Iterable[dict[str, Any]], holdings: Holdings) -> list[tuple[dict[str, Any], str]]:

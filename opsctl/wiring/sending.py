@@ -20,12 +20,12 @@ def addresses(settings: Any, shell: Any) -> list[str]:
     return [*settings.urls, *(line.strip() for line in hidden if line.strip() and not line.startswith("#"))]
 
 
-def send(asked: Mapping[str, Any], shell: Any) -> dict[str, Any]:
-    """What ``shells.notice_sender`` answers."""
+def send(asked: Mapping[str, Any], shell: Any, limit: float = SEND_LIMIT) -> dict[str, Any]:
+    """What ``shells.notice_sender`` answers within ``limit`` seconds."""
     from opsctl.shells import notice_sender
 
     # -P: beside it lie modules with names of the standard library.
-    done = shell.run([sys.executable, "-P", str(Path(notice_sender.__file__))], stdin=json.dumps(asked).encode(), timeout=SEND_LIMIT)
+    done = shell.run([sys.executable, "-P", str(Path(notice_sender.__file__))], stdin=json.dumps(asked).encode(), timeout=limit)
     answer: dict[str, Any] = json.loads(done.text)
     return answer
 

@@ -41,6 +41,10 @@ class Site:
         #: Where the journal and the runs lie: the state directory, unless ``go_elsewhere`` was called.
         self.place = self.state
         self.notes: list[str] = []
+        #: The entries of incidents that this process wrote: kind and incident.
+        self.written: list[tuple[str, str]] = []
+        #: Called after each of them; raises nothing.
+        self.on_entry: Callable[[str, str], None] | None = None
         self._histories: dict[str, History] = {}
         self._hosts: dict[tuple[str, str], Any] = {}
         self._guard = threading.RLock()
@@ -225,7 +229,12 @@ class Site:
 
         spool = open_spool(self.runtime, self.scope) if self.place == self.state else None
         behind = [Journal(spool / "journal", self.clock)] if spool is not None else []
-        return Incidents(self.journal, self.place / "incidents", self.clock, behind)
+        return Incidents(self.journal, self.place / "incidents", self.clock, behind, self._incident_written)
+
+    def _incident_written(self, kind: str, name: str) -> None:
+        self.written.append((kind, name))
+        if self.on_entry is not None:
+            self.on_entry(kind, name)
 
     @functools.cached_property
     def media(self) -> Any:
