@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,10 @@ def write(session: Session, name: str, kind: str, data: Mapping[str, Any], *, by
     """Add one entry to an open incident. ``at``: the key of ``data`` that gets the present moment."""
     from opsctl.cli.work import open_site
 
-    return _write(session, open_site(session), name, kind, data, by=by, at=at)
+    return write_entry(session, open_site(session), name, kind, data, by=by, at=at)
 
 
-def _write(session: Session, site: Site, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
+def write_entry(session: Session, site: Site, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
     from opsctl.cli.incident_show import clocks_json, write_clocks
     from opsctl.cli.work import who
 
@@ -65,7 +66,7 @@ def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *,
             value = moment(session, site, value, "", "--noticed-at").isoformat()
         if what == "types":
             site.notes += doubts(value, site.clock(), site.clock())
-        report = _write(session, site, name, CORRECTED, {"what": what, "value": value, "why": why}, by=by)
+        report = write_entry(session, site, name, CORRECTED, {"what": what, "value": value, "why": why}, by=by)
     assert report is not None
     return report
 
@@ -79,7 +80,7 @@ def start_clock(session: Session, name: str, what: str, why: str, at: str | None
         raise unknown("clock", what, _CLOCKS)
     site = open_site(session)
     found = moment(session, site, at, "when was that?", "--at")
-    return _write(session, site, name, ANCHORED, {"anchor": _CLOCKS[what], "at": found.isoformat(), "why": why}, by=by)
+    return write_entry(session, site, name, ANCHORED, {"anchor": _CLOCKS[what], "at": found.isoformat(), "why": why}, by=by)
 
 
 def order(session: Session, name: str, ident: str, text: str, received: str | None, due: str | None, *, by: str) -> Report:
@@ -100,7 +101,7 @@ def order(session: Session, name: str, ident: str, text: str, received: str | No
             raise UsageError(f"--due-at {due} is no moment", hint="write it as 2026-12-21T18:00+05:30") from error
         if until.tzinfo is None:
             raise UsageError(f"--due-at {due} has no time zone", hint=f"{due}+05:30 is in IST")
-    return _write(session, site, name, ORDERED, {"order": ident, "text": text, "received_at": came.isoformat(),
+    return write_entry(session, site, name, ORDERED, {"order": ident, "text": text, "received_at": came.isoformat(),
                                                 "due_at": until.isoformat() if until else None}, by=by)
 
 
@@ -110,9 +111,19 @@ def met(session: Session, name: str, duty: str, channel: str, by: str, at: str |
 
     site = open_site(session)
     _refuse_unknown(site, name, duty)
-    when = moment(session, site, at, "", "--at") if at else site.clock()
-    return _write(session, site, name, MET, {"duty": duty, "channel": channel, "at": when.isoformat(), "reference": reference,
-                                            "files": [_hashed(path) for path in files]}, by=by)
+    when = moment(session, site, at, "", "--at") if at else site.clock().replace(microsecond=0)
+    return record_met(session, site, name, duty, {"channel": channel, "at": when.isoformat(), "reference": reference,
+                                                  "files": [_hashed(path) for path in files]}, by=by)
+
+
+def record_met(session: Session, site: Site, name: str, duty: str, data: Mapping[str, Any], *, by: str) -> Report:
+    """A duty was done. Where that was late and nobody has said why, the reason is asked for; it holds nothing up."""
+    from opsctl.cli.incident_show import of_incident
+
+    report = write_entry(session, site, name, MET, {"duty": duty, **data}, by=by)
+    late = [one.duty for one in of_incident(site, site.incidents.get(name)) if one.duty == duty and one.state == "late" and not one.reason]
+    asked = [f"{one} was late, and the reason goes into the reports: opsctl incident missed {name} '{one}' --reason TEXT" for one in late]
+    return replace(report, warnings=[*report.warnings, *asked])
 
 
 def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Path | None) -> Report:
@@ -125,7 +136,7 @@ def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Pa
     _refuse_unknown(site, name, duty)
     said = {"format": "opsctl-decide/1", "incident": name, "duty": duty, "reason": reason, "by": by, "time": site.clock().isoformat()}
     signature, signer = sign_as(site, by, key, canonical(said), NAMESPACE)
-    return _write(session, site, name, DECIDED, {"duty": duty, "reason": reason, "statement": said, "signature": signature, "key": signer}, by=by)
+    return write_entry(session, site, name, DECIDED, {"duty": duty, "reason": reason, "statement": said, "signature": signature, "key": signer}, by=by)
 
 
 def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> Report:
@@ -133,29 +144,29 @@ def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> R
 
     site = open_site(session)
     _refuse_unknown(site, name, duty)
-    return _write(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)
+    return write_entry(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)
 
 
 def fill(session: Session, name: str, values: Sequence[str], *, by: str) -> Report:
-    """Fields of the report form; a value that the form does not know is taken, and told with the nearest that it does."""
+    """Fields of reports; a value that a form does not know is taken, and told with the nearest that it does."""
     from opsctl.cli.work import open_site
     from opsctl.model.fields import meant
-    from opsctl.protocols.cert_in import protocol
+    from opsctl.protocols.report_fields import fillable
 
     site = open_site(session)
-    known = {field.key: field for field in protocol().fields}
+    known = fillable()
     given = {}
     for one in values:
         key, sign, value = one.partition("=")
         if not sign:
-            raise UsageError(f"{one} is no FIELD=VALUE", hint=f"fields: {', '.join(known)}")
+            raise UsageError(f"{one} is no FIELD=VALUE", hint="operating_system='Debian 12'; opsctl report fields")
         if key not in known:
-            raise UsageError(f"the form has no field {key}{meant(key, known)}", hint=f"fields: {', '.join(known)}")
+            raise UsageError(f"no report has a field {key}{meant(key, known)}", hint="opsctl report fields")
         allowed = known[key].allowed
         if allowed and (odd := [each for each in value.split(",") if each.strip() not in allowed]):
             site.notes.append(f"{key}: the form does not know {', '.join(odd)}{meant(odd[0], allowed)}; it is written down as it is")
         given[key] = value
-    return _write(session, site, name, FILED, {"fields": given}, by=by)
+    return write_entry(session, site, name, FILED, {"fields": given}, by=by)
 
 
 def close(session: Session, name: str, note: str, *, by: str) -> Report:
@@ -172,7 +183,7 @@ def close(session: Session, name: str, note: str, *, by: str) -> Report:
         hints = ["record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`"] if left else []
         raise SafetyRefusal(f"incident {name} stays open: " + "; ".join([*left, *(one.what for one in ends)]), where=name,
                             hint="; ".join(dict.fromkeys([*hints, *(f"`{one.how}`" for one in ends)])))
-    return _write(session, site, name, CLOSED, {"note": note}, by=by)
+    return write_entry(session, site, name, CLOSED, {"note": note}, by=by)
 
 
 def _refuse_unknown(site: Site, name: str, duty: str) -> None:

@@ -83,7 +83,10 @@ class Order:
 
 @value
 class Met:
-    """Something that was sent or done for a duty: when, by whom, on which channel, with which reference; files with their hashes."""
+    """Something that was sent or done for a duty: when, by whom, on which channel, with which reference; files with their hashes.
+
+    ``report`` and ``draft``: which draft it was, where it was one.
+    """
 
     duty: str
     at: datetime
@@ -92,6 +95,8 @@ class Met:
     reference: str = ""
     to: str = ""
     files: tuple[tuple[str, str], ...] = ()
+    report: str = ""
+    draft: int = 0
 
 
 @value
@@ -203,7 +208,7 @@ def _with(found: Incident, line: Line) -> Incident:
         return replace(_anchored(found, "order_received_at", order.received), orders=(*found.orders, order))
     if line.type == MET:
         met = Met(data["duty"], parse_time(data["at"]), data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
-                  tuple((one["name"], one["sha256"]) for one in data.get("files", ())))
+                  tuple((one["name"], one["sha256"]) for one in data.get("files", ())), str(data.get("report", "")), int(data.get("draft", 0)))
         return replace(found, met=(*found.met, met))
     if line.type == DECIDED:
         return replace(found, decisions={**found.decisions, data["duty"]: f"{data['reason']} ({data['by']})"})

@@ -237,6 +237,13 @@ class Site:
             self.on_entry(kind, name)
 
     @functools.cached_property
+    def reports(self) -> Any:
+        """The reports of those incidents (``engine.reports.Reports``)."""
+        from opsctl.engine.reports import Reports
+
+        return Reports(self.incidents, self.config, self.clock)
+
+    @functools.cached_property
     def media(self) -> Any:
         """The media that are carried away and brought back (``repositories.media.Media``)."""
         from opsctl.repositories.media import Media

@@ -102,6 +102,10 @@ class World:
     def incidents(self) -> Any:
         return self.site.incidents
 
+    @property
+    def reports(self) -> Any:
+        return self.site.reports
+
     def open_incidents(self) -> Sequence[str]:
         found: Sequence[str] = self._driver("open incidents", self.site.incidents.earnest)
         return found

@@ -46,15 +46,15 @@ def test_all_twenty_two_fields_are_there_and_what_is_unknown_says_so(machine: Ma
     said = machine("report", "draft", "cert-in", expect=0).out
     for field in protocol().fields:
         assert f"{field.order:2}. {field.label}:" in said
-    assert "21/12/2026 02:30 IST (UTC+05:30)" in said and "due 21/12/2026 08:30 IST" in said
+    assert "21/12/2026 02:30 IST (UTC+05:30)" in said and "due: 21/12/2026 08:30 IST" in said
     assert "Operating System: not yet known" in said and "10.0.0.11 (db-1)" in said and "10.0.9.9" not in said
     assert "Contact No.: +91 755 000000" in said and "1800-11-4949" in said
 
 
 def test_it_is_a_message_ready_for_a_person_and_nothing_is_sent(machine: Machine) -> None:
     paths = [Path(path) for path in machine.json("report", "draft", "cert-in", expect=0).result["files"]]
-    assert [path.name for path in paths] == ["cert-in-1.txt", "cert-in-1.json", "cert-in-1.eml"]
-    message = email.message_from_bytes(paths[2].read_bytes(), policy=email.policy.default)
+    assert [path.name for path in paths] == ["cert-in-1.en.txt", "cert-in-1.en.pdf", "cert-in-1.en.html", "cert-in-1.json", "cert-in-1.eml"]
+    message = email.message_from_bytes(paths[-1].read_bytes(), policy=email.policy.default)
     assert message["To"] == "incident@cert-in.org.in" and "Portal encrypted" in str(message["Subject"])
     body = message.get_body()
     assert body is not None and body.get_content().replace("\r\n", "\n").strip() == paths[0].read_text().strip()
@@ -65,8 +65,8 @@ def test_older_drafts_stay_and_what_changed_is_shown(machine: Machine) -> None:
     first = Path(machine.json("report", "draft", "cert-in", expect=0).result["files"][0]).read_text()
     machine("incident", "fill", "inc-1", "mission_critical=yes", "operating_system=Debian 12", expect=0)
     said = machine.json("report", "draft", "cert-in", expect=0)
-    assert set(said.result["changed"]) >= {"Operating System"} and Path(said.result["files"][0]).name == "cert-in-2.txt"
-    assert (machine.state / "incidents" / "inc-1" / "reports" / "cert-in-1.txt").read_text() == first
+    assert set(said.result["changed"]) >= {"Operating System"} and Path(said.result["files"][0]).name == "cert-in-2.en.txt"
+    assert (machine.state / "incidents" / "inc-1" / "reports" / "cert-in-1.en.txt").read_text() == first
     assert "Operating System" in machine("report", "draft", "cert-in", expect=0).out
 
 
@@ -79,7 +79,7 @@ def test_a_doubtful_value_is_warned_of_and_never_blocks(machine: Machine) -> Non
 def test_a_drill_says_so_and_is_addressed_to_nobody_real(machine: Machine) -> None:
     machine(*OPEN[:2], "drill-1", *OPEN[3:], "--drill", expect=0)
     found = machine.json("report", "draft", "cert-in", "--incident", "drill-1", expect=0).result
-    assert found["text"].startswith("DRILL") and b"cert-in.org.in\r\n" not in Path(found["files"][2]).read_bytes().split(b"\r\n\r\n")[0]
+    assert found["text"].startswith("DRILL") and b"cert-in.org.in\r\n" not in Path(found["files"][-1]).read_bytes().split(b"\r\n\r\n")[0]
     refused = machine("report", "draft", "cert-in", expect=2)
     assert "2 incidents are open: which one?" in refused.err
 
@@ -88,13 +88,13 @@ def test_hostile_text_stays_text(machine: Machine) -> None:
     machine("incident", "note", "inc-1", "evil\r\nBcc: x@x.invalid\x1b[2J", expect=0)
     machine(*OPEN[:2], "inc-2", "--title", "t\r\nBcc: y@y.invalid", *OPEN[5:])
     found = machine.json("report", "draft", "cert-in", "--incident", "inc-1", expect=0).result
-    head = Path(found["files"][2]).read_bytes().split(b"\r\n\r\n")[0]
+    head = Path(found["files"][-1]).read_bytes().split(b"\r\n\r\n")[0]
     assert b"Bcc" not in head
     assert "\x1b" not in machine("report", "draft", "cert-in", "--incident", "inc-1", expect=0).out
-    json.loads(Path(found["files"][1]).read_text())
+    json.loads(Path(found["files"][-2]).read_text())
 
 
 def test_with_a_full_folder_it_is_shown_all_the_same(machine: Machine) -> None:
     (machine.state / "incidents" / "inc-1" / "reports").write_text("in the way")
     said = machine("report", "draft", "cert-in", expect=3)
-    assert "INCIDENT REPORT TO CERT-In" in said.out
+    assert "Incident report to CERT-In" in said.out
