@@ -56,7 +56,7 @@ class Approve(GateAction[ApproveParams, Seen]):
       not_starter  true: who started the run does not count. Where that is nobody under `people`, it takes one more
 
     Each signs with the SSH key that stands under `people`: the run, the step, the whole plan with a digest of each part of the
-    configuration that the steps behind it use (services, sources, hosts, waves, people), the incident, the id of the
+    configuration that the steps behind it use (services, sources, hosts, waves), the incident, the id of the
     repository, a number of this run alone, and until when it holds (approvals: holds_for; a day). A changed plan, a changed
     part, another run, an old signature, a key that is not theirs count for nothing, and it is said which.
 

@@ -23,9 +23,10 @@ def jobs(site: Site) -> list[Job]:
 def check(site: Site) -> Check:
     """Who can sign, and whether they were accepted."""
     from opsctl.model.people import differ, fingerprint, roll_of, signing
-    from opsctl.wiring.people import HINT, accepted
+    from opsctl.wiring.people import HINT, standing
 
-    roll, known = roll_of(site.config.people), accepted(site)
+    roll, found = roll_of(site.config.people), standing(site)
+    known = found.people
     if known is not None and (why := differ(known, roll)):
         return Check("people", WRONG, f"not the ones that were accepted: {why}", HINT)
     able = signing(roll)
@@ -33,7 +34,7 @@ def check(site: Site) -> Check:
     for name in able:
         owners[roll[name]["ssh_key"]].append(name)
     detail = f"{counted(len(owners), 'person', 'people')} can sign, all of them have the fingerprint {fingerprint(roll)}"
-    detail += "" if known is not None else ", not accepted yet"
+    detail += ", not accepted yet" if known is None else f", accepted on the word of {found.alone} alone" if found.alone else ""
     shared = [" and ".join(names) for names in owners.values() if len(names) > 1]
     if shared:
         return Check("people", WARNING, f"{detail}; {', '.join(shared)} have one key", "one key counts as one person: everybody needs their own")

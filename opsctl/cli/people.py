@@ -31,21 +31,23 @@ def list_(context: typer.Context) -> Report:
     """
     from opsctl.cli.work import open_site
     from opsctl.model.people import differ, fingerprint, roll_of
-    from opsctl.wiring.people import HINT, accepted
+    from opsctl.wiring.people import HINT, standing
 
     site = open_site(of(context))
-    roll, known = roll_of(site.config.people), accepted(site)
+    roll, found = roll_of(site.config.people), standing(site)
+    known = found.people
     why = differ(known, roll) if known is not None else None
-    standing = "not accepted yet" if known is None else f"NOT the accepted ones ({fingerprint(known)})" if why else "accepted"
+    how = f"accepted on the word of {found.alone} alone, as nobody else could sign: whose keys are these?" if found.alone else "accepted"
+    said = "not accepted yet" if known is None else f"NOT the accepted ones ({fingerprint(known)})" if why else how
     errors = [SafetyRefusal(f"these are not the people that were accepted: {why}", where="people", hint=HINT)] if why else []
 
     def text(out: Out) -> None:
         out.table(Table(("person", "roles", "deputy of", Column("key", flexible=True)), [
             (name, ", ".join(one["roles"]), one["deputy_of"] or "", _key(site, one) or Mark("none: cannot sign", Tone.QUIET))
             for name, one in roll.items()], empty="there is nobody under people:"))
-        out.line(f"all of them: {fingerprint(roll)}, {standing}")
+        out.line(f"all of them: {fingerprint(roll)}, {said}")
 
-    return Report(result={"fingerprint": fingerprint(roll), "accepted": fingerprint(known) if known is not None else None,
+    return Report(result={"fingerprint": fingerprint(roll), "accepted": fingerprint(known) if known is not None else None, "alone": found.alone,
                           "people": {name: {**one, "key": _key(site, one)} for name, one in roll.items()}},
                   text=text, errors=errors, warnings=site.said)
 
@@ -104,11 +106,12 @@ def change(
     if file is not None and by is not None and file.exists():
         return _sign_elsewhere(session, file, by, key)
     from opsctl.cli.work import open_site
-    from opsctl.model.people import roll_of
-    from opsctl.wiring.people import accepted
+    from opsctl.model.people import refuse_fewer, roll_of
+    from opsctl.wiring.people import standing
 
     site = open_site(session)
-    known = accepted(site)
+    found = standing(site)
+    known = found.people
     if known is None:
         raise UsageError("nobody was accepted yet, so there is nothing to change",
                          hint="opsctl people accept SHA256:…, or they are at the first approval")
@@ -118,7 +121,8 @@ def change(
         if file is None and not session.dry_run:
             place.unlink(missing_ok=True)  # of a call that was killed when it had accepted them
         return Report(result={"applied": False, "changes": []}, text=lambda out: out.line("they are accepted as they are"), warnings=site.said)
-    return _Change(session, site, place, known, roll).go(by, key)
+    refuse_fewer(known, roll, found.ever)
+    return _Change(session, site, place, known, roll, found.ever).go(by, key)
 
 
 def _sign_elsewhere(session: Session, file: Path, by: str, key: Path | None) -> Report:
@@ -157,12 +161,13 @@ def _keys(site: Site, roll: Roll) -> dict[str, str]:
 class _Change:
     """One call about the change from the accepted people to the configured ones."""
 
-    def __init__(self, session: Session, site: Site, place: Path, known: Roll, roll: Roll) -> None:
+    def __init__(self, session: Session, site: Site, place: Path, known: Roll, roll: Roll, ever: int) -> None:
         self.session = session
         self.site = site
         self.place = place
         self.known = known
         self.roll = roll
+        self.ever = ever
 
     def go(self, by: str | None, key: Path | None) -> Report:
         from opsctl.cli.signing import sign_request, write_request
@@ -179,7 +184,7 @@ class _Change:
         if by is not None:
             _ask(self.session, [*lines, f"it holds until {asked['expires']}"])
             signed = [*signed, sign_request(self.site, asked, by, key, _keys(self.site, self.known), NAMESPACE)]
-        enough = needed(self.known)
+        enough = needed(self.known, self.ever)
         people = weigh(signed, _keys(self.site, self.known), "this change of the people", "people", needed=enough)
         if (made or by is not None) and not self.session.dry_run:
             write_request(self.place, asked, signed)
@@ -211,6 +216,9 @@ class _Change:
         pin(self.site, SIGNED, {"request": dict(asked), "signatures": [
             {"by": one.by, "key": one.signer, "signature": one.signature} for one in signed]})
         self.place.unlink(missing_ok=True)
+        if len(people) == 1:
+            self.site.notes.append(f"ACCEPTED ON ONE PERSON'S WORD: nobody but {people[0]} could sign. From now on it takes two; show the new fingerprint to "
+                                   "each of them, or whoever holds that key is two people")
         return self._report(lines, people, f"accepted, signed by {' and '.join(people) or 'nobody, for nobody could'}; the fingerprint "
                             f"is now {fingerprint(self.roll)}: build the emergency kit anew", applied=True)
 

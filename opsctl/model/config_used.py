@@ -10,7 +10,6 @@ from typing import Any
 import rfc8785
 
 from opsctl.model.part import Part
-from opsctl.model.people import fingerprint, roll_of
 from opsctl.model.quantities import format_duration
 from opsctl.model.statements import speakable
 
@@ -21,12 +20,13 @@ _NAMES = {"backup": "backups", "source": "sources", "sources": "sources", "resto
 #: What of a service is used that is only stopped and started with another one, and of a backup when its sets are read.
 _COMMANDS = ("on", "unit", "running", "stop", "start", "needs")
 _PLACE = ("repository",)
-PEOPLE = "people"
 
 
 def used(params: Iterable[Mapping[str, Any]], config: Any) -> dict[str, str]:
-    """``sources.portal-db`` → SHA-256 (hex) of what the configuration says there, for all that these parameters name, what
-    that names in its turn, and ``people``. What is left to its default does not count, so that it holds across versions.
+    """``sources.portal-db`` → SHA-256 (hex) of what the configuration says there, for all that these parameters name, and
+    what that names in its turn. What is left to its default does not count, so that it holds across versions.
+
+    Not ``people``: who may sign is what two people accepted (``wiring.people``), and each signature is weighed by that.
     """
     found: dict[tuple[str, str], Any] = {}
     todo = [(section, name) for one in params for section, name in _named(one)]
@@ -43,7 +43,7 @@ def used(params: Iterable[Mapping[str, Any]], config: Any) -> dict[str, str]:
         told = _given(config.services[name])
         parts[f"services.{name}"] = {key: told[key] for key in _COMMANDS if key in told}
         parts |= {f"hosts.{host}": _given(config.hosts[host]) for host in (config.services[name].on,) if host in config.hosts}
-    return {PEOPLE: fingerprint(roll_of(config.people)), **{name: _digest(parts[name]) for name in sorted(parts)}}
+    return {name: _digest(parts[name]) for name in sorted(parts)}
 
 
 def changed(bound: Mapping[str, str], params: Iterable[Mapping[str, Any]], config: Any) -> list[str]:

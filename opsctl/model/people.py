@@ -12,6 +12,7 @@ import rfc8785
 
 from opsctl.errors import DamagedData, SafetyRefusal
 from opsctl.model import two_people
+from opsctl.model.quantities import counted
 from opsctl.model.snapshots import parse_time
 from opsctl.model.two_people import Signed
 
@@ -68,9 +69,24 @@ def signing(roll: Roll) -> list[str]:
     return [name for name, one in roll.items() if one["ssh_key"]]
 
 
-def needed(accepted: Roll) -> int:
-    """How many of the accepted people have to sign a change: two; where there is only one who can sign at all, that one."""
-    return min(two_people.PEOPLE, len(signing(accepted)))
+def keys(roll: Roll) -> int:
+    """How many different keys there are: one key is one person, whoever has it."""
+    return len({one["ssh_key"] for one in roll.values()} - {None})
+
+
+def needed(accepted: Roll, ever: int = 0) -> int:
+    """How many of the accepted people have to sign a change: two; where there never was more than one key, its owner alone.
+
+    ``ever``: the most keys that any people had who were accepted here.
+    """
+    return min(two_people.PEOPLE, max(ever, keys(accepted)))
+
+
+def refuse_fewer(accepted: Roll, new: Roll, ever: int = 0) -> None:
+    """SafetyRefusal where after a change only one could sign, and before it two: that one would name the others alone."""
+    if needed(accepted, ever) == two_people.PEOPLE > keys(new):
+        raise SafetyRefusal(f"with this change {counted(keys(new), 'key')} would be left, whose owner could let anybody in; it took two people before",
+                            where="people", hint="put somebody else's key in the place of the one that goes, in the same change")
 
 
 def request(*, old: Roll, new: Roll, nonce: str, now: datetime) -> dict[str, Any]:

@@ -9,8 +9,20 @@ from typing import Any
 
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
 from opsctl.model.approvals import Member
-from opsctl.model.people import NAMESPACE, Roll, differ, fingerprint, is_roll, needed, roll_of, signing
+from opsctl.model.people import (
+    NAMESPACE,
+    Roll,
+    differ,
+    fingerprint,
+    is_roll,
+    keys,
+    needed,
+    refuse_fewer,
+    roll_of,
+    signing,
+)
 from opsctl.model.two_people import Signed, signed_bytes, weigh
+from opsctl.model.values import value
 from opsctl.repositories.whole import write_whole
 from opsctl.wiring.site import Site
 
@@ -18,6 +30,15 @@ _TYPE, _FILE = "people.accepted", "people.json"
 #: How people came to be accepted: by two of those before them, at the first use, or by the fingerprint in the kit.
 SIGNED, FIRST, BY_FINGERPRINT = "signed", "first use", "fingerprint"
 HINT = "two of those who were accepted sign the change: opsctl people change"
+
+
+@value
+class Accepted:
+    """Who was accepted last. ``ever``: the most keys that any before them had; ``alone``: who let them in on their own word."""
+
+    people: Roll | None = None
+    ever: int = 0
+    alone: str | None = None
 
 
 def members(site: Site) -> Mapping[str, Member]:
@@ -41,14 +62,25 @@ def accepted(site: Site) -> Roll | None:
     The journal tells; where it does not (any more), the file beside it. With --break-glass what can be read of both counts.
     What was accepted first holds, whatever a spool that was adopted since accepted for itself, until a change of it was signed.
     """
-    last: Roll | None = None
+    return standing(site).people
+
+
+def standing(site: Site) -> Accepted:
+    """As ``accepted``, with what is to be known of them."""
+    found = Accepted()
     for entry in site.journal.read(types=(_TYPE,)):
-        if last is None:
-            last = entry.data["people"]
-        elif entry.data["how"] == SIGNED and entry.data["request"]["old"] == last:
-            last = _signed(site, entry.data, last)
-    if last is not None:
-        return last
+        if found.people is None:
+            found = Accepted(entry.data["people"], keys(entry.data["people"]))
+        elif entry.data["how"] == SIGNED and entry.data["request"]["old"] == found.people:
+            found = _signed(site, entry.data, found)
+    if found.people is not None:
+        return found
+    kept = _kept(site)
+    return Accepted(kept, keys(kept)) if kept is not None else found
+
+
+def _kept(site: Site) -> Roll | None:
+    """The people in the file; None where there is none."""
     for place in dict.fromkeys((site.state, site.place)):
         try:
             found = json.loads((place / _FILE).read_text())["people"]
@@ -64,20 +96,22 @@ def accepted(site: Site) -> Roll | None:
     return None
 
 
-def _signed(site: Site, data: Mapping[str, Any], last: Roll) -> Roll:
+def _signed(site: Site, data: Mapping[str, Any], before: Accepted) -> Accepted:
     """The people of a change that those who were accepted signed. DamagedData where they did not."""
+    last = before.people or {}
+    enough = needed(last, before.ever)
     signed = [Signed(one["by"], one["signature"]) for one in data["signatures"]]
     try:
-        keys = {name: site.fingerprint(one["ssh_key"]) for name, one in last.items() if one["ssh_key"]}
-        people = weigh(checked(site, data["request"], signed, NAMESPACE, "people"), keys, "a change of the people", needed=needed(last))
+        theirs = {name: site.fingerprint(one["ssh_key"]) for name, one in last.items() if one["ssh_key"]}
+        people = weigh(checked(site, data["request"], signed, NAMESPACE, "people"), theirs, "a change of the people", needed=enough)
+        refuse_fewer(last, data["people"], before.ever)
     except OpsError as error:
         raise DamagedData(f"the journal has a change of the people that was not signed as it says: {error.message}", where="people",
                           hint="find out who wrote that: opsctl journal verify") from error
-    if len(people) < needed(last) or data["people"] != data["request"]["new"]:
+    if len(people) < enough or data["people"] != data["request"]["new"]:
         raise DamagedData("the journal has a change of the people that too few have signed", where="people",
                           hint="find out who wrote that: opsctl journal verify")
-    found: Roll = data["people"]
-    return found
+    return Accepted(data["people"], max(before.ever, keys(data["people"])), people[0] if len(people) == 1 else None)
 
 
 def checked(site: Site, asked: Mapping[str, Any], signed: Sequence[Signed], namespace: str, where: str) -> list[Signed]:

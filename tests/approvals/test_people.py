@@ -12,7 +12,10 @@ import pytest
 from opsctl import wiring
 from opsctl.cli import doctor_people
 from opsctl.engine.configuration import load_config
-from opsctl.model.people import changes, fingerprint
+from opsctl.model.people import NAMESPACE, changes, fingerprint, request
+from opsctl.model.two_people import signed_bytes
+from opsctl.shells.local import LocalShell
+from opsctl.shells.signing import Signer
 from tests.approvals.site import Site, people_of, spools
 from tests.approvals.test_approve import Elsewhere
 
@@ -84,8 +87,9 @@ def test_what_says_nothing_of_who_may_sign_may_change(site: Site) -> None:
     text = (site.etc / "opsctl.yaml").read_text()
     site.configure(text.replace("roles: [auditor]", 'phone: "+91 755 1234", email: usha@example.invalid, roles: [auditor]')
                    .replace(" usha,", " usha@desk,"))
-    said = site.approve(run, "asha")
-    assert any("the configuration is not the one that" in one for one in said.document["warnings"])
+    site.approve(run, "asha")
+    site.approve(run, "imran")
+    site("resume", run, expect=0)
 
 
 def test_a_change_is_signed_on_another_machine_and_not_changed_on_the_way(site: Site, tmp_path: Path) -> None:
@@ -164,7 +168,36 @@ def test_where_only_one_can_sign_that_one_does(site: Site) -> None:
     site("people", "change", expect=4)
     sign(site, "imran", expect=2)
     sign(site, "asha")
-    assert site.json("people", "change", expect=0).result["signed_by"] == ["asha"]
+    done = site.json("people", "change", expect=0)
+    assert done.result["signed_by"] == ["asha"] and any("ACCEPTED ON ONE PERSON'S WORD" in one for one in done.document["warnings"])
+    assert listed(site)["alone"] == "asha" and "accepted on the word of asha alone" in checked(site)[1]
+    text = (site.etc / "opsctl.yaml").read_text()
+    site.configure(text.replace("[auditor]", "[restore-officer]"))  # once there are two, that one alone changes nothing more
+    site("people", "change", expect=4)
+    sign(site, "asha")
+    site("people", "change", expect=4)
+    sign(site, "imran")
+    site("people", "change", expect=0)
+    assert listed(site)["alone"] is None
+
+
+def test_promise_9_where_two_could_sign_none_is_left_who_could_let_others_in_alone(site: Site) -> None:
+    site.begin()
+    text = (site.etc / "opsctl.yaml").read_text().splitlines(keepends=True)
+    site.configure("".join(line for line in text if not any(f"  {name}:" in line for name in ("imran", "ravi", "usha"))))
+    said = site.json("people", "change", expect=23).errors[0]
+    assert "1 key would be left, whose owner could let anybody in" in said["message"] and "in the same change" in said["hint"]
+    one_key = people_of(site.keys, ["asha", "imran"], imran="asha")
+    site.configure(f"state: {site.state}\n{one_key}")
+    site.json("people", "change", expect=23)
+    site.configure("".join(text))
+    # nor by a line in the journal that two have signed elsewhere, and then one alone
+    (first,) = site.journal("people.accepted")
+    alone = {"asha": first["people"]["asha"]}
+    asked = request(old=first["people"], new=alone, nonce="0" * 32, now=datetime.now(UTC))
+    site.forge(None, "people.accepted", {**first, "people": alone, "how": "signed", "request": asked, "signatures": [
+        {"by": by, "signature": Signer(site.keys / by, LocalShell()).sign(signed_bytes(asked, by), NAMESPACE)} for by in ("asha", "imran")]})
+    assert "whose owner could let anybody in" in site.json("people", "list", expect=22).errors[0]["message"]
 
 
 def test_the_fingerprint_is_of_what_counts_in_any_order() -> None:
