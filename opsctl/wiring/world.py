@@ -20,6 +20,8 @@ from opsctl.repositories.history import History
 from opsctl.repositories.private import private_folder
 from opsctl.wiring.site import Site
 
+_ROOM = "room "
+
 
 class World:
     """What the steps of one run may touch (``actions.interface.World``)."""
@@ -118,7 +120,7 @@ class World:
         """The clean room of that name, one for a whole run; whoever enters it has it until the run ends."""
         from opsctl.wiring.rooms import clean_room
 
-        return self._driver(f"room {place} {name}", lambda: clean_room(self.site, name, self.run, place))
+        return self._driver(f"{_ROOM}{place} {name}", lambda: clean_room(self.site, name, self.run, place))
 
     def clean_rooms(self, place: str = "") -> Sequence[Any]:
         from opsctl.wiring.rooms import rooms
@@ -127,10 +129,8 @@ class World:
 
     def close(self) -> None:
         """End what a run still has of its own: its clean rooms, with all that runs in them. What lies in them stays."""
-        from opsctl.sources.clean_room import Room
-
-        for driver in self._drivers.values():
-            if isinstance(driver, Room):
+        for name, driver in self._drivers.items():
+            if name.startswith(_ROOM):
                 driver.leave()
 
     @contextlib.contextmanager
