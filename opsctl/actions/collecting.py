@@ -1,68 +1,73 @@
-"""One thing after another fetched from a host into a bag: streamed, bounded, and how each ended."""
+"""One command of a host after another, its output streamed into a file, bounded in size and time, and how each ended."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
+from opsctl.errors import ProgramFailed, Refused, Unreachable
 from opsctl.model.evidence import Ended, Outcome
-from opsctl.model.evidence_items import Asked
-from opsctl.model.fields import shown
+from opsctl.model.evidence_items import DEVICE, Asked
+from opsctl.model.safe_text import shown
 from opsctl.model.values import value
 from opsctl.vault import Arriving
 
 _ASK = 'LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export LC_ALL PATH; command -v "$1" >/dev/null 2>&1 || exit 127; exec "$@"'
 _NOT_THERE = 127
+_ANSWER = 60.0
+_LONGEST = 300  # characters of a reason
 
 
 @value
 class Limits:
-    """Bytes of one item, and the bytes that are left for the bag as a whole; ``until``: monotonic seconds."""
+    """Bytes of one item, and what ``left`` says is left for the bag as a whole; ``until``: monotonic seconds."""
 
     item: int
     left: Callable[[], int]
     until: float
 
 
+@value
+class Done:
+    """How fetching ended: the limit that ``cut`` it off (or nothing), exit code, last words, and standard error."""
+
+    cut: str
+    code: int = 0
+    said: str = ""
+    errors: str = ""
+
+
 class Full(Exception):
     """A limit was reached: what came until then is kept."""
 
 
-def as_root(argv: Sequence[str]) -> list[str]:
-    """A command behind the one program that a host's sudoers allows (``sh``)."""
-    return ["sh", "-c", _ASK, "sh", *argv]
-
-
 def ask(shell: Any, wanted: Asked, into: Arriving, limits: Limits) -> tuple[Ended, Sequence[str]]:
-    """Run a command and keep what it prints; how it ended, and the command that it was.
+    """Run the first of its commands that the host has, and keep what it prints; how it ended, and which one it was.
 
     Raises Unreachable where the connection is gone, Interrupted, and ProgramFailed where nothing can be written here.
     """
+    if wanted.most is not None:
+        limits = replace(limits, item=wanted.most)
     for argv in wanted.tries:
-        ended = _run(shell, argv, into, limits, wanted.seconds)
-        if ended.outcome != Outcome.MISSING:
-            return ended, argv
+        done = fetch(shell, ["sh", "-c", _ASK, "sh", *argv], into, limits, wanted.seconds)
+        if done.code != _NOT_THERE or into.size:
+            return _judged(done, into), argv
     names = ", ".join(dict.fromkeys(argv[0] for argv in wanted.tries))
     return Ended(Outcome.MISSING, f"{names}: not on this host"), wanted.tries[0]
 
 
-def _run(shell: Any, argv: Sequence[str], into: Arriving, limits: Limits, seconds: float) -> Ended:
-    cut, code, said = fetch(shell, as_root(argv), into, limits, seconds)
-    if code == _NOT_THERE and not into.size:
-        return Ended(Outcome.MISSING, f"{argv[0]}: not on this host")
-    if cut:
-        return Ended(Outcome.COLLECTED if into.size else Outcome.FAILED, cut, into.size, into.sha256, cut=True)
-    if code and not into.size:
-        return Ended(Outcome.FAILED, f"it ended with {code}{': ' if said else ''}{said}")
-    if not into.size:
-        return Ended(Outcome.EMPTY, "it ended well and printed nothing")
-    return Ended(Outcome.COLLECTED, f"it ended with {code}{': ' if said else ''}{said}" if code else "", into.size, into.sha256)
+def _judged(done: Done, into: Arriving) -> Ended:
+    because = done.cut or (f"it ended with {done.code}{': ' if done.said else ''}{done.said}" if done.code else "")
+    if into.size:
+        return Ended(Outcome.COLLECTED, because, into.size, into.sha256, cut=bool(done.cut))
+    return Ended(Outcome.FAILED, because, cut=bool(done.cut)) if because else Ended(Outcome.EMPTY, "it ended well and printed nothing")
 
 
-def fetch(shell: Any, argv: Sequence[str], into: Arriving, limits: Limits, seconds: float) -> tuple[str, int, str]:
-    """Standard output of a command into a file: which limit cut it off (or nothing), its exit code, its last words."""
+def fetch(shell: Any, argv: Sequence[str | bytes], into: Arriving, limits: Limits, seconds: float) -> Done:
+    """Standard output of a command into a file."""
     begun = time.monotonic()
     until = min(begun + seconds, limits.until)
     most = max(0, min(limits.item, limits.left()))
@@ -82,38 +87,60 @@ def fetch(shell: Any, argv: Sequence[str], into: Arriving, limits: Limits, secon
 
     try:
         result = shell.run(list(argv), accept=None, on_data=take, give_up=is_late)
-        return "", result.code, last_said(result.errors)
+        return Done("", result.code, last_said(result.errors), result.errors)
     except Full:
-        return f"cut off at the limit of {most:,} bytes", 0, ""
+        return Done(f"cut off at the limit of {most:,} bytes")
     except Unreachable:
         if not late:
             raise
-        return f"cut off after {time.monotonic() - begun:.0f} seconds", 0, ""
+        return Done(f"cut off after {time.monotonic() - begun:.0f} seconds")
     except ProgramFailed as error:
         if error.where == str(into.path):  # our own disk, not the host
             raise
-        return "", 1, shown(error.message, 300)
+        return Done("", 1, shown(error.message)[:_LONGEST])
     finally:
         into.close()
 
 
 def last_said(text: str) -> str:
     """The last line that says something, harmless."""
-    lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip() and not line.startswith("opsctl ")]
-    return shown(lines[-1], 300) if lines else ""
+    lines = [line.strip() for line in text.replace("\0", "").splitlines()
+             if line.strip() and not line.startswith("opsctl ") and not re.fullmatch(r"[0-9a-f]{64}  -", line)]
+    return shown(lines[-1])[:_LONGEST] if lines else ""
 
 
-def entered(shell: Any) -> tuple[Any, str]:
-    """The shell that commands are run with, and a note: where root is refused, the account itself, and said so."""
+@value
+class Entered:
+    """A host that is ready to be asked: its shell, what it says it is, how far its clock is off (seconds), and a note for people."""
+
+    shell: Any
+    device: Mapping[str, str]
+    clock_off: float | None
+    note: str
+
+
+def enter(shell: Any, clock: Callable[[], Any]) -> Entered:
+    """Log in and ask who it is. Where root is refused the account itself has to do, which the note says.
+
+    Raises Unreachable, Refused.
+    """
+    note = ""
+    words = ["sh", "-c", _ASK, "sh", *DEVICE]
     try:
-        shell.run(["sh", "-c", ":"], timeout=60)
-        return shell, ""
+        result = shell.run(words, timeout=_ANSWER, accept=None)
     except Refused as error:
         if shell.here or not getattr(shell, "sudo", False):
             raise
-        plain = shell.plain()
-        plain.run(["sh", "-c", ":"], timeout=60)
-        return plain, f"not as root, so that some of it stays out of reach: {error.message}"
-
-
-__all__ = ["Limits", "OpsError", "as_root", "ask", "entered", "fetch", "last_said"]
+        shell = shell.plain()
+        note = f"not as root, so that some of it stays out of reach: {error.message}"
+        result = shell.run(words, timeout=_ANSWER, accept=None)
+    now = clock()
+    device: dict[str, str] = {}
+    for line in result.text[:20_000].splitlines():
+        key, colon, said = line.partition(": ")
+        if colon and re.fullmatch(r"[a-z_]{1,20}", key) and said.strip():
+            text = shown(said.strip())[:200]
+            device[key] = f"{device[key]}; {text}" if key in device and len(device[key]) < 500 else device.get(key, text)
+    epoch = device.pop("epoch", "")
+    off = int(epoch) - now.timestamp() if epoch.isascii() and epoch.isdigit() and len(epoch) < 13 else None
+    return Entered(shell, device, round(off, 1) if off is not None else None, note)

@@ -20,6 +20,10 @@ def collect(
     hosts: Annotated[list[str] | None, typer.Argument(metavar="HOST", help="configured hosts; localhost: this machine")] = None,
     zone: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="the hosts of this zone; may be given again")] = None,
     profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="volatile, full, or one of the configuration")] = "volatile",
+    window: Annotated[str, typer.Option("--window", metavar="DURATION", help="how far back logs are taken, such as 7d")] = "",
+    since: Annotated[str, typer.Option("--since", metavar="MOMENT", help="in place of it: from then on, 2026-12-18T00:00+05:30")] = "",
+    file: Annotated[list[str] | None, typer.Option(
+        "--file", metavar="PATTERN", help="a file, folder or pattern besides, in quotes, whole; may be given again")] = None,
     incident: IncidentOf = "",
 ) -> Report:
     """Collect what hosts show of an attack, what fades first first.
@@ -29,7 +33,8 @@ def collect(
     """
     from opsctl.cli.evidence_collect import collect as carry_out
 
-    return carry_out(of(context), hosts or [], zone or [], {"what": profile, "incident": incident})
+    return carry_out(of(context), hosts or [], zone or [], {"what": profile, "incident": incident, "window": window, "since": since,
+                                                          "files": file or []})
 
 
 @app.command("list")

@@ -25,6 +25,7 @@ def collect(session: Session, hosts: Sequence[str], zones: Sequence[str], said: 
     from opsctl.cli.work import carry_out, open_site
 
     site = open_site(session)
+    _refuse_unknown(site, said)
     named = _hosts(site, hosts, zones)
     incident = incident_of(session, site, said["incident"])
 
@@ -56,6 +57,29 @@ def incident_of(session: Session, site: Site, name: str) -> str:
         raise UsageError(f"{counted(len(open_ones), 'incident')} {'is' if len(open_ones) == 1 else 'are'} open: which one is it for?",
                          hint="--incident ID; opsctl incident list, opsctl incident open")
     return open_ones[0]
+
+
+def _refuse_unknown(site: Site, said: Mapping[str, Any]) -> None:
+    """UsageError for a profile that is none, a window that is none, and files that begin nowhere."""
+    from opsctl.model.config_evidence import BUILT_IN
+    from opsctl.model.quantities import parse_duration
+    from opsctl.model.snapshots import parse_time
+    from opsctl.model.unknown import unknown
+
+    profiles = (*BUILT_IN, *site.config.evidence.profiles)
+    if said["what"] not in profiles:
+        raise unknown("profile", said["what"], profiles)
+    if said["window"] and said["since"]:
+        raise UsageError("--window and --since say the same thing: one of them")
+    for option, read in (("window", parse_duration), ("since", parse_time)):
+        try:
+            if said[option]:
+                read(said[option])
+        except ValueError as error:
+            raise UsageError(f"--{option} {said[option]}: {error}", hint="--window 7d, --since 2026-12-18T00:00:00+05:30") from error
+    for pattern in said["files"]:
+        if not pattern.startswith("/"):
+            raise UsageError(f"--file {pattern}: must begin with /, as it stands on the host", hint="--file '/srv/portal/*.php', in quotes")
 
 
 def _hosts(site: Site, hosts: Sequence[str], zones: Sequence[str]) -> list[str]:

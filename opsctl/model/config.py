@@ -13,6 +13,7 @@ from opsctl.model.config_bodies import Body, Paper
 from opsctl.model.config_canaries import CANARIES, SEALED, Canaries
 from opsctl.model.config_clean_room import CleanRoom
 from opsctl.model.config_command import CommandSource
+from opsctl.model.config_evidence import Evidence
 from opsctl.model.config_isolation import Isolation
 from opsctl.model.config_keep import Keep, Maintenance
 from opsctl.model.config_libraries import Library
@@ -411,6 +412,7 @@ class Config(Part):
     scan: Scan = Field(default_factory=Scan, description="What restored data is searched for.")
     bodies: dict[Name, Body] = Field(default_factory=dict, description="Municipal bodies that can work on paper, by their ids.")
     paper: Paper = Field(default_factory=Paper, description="What work on paper needs to know.")
+    evidence: Evidence = Field(default_factory=Evidence, description="What is collected of hosts as evidence.")
     notify: Notify | None = Field(default=None, description="Who is told when something is wrong.")
 
     _origin: Origin = Origin()

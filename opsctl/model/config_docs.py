@@ -15,6 +15,7 @@ from opsctl.model import (
     config,
     config_bodies,
     config_clean_room,
+    config_evidence,
     config_examples,
     config_isolation,
     config_isolation_page,
@@ -136,6 +137,9 @@ def _sections() -> Iterator[str]:
     yield _section("`paper.services.NAME`", config_bodies.PublicService)
     yield _section("`paper.last_receipt`", config_bodies.LastReceipt)
     yield _section("`scan`", config_scan.Scan)
+    yield _section("`evidence`", config_evidence.Evidence)
+    yield _section("`evidence.profiles.NAME`", config_evidence.Profile)
+    yield _section("`evidence.profiles.NAME.commands.NAME`", config_evidence.EvidenceCommand)
     yield config_examples.COMMANDS
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from opsctl.model.config_bodies import bodies_mistakes
 from opsctl.model.config_canaries import canary_mistakes
 from opsctl.model.config_command import command_mistakes
+from opsctl.model.config_evidence import evidence_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
 from opsctl.model.config_keep import keep_mistakes
 from opsctl.model.config_notify import notify_mistakes
@@ -42,6 +43,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from restores_mistakes(data)
     yield from reopening_mistakes(data)
     yield from remote_mistakes(data)
+    yield from evidence_mistakes(data)
     yield from notify_mistakes(data)
     yield from bodies_mistakes(data)
 

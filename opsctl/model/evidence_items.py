@@ -12,7 +12,8 @@ from opsctl.model.values import value
 class Asked:
     """A command whose output is kept. ``tries``: argument lists, the best first; ``seconds`` it may take.
 
-    ``personal``: it is likely to hold personal data, whose retention ends at a date.
+    ``personal``: it is likely to hold personal data, whose retention ends at a date. ``most`` bytes are kept, where that is
+    said of this one alone.
     """
 
     key: str
@@ -20,6 +21,7 @@ class Asked:
     tries: tuple[tuple[str, ...], ...]
     seconds: float = 30.0
     personal: bool = False
+    most: int | None = None
 
 
 @value
@@ -42,6 +44,13 @@ def _sh(text: str) -> tuple[str, ...]:
 
 
 _PROC = ("for p in /proc/[0-9]*; do printf '%s ' \"${p#/proc/}\"; tr '\\0' ' ' <$p/cmdline 2>/dev/null; echo; done")
+
+DEVICE = _sh(
+    "cd /sys/class/dmi/id 2>/dev/null && for f in sys_vendor product_name product_serial product_uuid chassis_type; do "
+    "[ -r $f ] && echo \"$f: $(cat $f)\"; done; for i in /sys/class/net/*; do [ -r $i/address ] && echo \"mac: ${i##*/} $(cat $i/address)\"; done; "
+    "[ -r /etc/machine-id ] && echo \"machine_id: $(cat /etc/machine-id)\"; echo \"hostname: $(uname -n)\"; echo \"kernel: $(uname -srvm)\"; "
+    "sed -n 's/^PRETTY_NAME=/system: /p' /etc/os-release 2>/dev/null; echo \"user: $(id -un)\"; echo \"epoch: $(date +%s)\"")
+"""Who a host says it is, as ``key: value`` lines."""
 
 VOLATILE: tuple[Asked, ...] = (
     Asked("clock", "Date, time and time since start of the host", (_sh("date -u '+%Y-%m-%dT%H:%M:%SZ'; date; cat /proc/uptime"),)),
@@ -71,11 +80,34 @@ VOLATILE: tuple[Asked, ...] = (
     Asked("units", "Units of systemd as they stand", (("systemctl", "list-units", "--all", "--no-pager", "--full", "--plain"), ("service", "--status-all"))),
     Asked("unit-files", "Unit files of systemd and whether they start by themselves", (("systemctl", "list-unit-files", "--no-pager", "--full"),)),
     Asked("accounts", "Accounts and groups of the host, without passwords", (_sh("cat /etc/passwd /etc/group"),), personal=True),
-    Asked("device", "Make, model, serial number, addresses and system of the host", (_sh(
-        "cd /sys/class/dmi/id 2>/dev/null && for f in sys_vendor product_name product_serial product_uuid chassis_type; do "
-        "[ -r $f ] && echo \"$f: $(cat $f)\"; done; "
-        "for i in /sys/class/net/*; do [ -r $i/address ] && echo \"mac: ${i##*/} $(cat $i/address)\"; done; "
-        "[ -r /etc/machine-id ] && echo \"machine_id: $(cat /etc/machine-id)\"; echo \"hostname: $(uname -n)\"; echo \"kernel: $(uname -srvm)\"; "
-        "grep -h '^PRETTY_NAME=' /etc/os-release 2>/dev/null; :"),)),
+    Asked("device", "Make, model, serial number, addresses and system of the host", (DEVICE,)),
 )
 """``volatile``: what a restart or an hour takes away, and what tells of it."""
+
+PACKAGES: tuple[Asked, ...] = (
+    Asked("packages", "Installed packages", (("dpkg-query", "-W", "-f", "${Package} ${Version} ${Architecture} ${Status}\\n"), ("rpm", "-qa"), ("apk", "info", "-v"))),
+    Asked("package-verification", "Files of packages that are not as they were installed", (("dpkg", "-V"), ("rpm", "-Va"), ("apk", "audit")), seconds=900.0),
+)
+
+LOGS: tuple[Logs, ...] = (
+    Logs("auth-logs", "Authentication", ("/var/log/auth.log*", "/var/log/secure*", "/var/log/sudo*.log*", "/var/log/faillog"), "ssh"),
+    Logs("login-records", "Login records (wtmp, btmp, lastlog)", ("/var/log/wtmp*", "/var/log/btmp*", "/var/log/lastlog*", "/run/utmp")),
+    Logs("audit-logs", "Audit trail of the kernel", ("/var/log/audit/audit.log*",), "critical-system-events"),
+    Logs("web-logs", "Web servers", ("/var/log/nginx/*", "/var/log/apache2/*", "/var/log/httpd/*", "/var/log/lighttpd/*", "/var/log/caddy/*",
+                                     "/var/log/tomcat*/*", "/opt/tomcat*/logs/*"), "web-server"),
+    Logs("proxy-logs", "Proxies", ("/var/log/haproxy*", "/var/log/squid/*"), "proxy-server"),
+    Logs("system-logs", "System events", ("/var/log/syslog*", "/var/log/messages*", "/var/log/kern.log*", "/var/log/daemon.log*", "/var/log/cron*",
+                                          "/var/log/dpkg.log*", "/var/log/apt/*.log*", "/var/log/yum.log*", "/var/log/dnf*.log*"), "critical-system-events"),
+    Logs("database-logs", "Database servers", ("/var/log/postgresql/*", "/var/lib/pgsql/data/log/*", "/var/log/mysql/*", "/var/log/mariadb/*"), "database-server"),
+    Logs("firewall-logs", "Packet filters", ("/var/log/ufw.log*", "/var/log/firewalld*", "/var/log/fail2ban.log*"), "firewall"),
+    Logs("mail-logs", "Mail servers", ("/var/log/mail*.log*", "/var/log/maillog*", "/var/log/exim4/*"), "mail-server"),
+    Logs("ftp-logs", "FTP servers", ("/var/log/vsftpd.log*", "/var/log/proftpd/*", "/var/log/xferlog*"), "ftp-server"),
+    Logs("vpn-logs", "VPN", ("/var/log/openvpn*", "/var/log/openvpn/*"), "vpn"),
+)
+"""Where Debian, Ubuntu and the Red Hat family keep them; ``type`` is one of the protocol's list (``log_types``)."""
+
+
+def journal_since(epoch: int) -> Asked:
+    """What systemd's journal holds since a moment (seconds since 1970)."""
+    return Asked("journal", "Journal of systemd within the window",
+                 (("journalctl", "--no-pager", "--utc", "-q", "-o", "short-iso-precise", "--since", f"@{epoch}"),), seconds=600.0, personal=True)

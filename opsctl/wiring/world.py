@@ -87,10 +87,10 @@ class World:
         return self.site.scanner()
 
     def shell_on(self, host: str | None) -> Any:
-        """Of a host, by the key for isolation; this machine's own without a name, and where a host is this machine."""
+        """Of a host, by the key that it lets in; this machine's own without a name, and where a host is this machine."""
         if host is None or (host in self.config.hosts and self.config.hosts[host].here):
             return self.shell
-        return self.site.on_host(host, "ssh-isolation")
+        return self.site.on_host(host, "ssh-isolation" if self.site.entered(host) is not None else "ssh-backup")
 
     @property
     def isolated(self) -> Any:
