@@ -61,6 +61,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("incident", "incident", "incident:app", "open, show, note, order, close: clocks and duties"),
     Entry("incident", "evidence", "evidence:app", "collect, list, verify: what hosts show of an attack"),
     Entry("incident", "report", "reports:app", "draft, list: what a named person sends"),
+    Entry("incident", "paper", "paper:app", "order, receipts, import, reconcile: work on paper"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
     Entry("restore", "restore", "restore:app", "points, plan, run, files, set: get data back, proven"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check, sign: the playbooks themselves"),

@@ -177,6 +177,16 @@ class Postgresql(Database):
             actual = postgresql_proof.proof(level, known, standing, postgresql_proof.rows(psql, level))
         return rows.compare(expected, actual)
 
+    def rows(self, query: str, *, database: str | None = None, server: Mapping[str, str] | None = None) -> list[list[str]]:
+        """What a query of the site's own answers, as text, in a transaction that reads only. Raises as ``Psql.ask``."""
+        with (
+            credentials(self.shell, self._password_for(server)) as environment,
+            Psql(self.shell, self._at(server), database or self.database, environment) as psql,
+        ):
+            psql.ask("BEGIN READ ONLY; SET LOCAL search_path = public; SET LOCAL statement_timeout = '10min'; SELECT to_json(1);")
+            found = psql.ask(f"SELECT to_json(row(asked.*)) FROM ({query.strip().rstrip(';')}) AS asked;")
+        return [["" if cell is None else str(cell) for cell in row.values()] for row in found]
+
     def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
         from opsctl.sources.postgresql_server import Postgres
 

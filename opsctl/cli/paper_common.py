@@ -1,0 +1,43 @@
+"""Which incident and which order work on paper is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsctl.errors import UsageError
+from opsctl.model.quantities import counted
+from opsctl.model.unknown import unknown
+
+if TYPE_CHECKING:
+    from opsctl.engine.paper_store import PaperStore
+    from opsctl.model.incident import Incident
+    from opsctl.model.paper_orders import PaperOrder
+    from opsctl.wiring import Site
+
+
+def the_incident(site: Site, name: str) -> Incident:
+    """The open incident of that name, or the only open one. UsageError, SafetyRefusal for one that is closed."""
+    open_ones: list[Incident] = site.incidents.open_ones()
+    if name or len(open_ones) == 1:
+        found: Incident = site.incidents.require_open(name or open_ones[0].id)
+        return found
+    raise UsageError(f"{counted(len(open_ones), 'incident')} {'is' if len(open_ones) == 1 else 'are'} open: which one?",
+                     hint="--incident ID; opsctl incident list")
+
+
+def the_order(found: Incident, name: str) -> PaperOrder:
+    """The order of that id, or the last one."""
+    from opsctl.model.paper_orders import orders
+
+    known = orders(found)
+    if not known:
+        raise UsageError(f"no order to work on paper was drafted in {found.id}", hint=f"opsctl paper order --incident {found.id} --since TIME")
+    if name and name not in known:
+        raise unknown("order", name, known)
+    return known[name or next(reversed(known))]
+
+
+def store(site: Site, found: Incident, order: PaperOrder) -> PaperStore:
+    from opsctl.engine.paper_store import PaperStore
+
+    return PaperStore(site.incidents.folder(found.id) / "offline" / order.id)
