@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +48,10 @@ def reconcile(
     if settle:
         fresh = _settled(results, settle, alone=bool(body))
         if not session.dry_run:
-            for whose, finding in fresh:
-                site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "body": whose, "finding": finding, "note": note, "by": by or who()})
+            site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "findings": [
+                {"body": whose, "finding": finding} for whose, finding in fresh]})
             found = site.incidents.get(found.id)
-            results = _results(site, found, order, [body] if body else every)
+            results = _noted(results, frozenset(fresh), f"{note} ({by or who()})")
     ready = [one for one in results if not one.open and (order.id, one.body) not in reconciled(found)]
     if done and ready and not session.dry_run:
         seen = concerning(found)
@@ -59,7 +60,7 @@ def reconcile(
              "total": rupees(sum(each.paise for each in one.sums)), "seen": seen[order.id, one.body]} for one in ready]})
         found = site.incidents.get(found.id)
     place = into or site.incidents.folder(found.id) / "offline" / order.id
-    paths = [] if session.dry_run else _write_csv(place, results)
+    paths = [] if session.dry_run else _write_csv(place, results, f"-{body}" if body else "")
     recorded = {name for each, name in reconciled(found) if each == order.id}
     left = [one for one in results if one.open]
 
@@ -70,10 +71,12 @@ def reconcile(
         if left:
             first = left[0].open[0]
             out.line(f"settle each, once somebody knows: opsctl paper reconcile {left[0].body} --settle {first.id} --note TEXT")
-        elif len(recorded) < len(every):
+        elif any(one.body not in recorded for one in results):
             out.line("nothing is open; once the balances are agreed with finance: opsctl paper reconcile --done --note TEXT")
         else:
-            out.line(Mark(f"all bodies of order {order.id} are reconciled", Tone.GOOD))
+            rest = len(every) - len(recorded)
+            out.line(Mark(f"order {order.id}: {counted(len(recorded), 'body', 'bodies')} reconciled, {rest} not yet" if rest else
+                          f"all bodies of order {order.id} are reconciled", Tone.GOOD))
 
     return Report(result={"incident": found.id, "order": order.id, "bodies": [_as_json(one, recorded) for one in results], "files": [str(one) for one in paths],
                           "open": sum(len(one.open) for one in results)}, text=text, exit_code=3 if left else 0, warnings=[*site.said])
@@ -122,6 +125,10 @@ def _settled(results: Sequence[Reconciled], wanted: Sequence[str], *, alone: boo
     return list(dict.fromkeys(fresh))
 
 
+def _noted(results: Sequence[Reconciled], fresh: frozenset[tuple[str, str]], note: str) -> list[Reconciled]:
+    return [replace(one, findings=tuple(replace(each, note=note) if (one.body, each.id) in fresh else each for each in one.findings)) for one in results]
+
+
 def _write(out: Out, order: PaperOrder, results: Sequence[Reconciled], recorded: set[str]) -> None:
     shown = [one for one in results if one.open] if len(results) > _LINES else list(results)
     out.table(Table(
@@ -158,16 +165,16 @@ def _state(one: Reconciled, recorded: set[str]) -> tuple[Mark]:
     return (Mark("reconciled", Tone.GOOD) if one.body in recorded else Mark("nothing open", Tone.GOOD),)
 
 
-def _write_csv(folder: Path, results: Sequence[Reconciled]) -> list[Path]:
-    """``findings.csv`` and ``sums.csv``; nothing in them is taken for a formula. Amounts are plain decimals."""
+def _write_csv(folder: Path, results: Sequence[Reconciled], which: str) -> list[Path]:
+    """``findings.csv`` and ``sums.csv``, of one body with its name; nothing in them is taken for a formula. Amounts are plain decimals."""
     from opsctl.repositories.whole import write_whole
 
     findings = [[one.body, finding.id, finding.kind, finding.text, finding.count, plain(finding.paise), finding.note]
                 for one in results for finding in one.findings]
     sums = [[one.body, each.service, each.count, plain(each.paise), each.double_count, plain(each.double_paise)] for one in results for each in one.sums]
     made = []
-    for name, head, rows in (("findings.csv", ("body", "finding", "kind", "text", "receipts", "rupees", "settled"), findings),
-                             ("sums.csv", ("body", "service", "receipts", "rupees", "entered twice", "rupees entered twice"), sums)):
+    for name, head, rows in ((f"findings{which}.csv", ("body", "finding", "kind", "text", "receipts", "rupees", "settled"), findings),
+                             (f"sums{which}.csv", ("body", "service", "receipts", "rupees", "entered twice", "rupees entered twice"), sums)):
         content = io.StringIO()
         writer = csv.writer(content)
         writer.writerow(head)

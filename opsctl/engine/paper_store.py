@@ -65,6 +65,7 @@ class PaperStore:
         for _ in range(2):
             database = sqlite3.connect(path)
             try:
+                path.chmod(0o600)
                 database.execute("PRAGMA synchronous = OFF")  # a damaged one is made anew
                 database.executescript(_TABLES)
                 if {sha for (sha,) in database.execute("SELECT sha256 FROM files")} <= wanted:

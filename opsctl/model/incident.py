@@ -34,7 +34,7 @@ RECORDS = (DRAFTED, ASKED, PAPERED, COLLECTED, SEALED, HANDED, OFFLINE, ISSUED, 
 ``receipts``     order, ranges [{body, series, first, last}]: numbers that were given out
 ``last-receipts`` order, what (``restored`` or ``cut``), origin, rows [{body, series, number, date}]
 ``entered``      order, bodies {body: rows}, file, sha256, rows, total (rupees as text): what was typed in from paper
-``settled``      order, body, finding, note: how something that stood out was settled
+``settled``      order, findings [{body, finding}], note: how something that stood out was settled
 ``reconciled``   order, bodies [{body, gaps, doubles, findings, rows, total, seen}], note; ``seen``: how many records concerned the body
 ``taken-over``   lost (a list in words): another controller goes on with it
 """
@@ -293,7 +293,8 @@ def says(line: Line) -> str:
         case "incident.entered":
             return f"{data['rows']} receipts of {len(data['bodies'])} bodies entered from paper, {data['total']} rupees: {data['file']}"
         case "incident.settled":
-            return f"{data['body']}: {data['finding']} settled: {data['note']}"
+            first, number = data["findings"][0], len(data["findings"]) - 1
+            return f"{first['body']}: {first['finding']}{f' and {number} more' if number else ''} settled: {data['note']}"
         case "incident.reconciled":
             names = [one["body"] for one in data["bodies"]]
             gaps, doubles = (sum(one[key] for one in data["bodies"]) for key in ("gaps", "doubles"))

@@ -66,5 +66,6 @@ def notes(found: Incident, order: str) -> dict[str, dict[str, str]]:
     said: dict[str, dict[str, str]] = {}
     for one in found.of(SETTLED):
         if one.data["order"] == order:
-            said.setdefault(one.data["body"], {})[one.data["finding"]] = f"{one.data['note']} ({one.data.get('by', '?')})"
+            for each in one.data["findings"]:
+                said.setdefault(each["body"], {})[each["finding"]] = f"{one.data['note']} ({one.data.get('by', '?')})"
     return said

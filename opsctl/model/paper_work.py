@@ -137,7 +137,7 @@ def reconcile(
             seen.strange[kind, first.series].append(first)
         if first.payer or first.account:
             seen.alike[first.account or first.payer.casefold(), first.service, first.day, str(first.paise)].append(first)
-    found = [*_gaps(given, seen), *_lost(given, seen, last), *_doubles(seen), *_strangers(seen, everybody), *_alike(seen)]
+    found = [*_gaps(given, seen), *_lost(seen, last), *_doubles(seen), *_strangers(seen, everybody), *_alike(seen)]
     findings = tuple(Finding(one.id, one.kind, one.text, one.count, one.paise, settled.get(one.id, "")) for one in found)
     lost_again = sum(_in_window(number, last.get(series, Last())) for series, numbers in seen.numbers.items() for number in numbers)
     return Reconciled(body, sum(one.count for one in given), count, lost_again, findings,
@@ -170,8 +170,8 @@ def _gaps(given: Sequence[Range], seen: _Seen) -> Iterator[Finding]:
                           f"{one.series} {span(first, one.last)} not entered: blank receipts to come back, or not typed in yet", one.last - highest)
 
 
-def _lost(given: Sequence[Range], seen: _Seen, last: Mapping[str, Last]) -> Iterator[Finding]:
-    if not last and (given or seen.numbers):
+def _lost(seen: _Seen, last: Mapping[str, Last]) -> Iterator[Finding]:
+    if not last:
         yield Finding(f"{UNKNOWN}:all", UNKNOWN, "neither the restored data nor the body says what the last receipt before the cut was")
     for series, one in sorted(last.items()):
         if one.restored is None and one.cut is not None:

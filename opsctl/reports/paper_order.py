@@ -75,7 +75,8 @@ def _called(name: str, paper: Paper, hindi: bool) -> str:
 
 def _stamp(moment: datetime, zone: tzinfo) -> str:
     here = moment.astimezone(zone)
-    return f"{here:%d/%m/%Y %H:%M} {here:%Z} (UTC{here:%z})"
+    offset = f"{here:%z}"
+    return f"{here:%d/%m/%Y %H:%M} {here:%Z} (UTC{offset[:3]}:{offset[3:]})"
 
 
 def _day(text: str) -> str:

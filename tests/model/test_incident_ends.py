@@ -36,7 +36,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "receipts": {"order": "o1", "ranges": [{"body": "rewa", "series": "A", "first": 1, "last": 50}, {"body": "indore", "series": "A", "first": 51, "last": 60}]},
     "last-receipts": {"order": "o1", "what": "cut", "origin": "last.csv", "rows": [{"body": "rewa", "series": "P", "number": 7, "date": ""}]},
     "entered": {"order": "o1", "bodies": {"rewa": 12}, "file": "r.csv", "sha256": "c" * 64, "rows": 12, "total": "1,200.00"},
-    "settled": {"order": "o1", "body": "rewa", "finding": "gap:A:3", "note": "spoiled"},
+    "settled": {"order": "o1", "findings": [{"body": "rewa", "finding": "gap:A:3"}], "note": "spoiled"},
     "reconciled": {"order": "o1", "bodies": [{"body": "rewa", "gaps": 0, "doubles": 0, "seen": 0}], "note": ""}, "taken-over": {"lost": ["journal 5 to 9"]},
 }
 
