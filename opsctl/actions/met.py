@@ -14,9 +14,12 @@ from opsctl.model.moments import local
 from opsctl.model.playbook import AnyTitle
 from opsctl.model.values import value
 from opsctl.protocols.cert_in import protocol
+from opsctl.reports.kinds import KINDS
 
 ORDERS = "certin-order-compliance"
 """The duty that stands for all orders of CERT-In, each of which has a clock of its own."""
+
+_REPORTED = frozenset(duty for kind in KINDS.values() for duty in kind.duties)
 
 
 class MetParams(Params):
@@ -68,8 +71,10 @@ class MetAction(GateAction[MetParams, Seen]):
             return None
         told = ", ".join(f"{one.duty}{_due(one, seen.zone)}" for one in seen.left)
         duty = seen.left[0].duty if " " not in seen.left[0].duty else f"'{seen.left[0].duty}'"
-        return (f"{params.say} ({told}): record it with `opsctl incident met {params.incident} {duty} --channel … --by …`, or with "
-                f"`opsctl incident decide {params.incident} {duty} --reason … --by NAME` that it does not apply")
+        sent = (f"opsctl report sent {params.duty} --incident {params.incident} --channel HOW --by WHO" if params.duty in _REPORTED
+                else f"opsctl incident met {params.incident} {duty} --channel HOW --by WHO")
+        return (f"{params.say} ({told}): record it with `{sent}`, or that it does not apply with "
+                f"`opsctl incident decide {params.incident} {duty} --reason WHY --by NAME`")
 
     def result(self, params: MetParams, seen: Seen) -> Mapping[str, Any]:
         return {"duty": params.duty, "clocks": [{"duty": one.duty, "state": one.state, "due": one.due.isoformat() if one.due else None}

@@ -148,6 +148,8 @@ def _step(
             params["set"] = set_id(run)
         if "incident" in known_fields and "incident" in inputs and inputs["incident"].type == "incident":
             params.setdefault("incident", values["incident"])
+        if "duty" in known_fields and step.duty:
+            params.setdefault("duty", step.duty)
         if "step" in known_fields:
             params["step"] = prefix + step.id
         try:

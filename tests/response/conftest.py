@@ -27,7 +27,7 @@ organisation: {{name: Urban Development, timezone: Asia/Kolkata, languages: [en,
 zones: {{portal: {{title: Portal}}}}
 people:
 {people}
-notify: {{urls: ["json://127.0.0.1:9/nobody-is-there"]}}
+notify: {{urls: ["json://127.0.0.1:9/nobody-is-there"], on: [overdue]}}
 """)
     found.make_key()
     found.at(NOW)

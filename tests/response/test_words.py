@@ -105,8 +105,8 @@ def test_a_duty_is_waited_for_until_its_submission_or_a_signed_decision_is_on_re
     run, incident = begun(machine, "duty")
     machine("incident", "order", incident, "send logs", "--order", "20-7", "--received-at", "2026-12-21T02:45+05:30", expect=0)
     message = machine.json("resume", run, expect=4).errors[0]["message"]
-    assert "certin-initial-report, due 2026-12-21 08:30 IST" in message and "incident met" in message and "incident decide" in message
-    machine("incident", "met", incident, "certin-initial-report", "--channel", "telephone", "--by", "Asha", expect=0)
+    assert "certin-initial-report, due 2026-12-21 08:30 IST" in message and "opsctl report sent certin-initial-report" in message and "incident decide" in message
+    machine("report", "sent", "certin-initial-report", "--incident", incident, "--channel", "phone", "--by", "Asha", expect=0)
     assert "order 20-7" in machine.json("resume", run, expect=4).errors[0]["message"]
     machine("incident", "decide", incident, "order 20-7", "--reason", "withdrawn by telephone", "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
     machine("resume", run, expect=0)  # no personal data is concerned: that clock has not started
@@ -177,6 +177,41 @@ def sink() -> Iterator[_Sink]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+DRAFT = """
+  - {id: draft, uses: report, on_unknown: repeat, with: {report: cert-in}}
+  - {id: after, uses: command, with: {argv: [touch, AFTER]}}
+"""
+
+
+def test_a_report_is_drafted_once_and_after_a_kill_again_with_nothing_lost(machine: Machine) -> None:
+    own(machine, "draft", DRAFT.replace("AFTER", str(machine.root / "after")))
+    run = machine.json("run", "draft", *NOTICED, expect=0).document["run"]
+    incident = machine.json("show", run).result["inputs"]["incident"]
+    machine("resume", run, expect=0)
+    folder = machine.state / "incidents" / incident / "reports"
+    assert (folder / "cert-in-1.json").exists() and not (folder / "cert-in-2.json").exists()
+    assert [one["number"] for one in machine.json("incident", "show", incident).result["records"]["drafted"]] == [1]
+
+    process = machine.start("run", "draft", *NOTICED, start_new_session=True)
+    incidents = machine.state / "incidents"
+    until(lambda: any(path.parent.parent.name != incident for path in incidents.glob("*/reports/cert-in-1.json")))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    later = machine.json("runs").result["runs"][0]["run"]
+    assert later != run
+    (machine.root / "after").unlink(missing_ok=True)
+    machine("resume", later, expect=0)
+    found = machine.json("incident", "show", machine.json("show", later).result["inputs"]["incident"]).result
+    assert found["records"]["drafted"] and (incidents / found["incident"] / "reports" / f"cert-in-{found['records']['drafted'][-1]['number']}.txt").exists()
+    machine("journal", "verify", expect=0)
+
+
+def test_a_report_that_there_is_not_is_told_before_anything_is_done(machine: Machine) -> None:
+    own(machine, "draft", DRAFT.replace("cert-in", "police-report"))
+    assert "did you mean police?" in machine("run", "draft", *NOTICED, expect=10).err
+    assert machine.json("incident", "list").result["incidents"] == []
 
 
 TELL = """
