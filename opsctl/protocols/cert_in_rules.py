@@ -256,7 +256,7 @@ RULES = (
     Rule("verified", "A backup is verified and scanned before it is used", ("S19 RC.RP-03", "S17"), "practice", _verified, whole=False),
     Rule("audited", "An auditor's certificate stands before reopening", ("S5 Annexure 1 cl. 5.2, 5.19", "S6"), "guideline", _audited),
     Rule("accepted", "The data centre's acceptance stands before reopening", ("S22", "S30"), "practice", _accepted),
-    Rule("answered", "CERT-In's orders are answered before reopening", ("S1 Direction (iii)",), "binding", _answered),
+    Rule("answered", "CERT-In's orders are answered; that this comes before reopening is the project's own order", ("S1 Direction (iii)",), "binding", _answered),
     Rule("waves", "Reopening goes in waves", ("S20", "S24"), "project", _waves),
     Rule("way-back", "Each wave is watched and has a way back", ("S20", "S24"), "project", _way_back),
     Rule("offline", "Work on paper starts when isolation cuts a public service", ("S24", "S19 RC.RP-04"), "project", _offline),

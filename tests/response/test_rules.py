@@ -14,6 +14,7 @@ from opsctl.actions.registry import action
 from opsctl.engine.bind import bind
 from opsctl.engine.configuration import load_config
 from opsctl.engine.playbooks import Checker, packaged, paths, read
+from opsctl.engine.playbooks_table import page
 from opsctl.protocols import cert_in_rules
 from opsctl.protocols.cert_in import protocol
 from opsctl.protocols.cert_in_rules import RULES, triggered
@@ -97,6 +98,12 @@ def test_every_response_binds_against_the_example_configuration(department: Any,
 def test_every_type_of_incident_has_a_playbook() -> None:
     answered = {type_ for path in RESPONSES for type_ in read(path).incident_types}
     assert answered == {one.id for one in protocol().types.values() if one.annexure is not None}
+
+
+def test_the_tables_of_the_page_are_as_they_are_generated() -> None:
+    path = packaged() / "README.md"
+    assert page(path.read_text()) == path.read_text(), "python -m opsctl.engine.playbooks_table"
+    assert path.read_text().count("<!-- generated: ") == 3 and "| xx | `ai-ml` |" in path.read_text()
 
 
 def test_every_text_for_people_is_there_in_hindi() -> None:

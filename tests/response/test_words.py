@@ -204,7 +204,7 @@ def test_a_report_is_drafted_once_and_after_a_kill_again_with_nothing_lost(machi
     (machine.root / "after").unlink(missing_ok=True)
     machine("resume", later, expect=0)
     found = machine.json("incident", "show", machine.json("show", later).result["inputs"]["incident"]).result
-    assert found["records"]["drafted"] and (incidents / found["incident"] / "reports" / f"cert-in-{found['records']['drafted'][-1]['number']}.txt").exists()
+    assert found["records"]["drafted"] and (incidents / found["incident"] / "reports" / f"cert-in-{found['records']['drafted'][-1]['number']}.en.txt").exists()
     machine("journal", "verify", expect=0)
 
 
