@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,30 +25,53 @@ def looked(
     innocent: Annotated[bool, typer.Option("--innocent", help="what changed was right: it counts as clean, and those after it")] = False,
     attack: Annotated[bool, typer.Option("--attack", help="it is an attack: neither it nor those after it are gone back to")] = False,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="how you know; it stands in the journal")] = "",
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="who looked: one of `people`, who signs it; --innocent needs that")] = "",
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="your SSH private key, or the .pub of one that your agent holds")] = None,
 ) -> Report:
     """Say that you looked at a suspect set, and what it is.
 
-    Until somebody does, `status` exits 5 and notices are repeated. It stands in the journal with your name.
+    Until somebody does, `status` exits 5 and notices are repeated. That it is an attack anybody may say; that it is innocent
+    is signed by one of `people`, and while an incident is open by two.
     """
+    from opsctl.cli.signing import sign_as
     from opsctl.cli.work import open_site, who
+    from opsctl.model.statements import signed_bytes, speakable
     from opsctl.model.unknown import unknown
+    from opsctl.wiring.looked import NAMESPACE, known_members, said_of, statement, write
+    from opsctl.wiring.people import accept_first
 
     session = of(context)
     if innocent == attack:
         raise UsageError("either --innocent or --attack", hint=f"opsctl backup show {set_id} names the files to look at")
     site = open_site(session)
+    if innocent and not by and known_members(site) is not None:
+        raise UsageError("who says that it is innocent? that is signed", hint=f"opsctl restore looked {backup} {set_id} --innocent --by NAME, a name under people:")
     judgement = places.look(site, places.home(site, backup)).judgement
+    if set_id in places.NEWEST:
+        set_id = places.choose(site, judgement, backup, None).id
     view = next((one for one in judgement.of(backup) if one.id == set_id), None)
     if view is None:
         raise unknown("set", set_id, [one.id for one in judgement.of(backup)], hint=f"opsctl backup list {backup}")
     word = model.INNOCENT if innocent else model.ATTACK
-    said = {"backup": backup, "set": set_id, "word": word, "by": who(), "time": site.clock().isoformat(timespec="seconds"), "note": note}
+    said = {"backup": backup, "set": set_id, "word": word, "by": by or who(), "time": site.clock().isoformat(timespec="seconds"), "note": speakable(note)}
     if innocent and not session.dry_run and not session.confirm(f"count set {set_id} of {backup} as clean, and what was taken after it?"):
         raise SafetyRefusal("nothing was changed")
+    if by:
+        said["signature"], _ = sign_as(site, by, key, signed_bytes(statement(said)), NAMESPACE)
     if not session.dry_run:
-        site.journal.append("signals.looked", said)
-        site.catalogue.put_looked(backup, set_id, said)
-    return Report(result=said, text=lambda out: out.line(f"set {set_id} of {backup}: {word}, says {said['by']}"), warnings=site.said)
+        if by:
+            accept_first(site)
+        write(site, said)
+    needs = said_of(site, backup)[set_id].needs if innocent and not session.dry_run else 0
+
+    def text(out: Out) -> None:
+        out.line(f"set {set_id} of {backup}: {word}, says {said['by']}")
+        if needs:
+            out.line(Mark("an incident is open, so that it counts once another person has signed it as well", Tone.WARN))
+        if attack:
+            out.line(Mark("now: opsctl incident open; it freezes retention and starts the clocks. `status` stays 5 until then", Tone.WARN))
+
+    return Report(result={**said, "needs": needs}, text=text, warnings=site.said)
 
 
 def choose(
@@ -63,9 +87,9 @@ def choose(
     The decision is written into the repository with their signatures. Exit 4 until both have said so by `opsctl approve`.
     """
     from opsctl.cli.journal import moment_of
-    from opsctl.cli.points import said_of
     from opsctl.cli.work import carry_out, local_time, open_site
     from opsctl.model.unknown import unknown
+    from opsctl.wiring.looked import said_of
 
     session = of(context)
     site = open_site(session)
@@ -78,7 +102,7 @@ def choose(
                       hint=f"opsctl restore points {backup}")
     bound = moment_of(before, site.clock(), site.config.organisation.tz, "--before") if before else None
     looked = said_of(site, backup).get(set_id)
-    verdict = f"{view.verdict}{f', {looked.word} says {looked.by}' if looked else ''}"
+    verdict = f"{view.verdict}{f', {looked.word}, {looked.words(site.config.organisation.tz)}' if looked else ''}"
     say = f"{backup} goes back to set {set_id}, {local_time(site, view.time)}, whose changes are {verdict}"
     moment = (view.taken_until if view.record else None) or view.time
     if bound is not None and (moment is None or moment >= bound):

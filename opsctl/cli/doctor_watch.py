@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _DO = {
     "overdue": "`opsctl backup run NAME` says what keeps it; `opsctl runs` shows the last ones",
     "damaged": "`opsctl verify NAME` names what is damaged and what it reaches",
-    "suspect": "look at its files: opsctl restore points NAME; then opsctl restore looked NAME SET --innocent or --attack",
+    "suspect": "look at its files: opsctl restore points NAME; then opsctl restore looked NAME SET --innocent --by NAME, or --attack",
     "unverified": "`opsctl verify NAME --level data` reads a share of it back; a schedule does so every night",
     "undrilled": "opsctl verify NAME --level drill",
 }

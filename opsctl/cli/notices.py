@@ -110,7 +110,7 @@ def _late(site: Site) -> list[Trouble]:
     from opsctl.model.notices import Trouble
 
     found = [Trouble(f"suspect:{name}/{one['set']}", "suspect", f"set {one['set']} of {name} may show an attack: {one['why']}",
-                     f"look at its files now: opsctl restore points {name}; then opsctl restore looked {name} {one['set']} --innocent or --attack")
+                     "opsctl incident open" if one.get("attack") else f"look at its files now: opsctl restore points {name}; then opsctl restore looked {name} {one['set']} --innocent --by NAME, or --attack")
              for name, one in suspects(site)]
     return [*found, *(Trouble(f"late:{error.where}", "overdue", error.message, error.hint) for error in late(site))]
 

@@ -63,6 +63,8 @@ def points(
     if not held and not found.errors:
         raise SafetyRefusal(f"there is no set of {backup}", hint="opsctl backup list")
     signals = _signals(session, site, backup, found, compute=not known)
+    from opsctl.wiring.looked import said_of
+
     looked = said_of(site, backup)
     weighed = model.weigh([_candidate(one, signals, looked) for one in held], bound)
     chosen = model.clean_point(weighed)
@@ -130,16 +132,6 @@ def _signals(session: Session, site: Site, backup: str, found: sets.Found, *, co
     return known
 
 
-def said_of(site: Site, backup: str) -> dict[str, Looked]:
-    """What people said of suspect sets, by set: of the journal, and of the catalogue where that is not to be had."""
-    found = dict(site.catalogue.looked(backup))
-    with contextlib.suppress(OpsError):
-        for entry in site.journal.read(types=("signals.looked",)):
-            if entry.data.get("backup") == backup:
-                found[entry.data["set"]] = {**entry.data}
-    return {name: Looked(one["word"], one["by"], one["time"], one.get("note", "")) for name, one in found.items()}
-
-
 def _candidate(held: sets.Held, signals: Mapping[str, Mapping[str, Any]], looked: Mapping[str, Looked]) -> Candidate:
     view = held.view
     whole = [place for place in held.places if place.view.word in ("good", "copy")]
@@ -156,9 +148,15 @@ def _sentence(site: Site, backup: str, weighed: Sequence[Point], chosen: Point |
     why = "; ".join(f"{point.set.id} {_is(point)}" for point in after[:3])
     why += f"; and {len(after) - 3} more" if len(after) > 3 else ""
     if chosen is not None:
-        return (f"the newest clean set of {backup}{until}: {chosen.set.id}, {local_time(site, chosen.set.time)}"
+        return (f"the newest clean set of {backup}{until}: {chosen.set.id}, {local_time(site, chosen.set.time)}{_trusting(site, chosen)}"
                 + (f"; none newer, since {why}" if why else "; it is the newest there is"))
     return f"no set of {backup}{until} is clean: {why}"
+
+
+def _trusting(site: Site, point: Point) -> str:
+    """On whose word it is clean, as it follows something; empty where on nobody's."""
+    words = point.words(site.config.organisation.tz)
+    return f", {words}" if words else ""
 
 
 def _is(point: Point) -> str:
@@ -179,14 +177,15 @@ def _row(site: Site, found: sets.Found, held: sets.Held, point: Point) -> list[C
     read, drill = _read_back(site, found, held), _drill(found, held)
     how = "" if drill is None else Mark("proven" if drill["ok"] else "FAILED", Tone.GOOD if drill["ok"] else Tone.BAD)
     return [held.view.id, local_time(site, held.view.time), sets.changes(point.set.verdict), "" if read is None else "yes" if read else "not since",
-            how, sets.where(held), _remark(point)]
+            how, sets.where(held), _remark(site, point)]
 
 
-def _remark(point: Point) -> str:
+def _remark(site: Site, point: Point) -> str:
     looked = point.set.looked
-    said = f"{looked.word}, says {looked.by}{f': {looked.note}' if looked.note else ''}" if looked else ""
+    rests = "; ".join(f"after set {one.id}, {one.looked.words(site.config.organisation.tz)}" for one in point.relies if one.looked and one.id != point.set.id)
+    said = f"{looked.word}, {looked.words(site.config.organisation.tz)}{f': {looked.note}' if looked.note else ''}" if looked else ""
     notes = [f"{name}: {note}" for name, entry in point.set.signals.get("sources", {}).items() for note in entry["notes"]] if not point.refused else []
-    return "; ".join(filter(None, (point.refused, said, *notes)))
+    return "; ".join(filter(None, (point.refused, said, rests, *notes)))
 
 
 def _read_back(site: Site, found: sets.Found, held: sets.Held) -> bool | None:
@@ -214,6 +213,7 @@ def _as_json(site: Site, found: sets.Found, held: sets.Held, point: Point) -> di
         "set": held.view.id, "time": held.view.time, "state": held.view.word, "verdict": point.set.verdict, "refused": point.refused,
         "signals": dict(point.set.signals), "read_back": _read_back(site, found, held),
         "drill": {"time": drill["time"], "ok": drill["ok"]} if drill else None,
-        "looked": {"word": looked.word, "by": looked.by, "time": looked.time, "note": looked.note} if looked else None,
+        "looked": {"word": looked.word, "by": looked.by, "time": looked.time, "note": looked.note, "needs": looked.needs} if looked else None,
+        "relies_on": [one.id for one in point.relies],
         "places": [{"repository": place.repository, "state": place.view.word} for place in held.places],
     }

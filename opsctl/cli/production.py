@@ -14,6 +14,7 @@ from opsctl.errors import SafetyRefusal, UsageError
 if TYPE_CHECKING:
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan
+    from opsctl.model.sets import SetView
     from opsctl.wiring import Site
 
 
@@ -45,7 +46,8 @@ def promote(
     if doubt and (set_id is None or set_id in places.NEWEST):
         raise SafetyRefusal(f"set {view.id}, the newest of {backup}, {doubt}: nothing is brought back from it without naming it",
                             hint=f"opsctl restore points {backup} names the clean one; --set ID takes one all the same")
-    inputs = {"backup": backup, "set": view.id, "doubt": f", which {doubt}," if doubt else "", "source": source, "into": into, "replace": "yes" if replace else "no",
+    word = _word(site, backup, copy_in, view.id)
+    inputs = {"backup": backup, "set": view.id, "doubt": f", which {doubt}," if doubt else f", clean as it was {word}," if word else "", "source": source, "into": into, "replace": "yes" if replace else "no",
               "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role}
     return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted)
 
@@ -54,8 +56,19 @@ def _doubt(site: Site, backup: str, copy_in: str | None, set_id: str) -> str:
     """What the change signals say against a set, in words that follow its name; empty where they do not."""
     from opsctl.cli.stages import doubt_of
 
+    return doubt_of(site, backup, _views(site, backup, copy_in), set_id)
+
+
+def _word(site: Site, backup: str, copy_in: str | None, set_id: str) -> str:
+    """On whose word a set is clean."""
+    from opsctl.cli.stages import trusting
+
+    return trusting(site, backup, _views(site, backup, copy_in), set_id)
+
+
+def _views(site: Site, backup: str, copy_in: str | None) -> dict[str, dict[str, SetView]]:
     found = places.look(site, copy_in or places.home(site, backup)).judgement.of(backup)
-    return doubt_of(site, backup, {copy_in or site.home(backup): {view.id: view for view in found}}, set_id)
+    return {copy_in or site.home(backup): {view.id: view for view in found}}
 
 
 def write_promoted(out: Out, tally: Tally, plan: BoundPlan) -> None:

@@ -236,8 +236,8 @@ def _warn_of_damage(view: SetView, judgement: Judgement) -> None:
 def _warn_of_attack(site: Site, view: SetView, judgement: Judgement) -> None:
     """Before anything starts: that an attack may be in the set, and which one is the newest clean one."""
     from opsctl.cli import render
-    from opsctl.cli.points import said_of
     from opsctl.model import points, stages
+    from opsctl.wiring.looked import said_of
 
     looked = said_of(site, view.backup)
     weighed = points.weigh([points.Candidate(one.id, one.time, one.taken_until if one.record else None, stages.refusal(one), one.signals,
@@ -246,7 +246,8 @@ def _warn_of_attack(site: Site, view: SetView, judgement: Judgement) -> None:
     if refused is None:
         return
     clean = points.clean_point(weighed)
-    instead = f"the newest clean one is {clean.set.id} (--set)" if clean else f"none is clean: opsctl restore points {view.backup}"
+    whose = f", {words}" if clean and (words := clean.words(site.config.organisation.tz)) else ""
+    instead = f"the newest clean one is {clean.set.id} (--set){whose}" if clean else f"none is clean: opsctl restore points {view.backup}"
     render.complain(render.shown(f"set {view.id} may hold an attack ({refused}); {instead}"))
 
 

@@ -109,6 +109,7 @@ def _origin(site: Site, one: Stage) -> Mark | str:
     if not one.set:
         return "nothing to restore"
     signals = f", changes {one.signals}" if one.signals else ""
+    signals += f", {one.trusting}" if one.trusting else ""
     signals += f", chosen by {' and '.join(one.chosen_by)}" if one.chosen_by else ""
     return f"{one.backup} {one.set}, {local_time(site, one.point)}{signals}, in {one.read_from}"
 
@@ -176,7 +177,7 @@ def _part(one: Stage, run: str, part: Any, playbook: Any) -> Any:
     inputs = {"service": one.service, "backup": one.backup, "set": one.set, "sources": list(one.sources), "room": f"{run}-{one.service}",
               "copy_in": "" if one.read_from == one.home else one.read_from}
     if "doubt" in playbook.inputs:  # a site's own may have no words for it
-        inputs["doubt"] = f", which {one.doubt}," if one.doubt else ""
+        inputs["doubt"] = f", which {one.doubt}," if one.doubt else f", clean as it was {one.trusting}," if one.trusting else ""
     into = dict(one.into)
     more: dict[tuple[str, str | None], dict[str, Any]] = {("promote", source): {"into": place} for source, place in into.items()}
     if into:

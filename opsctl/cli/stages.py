@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import places
-from opsctl.cli.points import said_of
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal, UsageError
 from opsctl.model import stages
 from opsctl.model.config_restores import home_of
@@ -18,6 +17,7 @@ from opsctl.model.signals import SUSPECT
 from opsctl.model.stages import Place, Stage
 from opsctl.model.unknown import unknown
 from opsctl.model.values import value
+from opsctl.wiring.looked import said_of
 
 if TYPE_CHECKING:
     from opsctl.model.sets import SetView
@@ -135,11 +135,12 @@ def _stage(site: Site, name: str, needs: Sequence[str], chosen: Choice, seen: _R
         return replace(bare, set=wanted or "", places=(*_places(views, wanted, spec.restores), *unseen),
                        problem=_none(backup, asked, everywhere, unseen, chosen))
     found_in = (*_places(views, view.id, spec.restores), *unseen)
+    weighed = weigh(candidates)
     reads = next((one.repository for one in found_in if one.why is None), "")
     now = site.clock()
     return replace(
         bare, set=view.id, point=view.time, read_from=reads, places=found_in,
-        signals=next(one.verdict for one in candidates if one.id == view.id), doubt=_doubt(weigh(candidates), view.id), chosen_by=people,
+        signals=next(one.verdict for one in candidates if one.id == view.id), doubt=_doubt(weighed, view.id), trusting=_trusting(site, weighed, view.id), chosen_by=people,
         bytes=sum(view.sources[one].get("bytes", 0) for one in spec.restores if one in view.sources),
         expected=stages.expected(view.sources, spec.restores, _drills(backup, seen, known)),
         loss=stages.loss(view.time, chosen.before, now),
@@ -170,6 +171,15 @@ def _candidates(site: Site, backup: str, views: Mapping[str, Mapping[str, SetVie
 def doubt_of(site: Site, backup: str, views: Mapping[str, Mapping[str, SetView]], set_id: str) -> str:
     """What the change signals of the sets in these repositories say against one, in words that follow its name; empty where they do not."""
     return _doubt(weigh(_candidates(site, backup, views)), set_id)
+
+
+def trusting(site: Site, backup: str, views: Mapping[str, Mapping[str, SetView]], set_id: str) -> str:
+    """On whose word one of these sets is clean; empty where on nobody's."""
+    return _trusting(site, weigh(_candidates(site, backup, views)), set_id)
+
+
+def _trusting(site: Site, points: Sequence[Point], set_id: str) -> str:
+    return next((one.words(site.config.organisation.tz) for one in points if one.set.id == set_id), "")
 
 
 def _doubt(points: Sequence[Point], set_id: str) -> str:

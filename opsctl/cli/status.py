@@ -19,6 +19,8 @@ from opsctl.errors import OpsError, Overdue
 from opsctl.model.drill_target import target
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from opsctl.cli.session import Session
     from opsctl.repositories.standing import Standing, Verdict
     from opsctl.wiring import Site
@@ -148,7 +150,8 @@ def late(site: Site) -> list[Overdue]:
 def _overdue(site: Site, late: Sequence[tuple[str, Verdict]]) -> list[Overdue]:
     wrong = looks.wrong(site)
     hints = {name: wrong[site.config.backups[name].repository].hint for name, verdict in late if verdict.wrong}
-    hints |= {name: f"look at its files: opsctl restore points {name}; then opsctl restore looked {name} SET --innocent or --attack"
+    hints |= {name: "opsctl incident open" if "is an attack, says" in verdict.because else
+              f"look at its files: opsctl restore points {name}; then opsctl restore looked {name} SET --innocent --by NAME, or --attack"
               for name, verdict in late if verdict.word == "suspect"}
     return [Overdue(f"{name}: {verdict.because}", where=name, hint=hints.get(name)) for name, verdict in late]
 
@@ -175,11 +178,21 @@ def stand(site: Site) -> list[tuple[str, Standing | None, Verdict]]:
 
 
 def _unseen(site: Site, found: Standing) -> Standing:
-    """Without the suspect sets that a person has looked at."""
-    if not found.suspects:
-        return found
+    """Without the suspect sets that a person has looked at; one that is called an attack stays until an incident was opened for it."""
+    from opsctl.model.points import ATTACK
+    from opsctl.model.snapshots import parse_time
+
     looked = site.catalogue.looked(found.backup)
-    return replace(found, suspects=[one for one in found.suspects if one["set"] not in looked])
+    left = [one for one in found.suspects if one["set"] not in looked]
+    for name, said in looked.items():
+        if said["word"] == ATTACK and not _opened_since(site, parse_time(said["time"])):
+            left.append({"set": name, "time": None, "why": f"it is an attack, says {said['by']}, and no incident was opened since", "attack": True})
+    return replace(found, suspects=left)
+
+
+def _opened_since(site: Site, moment: datetime) -> bool:
+    """Whether an incident that is no drill was open at that moment, or any time later."""
+    return any(one.closed is None or one.closed > moment for one in site.incidents.all().values() if not one.drill)
 
 
 def _copies(site: Site) -> dict[str, Copies]:

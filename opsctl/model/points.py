@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
+from opsctl.model.quantities import counted
 from opsctl.model.signals import CLEAN, LAST, SUSPECT, UNKNOWN, reasons
+from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
 INNOCENT, ATTACK = "innocent", "attack"
@@ -15,12 +17,21 @@ INNOCENT, ATTACK = "innocent", "attack"
 
 @value
 class Looked:
-    """What a person said of a suspect set after looking at it: ``innocent`` or ``attack``; ``time`` in RFC 3339."""
+    """What people said of a suspect set after looking at it: ``innocent`` or ``attack``; ``time`` in RFC 3339.
+
+    ``needs``: how many more have to sign that it is innocent before that counts.
+    """
 
     word: str
     by: str
     time: str
     note: str = ""
+    needs: int = 0
+
+    def words(self, zone: tzinfo) -> str:
+        """``looked at by asha, 21 Dec``."""
+        day = parse_time(self.time).astimezone(zone)
+        return f"looked at by {self.by}, {day.day} {day:%b}"
 
 
 @value
@@ -43,7 +54,12 @@ class Candidate:
         if self.looked is not None and self.looked.word == ATTACK:
             return SUSPECT
         found = str(self.signals.get("verdict", UNKNOWN))
-        return CLEAN if found == SUSPECT and self.looked is not None else found
+        return CLEAN if self.trusted and found == SUSPECT else found
+
+    @property
+    def trusted(self) -> bool:
+        """Whether people vouch for it with all the signatures that it takes."""
+        return self.looked is not None and self.looked.word == INNOCENT and not self.looked.needs
 
     @property
     def why(self) -> str:
@@ -52,19 +68,28 @@ class Candidate:
             return ""
         if self.looked is not None and self.looked.word == ATTACK:
             return f"an attack, says {self.looked.by}"
-        return "; ".join(reasons(self.signals)) or "its changes were not looked at"
+        why = "; ".join(reasons(self.signals)) or "its changes were not looked at"
+        if self.looked is not None and self.looked.needs:
+            why += f"; {self.looked.by} called it innocent, and {counted(self.looked.needs, 'more person has', 'more people have')} to sign that"
+        return why
 
 
 @value
 class Point:
     """A set as a point to go back to. ``refused``: why it is not clean, or cannot be gone back to; None where it is a clean point.
 
-    ``unknown``: that nothing is known against it, but too little for it.
+    ``unknown``: that nothing is known against it, but too little for it. ``relies``: of a clean one the suspect sets, itself or before
+    it, that are taken for innocent because people said so.
     """
 
     set: Candidate
     refused: str | None = None
     unknown: bool = False
+    relies: tuple[Candidate, ...] = ()
+
+    def words(self, zone: tzinfo) -> str:
+        """On whose word it is clean; empty where on nobody's."""
+        return "; ".join(f"{'' if one.id == self.set.id else f'set {one.id} '}{one.looked.words(zone)}" for one in self.relies if one.looked)
 
 
 def weigh(sets: Sequence[Candidate], before: datetime | None = None) -> list[Point]:
@@ -88,6 +113,8 @@ def weigh(sets: Sequence[Candidate], before: datetime | None = None) -> list[Poi
             point = replace(point, refused=how)
         elif one.verdict == UNKNOWN:
             point = replace(point, refused=f"unknown: {one.why}", unknown=True)
+        else:
+            point = replace(point, relies=tuple(each for each in sets[:number + 1] if each.trusted and each.signals.get("verdict") == SUSPECT))
         found.append(point)
     return found
 
@@ -99,7 +126,7 @@ def _attack(sets: Sequence[Candidate]) -> tuple[int, str, int] | None:
         return None
     begin = first
     if _scrambled(sets[first]):
-        earlier = [number for number in range(max(0, first - LAST), first) if _scrambled(sets[number]) and sets[number].looked is None]
+        earlier = [number for number in range(max(0, first - LAST), first) if _scrambled(sets[number]) and not sets[number].trusted]
         begin = min([first, *earlier])
     return begin, sets[first].id, first
 

@@ -33,7 +33,8 @@ class Stage:
     restored or there is no set. ``expected``: how long restoring it takes by the drills; None where none tells. ``ready``:
     when it is back, counted from the beginning, those that it needs included. ``loss``: the time from the set to when the
     data went bad, or to now. ``problem``: why it cannot be brought back as asked. ``chosen_by``: who signed that it is this set.
-    ``doubt``: what change signals say against the set, in words that follow its name; empty where they do not.
+    ``doubt``: what change signals say against the set, in words that follow its name; empty where they do not. ``trusting``: on whose word
+    it is clean all the same.
     """
 
     service: str
@@ -56,6 +57,7 @@ class Stage:
     problem: str | None = None
     signals: str = ""
     doubt: str = ""
+    trusting: str = ""
     chosen_by: tuple[str, ...] = ()
 
     @property
@@ -71,7 +73,7 @@ class Stage:
         return {
             "service": self.service, "needs": list(self.needs), "sources": list(self.sources), "backup": self.backup or None,
             "set": self.set or None, "point": self.point, "read_from": self.read_from or None, "bytes": self.bytes,
-            "signals": self.signals or None, "doubt": self.doubt or None, "chosen_by": list(self.chosen_by), "places": [{"repository": one.repository, "state": one.state, "why_not": one.why} for one in self.places],
+            "signals": self.signals or None, "doubt": self.doubt or None, "trusting": self.trusting or None, "chosen_by": list(self.chosen_by), "places": [{"repository": one.repository, "state": one.state, "why_not": one.why} for one in self.places],
             "expected_seconds": seconds(self.expected), "ready_after_seconds": seconds(self.ready), "rto_seconds": seconds(self.rto),
             "loss_seconds": seconds(self.loss), "rpo_seconds": seconds(self.rpo), "late": self.late,
             "loses_too_much": self.loses_too_much, "not_backed_up": list(self.bring), "into": dict(self.into), "problem": self.problem,
