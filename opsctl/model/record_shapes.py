@@ -126,6 +126,13 @@ def _sequence(value: Any) -> bool:
     return isinstance(value, Mapping) and all(_matches(_INTEGER)(value[key]) for key in ("last", "step") if key in value)
 
 
+def _ranges(value: Any) -> bool:
+    """Key ranges of a table, one more than there are bounds."""
+    if not (isinstance(value, Mapping) and all(_plain(value.get(name)) for name in ("key", "type")) and _listed(_plain)(value.get("bounds"))):
+        return False
+    return all(_listed(_count)(value.get(name)) and len(value[name]) == len(value["bounds"]) + 1 for name in ("rows", "sums"))
+
+
 def _file(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and _count(value[0]) and _text(value[1])
 
@@ -200,6 +207,7 @@ _PROOFS: Mapping[str, Mapping[str, Check]] = {
     "rows": {
         "level": lambda value: value in ("full", "counts", "off"), "tables": _optional(_mapped(_rows)),
         "large_objects": _optional(lambda value: isinstance(value, Mapping)), "sequences": _optional(_mapped(_sequence)),
+        "ranges": _optional(_mapped(_ranges)),
         "objects": _optional(_mapped(_text)),
     },
     "content": {"files": _count, "bytes": _count, "sha256": _matches(_OBJECT), "listed": _optional(_mapped(_file))},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from opsctl.proofs import ranges
 from opsctl.sources.interface import Difference, difference
 
 FULL, COUNTS, OFF = "full", "counts", "off"
@@ -45,14 +46,15 @@ def compare(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[Diff
         return found
     for name in _PROPERTIES:
         found += difference(name, expected.get(name), actual.get(name))
-    found += _tables(expected.get("tables", {}), actual.get("tables", {}))
+    found += _tables(expected, actual)
     found += _measures("large objects", expected.get("large_objects", {}), actual.get("large_objects", {}))
     found += _sequences(expected.get("sequences", {}), actual.get("sequences", {}))
     found += _objects(expected, actual)
     return found
 
 
-def _tables(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterable[Difference]:
+def _tables(wanted: Mapping[str, Any], have: Mapping[str, Any]) -> Iterable[Difference]:
+    expected, actual = wanted.get("tables", {}), have.get("tables", {})
     for name in sorted(expected.keys() | actual.keys()):
         where = f"table {name}"
         if name not in actual:
@@ -61,6 +63,7 @@ def _tables(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterable[
             yield Difference(where, _MISSING, f"{actual[name]['rows']:,} rows")
         else:
             yield from _measures(where, expected[name], actual[name])
+            yield from ranges.compare(where, wanted.get("ranges", {}).get(name), have.get("ranges", {}).get(name))
 
 
 def _measures(where: str, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterable[Difference]:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from opsctl.errors import OpsError, Partial, ProgramFailed
 from opsctl.model.secrets import SecretRef
 from opsctl.model.signals import Signals
-from opsctl.proofs import rows
+from opsctl.proofs import ranges, rows
 from opsctl.shells.interface import Shell
 from opsctl.sources import (
     guarded,
@@ -111,7 +111,7 @@ class Mariadb(Database):
 
             def prove() -> dict[str, Any]:
                 window.open(client)
-                counted = mariadb_proof.rows(client, self.level, before.tables)
+                counted = mariadb_proof.rows(client, self.level, before.tables, with_ranges=True)
                 client.plain("COMMIT;")
                 window.close(client)
                 before.refuse_changes(_Structure(client, mariadb))
@@ -199,7 +199,10 @@ class Mariadb(Database):
                 shapes |= mariadb_objects.shaped(mariadb_accounts.shapes(accounts))
             client.ask(_BEGIN)
             counted = mariadb_proof.rows(client, expected["level"], found.tables)
-        return rows.compare(expected, mariadb_proof.proof(expected["level"], known, standing, counted, shapes))
+            actual = mariadb_proof.proof(expected["level"], known, standing, counted, shapes)
+            if doubt := ranges.doubtful(expected, actual):
+                actual["ranges"] = mariadb_proof.in_doubt(client, found.tables, doubt)
+        return rows.compare(expected, actual)
 
     def throwaway(self, directory: Path, *, inside: Sequence[str] = (), as_owner: Sequence[str] = ()) -> Throwaway:
         from opsctl.sources import mariadb_server

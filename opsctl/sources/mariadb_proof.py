@@ -4,16 +4,18 @@ Algorithm ``mariadb-sha1-64-sum-v1``: for each table the number of rows and the 
 ``SHA1(columns by name, each with its end or its length)``. It does not depend on the order of rows or columns, counts
 duplicates, tells NULL from nothing, and needs no row to leave the server. Text is taken as the bytes of its column's
 character set, what may be long as its own SHA-1. What a server computes itself (generated columns) is left out. Of a
-table with system versioning all of the history counts.
+table with system versioning all of the history counts. Where the first column of a primary key is an integer, the same
+pass keeps rows and sums of sixteen ranges of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from opsctl.errors import ProgramFailed
+from opsctl.proofs import ranges
 from opsctl.sources.mariadb_session import Client, quote_ident
 
 ALGORITHM = "mariadb-sha1-64-sum-v1"
@@ -42,6 +44,12 @@ _COLUMNS = """
 SELECT JSON_ARRAY(TABLE_NAME, COLUMN_NAME, LOWER(DATA_TYPE), IS_NULLABLE, COALESCE(GENERATION_EXPRESSION, ''))
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE();
 """
+
+_KEYS = """
+SELECT JSON_ARRAY(TABLE_NAME, COLUMN_NAME) FROM information_schema.STATISTICS
+WHERE TABLE_SCHEMA = DATABASE() AND INDEX_NAME = 'PRIMARY' AND SEQ_IN_INDEX = 1;
+"""
+_INTEGERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint"})
 
 _VERSIONED = "SYSTEM VERSIONED"
 # A table that was read is kept as it is until then, and who wants to change it makes others wait, too.
@@ -114,27 +122,71 @@ def sequences(client: Client, known: Iterable[Table]) -> dict[str, Any]:
     return found
 
 
-def rows(client: Client, level: str, known: Iterable[Table]) -> dict[str, Any]:
-    """Rows, and at level ``full`` the checksum, of each table, as the transaction of ``client`` sees it."""
+def rows(client: Client, level: str, known: Iterable[Table], *, with_ranges: bool = False) -> dict[str, Any]:
+    """``tables``: rows, and at level ``full`` the checksum, of each, as the transaction of ``client`` sees it; ``ranges`` of their keys
+    as well, where those are wanted and there are any.
+    """
     found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    keys = dict(client.ask(_KEYS)) if with_ranges and level == "full" else {}
     for table in known:
         if table.sequence or level == "off":
             continue
         client.plain("SAVEPOINT opsctl;")
-        where = quote_ident(table.name) + (" FOR SYSTEM_TIME ALL" if table.versioned else "")
         if level != "full":
-            found[table.name] = {"rows": client.one(f"COUNT(*) FROM {where}")}
-            client.plain(_LET_GO)
-            continue
-        count, hashed, total = client.ask(
-            f"SELECT JSON_ARRAY(COUNT(*), COUNT(h.h), CAST(COALESCE(SUM(CAST(CONV(LEFT(h.h, 16), 16, 10) AS UNSIGNED)), 0)"
-            f" AS CHAR)) FROM (SELECT SHA1({_row(table)}) AS h FROM {where}) AS h;"
-        )[0]
+            found[table.name] = {"rows": client.one(f"COUNT(*) FROM {_all_of(table)}")}
+        else:
+            key = _key(table, keys)
+            bounds = _bounds(client, table, key) if key else []
+            found[table.name], groups = _summed(client, table, key, bounds)
+            if bounds:
+                kept[table.name] = ranges.recorded(key, "integer", bounds, groups)
         client.plain(_LET_GO)
-        if count != hashed:
-            raise ProgramFailed(f"{count - hashed} rows of {table.name} are too long for a checksum", hint="proof: counts")
-        found[table.name] = {"rows": count, "sum": total}
+    return {"tables": found, **({"ranges": kept} if kept else {})}
+
+
+def in_doubt(client: Client, known: Iterable[Table], recorded: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The ranges of these tables by the bounds that were recorded, as far as their keys are what they were."""
+    keys = dict(client.ask(_KEYS))
+    found = {}
+    for table in known:
+        one = recorded.get(table.name)
+        if one is not None and (one["key"], one["type"]) == (_key(table, keys), "integer"):
+            bounds = [str(int(bound)) for bound in one["bounds"]]
+            found[table.name] = ranges.recorded(one["key"], "integer", bounds, _summed(client, table, one["key"], bounds)[1])
     return found
+
+
+def _all_of(table: Table) -> str:
+    return quote_ident(table.name) + (" FOR SYSTEM_TIME ALL" if table.versioned else "")
+
+
+def _key(table: Table, keys: Mapping[str, str]) -> str:
+    """The first column of a primary key, where it is an integer; else empty."""
+    key = keys.get(table.name, "")
+    return key if any(name == key and kind in _INTEGERS for name, kind, _, _ in table.columns) else ""
+
+
+def _bounds(client: Client, table: Table, key: str) -> list[str]:
+    """Keys at equal distances, of a table that has enough of them. Both ends are read from the index."""
+    column = quote_ident(key)
+    ends = client.ask(f"SELECT JSON_ARRAY(CAST(MIN({column}) AS CHAR), CAST(MAX({column}) AS CHAR)) FROM {_all_of(table)};")[0]
+    if None in ends:
+        return []
+    low, high = map(int, ends)
+    return [str(low + (high - low) * number // ranges.MOST) for number in range(1, ranges.MOST)] if high - low >= ranges.LEAST else []
+
+
+def _summed(client: Client, table: Table, key: str, bounds: Sequence[str]) -> tuple[dict[str, Any], list[ranges.Group]]:
+    """Rows and checksum of a table in one pass, and the same of each range. ProgramFailed where a row has no checksum."""
+    place = f"INTERVAL({quote_ident(key)}, {', '.join(bounds)})" if bounds else "0"
+    groups = [(int(number), int(count), int(hashed), int(total)) for number, count, hashed, total in client.ask(
+        f"SELECT JSON_ARRAY(h.b, COUNT(*), COUNT(h.h), CAST(COALESCE(SUM(CAST(CONV(LEFT(h.h, 16), 16, 10) AS UNSIGNED)), 0)"
+        f" AS CHAR)) FROM (SELECT {place} AS b, SHA1({_row(table)}) AS h FROM {_all_of(table)}) AS h GROUP BY h.b;")]
+    rows_, hashed, total = (sum(one[what] for one in groups) for what in (1, 2, 3))
+    if rows_ != hashed:
+        raise ProgramFailed(f"{rows_ - hashed} rows of {table.name} are too long for a checksum", hint="proof: counts")
+    return {"rows": rows_, "sum": str(total)}, [(number, count, sum_) for number, count, _, sum_ in groups]
 
 
 def _row(table: Table) -> str:
@@ -171,5 +223,5 @@ def proof(
     """Put together what ``facts``, ``sequences``, ``rows`` and ``objects`` found."""
     made = {"kind": "rows", "algorithm": ALGORITHM, "level": level, **known}
     if level != "off":
-        made |= {"tables": dict(counted), "sequences": dict(standing), "objects": dict(shapes)}
+        made |= {**counted, "sequences": dict(standing), "objects": dict(shapes)}
     return made

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from opsctl.errors import OpsError, ProgramFailed, SafetyRefusal
 from opsctl.model.secrets import SecretRef
 from opsctl.model.signals import Signals
-from opsctl.proofs import rows
+from opsctl.proofs import ranges, rows
 from opsctl.shells.interface import Shell
 from opsctl.sources import (
     guarded,
@@ -113,7 +113,7 @@ class Postgresql(Database):
                 options=["--trailer", postgresql_load.TRAILER, "--name", "pg_dump"],
                 env=env,
                 there=self.there,
-                prove=lambda: postgresql_proof.rows(psql, self.level),
+                prove=lambda: postgresql_proof.rows(psql, self.level, with_ranges=True),
                 cancel=psql.cancel,
             )
         written = int(dumped.report["bytes"])
@@ -175,6 +175,8 @@ class Postgresql(Database):
             known, standing = postgresql_proof.facts(psql), postgresql_proof.sequences(psql)
             level = expected["level"]
             actual = postgresql_proof.proof(level, known, standing, postgresql_proof.rows(psql, level))
+            if doubt := ranges.doubtful(expected, actual):
+                actual["ranges"] = postgresql_proof.in_doubt(psql, doubt)
         return rows.compare(expected, actual)
 
     def rows(self, query: str, *, database: str | None = None, server: Mapping[str, str] | None = None) -> list[list[str]]:

@@ -292,3 +292,16 @@ def test_a_server_error_keeps_its_number() -> None:
     assert mariadb_session.number_in(['mariadb-dump: Got error: 1045: "Access denied" when trying to connect']) == 1045
     assert mariadb_session.number_in(["mariadb-dump: Couldn't execute 'SHOW EVENTS': Access denied (1044)"]) == 1044
     assert mariadb_session.number_in(["nothing of the kind"]) is None
+
+
+def test_what_differs_is_told_by_its_ranges_of_the_key(context: MakeContext, mariadb: Mariadb, schema: str) -> None:
+    mariadb.sql("CREATE TABLE bills (id INT PRIMARY KEY, paise INT); INSERT INTO bills SELECT seq, seq * 7 FROM seq_1_to_1601;"
+                "CREATE TABLE people (name VARCHAR(9) PRIMARY KEY); INSERT INTO people SELECT seq FROM seq_1_to_300", schema)
+    source = source_of(mariadb, schema)
+    kept = entry(source.capture(context()))
+    assert list(kept["proof"]["ranges"]) == ["bills"] and sum(kept["proof"]["ranges"]["bills"]["rows"]) == 1601
+    assert source.prove(kept, schema) == []
+    mariadb.sql("UPDATE bills SET paise = 0 WHERE id = 250; DELETE FROM bills WHERE id > 1551; DELETE FROM people WHERE name = '7'", schema)
+    assert {one.where: (one.expected, one.found) for one in source.prove(kept, schema)} == {
+        "table bills, rows": (1601, 1551), "table bills, id from 201 to below 301": ("100 rows", "other content"),
+        "table bills, id from 1501 on": ("101 rows", "51 rows"), "table people, rows": (300, 299)}

@@ -111,7 +111,7 @@ def test_every_change_to_a_restored_copy_is_named(
         before = [one.where for one in source.prove(kept, name)]
         mariadb.sql(f"SET FOREIGN_KEY_CHECKS = 0; {change.format(name, like=like)}", name)
         after = [one.where for one in source.prove(kept, name)]
-        expected = sorted({*after} - {*before})
+        expected = sorted(where for where in {*after} - {*before} if ", id " not in where)
         if not set(more) <= set(before):
             assert expected == sorted({*more} - {*before}), change
     source.drop(name)

@@ -239,3 +239,36 @@ def test_passwords_of_roles_come_back(
         captured.snapshot, "/db.sql"
     )
     assert b"stranger" not in repository.read(captured.snapshot, "/db.sql")
+
+
+def test_what_differs_is_told_by_its_ranges_of_the_key(context: MakeContext, postgres: Postgres, database: str) -> None:
+    postgres.psql("""
+CREATE TABLE public.bills AS SELECT n AS id, n * 7 AS paise, n AS b0 FROM generate_series(1, 1600) n; ALTER TABLE public.bills ADD PRIMARY KEY (id);
+CREATE TABLE public.paid (at timestamptz, u uuid DEFAULT gen_random_uuid(), PRIMARY KEY (at, u));
+INSERT INTO public.paid SELECT timestamptz '2026-04-01 00:00Z' + n * interval '1 day' FROM generate_series(0, 319) n;
+CREATE TABLE public.people (name text PRIMARY KEY); INSERT INTO public.people SELECT n::text FROM generate_series(1, 300) n;
+CREATE TABLE public.few (id int PRIMARY KEY); INSERT INTO public.few VALUES (1), (2);
+CREATE TABLE public.more (id int PRIMARY KEY) ; INSERT INTO public.more SELECT generate_series(1, 400)""", database)
+    source = source_of(postgres, database)
+    kept = entry(source.capture(context()))
+    recorded = kept["proof"]["ranges"]
+    assert sorted(recorded) == ["public.bills", "public.more", "public.paid"], "no key of text, and none of a small table"
+    assert sum(recorded["public.bills"]["rows"]) == 1600 and len(recorded["public.bills"]["bounds"]) == 15
+    assert source.prove(kept, database) == []
+    postgres.psql("UPDATE public.bills SET paise = 0 WHERE id = 250; DELETE FROM public.bills WHERE id > 1550; UPDATE public.more SET id = -id;"
+                  "DELETE FROM public.paid WHERE at < '2026-04-08 00:00Z'; DELETE FROM public.few", database)
+    found = {one.where: (one.expected, one.found) for one in source.prove(kept, database)}
+    assert found == {
+        "table public.bills, rows": (1600, 1550),
+        "table public.bills, id from 200 to below 300": ("100 rows", "other content"),
+        "table public.bills, id from 1500 on": ("101 rows", "51 rows"),
+        "table public.few, rows": (2, 0),
+        "table public.more, checksum": found["table public.more, checksum"],
+        "table public.more, id anywhere": ("400 rows", "other content"),
+        "table public.paid, rows": (320, 313),
+        "table public.paid, at below 2026-04-20 00:00:00+00": ("19 rows", "12 rows"),
+    }
+    older = {**kept, "proof": {name: value for name, value in kept["proof"].items() if name != "ranges"}}
+    assert next(one.where for one in source.prove(older, database)) == "table public.bills, rows", "a manifest of before has none"
+    postgres.psql("ALTER TABLE public.bills DROP CONSTRAINT bills_pkey", database)
+    assert not [one for one in source.prove(kept, database) if "bills, id" in one.where], "there is no such key any more"

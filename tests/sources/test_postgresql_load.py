@@ -156,7 +156,7 @@ def test_every_change_to_a_restored_copy_is_named(
             postgres.psql("CREATE DATABASE once TEMPLATE changed OWNER portal_owner")
             postgres.psql(f"SET session_replication_role = replica; {change}", "once")
             found = [
-                each.where for each in source.prove(kept, "once") if not each.where.startswith("database, ")
+                each.where for each in source.prove(kept, "once") if not each.where.startswith("database, ") and ", id " not in each.where
             ]
             if "OWNER TO" in change:
                 assert expected[0] in found, change
