@@ -88,6 +88,7 @@ def _reachable(site: Site) -> list[str]:
 
 def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     from opsctl.cli.incident_show import write_clocks
+    from opsctl.engine.spool import Spoken
 
     for one in tally.results:
         if one.step == "declare" and one.outcome in ("ok", "changed"):
@@ -99,4 +100,8 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     frozen = [str(one.item) for one in tally.results if one.step == "freeze" and one.outcome in ("ok", "changed")]
     if frozen:
         out.line(f"nothing is pruned any more from {', '.join(frozen)}")
+    if isinstance(site.journal, Spoken):  # no later command will know of it
+        for line in site.reports.draft("cert-in", incident, by="", dry=True).draft.text.splitlines():
+            out.line(line)
+        return
     out.line(f"next: opsctl report draft cert-in --incident {incident}; opsctl isolate apply --zone ZONE --incident {incident}")

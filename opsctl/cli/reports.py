@@ -49,8 +49,8 @@ def sent(
 ) -> Report:
     """Record that a person has sent a report.
 
-    When, by which channel, with which reference: its duty ends with that, as with `opsctl incident met`. The draft and the files that went with it are copied beside the
-    incident, with their hashes in the journal.
+    When, by which channel, with which reference: its duty ends with that, as with `opsctl incident met`. The draft and
+    the files that went with it are copied beside the incident, with their hashes in the journal.
     """
     from opsctl.cli.report_sent import sent as carry_out
 

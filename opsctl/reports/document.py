@@ -16,7 +16,8 @@ class Row:
     """One labelled value. ``value`` is None where it is not yet known; ``doubt``: what a person should look at again.
 
     ``label`` is the official one, in English, and ``hindi`` stands beside it; ``source``: where the label stands (ids of the protocol's
-    sources). ``order`` is its number on the form; ``minimum``: asked for in a usable first report.
+    sources). ``order`` is its number on the form; ``minimum``: asked for in a usable first report. ``worded``: the value for people, where it is
+    one of those that a form knows by a code.
     """
 
     key: str
@@ -27,6 +28,11 @@ class Row:
     doubt: str | None = None
     order: int | None = None
     minimum: bool = False
+    worded: str | None = None
+
+    @property
+    def shown(self) -> str | None:
+        return self.worded or self.value
 
 
 @value

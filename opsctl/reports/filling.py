@@ -33,7 +33,19 @@ def rows(part: str, facts: Facts, words: Words, automatic: Mapping[str, str | No
 
 def row(field: Field, found: Any, source: str, words: Words, numbered: bool = False) -> Row:
     text = str(found) if found else None
-    return Row(field.key, field.label, words.hindi(field.key), text, source, doubt(field, text), field.order if numbered else None, field.tool_minimum)
+    return Row(field.key, field.label, words.hindi(field.key), text, source, doubt(field, text), field.order if numbered else None, field.tool_minimum,
+               _worded(field, text, words))
+
+
+def _worded(field: Field, text: str | None, words: Words) -> str | None:
+    """Codes of a choice in words; types of incident with their number in Annexure I."""
+    if not text or not field.allowed:
+        return None
+    types = protocol().types
+    found = [one.strip() for one in text.split(",")]
+    if field.key == "incident_types":
+        return "\n".join(f"{kind.summary}" + (f" (Annexure I, {kind.annexure})" if kind.annexure else "") if (kind := types.get(one)) else one for one in found)
+    return ", ".join(words.choice(one) if one in field.allowed else one for one in found)
 
 
 def doubt(field: Field, text: str | None) -> str | None:

@@ -30,7 +30,7 @@ def as_text(found: Document) -> str:
         lines += ["", section.title.upper() if found.language == "en" else section.title]
         for row in section.rows:
             number = f"{row.order:2}. " if row.order is not None else ""
-            first, *more = (row.value or found.unknown).splitlines() or [found.unknown]
+            first, *more = (row.shown or found.unknown).splitlines() or [found.unknown]
             lines += [f"{number}{label(row, found.language)}: {first}", *(f"      {line}" for line in more)]
         lines += _grid(section.grid) if section.grid else []
     return shown_lines("\n".join(lines).strip()) + "\n"
@@ -53,7 +53,7 @@ def _plain(found: Document) -> dict[str, Any]:
     return {
         "head": [{"name": name, "text": text} for name, text in found.head], "unknown": found.unknown,
         "sections": [{"title": section.title,
-                      "rows": [{"order": row.order, "label": row.label, "hindi": row.hindi if found.language == "hi" else None, "value": row.value}
+                      "rows": [{"order": row.order, "label": row.label, "hindi": row.hindi if found.language == "hi" else None, "value": row.shown}
                                for row in section.rows],
                       "grid": {"columns": list(section.grid.columns), "rows": [list(row) for row in section.grid.rows]} if section.grid else None}
                      for section in found.sections]}

@@ -39,6 +39,11 @@ class Words:
         found = self.texts["labels"].get(key)
         return None if found is None else str(found)
 
+    def choice(self, name: str) -> str:
+        """One of the values that a form knows, in words."""
+        found = self.texts["choices"].get(name)
+        return str(found[self.language]) if found else name.replace("_", " ")
+
     def stamp(self, moment: datetime) -> str:
         """``21/12/2026 02:30 IST (UTC+05:30)``: the zone has to be recorded with each time (S2 Q40)."""
         here = moment.astimezone(self.zone)
