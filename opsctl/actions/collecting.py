@@ -17,6 +17,7 @@ from opsctl.vault import Arriving
 
 _ASK = 'LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export LC_ALL PATH; command -v "$1" >/dev/null 2>&1 || exit 127; exec "$@"'
 _NOT_THERE = 127
+_NO_SUCH_FILE = "No such file or directory"
 _ANSWER = 60.0
 _LONGEST = 300  # characters of a reason
 
@@ -53,9 +54,9 @@ def ask(shell: Any, wanted: Asked, into: Arriving, limits: Limits) -> tuple[Ende
         limits = replace(limits, item=wanted.most)
     for argv in wanted.tries:
         done = fetch(shell, ["sh", "-c", _ASK, "sh", *argv], into, limits, wanted.seconds)
-        if done.code != _NOT_THERE or into.size:
+        if into.size or not (done.code == _NOT_THERE or (argv[0] == "cat" and _NO_SUCH_FILE in done.said)):
             return _judged(done, into), argv
-    names = ", ".join(dict.fromkeys(argv[0] for argv in wanted.tries))
+    names = ", ".join(dict.fromkeys(argv[-1] if argv[0] == "cat" else argv[0] for argv in wanted.tries))
     return Ended(Outcome.MISSING, f"{names}: not on this host"), wanted.tries[0]
 
 

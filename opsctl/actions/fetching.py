@@ -18,8 +18,8 @@ _MOST_NAMES = 32 << 20  # bytes of a listing
 _LOOK = 120.0           # seconds that looking for files may take
 _SECONDS = 3600.0
 _GONE, _NO_FILE = 66, 67
-_STATS = "%s %Y %Z %i %f %u %g"
-_STAT = re.compile(r"(\d{1,15}) (\d{1,15}) (\d{1,15}) (\d{1,20}) ([0-9a-f]{1,8}) (\d{1,10}) (\d{1,10})", re.ASCII)
+_STATS = "%s %Y %Z %i %f %u %g %y"
+_STAT = re.compile(r"(\d{1,15}) (\d{1,15}) (\d{1,15}) (\d{1,20}) ([0-9a-f]{1,8}) (\d{1,10}) (\d{1,10}) ([ -~]{1,60})", re.ASCII)
 
 # What is found is said as `MTIME SIZE MODE`, NUL, the name, NUL. Patterns are expanded and not split. GNU's stat asks
 # for many names at once; busybox's has neither --printf nor a way to end a name with NUL.
@@ -132,7 +132,7 @@ def _judged(into: Arriving, most: int, facts: Mapping[str, Any], cut: str, code:
         told.append("changed while read: its hash there is not that of what came")
     if after and size is not None and after["bytes"] > size > 0:
         told.append(f"grew by {after['bytes'] - size:,} bytes while it was read; what stood there before is here")
-    elif after and before and (after["bytes"], after["modified"]) != (before["bytes"], before["modified"]) and not changed:
+    elif after and before and (after["bytes"], after["written"]) != (before["bytes"], before["written"]) and not changed:
         changed = True
         told.append("changed while read: it was written to")
     if named and before and named["inode"] != before["inode"]:
@@ -155,7 +155,7 @@ def _facts(errors: str) -> dict[str, Any]:
             continue
         if word in ("before", "after", "named") and (match := _STAT.fullmatch(rest)):
             found[word] = {"bytes": int(match[1]), "modified": int(match[2]), "changed": int(match[3]), "inode": match[4],
-                           "mode": f"{int(match[5], 16):o}", "uid": int(match[6]), "gid": int(match[7])}
+                           "mode": f"{int(match[5], 16):o}", "uid": int(match[6]), "gid": int(match[7]), "written": match[8]}
         elif word == "link":
             found["link"] = shown(rest.strip())[:1000]
     return found
