@@ -62,7 +62,7 @@ def receipts(
 ) -> Report:
     """Give out numbers, and learn the last receipts before the cut.
 
-    Without arguments: who has which. A number that somebody has already is refused (23). The last receipts in the restored data and the
+    Without numbers: who has which. A number that somebody has already is refused (23). The last receipts in the restored data and the
     last before the cut leave the window that is lost, which is entered again from counterfoils.
     """
     from opsctl.cli import paper_receipts

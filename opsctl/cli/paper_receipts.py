@@ -30,13 +30,16 @@ def receipts(
     from opsctl.cli.work import open_site, who
     from opsctl.engine.paper_numbers import read_lasts, read_ranges
     from opsctl.model.incident import ISSUED, LAST
+    from opsctl.model.unknown import unknown
 
     site = open_site(session)
     found = the_incident(site, incident)
     order = the_order(found, which)
+    if body and body not in site.config.bodies:
+        raise unknown("body", body, site.config.bodies, hint=None if site.config.bodies else "opsctl paper bodies FILE.csv")
     if room and live:
         raise UsageError("either --room or --restored-database")
-    fresh = [_one(site, body, series, numbers)] if body or series or numbers else []
+    fresh = [_one(site, body, series, numbers)] if series or numbers else []
     fresh += read_ranges(file, site.config.bodies, site.config.paper) if file is not None else []
     fresh = _refuse_taken(found, fresh, order.id)
     said: list[tuple[str, str, list[dict[str, Any]]]] = []
@@ -59,10 +62,7 @@ def _one(site: Site, body: str, series: str, numbers: str) -> Range:
     from opsctl.model.config_bodies import series as name_of
     from opsctl.model.fields import meant
     from opsctl.model.paper_ranges import Range
-    from opsctl.model.unknown import unknown
 
-    if body not in site.config.bodies:
-        raise unknown("body", body, site.config.bodies, hint=None if site.config.bodies else "opsctl paper bodies FILE.csv")
     own = site.config.bodies[body].series
     if not numbers and re.fullmatch(r"[0-9]+-[0-9]+", series) and len(own) == 1:
         series, numbers = own[0], series

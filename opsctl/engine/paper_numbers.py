@@ -76,6 +76,9 @@ def read_bodies(path: Path, known: Mapping[str, Body]) -> tuple[dict[str, Body],
     sheet = read_sheet(path, ("id", "name", "name_hi", "counters", "series"), ("id", "name"))
     found: dict[str, Body] = {}
     for line, row in sheet.rows():
+        if odd := next((cell for cell in row if not cell.isprintable() and shown(cell) != cell and "\u200c" not in cell and "\u200d" not in cell), None):
+            sheet.problems.add(line, "", f"{shown(odd)} holds a sign that cannot be seen")
+            continue
         ident = sheet.problems.try_(line, "id", name, _cell(sheet, row, "id"))
         data: dict[str, Any] = {"name": _cell(sheet, row, "name")}
         if hindi := _cell(sheet, row, "name_hi"):

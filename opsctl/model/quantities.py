@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -70,6 +71,12 @@ def format_size(count: int) -> str:
         power += 1
     text = f"{value / 1024**power:.1f}".removesuffix(".0")
     return f"{sign}{text}{units[power]}"
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """Names as far as a line takes them: ``a, b, c, d, e and 407 more``."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def counted(number: int, what: str, many: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opsctl.model.clocks import Clock
 from opsctl.model.incident import ENTERED, OFFLINE, PAPERED, RECONCILED, SEALED
+from opsctl.model.quantities import few
 from opsctl.reports import filling
 from opsctl.reports.document import Facts, Grid, Section
 from opsctl.reports.words import Words
@@ -57,11 +58,13 @@ def _restoration(facts: Facts, words: Words) -> Grid:
 
 
 def _offline(facts: Facts, words: Words) -> Grid:
-    began = [(words.stamp(one.at), ", ".join(one.data["bodies"]), f"{one.data['since']}: {', '.join(one.data['services'])}")
+    began = [(words.stamp(one.at), few(one.data["bodies"]), f"{one.data['since']}: {', '.join(one.data['services'])}")
              for one in facts.incident.of(OFFLINE)]
-    entered = [(words.stamp(one.at), str(one.data["body"]), f"{one.data['rows']} rows, {one.data['file']}") for one in facts.incident.of(ENTERED)]
-    settled = [(words.stamp(one.at), str(one.data["body"]), f"{one.data['gaps']} gaps, {one.data['doubles']} doubles; {one.data.get('note') or ''}".rstrip("; "))
-               for one in facts.incident.of(RECONCILED)]
+    entered = [(words.stamp(one.at), few(one.data["bodies"]), f"{one.data['rows']} rows, {one.data['total']}, {one.data['file']}")
+               for one in facts.incident.of(ENTERED)]
+    settled = [(words.stamp(one.at), str(each["body"]),
+                f"{each['gaps']} gaps, {each['doubles']} doubles, all settled; {one.data.get('note') or ''}".rstrip("; "))
+               for one in facts.incident.of(RECONCILED) for each in one.data["bodies"]]
     return Grid(words.columns("when", "body", "what"), (*began, *entered, *settled))
 
 
