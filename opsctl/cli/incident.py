@@ -60,11 +60,15 @@ def list_(context: typer.Context) -> Report:
 
 
 @app.command("show")
-def show(context: typer.Context, name: Id) -> Report:
+def show(
+    context: typer.Context,
+    name: Id,
+    every: Annotated[bool, typer.Option("--all", help="the whole timeline, not only its newest entries")] = False,
+) -> Report:
     """One incident: its clocks, orders, and timeline. Exit 5 where a duty is overdue."""
     from opsctl.cli.incident_show import show_incident
 
-    return show_incident(of(context), name)
+    return show_incident(of(context), name, every=every)
 
 
 @app.command("types")

@@ -10,6 +10,7 @@ from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.errors import Overdue
 from opsctl.model.clocks import Clock, clocks, next_due
 from opsctl.model.incident import Incident
+from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _TONES = {"overdue": Tone.BAD, "late": Tone.WARN, "running": Tone.STRONG, "met": Tone.GOOD, "decided": Tone.QUIET, "coming": Tone.QUIET}
 _LAST = 20
-"""Entries of the timeline that are shown; --json has all of them."""
+"""Entries of the timeline that are shown; --all shows all of them, and --json has them."""
 
 
 def of_incident(site: Site, found: Incident) -> tuple[Clock, ...]:
@@ -44,7 +45,7 @@ def list_incidents(session: Session) -> Report:
                   errors=late(site), exit_code=5 if late(site) else 0, warnings=[*site.said])
 
 
-def show_incident(session: Session, name: str) -> Report:
+def show_incident(session: Session, name: str, *, every: bool = False) -> Report:
     from opsctl.cli.work import local_time, open_site
     from opsctl.engine.incidents import as_json
 
@@ -63,10 +64,10 @@ def show_incident(session: Session, name: str) -> Report:
         out.lines(incident_keep.lines(site, name))
         for said in found.statements:
             out.line(f"{said.by} states on {said.subject}, {local_time(site, said.at)}: {said.text} (basis: {said.basis})")
-        left = len(found.timeline) - _LAST
-        if left > 0:
-            out.line(Mark(f"… {left} earlier entries: --json", Tone.QUIET))
-        for event in found.timeline[-_LAST:]:
+        left = 0 if every else max(len(found.timeline) - _LAST, 0)
+        if left:
+            out.line(Mark(f"… {counted(left, 'earlier entry', 'earlier entries')}: opsctl incident show {found.id} --all", Tone.QUIET))
+        for event in found.timeline[left:]:
             out.line(f"{local_time(site, event.at)}  {event.text} [{event.by}]")
 
     return Report(result={**as_json(found), "clocks": clocks_json(site, found)}, text=text, errors=problems, exit_code=5 if problems else 0,

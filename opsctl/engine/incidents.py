@@ -23,6 +23,7 @@ from opsctl.model.unknown import unknown
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import write_whole
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _PATIENCE = 10.0  # seconds for whoever writes at the same moment: milliseconds, unless that process is stopped
 
 
@@ -40,14 +41,27 @@ class Incidents:
         self.behind = tuple(behind)
         self._clock = clock
         self._written = written
+        self._read: tuple[Any, list[Hashed], dict[str, Incident]] = (None, [], {})
 
     def all(self) -> dict[str, Incident]:
         """Every incident by id. Damaged lines are left out here: ``journal verify`` names them, and nothing may hold a report up."""
-        return fold(sorted(self._lines(), key=lambda line: line.type != OPENED))  # of two journals neither is the first
+        return dict(self._known()[1])
 
     def lines(self, name: str) -> list[Hashed]:
         """Every entry of one incident, also those that were taken over, in the order in which this machine got them."""
-        return [line for line in self._lines() if line.data.get("incident") == name]
+        return [line for line in self._known()[0] if line.data.get("incident") == name]
+
+    def _known(self) -> tuple[list[Hashed], dict[str, Incident]]:
+        """All entries and what they make, read anew only where something was written since."""
+        journals = (self.journal, *self.behind)
+        try:
+            state = tuple(journal.state() for journal in journals)
+        except (OpsError, OSError):
+            state = None
+        if state is None or state != self._read[0]:
+            lines = self._lines()
+            self._read = (state, lines, fold(sorted(lines, key=lambda line: line.type != OPENED)))  # of two journals neither is the first
+        return self._read[1:]
 
     def _lines(self) -> list[Hashed]:
         found: dict[str, Hashed] = {}
@@ -128,7 +142,7 @@ class Incidents:
         """``incident.yaml``, for people and auditors; the journal is what counts, so nothing is held up by it."""
         with contextlib.suppress(OpsError, OSError):
             write_whole(self.folder(name) / PAGE,
-                        yaml.safe_dump(as_json(self.get(name)), allow_unicode=True, sort_keys=False).encode())
+                        yaml.dump(as_json(self.get(name)), Dumper=_DUMPER, allow_unicode=True, sort_keys=False).encode())
 
 
 def as_json(found: Incident) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import io
 import os
 import threading
 import time
@@ -21,9 +22,10 @@ from opsctl.engine.journal_files import (
     Head,
     adopted_place,
     damaged,
+    line_number,
     make_directory,
+    read_blocks,
     read_head,
-    read_segment,
     replace_head,
     segment_name,
     segments,
@@ -173,19 +175,14 @@ class Journal:
         """
         if self._queue:
             self.flush()
-        needle = b'"run":' + canonical(run).encode() if run is not None else b""
-        kinds = [b'"type":' + canonical(kind).encode() for kind in types] if types is not None else None
         numbers = segments(self.directory)
         for number in self._from(numbers, since_seq):
             path = self.directory / segment_name(number)
-            for position, line in read_segment(path, last=number == numbers[-1]):
-                adopted = _ADOPTED in line
-                if not adopted and (needle not in line or (kinds is not None and not any(kind in line for kind in kinds))):
-                    continue
+            for start, adopted, line in _lines(path, run, types, last=number == numbers[-1]):
                 try:
                     entry = read_line(line)
                 except ValueError as error:
-                    problem = damaged(path, position, str(error))
+                    problem = damaged(path, line_number(path, start), str(error))
                     if on_damage is None:
                         raise problem from error
                     on_damage(problem)
@@ -203,6 +200,12 @@ class Journal:
         if place is not None:
             for entry in Journal(place, self._clock).read(run, told.data["statement"].get("after", 0), types, on_damage):
                 yield replace(entry, seq=told.seq)
+
+    def state(self) -> tuple[Any, ...]:
+        """Something that is another once a line was written, by whomever; of a journal that nobody writes to it stays the same."""
+        self.flush()
+        found = [(number, os.stat(self.directory / segment_name(number))) for number in segments(self.directory)]
+        return tuple((number, one.st_size, one.st_mtime_ns) for number, one in found)
 
     def check(self) -> None:
         """Raise what a run's lines would meet, as far as it shows without writing one."""
@@ -369,6 +372,26 @@ class Journal:
             return read_head(self.directory) == head
         except (ValueError, OpsError):
             return False
+
+
+def _lines(path: Path, run: str | None, types: Collection[str] | None, *, last: bool) -> Iterator[tuple[int, bool, bytes]]:
+    """The lines of a segment that may be asked for: (where it starts, whether it takes a spool in, the line); without parsing them.
+
+    Most blocks of a journal hold nothing of what is asked, and are looked through whole.
+    """
+    needle = b'"run":' + canonical(run).encode() if run is not None else b""
+    kinds = tuple(b'"type":' + canonical(kind).encode() for kind in types) if types is not None else (b"",)
+    common = os.path.commonprefix(kinds) or b""  # noqa: RUF071  (of characters, not of parts)
+    for start, block in read_blocks(path, last=last):
+        if _ADOPTED not in block and (needle not in block or common not in block):
+            continue
+        for line in io.BytesIO(block):
+            # Of several keys of that name the last is the line's own: what its data holds stands before it.
+            at = max(line.rfind(b'"type":'), 0)
+            adopted = line.startswith(_ADOPTED, at)
+            if adopted or (needle in line and line.startswith(kinds, at)):
+                yield start, adopted, line
+            start += len(line)
 
 
 def _sync_directory(directory: Path) -> None:

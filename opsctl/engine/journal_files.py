@@ -159,13 +159,17 @@ def line_number(path: Path, offset: int) -> int:
     return count
 
 
-def read_segment(path: Path, *, last: bool) -> Iterator[tuple[int, bytes]]:
-    """(line number, line) of a segment; of the last one without a line that is still being written."""
+def read_blocks(path: Path, *, last: bool) -> Iterator[tuple[int, bytes]]:
+    """(where it starts, whole lines) of a segment, block by block; of the last one without a line that is still being written."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.endswith(b"\n") or not last:
-                    yield number, line
+            start = 0
+            while block := file.read(_BLOCK):
+                block += file.readline()
+                if last and not block.endswith(b"\n"):
+                    block = block[:block.rfind(b"\n") + 1]
+                yield start, block
+                start += len(block)
     except OSError as error:
         raise unusable(path.parent, error) from error
 

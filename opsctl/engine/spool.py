@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from opsctl.engine.journal import Clock, Journal, Pending, chained
 from opsctl.engine.journal_files import START, Head, try_room
@@ -43,6 +43,12 @@ class Spool(Journal):
              on_damage: Callable[[DamagedData], None] | None) -> Iterator[Entry]:
         return super().read(run, since_seq, types, on_damage)
 
+    def state(self) -> tuple[Any, ...]:
+        behind: tuple[Any, ...] = ()
+        with contextlib.suppress(OpsError, OSError):
+            behind = self.behind.state()
+        return (behind, super().state())
+
 
 class Spoken(Spool):
     """A journal that is only said, line by line, where no file can be written; ``say`` raises OSError."""
@@ -56,6 +62,9 @@ class Spoken(Spool):
         self.flush()
         last = self._entries[-1] if self._entries else None
         return Head(1, 0, last.seq, last.hash, stamp(last.time)) if last else None
+
+    def state(self) -> tuple[Any, ...]:
+        return (super().state(), len(self._entries))
 
     def _own(self, run: str | None, since_seq: int | None, types: Collection[str] | None,
              on_damage: Callable[[DamagedData], None] | None) -> Iterator[Entry]:

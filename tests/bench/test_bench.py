@@ -37,6 +37,8 @@ ROWS = {
     "remote": ("files of a host", "streamed from a host", "hosts at once"),
     "isolate": ("hosts isolated, confirmed, cut, probed", "two bare connections each", "loaded", "memory of the controller", "silent"),
     "gateway": ("hosts cut off at a gateway", "the rules of one host"),
+    "journal": ("each flushed: one", "entries verified: one"),
+    "incidents": ("incident show, 200 entries", "status --html, 200 entries"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 

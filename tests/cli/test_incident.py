@@ -7,11 +7,14 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from opsctl.engine.incidents import Incidents
+from opsctl.engine.journal import Journal
 from tests.machine import Kept, Machine
 
 OPEN = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
@@ -83,6 +86,27 @@ def test_a_moment_that_cannot_be_is_asked_again_with_its_reading(machine: Machin
 def test_the_first_notice_is_asked_and_never_defaulted(machine: Machine) -> None:
     refused = machine("--yes", "incident", "open", "x", "--title", "T", "--noticed-by", "a", "--signal", "b", "--in-charge", "c", expect=4)
     assert "when did anyone first notice" in refused.err and "--noticed-at" in refused.err
+
+
+def test_a_long_timeline_shows_its_newest_entries_how_many_more_and_all_when_asked(machine: Machine) -> None:
+    with Journal(machine.state / "journal", lambda: datetime.now(UTC)) as journal:
+        for number in range(30):
+            journal.append("incident.noted", {"incident": "inc-1", "by": "asha", "text": f"note {number}."}, durable=False)
+    shown = machine("incident", "show", "inc-1", expect=0).out
+    assert "… 11 earlier entries: opsctl incident show inc-1 --all" in shown and "note 10." in shown and "note 9." not in shown
+    every = machine("incident", "show", "inc-1", "--all", expect=0).out
+    assert "earlier entries" not in every and "note 0." in every and "opened: Portal encrypted" in every
+    assert len(machine.json("incident", "show", "inc-1", expect=0).result["timeline"]) == 31
+
+
+def test_what_another_process_writes_is_seen_by_one_that_has_read_before(machine: Machine) -> None:
+    with Journal(machine.state / "journal", lambda: datetime.now(UTC)) as mine, Journal(machine.state / "journal", lambda: datetime.now(UTC)) as other:
+        incidents = Incidents(mine, machine.root / "pages", lambda: datetime.now(UTC))
+        before = incidents.get("inc-1")
+        other.append("incident.noted", {"incident": "inc-1", "by": "asha", "text": "written by another"})
+        assert incidents.get("inc-1").timeline[-1].text == "written by another" and len(before.timeline) + 1 == len(incidents.lines("inc-1"))
+        incidents.all().clear()
+        assert incidents.open_ones()
 
 
 def test_a_doubtful_notice_is_warned_of_and_taken(machine: Machine) -> None:
