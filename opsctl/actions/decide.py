@@ -9,6 +9,7 @@ from opsctl.actions.consenting import with_consent
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import DamagedData, Refused
 from opsctl.model.choices import Choice, standing
+from opsctl.model.consent import FEWEST
 from opsctl.model.records import CHOICE
 from opsctl.model.stages import refusal
 from opsctl.model.unknown import unknown
@@ -49,6 +50,9 @@ class Decide(StateAction[DecideParams, Seen]):
 
     word = "decide"
     Params = DecideParams
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        return FEWEST
 
     def observe(self, params: DecideParams, world: World) -> Seen:
         history = world.repository(params.repository)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from opsctl.actions.consenting import with_consent
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import Refused
+from opsctl.model.consent import FEWEST
 from opsctl.model.fields import Incident
 from opsctl.model.freezes import FROZEN, THAWED, Freeze
 from opsctl.model.part import Strict
@@ -47,6 +48,9 @@ class FreezeAction(StateAction[FreezeParams, Seen]):
 
     word = "freeze"
     Params = FreezeParams
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        return FEWEST if params.get("state") == THAWED else 0
 
     def observe(self, params: FreezeParams, world: World) -> Seen:
         history = world.repository(params.repository)

@@ -192,6 +192,18 @@ class Action(ABC, Generic[P, S]):
     #: Whether it is done with --break-glass, when the journal may lie outside the state directory.
     break_glass: ClassVar[bool] = True
 
+    #: How many a step `approve` before it has to ask, where there is one at all.
+    people_if_asked: ClassVar[int] = 0
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        """How many have to approve it at a step `approve` before it, or it is refused in any case. Asked when a run is bound, and of a
+        playbook, where parameters may still be ``${name}`` and ``config`` is None. Pure."""
+        return 0
+
+    def unprepared(self, params: Mapping[str, Any], before: Sequence[Any], config: Any) -> str | None:
+        """Why it is refused in any case for what no step of its plan that is not behind it does. Asked when a run is bound. Pure."""
+        return None
+
     @abstractmethod
     def observe(self, params: P, world: World) -> S:
         """How is it now? Reads only; looks at the effect, never at a note of ours. May raise any OpsError."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from opsctl.actions.agreeing import refuse_alone
+from opsctl.actions.agreeing import PEOPLE, refuse_alone
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.promoting import pieces
 from opsctl.actions.promoting.exchange import Exchange, Missing, refuse_strange
 from opsctl.actions.promoting.notes import PROMOTE, Notes
 from opsctl.actions.promoting.piece import Brought
-from opsctl.actions.promoting.proven import refuse_unproven
+from opsctl.actions.promoting.proven import never_done, refuse_unproven
 from opsctl.actions.restoring import SCRATCH, certificate, find_set, plain, refuse_unvouched
 from opsctl.errors import SafetyRefusal
 from opsctl.model.part import AfterValidator
@@ -97,6 +97,12 @@ class Promote(StateAction[PromoteParams, Seen]):
 
     def locks(self, params: PromoteParams) -> Sequence[str]:
         return (f"promote-{params.source}",)
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        return PEOPLE
+
+    def unprepared(self, params: Mapping[str, Any], before: Sequence[Any], config: Any) -> str | None:
+        return never_done(params["backup"], params["set"], params["source"], before, config)
 
     def observe(self, params: PromoteParams, world: World) -> Seen:
         refuse_unproven(params.backup, params.set, params.source, world)

@@ -9,6 +9,7 @@ from opsctl.actions.consenting import with_consent
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.actions.pruning import Matter, snapshots_of
 from opsctl.errors import DamagedData, SafetyRefusal
+from opsctl.model.consent import FEWEST
 from opsctl.model.part import Strict
 from opsctl.model.quantities import counted
 from opsctl.model.records import PRUNE
@@ -75,6 +76,9 @@ class Prune(StateAction[PruneParams, Seen]):
 
     def locks(self, params: PruneParams) -> Sequence[str]:
         return (f"prune-{params.repository}",)
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        return FEWEST
 
     def observe(self, params: PruneParams, world: World) -> Seen:
         matter = _matter(params, world)

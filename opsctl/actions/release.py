@@ -31,7 +31,7 @@ class ReleaseParams(HostParams):
 class Seen:
     """How the host stands, what this machine has written down of it, its zone, and who opens it when.
 
-    ``agreed``: how many people have to have approved before; ``signers``: how many could, counted where it takes them.
+    ``agreed``: how many people have signed for it at a step before this one, counted where it takes them; ``signers``: how many could, counted where it takes them.
     ``incidents``: those that are open.
     """
 
@@ -71,6 +71,7 @@ class Release(StateAction[ReleaseParams, Seen]):
 
     word = "release"
     Params = ReleaseParams
+    people_if_asked = PEOPLE
 
     def locks_there(self, params: ReleaseParams, world: World) -> Sequence[str]:
         return lock_of(params, world)
@@ -84,12 +85,15 @@ class Release(StateAction[ReleaseParams, Seen]):
     def observe(self, params: ReleaseParams, world: World) -> Seen:
         spec = world.config.hosts.get(params.host)
         seen = Seen(driver(params, world).observe(), world.isolated.get(params.host), spec.zone if spec else None,
-                    world.by, world.clock(), world.agreed(params.step) if params.step else 0)
+                    world.by, world.clock())
         mark = seen.mark
-        if mark is None or seen.agreed >= PEOPLE:
+        if mark is None:
             return seen
         seen = replace(seen, incidents=tuple(world.open_incidents()))
-        return replace(seen, signers=signers(world.members())) if seen.not_alone(mark) else seen
+        if not seen.not_alone(mark):
+            return seen
+        seen = replace(seen, agreed=world.agreed(params.step) if params.step else 0)
+        return seen if seen.agreed >= PEOPLE else replace(seen, signers=signers(world.members()))
 
     def plan(self, params: ReleaseParams, seen: Seen) -> list[Change]:
         if seen.mark is not None and (refusal := refused(params, seen.mark, seen)) is not None:

@@ -67,6 +67,11 @@ class Reopen(StateAction[ReopenParams, SeenWave]):
         if params.host in world.config.hosts:
             let_go(params, world)
 
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        waves = config.reopening.waves if config is not None else {}
+        wave = params["wave"]
+        return needed(wave, waves[wave]) if params["to"] == "open" and wave in waves else 0
+
     def observe(self, params: ReopenParams, world: World) -> SeenWave:
         held = params.to == "settled" and _went_well(params.watched, world)
         at = door(params, world).look()

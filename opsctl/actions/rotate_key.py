@@ -13,6 +13,7 @@ from typing import Any
 from opsctl.actions.consenting import with_consent
 from opsctl.actions.interface import Change, Params, StateAction, World
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
+from opsctl.model.consent import FEWEST
 from opsctl.model.records import NAMESPACES, ROTATION, canonical
 from opsctl.model.rotation import statement
 from opsctl.repositories.whole import write_whole
@@ -55,6 +56,9 @@ class RotateKey(StateAction[RotateKeyParams, Seen]):
 
     def locks(self, params: RotateKeyParams) -> Sequence[str]:
         return ("controller-key",)
+
+    def people(self, params: Mapping[str, Any], config: Any) -> int:
+        return FEWEST if params.get("agreed") is True else 0
 
     def observe(self, params: RotateKeyParams, world: World) -> Seen:
         keys = world.keys_directory

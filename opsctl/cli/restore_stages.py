@@ -135,8 +135,9 @@ def run(
     For each, in the order of their needs: its set into a clean room, searched, proven, approved by two, brought into
     production, started and proven from outside. It stops at what waits (4); `opsctl resume RUN` goes on, also after a kill.
     """
+    from opsctl.actions.registry import action
     from opsctl.cli.stages import choice, gather, problems
-    from opsctl.cli.work import go, open_site
+    from opsctl.cli.work import go, open_site, refuse_hopeless
 
     session = of(context)
     site = open_site(session)
@@ -146,6 +147,7 @@ def run(
         return Report(result={"stages": [one.as_json() for one in found]}, errors=told, warnings=site.said,
                       text=lambda out: _write_plan(out, site, found, chosen, None))
     bound = bound_run(site, found)
+    refuse_hopeless(bound, action, site.config)
     _announce(session, site, found, bound)
     result = None if session.dry_run else lambda tally: _result(site, bound)
     return go(session, site, bound, text=stages_writer(site), result=result)

@@ -187,8 +187,18 @@ def carry_out(
     refuse_unsigned_playbook(site, path)
     plan = bind(found, inputs, config=site.config, registry=action, run=run, now=now,
                 started_by=by or person())
+    refuse_hopeless(plan, action, site.config)
     plan = shape(plan) if shape else plan
     return go(session, site, plan, before=before, text=text, result=result, told=told)
+
+
+def refuse_hopeless(plan: BoundPlan, registry: Callable[[str], Any], config: Any) -> None:
+    """SafetyRefusal for a plan that would be refused in the middle, whoever approves it. Nothing was done yet."""
+    from opsctl.engine.gates import hopeless
+
+    if found := list(hopeless(plan, registry, config)):
+        raise SafetyRefusal(f"this run of {plan.playbook} would be refused in the middle: {'; '.join(f'step {step}: {why}' for step, why in found)}",
+                            where=plan.playbook, hint=f"nothing was done; opsctl playbooks show {plan.playbook}")
 
 
 def go(

@@ -89,6 +89,11 @@ class Checker:
             return error
         places = {step.id: ("steps", position) for position, step in enumerate(playbook.steps)}
         problems = [f"{path}:{document.line(places[step])}: step {step}: {message}" for step, message in _unknown_words(playbook)]
+        if not problems:
+            from opsctl.actions.registry import action
+            from opsctl.engine import gates
+
+            problems += [f"{path}:{document.line(places[step])}: step {step}: {why}" for step, why in gates.mistakes(playbook, action)]
         if playbook.name != path.stem:
             problems.append(f"{path}:{document.line(('name',))}: name: the file is called {path.stem}, the playbook {playbook.name}")
         if playbook.protocol is not None:

@@ -247,8 +247,11 @@ class World:
         return members(self.site)
 
     def agreed(self, step: str) -> int:
-        """How many people have to have approved before a step is begun: the most that a gate ahead of it takes."""
-        return max((int(one.items[0].params["people"]) for one in self.plan.ahead(step) if one.uses == "approve" and one.items), default=0)
+        """How many people have signed for what a step does, counted once for all of its items."""
+        from opsctl.actions.agreeing import agreement
+
+        found: int = self._driver(f"agreed {step}", lambda: agreement(step, self).people)
+        return found
 
     def changed_parts(self, step: str) -> Sequence[str]:
         """The parts of the configuration that what a step ``approve`` opens uses, and that are not what they were when it was bound."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -39,17 +41,29 @@ def written(machine: Machine, change: tuple[str, str]) -> str:
     return str(place)
 
 
+@contextlib.contextmanager
+def older_version(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One that began what could not come to its end."""
+    with monkeypatch.context() as older:
+        older.setattr("opsctl.cli.work.refuse_hopeless", lambda *_: None)
+        yield
+
+
 def refused(machine: Machine, said: Said, word: str) -> None:
     assert any(word in error["message"] for error in said.errors), said.errors
     assert tree(machine.data) == OLD and hidden(machine.data) == []
 
 
-def test_promise_9_no_playbook_brings_anything_into_production_without_two_people(machine: Machine, keys: Path) -> None:
+def test_promise_9_no_playbook_brings_anything_into_production_without_two_people(machine: Machine, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backed_up(machine, keys, GOOD)
     no_gate = written(machine, (r"  - id: approve\n.*?(?=  - id: promote)", ""))
     refused(machine, begin(machine, no_gate, 23), "nobody was asked")
     machine.at("2026-12-12T03:30:00+05:30")
-    run = begin(machine, "promote", 4, "--set", "people=1").document["run"]
+    one = begin(machine, "promote", 23, "--set", "people=1")
+    refused(machine, one, "before it only 1 is asked")
+    assert not (machine.root / "rooms").exists() or list((machine.root / "rooms").iterdir()) == [], "refused before anything was done"
+    with older_version(monkeypatch):
+        run = begin(machine, "promote", 4, "--set", "people=1").document["run"]
     approve(machine, keys, run, "asha")
     refused(machine, machine.json("resume", run, expect=23), "it takes 2 people")
     approve(machine, keys, run, "imran")
@@ -72,12 +86,14 @@ def test_promise_9_a_line_in_the_journal_is_no_approval(machine: Machine, keys: 
     ("folder: {empty}, backup: \"${{backup}}\", set: \"${{set}}\", sources: []", "a folder that has nothing in it"),
     ("backup: \"${{backup}}\", set: \"${{set}}\", room: \"${{room}}\"", "whatever lies in the room"),
 ])
-def test_promise_9_a_scan_of_something_else_is_none(machine: Machine, keys: Path, where: str, why: str) -> None:
+def test_promise_9_a_scan_of_something_else_is_none(machine: Machine, keys: Path, where: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backed_up(machine, keys, {**GOOD, "mail/invoice.com": EICAR})
     (machine.root / "empty").mkdir()
     line = where.format(empty=machine.root / "empty")
     own = written(machine, (r"(uses: scan\n    with: )\{[^\n]*", r"\1{" + line.replace("\\", r"\\") + "}"))
-    said = begin(machine, own, 4 if "empty" in line else 22)
+    refused(machine, begin(machine, own, 23), "was not scanned by a step before it")
+    with older_version(monkeypatch):
+        said = begin(machine, own, 4 if "empty" in line else 22)
     run = said.document["run"]
     if "empty" in line:
         approve(machine, keys, run, "asha", "imran")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from opsctl.engine.journal import Journal
 from opsctl.isolation import calling
 from opsctl.shells import local
 from tests.approvals.site import make_keys, people_of, spools
@@ -62,12 +64,22 @@ def test_promise_9_two_people_open_what_was_cut_off_for_an_incident(machine: Mac
     assert not is_cut_off(isolation_lab)
 
 
+def test_promise_9_a_line_in_the_journal_opens_nothing(machine: Machine, isolation_lab: Lab, keys: Path) -> None:
+    run = machine.json(*RELEASE, expect=4).document["run"]
+    approve(machine, keys, run, "asha")
+    with Journal(machine.state / "journal", lambda: datetime.now(UTC)) as journal:
+        journal.append("step.end", {"step": "agree", "item": None, "outcome": "ok", "because": "said and signed", "codes": []}, run=run)
+        journal.append("step.begin", {"step": "release", "item": "h1", "uses": "release", "params": {}, "changes": []}, run=run)
+    assert "two people have to approve" in machine.json("resume", run, expect=23).errors[0]["message"]
+    assert is_cut_off(isolation_lab)
+
+
 def test_no_name_typed_stands_for_two_who_have_keys(machine: Machine, isolation_lab: Lab, keys: Path) -> None:
     words = ("run", "release", "--set", "hosts=h1", "--set", "incident=I-1", "--set", "said=I-1")
     assert "two people have to approve that it is opened" in machine(*words, expect=23).err
     # neither does a playbook of one's own, whatever gate it has that holds nothing up
     (machine.etc / "playbooks").mkdir()
-    for gate, after in (("people: 1", "[agree]"), ("people: 2", "[]"), ("people: 2}, may_fail: true, phase: {", "[agree]")):
+    for gate, after in (("people: 2", "[]"), ("people: 2}, may_fail: true, phase: {", "[agree]")):
         text = (f"name: mine\ntitle: mine\nsteps:\n  - {{id: agree, uses: approve, with: {{{gate}}}}}\n"
                 f"  - {{id: open, uses: release, after: {after}, with: {{host: h1, incident: I-1, said: [I-1]}}}}\n")
         (machine.etc / "playbooks" / "mine.yaml").write_text(text.replace(", phase: {}", ""))
@@ -76,6 +88,8 @@ def test_no_name_typed_stands_for_two_who_have_keys(machine: Machine, isolation_
         for by in ("asha", "imran"):
             approve(machine, keys, run, by)
         assert machine("resume", run).code in (3, 23) and is_cut_off(isolation_lab), (gate, after)
+    (machine.etc / "playbooks" / "mine.yaml").write_text(text.replace("people: 2}, may_fail: true, phase: {", "people: 1"))
+    assert "before it only 1 is asked" in machine.json("run", "mine", expect=23).errors[0]["message"]
     # other people than were accepted cannot be brought in, nor all of them taken away, so that a name is enough
     for people in (people_of(keys, imran="stranger"), ""):
         machine.configure(f"state: {machine.state}\n{people}")

@@ -160,7 +160,7 @@ def test_a_wave_of_a_command_for_the_public_waits_for_two_and_can_be_taken_back(
         machine.at(LATER if wave == "internal" else "2026-12-21T18:00:00+05:30")
         machine("resume", run, expect=0)
     alone = machine.json("run", "reopen", "--set", "wave=public", "--set", "places=public", "--set", "watch=0", "--set", "stays=60", expect=23)
-    assert "it takes 2 people to approve that wave public is let in: nobody was asked" in alone.errors[0]["message"]
+    assert "reopen takes 2 people who approve it at a step `approve` before it, and nobody was asked" in alone.errors[0]["message"]
     assert machine.stands()["public"] == "shut"
     waits = machine.json("restore", "reopen", "public", expect=4)
     run = waits.document["run"]

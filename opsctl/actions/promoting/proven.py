@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from opsctl.actions.interface import Outcome, World
@@ -23,9 +23,7 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World, words: 
     for word, done in CHECKS.items():
         if word not in words:
             continue
-        of_set = [(step, outcome) for step, params, outcome in world.outcomes(word)
-                  if params.get("backup") == backup and params.get("set") == set_id and params.get("where", ROOM) == ROOM
-                  and _covers(word, params, source, world)]
+        of_set = [(step, outcome) for step, params, outcome in world.outcomes(word) if _of_set(word, params, backup, set_id, source, world.config)]
         if not of_set:
             raise SafetyRefusal(f"{source} of set {set_id} was not {done} by this run, and does not come into production",
                                 hint="`opsctl restore run` and `opsctl restore promote` do it first", where=source)
@@ -36,8 +34,21 @@ def refuse_unproven(backup: str, set_id: str, source: str, world: World, words: 
                                     where=source)
 
 
-def _covers(word: str, params: Mapping[str, Any], source: str, world: World) -> bool:
-    service = world.config.services.get(params.get("service") or "")
+def never_done(backup: str, set_id: str, source: str, steps: Sequence[Any], config: Any) -> str | None:
+    """Which of the checks none of these steps of a bound plan is; None where all are among them."""
+    for word, done in CHECKS.items():
+        if not any(one.uses == word and _of_set(word, item.params, backup, set_id, source, config) for one in steps for item in one.items):
+            return f"{source} of set {set_id} was not {done} by a step before it"
+    return None
+
+
+def _of_set(word: str, params: Mapping[str, Any], backup: str, set_id: str, source: str, config: Any) -> bool:
+    return (params.get("backup") == backup and params.get("set") == set_id and params.get("where", ROOM) == ROOM
+            and _covers(word, params, source, config))
+
+
+def _covers(word: str, params: Mapping[str, Any], source: str, config: Any) -> bool:
+    service = config.services.get(params.get("service") or "")
     named = params.get("sources") or (service.restores if service is not None else ())
     if word == "scan":  # of what it was not told by name it takes what it finds, and in another folder that is something else
         return source in named and not params.get("folder")
