@@ -39,6 +39,7 @@ ROWS = {
     "gateway": ("hosts cut off at a gateway", "the rules of one host"),
     "journal": ("each flushed: one", "entries verified: one"),
     "incidents": ("incident show, 200 entries", "status --html, 200 entries"),
+    "reports": ("report draft cert-in, one PDF", "English and Hindi", "entries in the timeline"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 
