@@ -169,6 +169,10 @@ class Bag:
         except OSError as error:
             raise DamagedData(f"the tag manifest of {self.name} cannot be read: {error.strerror}", where=self.name) from error
 
+    def lists(self) -> dict[str, str]:
+        """SHA-256 of its two manifests, by name."""
+        return {name: _digest(self.folder / name) for name in (MANIFEST, TAGS)}
+
     def hand_overs(self) -> list[tuple[dict[str, Any], str]]:
         """The hand-overs that lie in it, with their signatures, in their order. DamagedData where one cannot be read."""
         found = []

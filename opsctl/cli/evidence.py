@@ -61,3 +61,38 @@ def verify(
     from opsctl.cli.evidence_show import verify as look
 
     return look(of(context), incident, bags or [])
+
+
+@app.command("hand")
+def hand(
+    context: typer.Context,
+    bag: Annotated[str, typer.Argument(metavar="BAG", help="name of the bag")],
+    to: Annotated[str, typer.Option("--to", metavar="WHO", help="who has it from now on")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why it is handed over")],
+    by: Annotated[str, typer.Option("--by", metavar="WHO", help="who hands it over; you, if not given")] = "",
+    incident: IncidentOf = "",
+) -> Report:
+    """Write down that a bag goes to somebody else.
+
+    Every file is read and hashed again first; a bag that is not as it was sealed is not handed over (22). The entry is
+    signed, and stands in the bag and in the incident.
+    """
+    from opsctl.cli.evidence_keep import hand as carry_out
+
+    return carry_out(of(context), incident, bag, to, reason, by)
+
+
+@app.command("certificate")
+def certificate(
+    context: typer.Context,
+    bags: Annotated[list[str] | None, typer.Argument(metavar="BAG", help="names of bags; every whole one of the incident, if none is given")] = None,
+    incident: IncidentOf = "",
+) -> Report:
+    """Pre-fill the certificate that goes with evidence to a court.
+
+    Parts A and B of the form of BSA section 63: facts of the device and hashes only; every statement, tick and signature is
+    left to those who sign. With the hash report, as text, page, PDF and JSON beside the incident.
+    """
+    from opsctl.cli.evidence_keep import certificate as draft
+
+    return draft(of(context), incident, bags or [])
