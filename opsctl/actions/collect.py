@@ -98,7 +98,7 @@ class Collect(EventAction[CollectParams, Seen]):
                                           "counts": tally, "manifest_sha256": digest}, run=world.run)
         bad = troubles(half.items)
         if bad:
-            world.warn(f"{host}: {counted(len(bad), 'item')} not as it should be: "
+            world.warn(f"{host}: {counted(len(bad), 'thing')} failed, cut off or changed: "
                        + "; ".join(f"{one['description']}: {one['because']}" for one in bad[:5]) + (" …" if len(bad) > 5 else ""))
         return {"host": host, "bag": half.name, "counts": tally, "manifest_sha256": digest, "halves": halves,
                 "bytes": sum(one["size_bytes"] for one in half.items), "clock_off_seconds": entered.clock_off,

@@ -52,12 +52,14 @@ def ask(shell: Any, wanted: Asked, into: Arriving, limits: Limits) -> tuple[Ende
     """
     if wanted.most is not None:
         limits = replace(limits, item=wanted.most)
+    said = ""
     for argv in wanted.tries:
         done = fetch(shell, ["sh", "-c", _ASK, "sh", *argv], into, limits, wanted.seconds)
         if into.size or not (done.code == _NOT_THERE or (argv[0] == "cat" and _NO_SUCH_FILE in done.said)):
             return _judged(done, into), argv
+        said = said or done.said
     names = ", ".join(dict.fromkeys(argv[-1] if argv[0] == "cat" else argv[0] for argv in wanted.tries))
-    return Ended(Outcome.MISSING, f"{names}: not on this host"), wanted.tries[0]
+    return Ended(Outcome.MISSING, said if said and _NO_SUCH_FILE not in said else f"{names}: not on this host"), wanted.tries[0]
 
 
 def _judged(done: Done, into: Arriving) -> Ended:

@@ -26,7 +26,7 @@ def collect(
         "--file", metavar="PATTERN", help="a file, folder or pattern besides, in quotes, whole; may be given again")] = None,
     incident: IncidentOf = "",
 ) -> Report:
-    """Collect what hosts show of an attack, what fades first first.
+    """Collect what hosts show of an attack, the most fleeting first.
 
     One bag for each host, beside the incident: every file hashed as it arrives, with a custody record, sealed by this
     controller's key. Nothing is written on the host. Exit 3 where something failed or was cut off by a limit.

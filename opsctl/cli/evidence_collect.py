@@ -116,9 +116,6 @@ def words(counts: Mapping[str, int]) -> str:
 
 def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     good = [one for one in tally.results if one.step == "collect" and one.outcome in ("changed", "ok")]
-    for one in good:
-        for trouble in one.result.get("troubles", ())[:20]:
-            out.line(Mark(f"{one.item}: {trouble['name']}: {trouble['outcome']}: {trouble['because']}", Tone.WARN))
     sealed = [bag for one in tally.results if one.step == "seal" for bag in one.result.get("sealed", ())]
     folder = site.incidents.folder(incident) / "evidence"
     if sealed:

@@ -43,13 +43,17 @@ def _sh(text: str) -> tuple[str, ...]:
     return ("sh", "-c", text)
 
 
+def _systemd(words: str) -> tuple[str, ...]:
+    return _sh(f"[ -d /run/systemd/system ] || {{ echo 'systemd does not run there' >&2; exit 127; }}; exec systemctl {words} --no-pager --full")
+
+
 _PROC = ("for p in /proc/[0-9]*; do printf '%s ' \"${p#/proc/}\"; tr '\\0' ' ' <$p/cmdline 2>/dev/null; echo; done")
 
 DEVICE = _sh(
     "cd /sys/class/dmi/id 2>/dev/null && for f in sys_vendor product_name product_serial product_uuid chassis_type; do "
-    "[ -r $f ] && echo \"$f: $(cat $f)\"; done; for i in /sys/class/net/*; do [ -r $i/address ] && echo \"mac: ${i##*/} $(cat $i/address)\"; done; "
+    "[ -r $f ] && echo \"$f: $(cat $f)\"; done; for i in /sys/class/net/*; do [ -r $i/address ] && [ ${i##*/} != lo ] && echo \"mac: ${i##*/} $(cat $i/address)\"; done; "
     "[ -r /etc/machine-id ] && echo \"machine_id: $(cat /etc/machine-id)\"; echo \"hostname: $(uname -n)\"; echo \"kernel: $(uname -srvm)\"; "
-    "sed -n 's/^PRETTY_NAME=/system: /p' /etc/os-release 2>/dev/null; echo \"user: $(id -un)\"; echo \"epoch: $(date +%s)\"")
+    "sed -n 's/^PRETTY_NAME=\"\\{0,1\\}\\([^\"]*\\).*/system: \\1/p' /etc/os-release 2>/dev/null; echo \"user: $(id -un)\"; echo \"epoch: $(date +%s)\"")
 """Who a host says it is, as ``key: value`` lines."""
 
 VOLATILE: tuple[Asked, ...] = (
@@ -73,11 +77,11 @@ VOLATILE: tuple[Asked, ...] = (
     Asked("modules", "Kernel modules", (("cat", "/proc/modules"), ("lsmod",))),
     Asked("kernel-messages", "Messages of the kernel", (("dmesg", "-T"), ("dmesg",))),
     Asked("mounts", "Mounted file systems", (("cat", "/proc/self/mountinfo"), ("mount",))),
-    Asked("timers", "Timers of systemd", (("systemctl", "list-timers", "--all", "--no-pager", "--full"),)),
+    Asked("timers", "Timers of systemd", (_systemd("list-timers --all"),)),
     Asked("schedules", "Schedules of cron, anacron and at", (_sh(
         "for f in /etc/crontab /etc/anacrontab /etc/cron.*/* /var/spool/cron/* /var/spool/cron/crontabs/* /var/spool/cron/atjobs/*; do "
         "[ -f \"$f\" ] || continue; echo \"==> $f\"; ls -ln \"$f\"; cat \"$f\"; done"),), personal=True),
-    Asked("units", "Units of systemd as they stand", (("systemctl", "list-units", "--all", "--no-pager", "--full", "--plain"), ("service", "--status-all"))),
+    Asked("units", "Units of systemd as they stand", (_systemd("list-units --all --plain"), ("service", "--status-all"))),
     Asked("unit-files", "Unit files of systemd and whether they start by themselves", (("systemctl", "list-unit-files", "--no-pager", "--full"),)),
     Asked("accounts", "Accounts and groups of the host, without passwords", (_sh("cat /etc/passwd /etc/group"),), personal=True),
     Asked("device", "Make, model, serial number, addresses and system of the host", (DEVICE,)),

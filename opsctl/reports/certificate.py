@@ -59,7 +59,7 @@ def fill(incident: str, bag: str, custody: tuple[Mapping[str, Any], Sequence[Map
 
 
 def _cell(one: Mapping[str, Any], facts: Mapping[str, str]) -> Cell:
-    boxes = tuple(str(each) for each in one.get("allowed", ())) if one["type"] in _BOXES else ()
+    boxes = tuple(str(each).replace("_", " ") for each in one.get("allowed", ())) if one["type"] in _BOXES else ()
     return Cell(one["order"], one["key"], one["label"], facts.get(one["key"], ""), boxes)
 
 
@@ -72,7 +72,7 @@ def _facts(begun: Mapping[str, Any], end: Mapping[str, Any], kept: Sequence[Mapp
     off = begun.get("clock_off_seconds")
     other = [f"host {begun.get('host')}, which calls itself {device.get('hostname', '?')}", device.get("system", ""), device.get("kernel", ""),
              f"collected from {_at(begun.get('begun'), zone)} to {_at(end.get('ended'), zone)} by {begun.get('by')} with opsctl {__version__}",
-             f"its clock was {off:+g} seconds off" if isinstance(off, int | float) else "", f"incident {incident}, bag {bag}, run {begun.get('run')}"]
+             f"its clock was {off:+,.0f} seconds off" if isinstance(off, int | float) else "", f"incident {incident}, bag {bag}, run {begun.get('run')}"]
     hashes = [f"SHA256 {one['sha256']}  data/{one['file']}" for one in kept] if len(kept) <= _FEW else []
     hashes += [f"SHA256 {digest}  {name}" for name, digest in lists.items()]
     return {
@@ -107,12 +107,13 @@ def hash_report(incident: str, bag: str, begun: Mapping[str, Any], items: Sequen
 
 
 def _at(text: Any, zone: tzinfo) -> str:
-    """A moment in the organisation's zone and in UTC, to the second."""
+    """A moment in the organisation's zone, to the second, with how far that is from UTC."""
     try:
         moment = parse_time(str(text))
     except ValueError:
         return "?"
-    return f"{moment.astimezone(zone):%d/%m/%Y %H:%M:%S %Z} ({moment.astimezone(zone):UTC%z})"
+    there = moment.astimezone(zone)
+    return f"{there:%d/%m/%Y %H:%M:%S %Z} (UTC{there.isoformat()[-6:]})"
 
 
 def as_text(found: Certificate) -> str:
