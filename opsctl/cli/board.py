@@ -29,6 +29,7 @@ from opsctl.model.board import (
     Waiting,
     Zone,
 )
+from opsctl.model.config import UNNAMED
 from opsctl.model.snapshots import parse_time
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write(
     checked = [parse_time(one.checked) for _, one, _ in found if one is not None]
     open_runs = _open_runs(site)
     board = Board(
-        site.config.organisation.name or "", now, ahead=_ahead(now), incidents=[_incident(site, one) for one in incidents], zones=_zones(site, incidents, now),
+        "" if (name := site.config.organisation.name) == UNNAMED else name, now, ahead=_ahead(now), incidents=[_incident(site, one) for one in incidents], zones=_zones(site, incidents, now),
         restorations=[_restoration(site, plan, word) for plan, _, word in open_runs if any(step.stage for step in plan.steps)],
         backups=[_kept(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(plan, result)],
         remarks=remarks, checked=min(checked, default=None))

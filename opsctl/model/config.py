@@ -51,6 +51,9 @@ from opsctl.model.part import Field, Kinds, Strict
 from opsctl.model.secrets import SecretRef
 from opsctl.model.values import value
 
+UNNAMED = "unnamed"
+"""What an organisation is called that the configuration says nothing of."""
+
 
 class Organisation(Part):
     """Whose machines these are."""
@@ -385,7 +388,7 @@ class Config(Part):
     """The whole configuration."""
 
     organisation: Organisation = Field(
-        default_factory=lambda: Organisation(name="unnamed"), description="Whose machines these are."
+        default_factory=lambda: Organisation(name=UNNAMED), description="Whose machines these are."
     )
     state: FilePath = Field(
         default="/var/lib/opsctl",

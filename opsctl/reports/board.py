@@ -59,8 +59,10 @@ def _here(moment: datetime, zone: tzinfo) -> str:
 
 
 def _utc(moment: datetime, zone: tzinfo) -> str:
-    """``03:00 UTC``, with its day where that is another one."""
+    """``03:00 UTC``, with its day where that is another one; empty where the zone is UTC itself."""
     there = moment.astimezone(UTC)
+    if not moment.astimezone(zone).utcoffset():
+        return ""
     return f"{there:%d %b %H:%M} UTC" if there.date() != moment.astimezone(zone).date() else f"{there:%H:%M} UTC"
 
 

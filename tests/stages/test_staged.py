@@ -63,7 +63,7 @@ def test_promise_9_nothing_returns_to_production_unproven_and_everything_comes_b
     assert {error["where"] for error in said.errors} == {"database.approve", "uploads.approve"}
     page = portal.root / "board.html"
     portal("status", "--html", str(page), "--lang", "en")
-    assert f"<code>opsctl approve {run} database.approve --by NAME</code>" in page.read_text() and "RTO" in page.read_text()
+    assert f"<code>opsctl approve {run} database.approve --by NAME</code>" in page.read_text() and "(RTO 4 h)" in page.read_text()
     assert (portal.server.psql(ROWS, "enagar"), portal.files()) == (bad, BAD)
     stages = {one["service"]: one for one in portal.json("restore", "status", expect=0).result["stages"]}
     assert [stages[name]["outcome"] for name in ("database", "uploads", "tax")] == ["waiting", "waiting", "open"]
