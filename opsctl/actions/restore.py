@@ -54,6 +54,7 @@ class Seen:
     differences: Mapping[str, Sequence[str]]
     shows: Mapping[str, str]
     signer: str | None
+    isolation: str = ""
 
     @property
     def proven(self) -> tuple[str, ...]:
@@ -91,8 +92,10 @@ class Restore(StateAction[RestoreParams, Seen]):
         refuse_unvouched(view)
         room = world.clean_room(params.room_name, params.place)
         databases = frozenset(name for name in names if isinstance(room.source(name, view.sources[name]), Database))
+        if databases:
+            room.refuse_a_way_out()
         for name in databases:
-            room.database(name, view.sources[name]).refuse_older_here(view.sources[name])
+            room.refuse_older(name, view.sources[name])
         recorded: Mapping[str, Any] = {}
         if room.there:
             room.enter()
@@ -109,7 +112,7 @@ class Restore(StateAction[RestoreParams, Seen]):
             room=room.name, place=str(room.place), sources=names, kinds={name: view.sources[name]["kind"] for name in names},
             databases=databases, files=files, loaded=loaded,
             differences={name: recorded.get(name, {}).get("differences", []) for name in names},
-            shows={name: shows(view.sources[name]["proof"]) for name in names}, signer=view.signer,
+            shows={name: shows(view.sources[name]["proof"]) for name in names}, signer=view.signer, isolation=room.says,
         )
 
     def plan(self, params: RestoreParams, seen: Seen) -> list[Change]:
@@ -150,7 +153,7 @@ class Restore(StateAction[RestoreParams, Seen]):
 
     def result(self, params: RestoreParams, seen: Seen) -> Mapping[str, Any]:
         return {
-            "backup": params.backup, "set": params.set, "room": seen.room, "place": seen.place, "signed_by": seen.signer,
+            "backup": params.backup, "set": params.set, "room": seen.room, "place": seen.place, "signed_by": seen.signer, "isolation": seen.isolation,
             "promotable": len(seen.proven) == len(seen.sources),
             "sources": {name: {"kind": seen.kinds[name], "proven": name in seen.proven, "shows": seen.shows[name],
                                "differences": list(seen.differences[name])} for name in seen.sources},

@@ -424,7 +424,7 @@ class Config(Part):
         for part in (self.hosts, self.repositories, self.sources, self.backups):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
-        gates = {self.isolation.store, *(host.gateway for host in self.hosts.values()),
+        gates = {self.isolation.store, self.clean_room.host, *(host.gateway for host in self.hosts.values()),
                  *(service.on for service in self.services.values()), *(wave.on for wave in self.reopening.waves.values())}
         for name, host in self.hosts.items():
             wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from opsctl.model.fields import FilePath, Part
+from opsctl.model.fields import FilePath, Name, Part
 from opsctl.model.part import Field, Strict
 
 
@@ -16,6 +16,12 @@ class CleanRoom(Part):
         description="Folder below which they are made, with room for what is restored, up to three times for a database. Where a folder is "
         "promoted by a rename, it has to be on the file system of its new place.",
     )
+    host: Name | None = Field(
+        default=None,
+        description="A host under `hosts`, set aside for it, on which what is restored runs instead of in namespaces of this machine: its own database "
+        "servers are started there. It has to be cut off by opsctl (`isolation:`, `opsctl isolate apply`), which is probed before anything is loaded.",
+    )
+    on_host: FilePath = Field(default="/var/tmp", description="Folder on that host, with room for two copies of each database.")
     shown: Annotated[tuple[FilePath, ...], Strict(False)] = Field(
         default=(),
         description="Paths of this machine that can be read in it, beside the system's programs: a database server or an application in `/opt`.",

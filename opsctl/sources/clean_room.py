@@ -19,7 +19,6 @@ from opsctl.repositories.private import remove_tree
 from opsctl.repositories.whole import write_whole
 from opsctl.shells.clean_room import CleanRoomShell
 from opsctl.sources.interface import Database, Source
-from opsctl.sources.throwaway import Throwaway
 
 PREFIX = "opsctl-room-"
 #: The name of a loaded database in its server; each has a server of its own.
@@ -35,7 +34,7 @@ class Room:
 
     def __init__(
         self, name: str, parent: Path, *, about: Mapping[str, str], shown: Sequence[str],
-        driver: Callable[[str, Mapping[str, Any], CleanRoomShell], Source],
+        driver: Callable[[str, Mapping[str, Any], Any], Source],
     ) -> None:
         self.name = name
         self.place = place_of(name, parent)
@@ -45,7 +44,7 @@ class Room:
         #: Databases that were proven since the room was entered, which nobody else can have changed.
         self.proven: set[str] = set()
         self._lock: int | None = None
-        self._servers: dict[str, tuple[Throwaway, int]] = {}
+        self._servers: dict[str, tuple[Any, int]] = {}
         self._guard = threading.RLock()
 
     def enter(self, **more: str) -> None:
@@ -104,6 +103,18 @@ class Room:
         """What was written down when it was made, and under ``sources`` what was restored and how it was found; empty without one."""
         return _read(self.place)
 
+    @property
+    def says(self) -> str:
+        """What showed that there is no way out, where that is more than that it could be made."""
+        return ""
+
+    def refuse_a_way_out(self) -> None:
+        """SafetyRefusal where what runs inside could reach out. Here the first command makes sure of that."""
+
+    def refuse_older(self, name: str, entry: Mapping[str, Any]) -> None:
+        """ProgramFailed where the server that would be started is older than the one that the dump of a source comes from, or is not there."""
+        self.database(name, entry).refuse_older_here(entry)
+
     def files(self, source: str) -> Path:
         """Where the files of a source are restored. Inside they are seen under the same path, and cannot be changed or run."""
         return self.place / "files" / source
@@ -126,7 +137,7 @@ class Room:
         Several may have it at once; it ends with the last of them. Raises ProgramFailed where its programs are not here.
         """
         with self._guard:
-            server, users = self._servers.get(name) or (self._throwaway(name, entry), 0)
+            server, users = self._servers.get(name) or (self._server_for(name, entry), 0)
             server.start()
             self._servers[name] = server, users + 1
         try:
@@ -150,7 +161,7 @@ class Room:
         if self._server_directory(name).is_dir():
             remove_tree(self._server_directory(name))
 
-    def _throwaway(self, name: str, entry: Mapping[str, Any]) -> Throwaway:
+    def _server_for(self, name: str, entry: Mapping[str, Any]) -> Any:
         prefix = self.shell.prefix()
         return self.database(name, entry).throwaway(self._server_directory(name), inside=prefix, as_owner=self.shell.as_owner())
 

@@ -258,8 +258,11 @@ class Database(Source):
         """ProgramFailed, naming both versions, where the server is older than the one that the dump comes from."""
 
     @abstractmethod
-    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
-        """The same of the programs that ``throwaway`` would start. ProgramFailed also where they are not here."""
+    def refuse_older_here(self, entry: Mapping[str, Any], said: str = "", place: str = "this machine") -> None:
+        """The same of the programs that ``throwaway`` would start. ProgramFailed also where they are not here.
+
+        ``said``: what the server's program on another ``place`` says of its version.
+        """
 
     @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:

@@ -213,10 +213,11 @@ class Mariadb(Database):
         with self._door(server) as door:
             mariadb_load.check_version(run(door, None, "SELECT VERSION();").strip(), entry["proof"])
 
-    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
+    def refuse_older_here(self, entry: Mapping[str, Any], said: str = "", place: str = "this machine") -> None:
         from opsctl.sources import mariadb_server
 
-        mariadb_load.check_version(mariadb_server.program_version(), entry["proof"], here=True)
+        have = mariadb_server.version_said(said, place) if said else mariadb_server.program_version()
+        mariadb_load.check_version(have, entry["proof"], here=place)
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with self._door(server) as door:

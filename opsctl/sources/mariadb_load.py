@@ -145,20 +145,21 @@ def _without_database(statement: bytes) -> bytes:
     return changed
 
 
-def check_version(version: str, proof: Mapping[str, Any], *, here: bool = False) -> None:
-    """ProgramFailed where the server is older than the dump's, or of the other make; ``here``: one that would be started here."""
+def check_version(version: str, proof: Mapping[str, Any], *, here: str = "") -> None:
+    """ProgramFailed where the server is older than the dump's, or of the other make; ``here``: the machine on which one would be started."""
     make = "mariadb" if "mariadb" in version.lower() else "mysql"
-    which = "the server programs on this machine are" if here else "the server is"
+    where = "here" if here == "this machine" else f"on {here}"
+    which = f"the server programs on {here} are" if here else "the server is"
     theirs = "'s" if here else ""
     if make != proof["server"]:
         raise ProgramFailed(f"the dump comes from {_MAKES[proof['server']]} and {which} {_MAKES[make]}{theirs}",
-                            hint=f"install {_MAKES[proof['server']]}'s here" if here
+                            hint=f"install {_MAKES[proof['server']]}'s {where}" if here
                             else "restore into a server of the same make (--server, --port)")
     if number(version) // 10000 < proof["server_version"] // 10000:
         series = shown(proof["server_version"]).rpartition(".")[0]
         raise ProgramFailed(
             f"{which} {_MAKES[make]} {shown(number(version))} and the dump comes from {shown(proof['server_version'])}",
-            hint=f"install version {series} or newer here" if here
+            hint=f"install version {series} or newer {where}" if here
             else f"restore into a server of version {series} or newer (--server, --port)",
         )
 

@@ -103,6 +103,11 @@ def program_version() -> str:
     program = _program("mariadbd")
     said = subprocess.run([program, "--no-defaults", "--version"], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
                           check=False).stdout
+    return version_said(said, program)
+
+
+def version_said(said: str, program: str) -> str:
+    """The same from what a program says of itself."""
     found = re.search(r"Ver (\S+)", said)
     if found is None:
         raise ProgramFailed(f"{program} does not say its version: {said.strip()[:200]}")

@@ -199,10 +199,11 @@ class Postgresql(Database):
             have = postgresql_load.version(self.shell, self._at(server), environment)
         postgresql_load.check_version(have, entry["proof"]["server_version"])
 
-    def refuse_older_here(self, entry: Mapping[str, Any]) -> None:
-        from opsctl.sources.postgresql_server import program_version
+    def refuse_older_here(self, entry: Mapping[str, Any], said: str = "", place: str = "this machine") -> None:
+        from opsctl.sources.postgresql_server import program_version, version_said
 
-        postgresql_load.check_version(program_version(), entry["proof"]["server_version"], here=True)
+        have = version_said(said, place) if said else program_version()
+        postgresql_load.check_version(have, entry["proof"]["server_version"], here=place)
 
     def exists(self, database: str, *, server: Mapping[str, str] | None = None) -> bool:
         with credentials(self.shell, self._password_for(server)) as environment:

@@ -8,6 +8,8 @@ what is sent begins with a key of ours that the dump cannot know. Where anything
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import secrets
@@ -87,7 +89,15 @@ def _find(file: BinaryIO, wanted: bytes) -> int | None:
 def _send(shell: Shell, session: Session, piece: bytes) -> bool:
     """Whether psql took it all; it takes no more once it has ended."""
     left = memoryview(piece)
-    into = session.stdin.fileno()
+    try:
+        into = session.stdin.fileno()
+    except io.UnsupportedOperation:  # of another machine: the connection itself holds the pace
+        shell.check()
+        with contextlib.suppress(BrokenPipeError):
+            session.stdin.write(piece)
+            session.stdin.flush()
+            return True
+        return False
     os.set_blocking(into, False)
     with selectors.DefaultSelector() as waiting:
         waiting.register(into, selectors.EVENT_WRITE)

@@ -146,15 +146,19 @@ def version(shell: Shell, address: Address, environment: Environment) -> int:
     return int(run(shell, address, ELSEWHERE, environment, "SHOW server_version_num;"))
 
 
-def check_version(have: int, recorded: int, *, here: bool = False) -> None:
-    """ProgramFailed where a server is older than the one a dump comes from; ``here``: one that would be started here."""
+def check_version(have: int, recorded: int, *, here: str = "") -> None:
+    """ProgramFailed where a server is older than the one a dump comes from; ``here``: the machine on which one would be started."""
     if have // 10000 < recorded // 10000:
         major = recorded // 10000
         raise ProgramFailed(
-            f"the server{' programs on this machine are' if here else ' is'} PostgreSQL {shown(have)} and the dump comes from {shown(recorded)}",
-            hint=f"install postgresql-{major} or newer here" if here
+            f"the server{f' programs on {here} are' if here else ' is'} PostgreSQL {shown(have)} and the dump comes from {shown(recorded)}",
+            hint=f"install postgresql-{major} or newer {_on(here)}" if here
             else f"restore into a server of version {major} or newer (--server, --port)",
         )
+
+
+def _on(place: str) -> str:
+    return "here" if place == "this machine" else f"on {place}"
 
 
 def shown(number: int) -> str:

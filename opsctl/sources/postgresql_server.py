@@ -56,6 +56,11 @@ def program_version() -> int:
     program = str(program_directory() / "postgres")
     said = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8",
                           env=quiet_environment(without=("PG",)), check=False).stdout
+    return version_said(said, program)
+
+
+def version_said(said: str, program: str) -> int:
+    """The same from what a program says of itself."""
     found = re.search(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?", said)
     if found is None:
         raise ProgramFailed(f"{program} does not say its version: {said.strip()[:200]}")

@@ -19,8 +19,24 @@ def clean_room(site: Site, name: str, run: str, place: str = "") -> Any:
 
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,126}", name) is None:
         raise UsageError(f"{name!r} is no name for a clean room", hint="letters, digits and hyphens")
+    if site.config.clean_room.host is not None:
+        return on_host(site, name, run, place)
     return Room(name, parent(site, place), about={"state": str(site.state), "run": run}, shown=site.config.clean_room.shown,
                 driver=lambda source, entry, shell: remembered(source, entry, shell))
+
+
+def on_host(site: Site, name: str, run: str, place: str = "") -> Any:
+    """A clean room on the host that the configuration sets aside for it (``sources.host_room.HostRoom``)."""
+    from opsctl.shells.host_room import HostRoomShell
+    from opsctl.sources.host_room import HostRoom
+    from opsctl.wiring.room_host import look, still
+    from opsctl.wiring.sources import remembered
+
+    spec = site.config.clean_room
+    host = str(spec.host)
+    return HostRoom(name, parent(site, place), about={"state": str(site.state), "run": run}, host=host, below=spec.on_host,
+                    shell=HostRoomShell(site.on_host(host, "ssh-isolation").connection), driver=lambda source, entry, shell: remembered(source, entry, shell),
+                    look=lambda: look(site, host), still=lambda: still(site, host))
 
 
 def rooms(site: Site, place: str = "") -> list[Any]:

@@ -242,10 +242,11 @@ class Lab:
             (self.place / folder).mkdir()
         os.chown(self.place / "home", UID, UID)
         etc = self.place / "etc"
-        root = "root:x:0:0:root:/root:/bin/sh\nsshd:x:104:65534::/run/sshd:/usr/sbin/nologin\n"
+        root = ("root:x:0:0:root:/root:/bin/sh\nsshd:x:104:65534::/run/sshd:/usr/sbin/nologin\n"
+                "postgres:x:105:105::/:/bin/sh\nmysql:x:106:106::/:/bin/sh\n")
         (etc / "passwd").write_text(f"{root}{USER}:x:{UID}:{UID}::{INSIDE}/home:/bin/sh\n")
         (etc / "shadow").write_text(f"root:*:19000::::::\nsshd:*:19000::::::\n{USER}:*:19000::::::\n")
-        (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{UID}:\n")
+        (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\npostgres:x:105:\nmysql:x:106:\n{USER}:x:{UID}:\n")
         (etc / "sudoers").write_text(self.sudoers or prepared())
         (self.place / "init").write_text(isolation_scripts.INIT)
         (self.place / "machine").write_text(isolation_scripts.MACHINE)
