@@ -58,6 +58,8 @@ def write_restored(out: Out, found: Any) -> None:
             out.line(Mark(f"{name}: as it was backed up; shown by {source['shows']}", Tone.GOOD))
         for text in source["differences"][:20]:
             out.line(Mark(f"{name}: {text}", Tone.BAD))
+    if found["isolation"]:
+        out.line(Mark(f"the host of the clean room, {found['isolation']}", Tone.QUIET))
     if found["promotable"]:
         out.line(f"in the clean room {found['room']}: {found['place']}/files")
     else:
@@ -75,9 +77,10 @@ def rooms(context: typer.Context, place: Place = None) -> Report:
     site = open_site(of(context))
     found = there(site, os.path.abspath(place) if place else "")
     rows = [(one.name, one.record.get("purpose", ""), str(one.record.get("backup", "")), str(one.record.get("set", "")),
-             "in use" if one.busy else "left", str(one.record.get("run", "")), str(one.place)) for one in found]
+             "in use" if one.busy else "left", str(one.record.get("run", "")),
+             f"{one.place}, and on {one.record['host']}" if one.record.get("host") else str(one.place)) for one in found]
     table = Table(("room", "for", "backup", "set", "state", "run", Column("place", flexible=True)), rows, empty="no clean rooms")
-    result = {"rooms": [{"room": one.name, "place": str(one.place), "busy": one.busy, **{key: one.record.get(key) for key in (
+    result = {"rooms": [{"room": one.name, "place": str(one.place), "host": one.record.get("host"), "busy": one.busy, **{key: one.record.get(key) for key in (
         "purpose", "backup", "set", "run")}, "sources": one.record.get("sources", {})} for one in found]}
     return Report(result=result, text=lambda out: out.table(table), warnings=site.said)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-from opsctl.model.fields import FilePath, Name, Part
+from opsctl.model.fields import FilePath, Mistake, Name, Part, entries, mapping
+from opsctl.model.hosts import unknown_host
 from opsctl.model.part import Field, Strict
 
 
@@ -26,3 +28,17 @@ class CleanRoom(Part):
         default=(),
         description="Paths of this machine that can be read in it, beside the system's programs: a database server or an application in `/opt`.",
     )
+
+
+def room_mistakes(data: Any) -> Iterator[Mistake]:
+    """A host that is not there, cannot be cut off and probed, or is in use for something else; ``data`` may have any shape."""
+    name, place = mapping(data, "clean_room").get("host"), ("clean_room", "host")
+    if unknown := unknown_host(data, name):
+        yield place, unknown
+    elif isinstance(name, str):
+        host = mapping(mapping(data, "hosts"), name)
+        if host.get("isolation") is None or host.get("os", "linux") != "linux":
+            yield place, f"{name} has to be a Linux host that opsctl can cut off: isolation:"
+        used = [source for source, entry in entries(data, "sources") if entry.get("host") == name]
+        if used:
+            yield place, f"{name} is where {', '.join(used)} is in production: a clean room is a host of its own"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from opsctl.model.config_bodies import bodies_mistakes
 from opsctl.model.config_canaries import canary_mistakes
+from opsctl.model.config_clean_room import room_mistakes
 from opsctl.model.config_command import command_mistakes
 from opsctl.model.config_evidence import evidence_mistakes
 from opsctl.model.config_isolation import isolation_mistakes
@@ -39,6 +40,7 @@ def sense(data: Any) -> Iterator[Mistake]:
     yield from _people_mistakes(data)
     yield from host_mistakes(data)
     yield from isolation_mistakes(data)
+    yield from room_mistakes(data)
     yield from service_mistakes(data)
     yield from restores_mistakes(data)
     yield from reopening_mistakes(data)
