@@ -62,6 +62,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("incident", "evidence", "evidence:app", "collect, list, verify, hand, certificate: of an attack"),
     Entry("incident", "report", "reports:app", "draft, list: what a named person sends"),
     Entry("incident", "paper", "paper:app", "order, receipts, import, reconcile: work on paper"),
+    Entry("incident", "readiness", "readiness:readiness", "what has to stand beforehand; record, contacts"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
     Entry("restore", "restore", "restore:app", "points, plan, run, files, set: get data back, proven"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check, sign: the playbooks themselves"),
