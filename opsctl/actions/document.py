@@ -58,12 +58,11 @@ class Document(GateAction[DocumentParams, Seen]):
         return Seen(paper, wrong, any(one.data["kind"] == params.kind for one in found.of(ASKED)))
 
     def waits_for(self, params: DocumentParams, seen: Seen) -> str | None:
-        command = f"opsctl incident paper {params.incident} {params.kind} FILE"
         if seen.paper is None:
-            return f"{params.say}: take it in with `{command}`"
+            return f"{params.say}: take it in with `{_how(params)}`"
         if seen.trouble:
             raise DamagedData(f"{seen.paper['name']} of incident {params.incident} {seen.trouble}", where=params.incident,
-                              hint=f"find out who changed it; take the true one in with `{command}`")
+                              hint=f"find out who changed it; take the true one in with `{_how(params)}`")
         return None
 
     def ask(self, params: DocumentParams, seen: Seen, world: World) -> None:
@@ -71,4 +70,8 @@ class Document(GateAction[DocumentParams, Seen]):
             world.incidents.write(ASKED, {"incident": params.incident, "kind": params.kind, "text": str(params.say), "by": world.by}, run=world.run)
 
     def result(self, params: DocumentParams, seen: Seen) -> Mapping[str, Any]:
-        return {"kind": params.kind, "paper": dict(seen.paper) if seen.paper else None}
+        return {"kind": params.kind, "paper": dict(seen.paper) if seen.paper else None, "say": str(params.say), "how": [_how(params)]}
+
+
+def _how(params: DocumentParams) -> str:
+    return f"opsctl incident paper {params.incident} {params.kind} FILE"

@@ -69,16 +69,27 @@ class MetAction(GateAction[MetParams, Seen]):
     def waits_for(self, params: MetParams, seen: Seen) -> str | None:
         if not seen.left:
             return None
-        told = ", ".join(f"{one.duty}{_due(one, seen.zone)}" for one in seen.left)
-        duty = seen.left[0].duty if " " not in seen.left[0].duty else f"'{seen.left[0].duty}'"
-        sent = (f"opsctl report sent {params.duty} --incident {params.incident} --channel HOW --by WHO" if params.duty in _REPORTED
-                else f"opsctl incident met {params.incident} {duty} --channel HOW --by WHO")
-        return (f"{params.say} ({told}): record it with `{sent}`, or that it does not apply with "
-                f"`opsctl incident decide {params.incident} {duty} --reason WHY --by NAME`")
+        sent, decide = _how(params, seen)
+        return f"{_say(params, seen)}: record it with `{sent}`, or that it does not apply with `{decide}`"
 
     def result(self, params: MetParams, seen: Seen) -> Mapping[str, Any]:
         return {"duty": params.duty, "clocks": [{"duty": one.duty, "state": one.state, "due": one.due.isoformat() if one.due else None}
-                                                for one in seen.clocks]}
+                                                for one in seen.clocks], "say": _say(params, seen), "how": list(_how(params, seen))}
+
+
+def _say(params: MetParams, seen: Seen) -> str:
+    """What has to be done, and until when."""
+    told = ", ".join(f"{one.duty}{_due(one, seen.zone)}" for one in seen.left)
+    return f"{params.say} ({told})" if told else str(params.say)
+
+
+def _how(params: MetParams, seen: Seen) -> tuple[str, str]:
+    """The commands that record that it was done, and that it does not apply."""
+    duty = seen.left[0].duty if seen.left else params.duty
+    named = f"'{duty}'" if " " in duty else duty
+    sent = (f"opsctl report sent {duty} --incident {params.incident} --channel HOW --by WHO" if duty in _REPORTED
+            else f"opsctl incident met {params.incident} {named} --channel HOW --by WHO")
+    return sent, f"opsctl incident decide {params.incident} {named} --reason WHY --by NAME"
 
 
 def _due(one: Clock, zone: tzinfo) -> str:

@@ -81,10 +81,15 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
         others = f" ({'; '.join(seen.others)})" if seen.others else ""
         not_counted = f" (not counted: {'; '.join(seen.said.refused)})" if seen.said.refused else ""
         return (f"{params.say}{others}; this goes on when that run has ended well, or somebody says that it was done in another way: "
-                f"`opsctl done {seen.said.run} {params.step} --by NAME --note HOW`{not_counted}")
+                f"`{_how(params, seen)}`{not_counted}")
 
     def result(self, params: OtherRunParams, seen: Seen) -> Mapping[str, Any]:
-        return {"runs": list(seen.done), "said": [{"by": by, "note": note} for by, note in seen.said.said], "others": list(seen.others)}
+        return {"runs": list(seen.done), "said": [{"by": by, "note": note} for by, note in seen.said.said], "others": list(seen.others),
+                "say": str(params.say), "how": [f"or, done in another way: {_how(params, seen)}"]}
+
+
+def _how(params: OtherRunParams, seen: Seen) -> str:
+    return f"opsctl done {seen.said.run} {params.step} --by NAME --note HOW"
 
 
 def _fits(given: Any, wanted: Any) -> bool:

@@ -71,7 +71,8 @@ class Person(GateAction[PersonParams, Said]):
 
     def result(self, params: PersonParams, seen: Said) -> Mapping[str, Any]:
         return {"said": [{"by": by, "note": note} for by, note in seen.said],
-                "not_counted": [*seen.refused, *seen.forged]}
+                "not_counted": [*seen.refused, *seen.forged], "say": str(params.say),
+                "how": [f"opsctl done {seen.run} {params.step} --by NAME --note WHAT"]}
 
 
 def weigh(records: Iterable[Mapping[str, Any]], world: World, *, step: str, role: str | None = None) -> Said:

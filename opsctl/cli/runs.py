@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import break_glass, places
+from opsctl.cli import break_glass, places, response
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
@@ -41,7 +41,8 @@ def run(context: typer.Context, playbook: Playbook, set_: Set = None) -> Report:
     site = open_site(session)
     found = find(playbook, site.config)
     inputs = ask(session, site, found, _inputs(set_ or ()))
-    return carry_out(session, site, playbook, inputs, subject=found.name)
+    answers = response.answers(step.uses for step in found.steps)
+    return carry_out(session, site, playbook, inputs, subject=found.name, brief=answers, text=response.writer(site) if answers else None)
 
 
 def _inputs(pairs: Sequence[str]) -> dict[str, Any]:
@@ -155,7 +156,9 @@ def resume(
         site.notes.append(f"the configuration is not the one that {run} was bound with; what is left is done by the new one")
     for step in repeat or ():
         _step(bound, step)
-    report = go(session, site, bound, resume=True, repeat=repeat or (), text=stages_writer(site) if in_stages(bound) else write_resumed)
+    answers = response.answers(step.uses for step in bound.steps)
+    text = stages_writer(site) if in_stages(bound) else response.writer(site) if answers else write_resumed
+    report = go(session, site, bound, resume=True, repeat=repeat or (), text=text, brief=answers)
     if bound.playbook == "backup" and not session.dry_run:
         from opsctl.cli import ticks
         from opsctl.cli.backup import remember

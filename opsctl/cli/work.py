@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsctl.cli import break_glass, places
+from opsctl.cli import break_glass, places, response
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import Session
 from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
@@ -168,6 +168,7 @@ def carry_out(
     told: Told | None = None,
     by: str | None = None,
     shape: Callable[[BoundPlan], BoundPlan] | None = None,
+    brief: bool = False,
 ) -> Report:
     """Bind a playbook and carry it out (or say what it would do, with --dry-run).
 
@@ -189,7 +190,7 @@ def carry_out(
                 started_by=by or person())
     refuse_hopeless(plan, action, site.config)
     plan = shape(plan) if shape else plan
-    return go(session, site, plan, before=before, text=text, result=result, told=told)
+    return go(session, site, plan, before=before, text=text, result=result, told=told, brief=brief)
 
 
 def refuse_hopeless(plan: BoundPlan, registry: Callable[[str], Any], config: Any) -> None:
@@ -212,8 +213,12 @@ def go(
     text: Callable[[Out, Tally, BoundPlan], None] | None = None,
     result: Callable[[Tally], Mapping[str, Any]] | None = None,
     told: Told | None = None,
+    brief: bool = False,
 ) -> Report:
-    """Carry out a bound plan, or go on with it, and report."""
+    """Carry out a bound plan, or go on with it, and report.
+
+    ``brief``: ``text`` says what is waited for; people are not told it again below it.
+    """
     from opsctl.actions.registry import action
     from opsctl.cli.progress import display
     from opsctl.cli.signals import working
@@ -228,7 +233,7 @@ def go(
         if before is not None:
             before(plan, world)
         executor = LocalExecutor(stopped=stopped)
-        said = _Teller(session, tell, told)
+        said = _Teller(session, tell, told, brief)
         runs = Runs(site.place, site.journal, site.locks, wait=site.wait)
         if session.dry_run:
             tally = runs.dry(plan, world, executor, action, said, resume=resume, repeat=repeat)
@@ -243,7 +248,12 @@ def go(
     found["outcomes"] = tally.outcomes
     # Two steps that met the same trouble say it once.
     once = {(error.code, error.message, error.where): error for error in tally.errors}
-    errors = [*once.values(), *(Waiting(one.because, where=one.step) for one in tally.waiting)]
+    order = {step.id: number for number, step in enumerate(plan.steps)}
+    waiting = sorted(tally.waiting, key=lambda one: order[one.step])
+    waits: list[OpsError] = [Waiting(one.because, where=one.step) for one in waiting]
+    if brief and waits and not session.json:
+        waits = [Waiting(f"waits for people: {', '.join(dict.fromkeys(one.step for one in waiting))}", hint=f"opsctl resume {plan.run}")]
+    errors = [*once.values(), *waits]
 
     def write(out: Out) -> None:
         if session.dry_run:
@@ -272,10 +282,11 @@ def _place(session: Session, site: Site, plan: BoundPlan) -> Iterator[Path | Non
 class _Teller:
     """Says each step as it ends, above the progress, where a person wants to follow."""
 
-    def __init__(self, session: Session, tell: Any, told: Told | None) -> None:
+    def __init__(self, session: Session, tell: Any, told: Told | None, brief: bool = False) -> None:
         self.session = session
         self.tell = tell
         self.told = told
+        self.brief = brief
         self.done: dict[str, int] = {}
 
     def __call__(self, step: BoundStep, result: StepResult) -> None:
@@ -286,7 +297,10 @@ class _Teller:
             self.tell.count(step.title, self.done[step.id], len(step.items), "host")
             return
         waiting = result.outcome == "waiting"
-        if self.session.verbose or waiting:
+        if self.brief and not self.session.verbose:
+            for said in response.told(step, result, asks=self.session.interactive):
+                self.tell.say(said)
+        elif self.session.verbose or waiting:
             item = f" {result.item}" if result.item else ""
             self.tell.say(Mark(f"{step.id}{item}: {result.outcome} ({result.because})", TONES[result.outcome]))
 
