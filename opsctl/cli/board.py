@@ -19,6 +19,7 @@ from opsctl.model.board import (
     OPENING,
     UNCONFIRMED,
     UNKNOWN,
+    UNPROVEN,
     Board,
     Cut,
     Duty,
@@ -146,7 +147,9 @@ def _duty(site: Site, clock: Clock) -> Duty:
 def _zones(site: Site, incidents: Sequence[Incident], now: datetime) -> list[Zone]:
     """The zones that open incidents name or in which something is cut off, with all their hosts; then hosts without a zone that are cut off."""
     register = site.isolations.register
-    cut: dict[str, Cut] = {entry.host: _cut(entry, now) for entry in register.all()}
+    entries = list(register.all())
+    proven = _proven(site, entries)
+    cut: dict[str, Cut] = {entry.host: _cut(entry, now, proven=entry.host in proven) for entry in entries}
     cut |= {host: Cut(host, UNKNOWN) for host in register.unreadable()}
     hosts = site.config.hosts
     named = {zone for one in incidents for zone in one.zones}
@@ -159,14 +162,29 @@ def _zones(site: Site, incidents: Sequence[Incident], now: datetime) -> list[Zon
     return [*found, *([Zone("", "", rest)] if rest else [])]
 
 
-def _cut(entry: Entry, now: datetime) -> Cut:
+def _proven(site: Site, entries: Sequence[Entry]) -> set[str]:
+    """The hosts of which the run that cut them off found, by its probes, that nothing gets through."""
+    from opsctl.wiring import load_plan
+
+    found = set()
+    for run in {entry.order.mark.run for entry in entries}:
+        if run != Path(run).name:  # it stands on the host, where others can write
+            continue
+        with contextlib.suppress(OpsError):
+            asked = {(step.id, item.item): item.params["host"] for step in load_plan(site, run).steps if step.uses == "isolate" for item in step.items}
+            ended = {(entry.data["step"], entry.data["item"]): entry.data["outcome"] for entry in site.journal.read(run=run, types=("step.end",))}
+            found |= {host for key, host in asked.items() if ended.get(key) in ("ok", "changed")}
+    return found
+
+
+def _cut(entry: Entry, now: datetime, *, proven: bool) -> Cut:
     mark = entry.order.mark
     try:
         since = parse_time(mark.at)
     except (ValueError, OverflowError):
         since = None
     if entry.stage == "confirmed":
-        return Cut(entry.host, HELD, since, mark.by, mark.incident or "")
+        return Cut(entry.host, HELD if proven else UNPROVEN, since, mark.by, mark.incident or "")
     if entry.stage == "releasing":
         return Cut(entry.host, OPENING, since, mark.by, mark.incident or "")
     lifts = since + timedelta(seconds=entry.order.seconds) if since is not None and entry.order.seconds is not None else None

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from opsctl.model.values import value
 
-CUT_STATES = FREE, UNCONFIRMED, UNKNOWN, ARMED, OPENING, HELD = "free", "unconfirmed", "unknown", "armed", "opening", "isolated"
+CUT_STATES = FREE, UNCONFIRMED, UNPROVEN, UNKNOWN, ARMED, OPENING, HELD = "free", "unconfirmed", "unproven", "unknown", "armed", "opening", "isolated"
 """How a host of a zone stands by what was written down, worst first: not cut off; ordered, and neither confirmed in time nor known to have
-been reached; what is written down cannot be read; about to lift itself; about to be opened; cut off and confirmed."""
+been reached; confirmed, and not probed, or something got through; what is written down cannot be read; about to lift itself; about to be
+opened; cut off, confirmed and probed."""
 
 
 @value
@@ -113,6 +114,11 @@ class Kept:
     because: str
     drilled: datetime | None = None
     drill_ok: bool = True
+
+    @property
+    def troubled(self) -> bool:
+        """Whether somebody should look at it."""
+        return self.late or self.state != "ok" or bool(self.signals) or any(late for _, _, late in self.copies)
 
 
 @value

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from opsctl.model.board import CUT_STATES, Board, Kept
+from opsctl.model.board import CUT_STATES, Board, Cut, Zone
 from opsctl.reports.page import FOLDER, page
 
 MOST = 12
-"""Hosts of one zone that stand alike, and backups that are as they should be, which are named one by one; the rest is counted."""
+"""Hosts that stand alike, and backups that are as they should be, which are named one by one; the rest is counted."""
 
 SIGNS = {
-    "running": "●", "overdue": "▲", "met": "✓", "late": "✓▲", "decided": "–", "coming": "○", "open": "…", "isolated": "✓", "armed": "◔", "unconfirmed": "▲",
+    "running": "●", "overdue": "▲", "met": "✓", "late": "✓▲", "decided": "–", "coming": "○", "open": "…", "isolated": "✓", "armed": "◔", "unconfirmed": "▲", "unproven": "▲",
     "opening": "◔", "free": "▲", "unknown": "▲", "done": "✓", "failed": "▲", "waiting": "●", "interrupted": "▲", "begun": "●", "idle": "○", "ok": "✓", "due": "●",
     "never": "▲", "damaged": "▲", "suspect": "▲", "unverified": "▲", "undrilled": "▲", "clean": "✓",
 }
@@ -30,10 +30,11 @@ def board_page(board: Board, *, zone: tzinfo, languages: Sequence[str]) -> bytes
     words = _words()
     script = (FOLDER / "board.js").read_text("utf-8")
     units = [words[one] for one in languages]
-    backups = _few(board.backups)
+    wrong = [one for one in board.backups if one.troubled]
     return page(
         "board.html", title=" · ".join(words[one]["title"] for one in languages), language=languages[0], drill=board.drill, board=board, now=board.now,
-        languages=list(languages), words=words, signs=SIGNS, cut_states=CUT_STATES, most=MOST, backups=backups, others=len(board.backups) - len(backups),
+        languages=list(languages), words=words, signs=SIGNS, cut_states=CUT_STATES, most=MOST, together=_together, wrong=wrong,
+        calm=[one for one in board.backups if not one.troubled],
         script=Markup(script), css=Markup((FOLDER / "board.css").read_text("utf-8")), here=lambda moment: _here(moment, zone), utc=lambda moment: _utc(moment, zone),
         span=lambda due: _span(abs(due - board.now), units[0]), length=lambda span: _span(span, units[0]),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
@@ -47,10 +48,13 @@ def _words() -> dict[str, Any]:
     return found
 
 
-def _few(backups: Sequence[Kept]) -> list[Kept]:
-    """Every backup that somebody should look at, and the first of those that are as they should be."""
-    wrong = [one for one in backups if one.late or one.state not in ("ok", "due")]
-    return [*wrong, *[one for one in backups if one not in wrong][:MOST]]
+def _together(zone: Zone) -> list[tuple[str, list[Cut]]]:
+    """The hosts of a zone, worst first; those that were cut off in one minute by one person stand together."""
+    found: dict[Any, list[Cut]] = {}
+    for one in sorted(zone.hosts, key=lambda each: (CUT_STATES.index(each.state), each.since.timestamp() if each.since else 0.0)):
+        minute = one.since.replace(second=0, microsecond=0) if one.since else None
+        found.setdefault((one.state, minute, one.by, one.incident, one.lifts is None), []).append(one)
+    return [(key[0], group) for key, group in found.items()]
 
 
 def _here(moment: datetime, zone: tzinfo) -> str:

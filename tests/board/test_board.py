@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opsctl.engine.journal import Journal
 from opsctl.isolation.register import Entry, Register
 from opsctl.model.isolation import Mark, Order
+from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
+from opsctl.repositories.whole import write_whole
 from tests.lab.chromium import chromium, opened
 from tests.machine import Kept, Machine
 
@@ -27,6 +31,7 @@ hosts:
   app-1: {{address: 10.0.0.12, user: opsctl, zone: portal, isolation: nftables, host_key: "{key}"}}
   app-2: {{address: 10.0.0.13, user: opsctl, zone: portal, isolation: nftables, host_key: "{key}"}}
   web-1: {{address: 10.0.0.14, user: opsctl, zone: portal, isolation: nftables, host_key: "{key}"}}
+  mail-1: {{address: 10.0.0.16, user: opsctl, zone: portal, isolation: nftables, host_key: "{key}"}}
   bmc-1: {{address: 10.0.0.15, user: opsctl, zone: bmc, isolation: nftables, host_key: "{key}"}}
 people: {{asha: {{name: Asha Verma, roles: [incident-lead], ssh_key: "{key}"}}}}
 """
@@ -60,11 +65,24 @@ def made(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     declare(machine, "inc-1", "Portal servers encrypted")
     machine.at(NOW)
     register = Register(machine.state / "isolated")
-    for host, stage, at in (("db-1", "confirmed", "02:50:00"), ("app-1", "ordered", "02:51:00"), ("app-2", "ordered", "05:00:40")):
+    probed = {"db-1": "changed", "mail-1": "failed"}
+    write_run(machine, probed)
+    for host, stage, at in (*((host, "confirmed", "02:50:00") for host in probed), ("app-1", "ordered", "02:51:00"), ("app-2", "ordered", "05:00:40")):
         register.put(Entry(host, "nftables", Order(Mark("run-1", "asha", f"2026-12-21T{at}+05:30", "inc-1"), seconds=60.0), stage))
     (root / "ask.yaml").write_text(ASK)
     machine("run", str(root / "ask.yaml"), expect=4)
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
+
+
+def write_run(machine: Machine, outcomes: Mapping[str, str]) -> None:
+    """A run of `isolate`, as far as it is read: its plan, and how it ended for each host."""
+    step = BoundStep("isolate", "isolate", "Cut it off and prove it", (), tuple(BoundItem(host, {"host": host}) for host in outcomes))
+    plan = BoundPlan("run-1", "isolate", "Cut off", datetime.fromisoformat(NOW), "asha", {}, (step,))
+    write_whole(machine.state / "runs" / "run-1" / "plan.json", json.dumps(plan.as_json()).encode())
+    write_whole(machine.state / "runs" / "run-1" / "result.json", b'{"ended": true, "exit_code": 21}')
+    with Journal(machine.state / "journal", lambda: datetime.fromisoformat(NOW)) as journal:
+        for host, outcome in outcomes.items():
+            journal.append("step.end", {"step": "isolate", "item": host, "outcome": outcome, "because": ""}, run="run-1")
 
 
 @pytest.fixture
@@ -110,10 +128,16 @@ def test_without_script_the_due_times_and_the_time_of_writing_stand(machine: Mac
         said = found.text()
     for words in ("As of 21 Dec 2026 05:01 IST (20 Dec 23:31 UTC)", "Times left are as of the time above", "3 h 28 min left",
                   "due 21 Dec 2026 08:30 IST (03:00 UTC)", "In charge Asha Verma", "First notice 21 Dec 2026 02:30 IST (20 Dec 21:00 UTC): night operator",
-                  "✓ cut off db-1 since 21 Dec 2026 02:50 IST (20 Dec 21:20 UTC), asha", "▲ NOT CONFIRMED app-1", "◔ lifts itself app-2", "▲ OPEN web-1",
+                  "✓ cut off db-1 since 21 Dec 2026 02:50 IST (20 Dec 21:20 UTC), asha", "▲ NOT CONFIRMED app-1", "▲ NOT PROVEN mail-1", "◔ lifts itself app-2", "▲ OPEN web-1",
                   "portal Newest set 18 Dec 2026 02:30 IST (17 Dec 21:00 UTC)"):
         assert words in said, said
     assert "BMC Online" not in said
+
+
+def test_promise_4_without_its_run_no_host_is_called_cut_off(machine: Machine, browser: Any) -> None:
+    shutil.rmtree(machine.state / "runs" / "run-1")
+    with opened(browser, board(machine, "--lang", "en")) as found:
+        assert "cut off" not in found.text() and "▲ NOT PROVEN db-1, mail-1" in found.text()
 
 
 def test_the_command_is_that_of_the_step_whatever_its_text_says(machine: Machine, browser: Any) -> None:
