@@ -81,7 +81,8 @@ def in_production(
         return
     if isinstance(source, Database):
         database = into or str(getattr(world.config.sources.get(name), "database", name))
-        found = _listed(bounded(limit, lambda: source.prove(entry, database), world), limit, name)
+        there = source.beside() if host is not None else source
+        found = _listed(bounded(limit, lambda: there.prove(entry, database), world), limit, name)
         yield Proven("rows", name, shows(entry["proof"]), time.monotonic() - begun, tuple(found))
         return
     if host is not None and not into:

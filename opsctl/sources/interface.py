@@ -265,6 +265,10 @@ class Database(Source):
         """
 
     @abstractmethod
+    def beside(self) -> Database:
+        """The same, whose programs run where those of a backup do, and reach the server as they do: for production on another machine."""
+
+    @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         """Drop what a restore left unfinished; SafetyRefusal for a name without ``_opsctl_``."""
 

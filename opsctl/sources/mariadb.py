@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import select
@@ -270,14 +271,24 @@ class Mariadb(Database):
     @contextmanager
     def _door(self, server: Mapping[str, str] | None) -> Iterator[Door]:
         # Our user's password is no other user's, and what is seen from another machine means nothing on this one.
-        here = self.there.here
+        here = self._beside
         user = (server or {}).get("user", self.address.user)
         password = self.password if here and user == self.address.user else None
         with open_door(self.shell, self._at(server), password) as door:
             yield door
 
+    def beside(self) -> Mariadb:
+        found = copy.copy(self)
+        found.shell = self.there
+        return found
+
+    @property
+    def _beside(self) -> bool:
+        """Whether a restore's programs run on the machine from which the server is seen as the configuration says."""
+        return self.there.here or self.shell is self.there
+
     def _at(self, server: Mapping[str, str] | None) -> Address:
-        return (self.address if self.there.here else Address()).override(server)
+        return (self.address if self._beside else Address()).override(server)
 
     def _ready(self, door: Door, client: Client) -> tuple[dict[str, Any], str]:
         """Everything that would fail later, asked first; facts of the database, and the version of the dump program."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,13 +256,23 @@ class Postgresql(Database):
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.drop(self.shell, self._at(server), environment, database)
 
+    def beside(self) -> Postgresql:
+        found = copy.copy(self)
+        found.shell = self.there
+        return found
+
+    @property
+    def _beside(self) -> bool:
+        """Whether a restore's programs run on the machine from which the server is seen as the configuration says."""
+        return self.there.here or self.shell is self.there
+
     def _at(self, server: Mapping[str, str] | None) -> Address:
         """Where a restore goes: what the source says is seen from its own machine, and means nothing on another."""
-        return (self.address if self.there.here else Address()).override(server)
+        return (self.address if self._beside else Address()).override(server)
 
     def _password_for(self, server: Mapping[str, str] | None) -> SecretRef | None:
         """Our role's password is no other role's: that one comes from where libpq looks (``~/.pgpass``)."""
-        if not self.there.here:
+        if not self._beside:
             return None
         role = (server or {}).get("user", self.address.user)
         return self.password if role == self.address.user else None

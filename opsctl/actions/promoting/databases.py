@@ -66,15 +66,18 @@ class Named(Piece):
 
 
 class BroughtDatabase(Named, Brought):
-    """A database of a set. Its dump lies below ``scratch`` until it is loaded."""
+    """A database of a set. Its dump lies below ``scratch`` of this machine until it is loaded; ``on_its_host``: by programs on the machine that
+    it was backed up on.
+    """
 
     def __init__(self, place: str, database: Database, server: Mapping[str, str] | None, *, name: str, entry: Mapping[str, Any],
-                 history: History, world: World, scratch: str) -> None:
+                 history: History, world: World, scratch: str, on_its_host: bool = False) -> None:
         super().__init__(place, database, server)
         self.name = name
         self.entry = entry
         self.history = history
         self.world = world
+        self.on_its_host = on_its_host
         self.source = staged_name(name, place, world.run)
         self.beside = Path(scratch) / f".{name}.opsctl-{world.run}"
 
@@ -105,7 +108,7 @@ class BroughtDatabase(Named, Brought):
         return True  # its identity says that it is the one that was proven, and nobody else knows its name
 
     def facts(self) -> Mapping[str, Any]:
-        return {"beside": str(self.beside), "server": dict(self.server) if self.server else None}
+        return {"beside": str(self.beside), "server": dict(self.server) if self.server else None, "on_its_host": self.on_its_host}
 
     def mount(self) -> str:
         return self.database.where(self.server)

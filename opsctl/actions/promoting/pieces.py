@@ -72,7 +72,8 @@ def placed(note: Mapping[str, Any], world: World) -> Piece:
         return Files(note["place"])
     if note["kind"] == "sqlite":
         return SqliteFile(note["place"], note["kept"])
-    return Named(note["place"], world.source(note["source"], {"kind": note["kind"], "paths": note["paths"]}), note["server"])
+    database = world.source(note["source"], {"kind": note["kind"], "paths": note["paths"]})
+    return Named(note["place"], database.beside() if note.get("on_its_host") else database, note["server"])
 
 
 def stamp(world: World) -> str:
@@ -115,11 +116,9 @@ def _database(asked: Asked, source: Database, entry: Mapping[str, Any], history:
     name = _into(asked, world) or (spec.database if spec is not None else entry["proof"].get("database", ""))
     if not name:
         raise UsageError(f"nothing says what database {asked.source} was", hint="name the one that it becomes (into:)")
-    if spec is not None and spec.host is not None and asked.place is None:
-        raise SafetyRefusal(f"the database of {asked.source} is seen from {spec.host}, and not from here",
-                            hint="say how it is reached from here: server:, port:, user:")
-    return BroughtDatabase(name, source, asked.place, name=asked.source, entry=entry, history=history, world=world,
-                           scratch=asked.scratch)
+    there = spec is not None and spec.host is not None and "server" not in (asked.place or {})
+    return BroughtDatabase(name, source.beside() if there else source, asked.place, name=asked.source, entry=entry, history=history,
+                           world=world, scratch=asked.scratch, on_its_host=there)
 
 
 def _into(asked: Asked, world: World) -> str:
