@@ -12,7 +12,7 @@ from typing import Any
 from opsctl.engine.journal import Journal
 from opsctl.errors import OpsError
 from opsctl.model.clocks import clocks
-from opsctl.model.incident import Incident
+from opsctl.model.incident import CLOSED, OPENED, Incident
 from opsctl.model.unknown import unknown
 from opsctl.protocols.cert_in import protocol
 from opsctl.reports.document import Deed, Facts, Reporter
@@ -49,10 +49,13 @@ def _deeds(found: Incident, journals: Iterable[Journal]) -> Iterable[Deed]:
     for journal in journals:
         mine: set[str] = set()
         words: dict[tuple[str, str], str] = {}
+        during = False
         with contextlib.suppress(OpsError):
-            for entry in journal.read(types=("run.bound", "step.begin", "step.end"), on_damage=lambda _: None):
+            for entry in journal.read(types=(OPENED, CLOSED, "run.bound", "step.begin", "step.end"), on_damage=lambda _: None):
                 run, data = str(entry.run), entry.data
-                if entry.type == "run.bound" and _concerns(found, data, entry.time):
+                if entry.type in (OPENED, CLOSED):
+                    during = entry.type == OPENED if data.get("incident") == found.id else during
+                elif entry.type == "run.bound" and _concerns(found, data, during or _between(found, entry.time)):
                     mine.add(run)
                 elif run in mine and entry.type == "step.begin":
                     words[run, data["step"]] = str(data["uses"])
@@ -60,18 +63,25 @@ def _deeds(found: Incident, journals: Iterable[Journal]) -> Iterable[Deed]:
                     told = data.get("result", {})
                     if word := words.get((run, data["step"])) or _looked(told):
                         item = str(told.get("host") or data["item"] or "")
-                        ended[run, data["step"], item] = Deed(entry.time, word, run, item, str(data["outcome"]), str(data["because"]), told)
+                        ended[run, data["step"], item] = Deed(entry.time, word, run, str(data["step"]), item, str(data["outcome"]), str(data["because"]), told)
     return sorted(ended.values(), key=lambda one: one.at)
 
 
 def _looked(told: Mapping[str, Any]) -> str:
-    """The word of a step that found nothing to do: of one that looked at how a host stands."""
+    """The word of a step that changed nothing: of a gate that people opened, or of one that looked at how a host stands."""
+    if "approved" in told and "needed" in told:
+        return "approve"
     return {"isolated": "isolate", "open": "release"}.get(str(told.get("stand", {}).get("standing")), "")
 
 
-def _concerns(found: Incident, data: Mapping[str, Any], at: datetime) -> bool:
+def _concerns(found: Incident, data: Mapping[str, Any], during: bool) -> bool:
+    """By the incident that a run names, and where it names none by its time; ``during``: the incident was open then."""
     incident = data["inputs"].get("incident")
-    return incident == found.id if incident else at >= found.opened and (found.closed is None or at <= found.closed)
+    return incident == found.id if incident else during
+
+
+def _between(found: Incident, at: datetime) -> bool:
+    return at >= found.opened and (found.closed is None or at <= found.closed)
 
 
 def _sent(found: Incident, folder: Path) -> dict[str, Mapping[str, Any]]:

@@ -9,6 +9,8 @@ from opsctl.reports import filling
 from opsctl.reports.document import Facts, Grid, Section
 from opsctl.reports.words import Words
 
+_BACK = ("restore", "promote")
+
 
 def sections(facts: Facts, words: Words) -> tuple[Section, ...]:
     """The lessons' own fields first; a table only where something was recorded for it. The timeline comes last: it is the longest."""
@@ -16,7 +18,7 @@ def sections(facts: Facts, words: Words) -> tuple[Section, ...]:
         "timeline": "\n".join(filling.notices(facts, words)), "cause": facts.incident.fields.get("root_cause"),
         "data_loss_window": filling.lines(filling.windows(facts, words))})
     grids = {"duties": duties(facts, words), "isolation": _isolation(facts, words), "evidence": _evidence(facts, words),
-             "restoration": _restoration(facts, words), "offline": _offline(facts, words), "papers": _papers(facts, words),
+             "approvals": _approvals(facts, words), "restoration": _restoration(facts, words), "offline": _offline(facts, words), "papers": _papers(facts, words),
              "statements": _statements(facts, words), "timeline": filling.timeline(facts, words)}
     return (Section("lessons", words.section("lessons"), lessons),
             *(Section(name, words.section(name), grid=grid) for name, grid in grids.items() if grid.rows))
@@ -25,7 +27,7 @@ def sections(facts: Facts, words: Words) -> tuple[Section, ...]:
 def duties(facts: Facts, words: Words) -> Grid:
     """Every clock: until when, what met it, and of one that was missed the reason."""
     return Grid(words.columns("duty", "state", "due", "done", "reason"), tuple(
-        (clock.duty, _state(clock, words), words.stamp(clock.due) if clock.due else words("no_time"), _done(clock, words),
+        (f"{clock.obligation} ({clock.duty})", _state(clock, words), words.stamp(clock.due) if clock.due else words("no_time"), _done(clock, words),
          facts.incident.decisions.get(clock.duty) or facts.incident.reasons.get(clock.duty)
          or (words("no_reason") if clock.state in ("late", "overdue") else "")) for clock in facts.clocks))
 
@@ -53,8 +55,17 @@ def _evidence(facts: Facts, words: Words) -> Grid:
 
 
 def _restoration(facts: Facts, words: Words) -> Grid:
-    return Grid(words.columns("when", "what", "set", "point"), tuple(
-        (words.stamp(one.at), filling.brought(one), str(one.result["set"]), filling.point(one, words)) for one in filling.restored(facts)))
+    """Also what was restored elsewhere to be looked at, by its word."""
+    return Grid(words.columns("when", "what", "set", "point", "outcome"), tuple(
+        (words.stamp(one.at), f"{filling.brought(one)} ({one.word.replace('_', ' ')})", str(one.result["set"]), filling.point(one, words), one.outcome)
+        for one in facts.deeds if one.word.startswith(_BACK) and one.result.get("set")))
+
+
+def _approvals(facts: Facts, words: Words) -> Grid:
+    """Whose signatures counted for which step, and who refused."""
+    return Grid(words.columns("when", "what", "who", "outcome", "reason"), tuple(
+        (words.stamp(one.at), f"{one.run} {one.step}", str(voice["by"]), kind, str(voice["note"]))
+        for one in facts.deeds if one.word == "approve" for kind in ("approved", "refused") for voice in one.result.get(kind, ())))
 
 
 def _offline(facts: Facts, words: Words) -> Grid:

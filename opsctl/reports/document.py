@@ -95,11 +95,12 @@ class Reporter:
 
 @value
 class Deed:
-    """Something that opsctl did, by the journal: ``word`` of the playbook, for which ``item``, and what it told at its end."""
+    """Something that opsctl did, by the journal: ``word`` of the playbook, in which ``step``, for which ``item``, and what it told at its end."""
 
     at: datetime
     word: str
     run: str
+    step: str
     item: str
     outcome: str
     because: str
@@ -108,9 +109,10 @@ class Deed:
 
 @value
 class Facts:
-    """What a report is filled from. ``in_charge``: who that is, with how to reach them; ``hosts``: address by name of those in the zones that are hit; ``services``: what people lost with them.
+    """What a report is filled from.
 
-    ``sent``: the JSON of the newest draft of each report that was recorded as sent.
+    ``in_charge``: who that is, with how to reach them; ``hosts``: address by name of those in the zones that are hit; ``services``: what people
+    lost with them; ``sent``: the JSON of the newest draft of each report that was recorded as sent.
     """
 
     incident: Incident

@@ -20,8 +20,8 @@ _LINES = 25
 _QUIET = (OPENED, FILED, STATED, EXPLAINED, DRAFTED)
 _MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)(?!\w)")
 _DONE = ("ok", "changed")
-RESTORED = ("promote", "restore_in_place", "restore_set")
-"""Words that bring data back."""
+_PRODUCTION = ("promote", "restore_in_place")
+"""Words that bring data back to where it is used."""
 
 
 def rows(part: str, facts: Facts, words: Words, automatic: Mapping[str, str | None], numbered: bool = False) -> tuple[Row, ...]:
@@ -105,7 +105,8 @@ def late(facts: Facts, words: Words) -> list[str]:
     """A line for each duty whose time passed, with its reason."""
     reasons = facts.incident.reasons
     missed = [one.duty for one in facts.clocks if one.state in ("late", "overdue")]
-    return [words("late", duty=duty, reason=reasons.get(duty) or words("no_reason")) for duty in dict.fromkeys([*reasons, *missed])]
+    called = {one.duty: one.obligation for one in facts.clocks}
+    return [words("late", duty=called.get(duty, duty), reason=reasons.get(duty) or words("no_reason")) for duty in dict.fromkeys([*reasons, *missed])]
 
 
 def isolated(facts: Facts) -> list[Deed]:
@@ -127,7 +128,7 @@ def cut_off(facts: Facts, words: Words) -> Iterator[str]:
 
 
 def restored(facts: Facts) -> list[Deed]:
-    return [one for one in facts.deeds if one.word in RESTORED and one.outcome in _DONE and one.result.get("set")]
+    return [one for one in facts.deeds if one.word in _PRODUCTION and one.outcome in _DONE and one.result.get("set")]
 
 
 def point(deed: Deed, words: Words) -> str:
@@ -140,7 +141,7 @@ def point(deed: Deed, words: Words) -> str:
 
 
 def brought(deed: Deed) -> str:
-    return str(deed.result.get("source") or deed.result.get("backup") or deed.item)
+    return str(deed.result.get("source") or deed.result.get("path") or deed.result.get("backup") or deed.item)
 
 
 def windows(facts: Facts, words: Words) -> list[str]:

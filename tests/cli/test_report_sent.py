@@ -74,7 +74,7 @@ def test_sent_late_asks_for_the_reason_and_the_next_draft_has_it(machine: Machin
     said = machine("report", "sent", "cert-in", "--channel", "email", "--by", "Asha", expect=0)
     assert "certin-initial-report was late" in said.err and "incident missed" in said.err
     machine("incident", "missed", "inc-1", "certin-initial-report", "--reason", "no line out", expect=0)
-    assert "certin-initial-report was late: no line out" in machine.json("report", "draft", "police", expect=0).result["text"]
+    assert "First report of an Annexure I incident to CERT-In was late: no line out" in machine.json("report", "draft", "police", expect=0).result["text"]
 
 
 def test_the_reason_can_be_given_with_it(machine: Machine) -> None:

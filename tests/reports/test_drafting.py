@@ -152,17 +152,17 @@ def test_a_missed_duty_goes_into_the_report_with_its_reason() -> None:
     told = facts(incident(reasons={"certin-initial-report": "no telephone worked (Asha)"}), now=NOTICED + timedelta(hours=7))
     said = drafted("cert-in", told).text
     assert "late: was due 21/12/2026 08:30 IST (UTC+05:30); no telephone worked (Asha)" in said
-    assert "certin-initial-report was late: no telephone worked (Asha)" in values(drafted("police", told))["chronology"]  # type: ignore[operator]
-    assert ["certin-initial-report", "overdue", "21/12/2026 08:30 IST (UTC+05:30)", "", "no telephone worked (Asha)"] \
+    assert "First report of an Annexure I incident to CERT-In was late: no telephone worked (Asha)" in values(drafted("police", told))["chronology"]  # type: ignore[operator]
+    assert ["First report of an Annexure I incident to CERT-In (certin-initial-report)", "overdue", "21/12/2026 08:30 IST (UTC+05:30)", "", "no telephone worked (Asha)"] \
         in drafted("closing", told).json["tables"]["duties"]["rows"]
 
 
 def test_what_was_done_is_told_from_the_journal_and_nothing_unproven_is_called_cut_off() -> None:
     at = NOTICED + timedelta(minutes=10)
-    deeds = (Deed(at, "isolate", "r1", "db-1", "changed", "isolated", {"stand": {"standing": "isolated"}}),
-             Deed(at, "isolate", "r1", "app-1", "failed", "no answer", {}),
-             Deed(at, "isolate", "r1", "web-1", "ok", "nothing to do", {"stand": {"standing": "open"}}),
-             Deed(at, "promote", "r2", "", "changed", "promoted", {"backup": "portal", "source": "portal-db", "set": "20261217-2100-portal-1a2b"}))
+    deeds = (Deed(at, "isolate", "r1", "isolate", "db-1", "changed", "isolated", {"stand": {"standing": "isolated"}}),
+             Deed(at, "isolate", "r1", "isolate", "app-1", "failed", "no answer", {}),
+             Deed(at, "isolate", "r1", "isolate", "web-1", "ok", "nothing to do", {"stand": {"standing": "open"}}),
+             Deed(at, "promote", "r2", "promote", "", "changed", "promoted", {"backup": "portal", "source": "portal-db", "set": "20261217-2100-portal-1a2b"}))
     given = facts(deeds=deeds)
     seen = values(drafted("nic-cert", given))["cut_off"] or ""
     assert "db-1 cut off and probed" in seen and "app-1 NOT cut off: no answer" in seen and "web-1" not in seen
@@ -170,7 +170,7 @@ def test_what_was_done_is_told_from_the_journal_and_nothing_unproven_is_called_c
     closing = drafted("closing", given)
     assert values(closing)["data_loss_window"] == \
         "portal-db: from 18/12/2026 02:30 IST (UTC+05:30) to 21/12/2026 02:30 IST (UTC+05:30) at most, by what is known now"
-    assert closing.json["tables"]["restoration"]["rows"][0][1:] == ["portal-db", "20261217-2100-portal-1a2b", "18/12/2026 02:30 IST (UTC+05:30)"]
+    assert closing.json["tables"]["restoration"]["rows"][0][1:] == ["portal-db (promote)", "20261217-2100-portal-1a2b", "18/12/2026 02:30 IST (UTC+05:30)", "changed"]
     assert values(drafted("closing"))["data_loss_window"] is None
 
 
