@@ -209,11 +209,14 @@ class Vault:
         return Half(self.place, bag_name(host, number))
 
     def seal(self, name: str, sign: Sign) -> str:
-        """Sign the tag manifest of a bag; the SHA-256 of what was signed. DamagedData where the bag is not whole."""
+        """Sign the tag manifest of a bag; the SHA-256 of what was signed. DamagedData where a file is not there, or not of its size.
+
+        Nothing is read again: what is signed are the hashes of what arrived, and ``verify`` reads it all.
+        """
         bag = self.bag(name)
         if bag.half:
             raise SafetyRefusal(f"{name} is a half bag, and nothing vouches that it is whole", where=name)
-        if wrong := contents(bag):
+        if wrong := contents(bag, read=False):
             raise DamagedData(f"{name} is not sealed: {wrong[0].text}", where=name, details={"findings": [one.text for one in wrong]})
         tags = (bag.folder / TAGS).read_bytes()
         write_whole(bag.folder / SEAL, sign(tags, NAMESPACE).encode())
@@ -233,8 +236,11 @@ class Vault:
         return record
 
 
-def contents(bag: Bag) -> list[Finding]:
-    """Everything in a bag read and held against its lists: what is changed, missing, added or renamed, each by its name."""
+def contents(bag: Bag, *, read: bool = True) -> list[Finding]:
+    """Everything in a bag read and held against its lists: what is changed, missing, added or renamed, each by its name.
+
+    ``read``: where it is not, files of the payload are believed where they have the size that came.
+    """
     try:
         tags = read_list((bag.folder / TAGS).read_bytes())
     except (OSError, ValueError):
@@ -243,7 +249,9 @@ def contents(bag: Bag) -> list[Finding]:
         payload = read_list((bag.folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         payload = {}
-    found = {path: _digest_or_why(bag.folder / path) for path in _files(bag.folder)}
+    sizes = {} if read else {f"data/{one['file']}": one["size_bytes"] for one in bag.custody()[1] if one.get("file")}
+    found = {path: payload[path] if path in payload and _has_size(bag.folder / path, sizes.get(path)) else _digest_or_why(bag.folder / path)
+             for path in _files(bag.folder)}
     beside = {path for path in found if path in (TAGS, SEAL) or path.startswith("handed-")}
     findings = compared(bag.name, {**payload, **tags}, {path: digest for path, digest in found.items() if path not in beside})
     return [Finding(one.bag, "custody", one.file, f"the custody record was altered: {one.text}") if one.file == CUSTODY else one
@@ -314,6 +322,10 @@ def _digest_or_why(path: Path) -> str:
         return _digest(path) if path.is_file() and not path.is_symlink() else "no plain file"
     except OSError as error:
         return f"unreadable ({error.strerror})"
+
+
+def _has_size(path: Path, size: int | None) -> bool:
+    return size is not None and path.is_file() and not path.is_symlink() and path.lstat().st_size == size
 
 
 def _digest(path: Path) -> str:

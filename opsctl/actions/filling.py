@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from opsctl import __version__
-from opsctl.actions import fetching
+from opsctl.actions import batching, fetching
 from opsctl.actions.collecting import Entered, Limits, ask
 from opsctl.errors import OpsError, ProgramFailed, Unreachable
 from opsctl.model.config_evidence import Evidence
@@ -84,19 +85,36 @@ class Filling:
             because = f"{counted(older, 'file')} left out: last written to more than {words(self._window())} before" if older else "no such files"
             self._record(one.key, one.about, Ended(Outcome.EMPTY if older else Outcome.MISSING, because), nothing, at, method,
                          personal=False, type_=one.type)
-        for number, file in enumerate(fresh):
-            self._seen.add(file.path)
-            if number >= _MOST_FILES:
-                self._record(one.key, one.about, Ended(Outcome.FAILED, f"{len(fresh) - number:,} more files are left out: {_MOST_FILES:,} are the most",
-                                                       cut=True), nothing, at, method, personal=False, type_=one.type)
-                break
-            self._file(one, file)
+        self._seen.update(file.path for file in fresh)
+        for small, files in batching.batches(fresh[:_MOST_FILES]):
+            together = self._together(files) if small else {}
+            for file in files:
+                self._file(one, file, together.get(file.path))
+        if len(fresh) > _MOST_FILES:
+            self._record(one.key, one.about, Ended(Outcome.FAILED, f"{len(fresh) - _MOST_FILES:,} more files are left out: {_MOST_FILES:,} are the most",
+                                                   cut=True), nothing, at, method, personal=False, type_=one.type)
 
-    def _file(self, one: Logs, file: fetching.Found) -> None:
+    def _together(self, files: Sequence[fetching.Found]) -> Mapping[bytes, tuple[bytes, dict[str, Any]]]:
+        """Small files by one command, those that stood still meanwhile; the others are fetched one by one."""
+        if self._lost or sum(file.size for file in files) > min(self.spec.item, self._left()):
+            return {}
+        with contextlib.suppress(OpsError):
+            return batching.together(self.entered.shell, files)
+        return {}
+
+    def _file(self, one: Logs, file: fetching.Found, there: tuple[bytes, dict[str, Any]] | None) -> None:
+        """``there``: its content, if it came already, and what the host said of it."""
         at = self.world.clock()
         into = self.half.arriving(in_bag(file.path))
-        ended = self._try(lambda: fetching.take(self.entered.shell, file.path, into, self._limits()), into)
-        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by dd, head and sha256sum",
+
+        def get() -> Ended:
+            if there is None:
+                return fetching.take(self.entered.shell, file.path, into, self._limits())
+            into.write(there[0])
+            return Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=there[1])
+
+        ended = self._try(get, into)
+        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and sha256sum" if there is None else "tar and sha256sum"),
                      personal=one.personal, path=file.path, type_=one.type)
 
     def _try(self, get: Any, into: Arriving) -> Ended:

@@ -40,6 +40,7 @@ ROWS = {
     "journal": ("each flushed: one", "entries verified: one"),
     "incidents": ("incident show, 200 entries", "status --html, 200 entries"),
     "reports": ("report draft cert-in, one PDF", "English and Hindi", "entries in the timeline"),
+    "evidence": ("MiB of logs in 16 files, hashed on both sides", "logs of 2 kB"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }
 
@@ -51,7 +52,7 @@ def test_every_benchmark_is_run_here() -> None:
 
 
 #: It starts hosts, or takes many sets.
-SLOW = ("signals", "remote", "isolate", "gateway")
+SLOW = ("signals", "remote", "isolate", "gateway", "evidence")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full) if name in SLOW else name for name in NAMES])
