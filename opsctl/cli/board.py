@@ -75,7 +75,7 @@ def write(
     board = Board(
         "" if (name := site.config.organisation.name) == UNNAMED else name, now, ahead=_ahead(now), incidents=[_incident(site, one) for one in incidents], zones=_zones(site, incidents, now),
         restorations=[_restoration(site, plan, word) for plan, _, word in open_runs if any(step.stage for step in plan.steps)],
-        backups=[_kept(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(plan, result)],
+        backups=[_kept(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(site, plan, result)],
         remarks=remarks, checked=min(checked, default=None))
     _put(path, board, site.config.organisation.tz, _languages(lang, site.config.organisation.languages))
 
@@ -209,14 +209,21 @@ def _restoration(site: Site, plan: BoundPlan, word: str) -> Restoration:
              "; ".join(one.waits) or one.because) for one in courses(entries)])
 
 
-def _waiting(plan: BoundPlan, result: Mapping[str, Any] | None) -> Iterator[Waiting]:
-    """What a run waits for. The command is made from what the step is, never from its text, which may come from anywhere."""
-    steps = {step.id: step for step in plan.steps}
-    for one in (result or {}).get("waiting", ()):
-        step = steps.get(one["step"])
-        command = {"approve": f"opsctl approve {plan.run} {one['step']} --by NAME", "person": f"opsctl done {plan.run} {one['step']} --by NAME"}.get(
-            step.uses if step is not None else "", f"opsctl resume {plan.run}")
-        yield Waiting(plan.run, plan.title, f"{one['step']}{' ' + one['item'] if one.get('item') else ''}", one["for"], command)
+def _waiting(site: Site, plan: BoundPlan, result: Mapping[str, Any] | None) -> Iterator[Waiting]:
+    """What a run waits for, in the plan's order. The commands are those of its gates, never taken from a text, which may come from anywhere."""
+    waits = {(one["step"], one.get("item")): one["for"] for one in (result or {}).get("waiting", ())}
+    told: dict[tuple[str, str | None], Mapping[str, Any]] = {}
+    if waits:
+        told = {(entry.data["step"], entry.data["item"]): entry.data.get("result") or {}
+                for entry in site.journal.read(run=plan.run, types=("step.end",), on_damage=lambda _: None)}
+    for step in plan.steps:
+        for item in step.items:
+            key = (step.id, item.item)
+            if key not in waits:
+                continue
+            usual = f"opsctl approve {plan.run} {step.id} --by NAME" if step.uses == "approve" else f"opsctl resume {plan.run}"
+            yield Waiting(plan.run, plan.title, f"{step.id}{f' {item.item}' if item.item else ''}", str(told.get(key, {}).get("say") or waits[key]),
+                          [str(one) for one in told.get(key, {}).get("how", ())] or [usual])
 
 
 def _kept(site: Site, name: str, standing: Standing | None, verdict: Verdict, copies: Copies) -> Kept:

@@ -123,13 +123,13 @@ class Kept:
 
 @value
 class Waiting:
-    """A step of a run that waits for a person, and the command that they give."""
+    """A step of a run that waits for a person, and the commands by which they answer."""
 
     run: str
     playbook: str
     step: str
     why: str
-    command: str
+    commands: Sequence[str]
 
 
 @value

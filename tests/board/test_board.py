@@ -143,7 +143,7 @@ def test_promise_4_without_its_run_no_host_is_called_cut_off(machine: Machine, b
 def test_the_command_is_that_of_the_step_whatever_its_text_says(machine: Machine, browser: Any) -> None:
     with opened(browser, board(machine)) as found:
         commands = found.page.locator(".card.waiting code").all_inner_texts()
-    assert len(commands) == 1 and re.fullmatch(r"opsctl done \S+-ask-\w+ phone --by NAME", commands[0])
+    assert len(commands) == 1 and re.fullmatch(r"opsctl done \S+-ask-\w+ phone --by NAME --note WHAT", commands[0])
 
 
 @pytest.mark.parametrize(("languages", "width", "scheme", "drill"), [

@@ -51,7 +51,9 @@ def test_a_zone_is_cut_off_at_its_gateway_and_shut_out_at_the_backup_store(machi
         assert not reached(lab, name, lab.hosts["manager"].address, 22, 0.3) and not reached(lab, name, lab.hosts["outside"].address6, 22, 0.3)
     assert "opsctl" in lab.run("manager", ["nft", "list", "ruleset"])
     assert reached(lab, "h0", lab.hosts["manager"].address, 22), "zones that are not named are not touched"
-    assert "cut off: a0, a1 (opsctl isolate status)" in machine("status").out
+    assert "cut off: a0, a1 (opsctl isolate status)" in machine("status", "--html", str(machine.root / "board.html"), "--lang", "en").out
+    board = (machine.root / "board.html").read_text()
+    assert "<strong>2</strong>" in board and "cut off" in board and "NOT PROVEN" not in board and "NOT CONFIRMED" not in board
     machine("isolate", "status", "--due", expect=0)
     machine("run", "release", "--set", "hosts=a0,a1", "--set", "doors=a0,a1", "--set", "incident=I-1", "--set", "said=a", expect=0)
     assert reached(lab, "a0", lab.hosts["manager"].address, 22)
