@@ -53,11 +53,25 @@ def list_(context: typer.Context) -> Report:
 
 
 @app.command("show")
-def show(context: typer.Context, name: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="name of a playbook, or its file")]) -> Report:
-    """One playbook: its inputs, and its steps in order."""
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="PLAYBOOK", help="name of a playbook, or its file")],
+    pdf: Annotated[Path | None, typer.Option("--pdf", metavar="FILE", help="write it as a runbook for the wall")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="the same as a page")] = None,
+    language: Annotated[str, typer.Option("--lang", metavar="LANG", help="en or hi")] = "en",
+) -> Report:
+    """One playbook: its inputs, and its steps in order.
+
+    As a runbook it has each step with what people do there, the command that says it is done, and a box to tick.
+    """
     from opsctl.engine.playbooks import find
 
-    playbook = find(name, _config(of(context)))
+    session = of(context)
+    playbook = find(name, _config(session))
+    if pdf is not None or html is not None:
+        from opsctl.cli.runbooks import write
+
+        return write(session, playbook, pdf=pdf, html=html, language=language)
 
     def text(out: Out) -> None:
         out.heading(f"{playbook.name}: {playbook.title}")

@@ -148,7 +148,8 @@ def _frozen(graph: Graph) -> Iterator[tuple[str | None, str]]:
 
 
 def _rebuilding(graph: Graph) -> list[Step]:
-    return [step for step in graph.playbook.steps if step.phase == "restore" or graph.words(step) & _FROM_BACKUP]
+    return [step for step in graph.playbook.steps
+            if (step.phase == "restore" and step.uses not in ("approve", "document", "met")) or graph.words(step) & _FROM_BACKUP]
 
 
 def _preserved(graph: Graph) -> Iterator[tuple[str | None, str]]:
