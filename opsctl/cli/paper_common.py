@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from opsctl.errors import UsageError
 from opsctl.model.quantities import counted
 from opsctl.model.unknown import unknown
 
+_PATIENCE = 30.0
+"""Seconds that one waits for another who changes the same."""
+
 if TYPE_CHECKING:
+    from opsctl.cli.session import Session
     from opsctl.engine.paper_store import PaperStore
     from opsctl.model.incident import Incident
     from opsctl.model.paper_orders import PaperOrder
@@ -35,6 +41,16 @@ def the_order(found: Incident, name: str) -> PaperOrder:
     if name and name not in known:
         raise unknown("order", name, known)
     return known[name or next(reversed(known))]
+
+
+@contextlib.contextmanager
+def alone(site: Site, session: Session, found: Incident, what: str) -> Iterator[Incident]:
+    """Work on paper of an incident is changed by one at a time: two would give one number out twice. The incident as it is then. Busy."""
+    if session.dry_run:
+        yield found
+        return
+    with site.locks.hold(f"paper {found.id}", run=None, purpose=what, wait=site.wait or _PATIENCE):
+        yield site.incidents.get(found.id)
 
 
 def store(site: Site, found: Incident, order: PaperOrder) -> PaperStore:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def take_in(session: Session, incident: str, which: str, file: Path, body: str, *, by: str) -> Report:
     """Read it, write it down, say what it came to."""
-    from opsctl.cli.paper_common import store, the_incident, the_order
+    from opsctl.cli.paper_common import alone, store, the_incident, the_order
     from opsctl.cli.work import open_site, who
     from opsctl.engine.paper_entries import read_entries
     from opsctl.model.config_bodies import services_known
@@ -33,17 +33,18 @@ def take_in(session: Session, incident: str, which: str, file: Path, body: str, 
     sheet, rows = read_entries(file, site.config.bodies, site.config.paper, services, body=body)
     by_body = Counter(row.body for row in rows)
     total = sum(row.paise for row in rows)
-    lists = entered(found, order.id)
-    same = any(one["sha256"] == sheet.sha256 for one in lists)
-    if not session.dry_run:
-        kept = store(site, found, order)
-        put = kept.keep(sheet.sha256, rows)
-        if not same:
-            said = {"incident": found.id, "order": order.id, "bodies": dict(by_body), "file": file.name, "sha256": sheet.sha256, "kept": put,
-                    "rows": len(rows), "total": rupees(total), "by": by or who()}
-            site.incidents.write(ENTERED, said)
-            with kept.index([*lists, said], {sheet.sha256: rows}):
-                pass
+    with alone(site, session, found, f"taking {file.name} in") as found:
+        lists = entered(found, order.id)
+        same = any(one["sha256"] == sheet.sha256 for one in lists)
+        if not session.dry_run:
+            kept = store(site, found, order)
+            put = kept.keep(sheet.sha256, rows)
+            if not same:
+                said = {"incident": found.id, "order": order.id, "bodies": dict(by_body), "file": file.name, "sha256": sheet.sha256, "kept": put,
+                        "rows": len(rows), "total": rupees(total), "by": by or who()}
+                site.incidents.write(ENTERED, said)
+                with kept.index([*lists, said], {sheet.sha256: rows}):
+                    pass
 
     def text(out: Out) -> None:
         word = "was entered before: nothing is added" if same else "would be entered" if session.dry_run else "entered"

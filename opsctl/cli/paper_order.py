@@ -18,7 +18,7 @@ _SHOWN = 60  # lines of the first page on the screen
 def give_order(session: Session, incident: str, since: str | None, said: Mapping[str, Any], extend: Sequence[str], *, by: str) -> Report:
     """Draft the order, or say that it stands as it is."""
     from opsctl.actions.paper_order import PaperOrderParams, give, stands, wanted
-    from opsctl.cli.paper_common import the_incident
+    from opsctl.cli.paper_common import alone, the_incident
     from opsctl.cli.work import local_time, open_site, who
     from opsctl.model.paper_orders import orders
 
@@ -29,10 +29,11 @@ def give_order(session: Session, incident: str, since: str | None, said: Mapping
     begins = before.since if before is not None and since is None else _when(since or session.ask(
         "from when on, with the time zone: 2026-12-21T10:00+05:30", option="--since"))
     params = PaperOrderParams(incident=found.id, since=begins.isoformat(), extend=dict(_pair(one) for one in extend), **said)
-    order = wanted(found, params, site.config)
-    same = stands(found, order)
+    with alone(site, session, found, "the order") as found:
+        order = wanted(found, params, site.config)
+        same = stands(found, order)
+        made, errors = ([], []) if same or session.dry_run else give(found, order, site.incidents, site.config, site.clock(), by=by or who())
     version = order.version - 1 if same else order.version
-    made, errors = ([], []) if same or session.dry_run else give(found, order, site.incidents, site.config, site.clock(), by=by or who())
     folder = site.incidents.folder(found.id) / "offline" / order.id
     blanks = [*([] if order.number else ["its number (--number)"]),
               *(f"due dates of {one} (--extend {one}=DAY)" for one in order.services if one not in order.extend),

@@ -26,10 +26,9 @@ def receipts(
     room: str, live: bool, *, by: str,
 ) -> Report:
     """Whichever of it was asked for; all of it is checked before anything is written down."""
-    from opsctl.cli.paper_common import the_incident, the_order
+    from opsctl.cli.paper_common import alone, the_incident, the_order
     from opsctl.cli.work import open_site, who
     from opsctl.engine.paper_numbers import read_lasts, read_ranges
-    from opsctl.model.incident import ISSUED, LAST
     from opsctl.model.unknown import unknown
 
     site = open_site(session)
@@ -41,21 +40,31 @@ def receipts(
         raise UsageError("either --room or --restored-database")
     fresh = [_one(site, body, series, numbers)] if series or numbers else []
     fresh += read_ranges(file, site.config.bodies, site.config.paper) if file is not None else []
-    fresh = _refuse_taken(found, fresh, order.id)
     said: list[tuple[str, str, list[dict[str, Any]]]] = []
     for what, path in (("restored", restored), ("cut", cut)):
         if path is not None:
             said.append((what, path.name, read_lasts(path, site.config.bodies, site.config.paper)))
     if room or live:
         said.append(("restored", *_asked(site, room)))
-    if not session.dry_run:
-        if fresh:
-            site.incidents.write(ISSUED, {"incident": found.id, "order": order.id, "by": by or who(), "ranges": [
-                {"body": one.body, "series": one.series, "first": one.first, "last": one.last} for one in fresh]})
-        for what, origin, rows in said:
-            site.incidents.write(LAST, {"incident": found.id, "order": order.id, "what": what, "origin": origin, "rows": rows, "by": by or who()})
-        found = site.incidents.get(found.id)
+    if fresh or said:
+        with alone(site, session, found, "giving receipts out") as found:
+            fresh = _refuse_taken(found, fresh, order.id)
+            if not session.dry_run:
+                _write_down(site, found, order, fresh, said, by or who())
+                found = site.incidents.get(found.id)
     return _shown(session, site, found, order, body, fresh, said)
+
+
+def _write_down(
+    site: Site, found: Incident, order: PaperOrder, fresh: Sequence[Range], said: Sequence[tuple[str, str, list[dict[str, Any]]]], by: str
+) -> None:
+    from opsctl.model.incident import ISSUED, LAST
+
+    if fresh:
+        site.incidents.write(ISSUED, {"incident": found.id, "order": order.id, "by": by, "ranges": [
+            {"body": one.body, "series": one.series, "first": one.first, "last": one.last} for one in fresh]})
+    for what, origin, rows in said:
+        site.incidents.write(LAST, {"incident": found.id, "order": order.id, "what": what, "origin": origin, "rows": rows, "by": by})
 
 
 def _one(site: Site, body: str, series: str, numbers: str) -> Range:

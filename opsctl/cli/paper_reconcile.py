@@ -30,7 +30,7 @@ def reconcile(
     session: Session, incident: str, which: str, body: str, settle: Sequence[str], note: str, done: bool, into: Path | None, *, by: str
 ) -> Report:
     """Hold them against each other; with ``settle`` or ``done`` write that down as well."""
-    from opsctl.cli.paper_common import the_incident, the_order
+    from opsctl.cli.paper_common import alone, the_incident, the_order
     from opsctl.cli.work import open_site, who
     from opsctl.model.incident import RECONCILED, SETTLED
     from opsctl.model.incident_ends import concerning, reconciled
@@ -38,29 +38,30 @@ def reconcile(
 
     site = open_site(session)
     found = the_incident(site, incident)
-    order = the_order(found, which)
     if settle and not note.strip():
         raise UsageError("settling takes a note", hint="--note: what became of these receipts, and how you know")
-    every = _every(found, order)
-    if body and body not in every:
-        raise unknown("body", body, every, hint=f"nothing was ordered of, given to or entered for it under order {order.id}")
-    results = _results(site, found, order, [body] if body else every)
-    if settle:
-        fresh = _settled(results, settle, alone=bool(body))
-        if not session.dry_run:
-            site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "findings": [
-                {"body": whose, "finding": finding} for whose, finding in fresh]})
+    with alone(site, session, found, "reconciling") as found:
+        order = the_order(found, which)
+        every = _every(found, order)
+        if body and body not in every:
+            raise unknown("body", body, every, hint=f"nothing was ordered of, given to or entered for it under order {order.id}")
+        results = _results(site, found, order, [body] if body else every)
+        if settle:
+            fresh = _settled(results, settle, alone=bool(body))
+            if not session.dry_run:
+                site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "findings": [
+                    {"body": whose, "finding": finding} for whose, finding in fresh]})
+                found = site.incidents.get(found.id)
+                results = _noted(results, frozenset(fresh), f"{note} ({by or who()})")
+        ready = [one for one in results if not one.open and (order.id, one.body) not in reconciled(found)]
+        if done and ready and not session.dry_run:
+            seen = concerning(found)
+            site.incidents.write(RECONCILED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "bodies": [
+                {"body": one.body, "gaps": one.counted(GAP, LOST), "doubles": one.counted(DOUBLE), "findings": len(one.findings), "rows": one.entered,
+                 "total": rupees(sum(each.paise for each in one.sums)), "seen": seen[order.id, one.body]} for one in ready]})
             found = site.incidents.get(found.id)
-            results = _noted(results, frozenset(fresh), f"{note} ({by or who()})")
-    ready = [one for one in results if not one.open and (order.id, one.body) not in reconciled(found)]
-    if done and ready and not session.dry_run:
-        seen = concerning(found)
-        site.incidents.write(RECONCILED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "bodies": [
-            {"body": one.body, "gaps": one.counted(GAP, LOST), "doubles": one.counted(DOUBLE), "findings": len(one.findings), "rows": one.entered,
-             "total": rupees(sum(each.paise for each in one.sums)), "seen": seen[order.id, one.body]} for one in ready]})
-        found = site.incidents.get(found.id)
-    place = into or site.incidents.folder(found.id) / "offline" / order.id
-    paths = [] if session.dry_run else _write_csv(place, results, f"-{body}" if body else "")
+        place = into or site.incidents.folder(found.id) / "offline" / order.id
+        paths = [] if session.dry_run else _write_csv(place, results, f"-{body}" if body else "")
     recorded = {name for each, name in reconciled(found) if each == order.id}
     left = [one for one in results if one.open]
 

@@ -20,7 +20,7 @@ _TONES = {"ok": Tone.GOOD, "recorded": Tone.GOOD}
 
 def readiness(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="[record|contacts]", help="record what a person looked at; write the contact sheet")] = "",
+    what: Annotated[str, typer.Argument(metavar="[WORD]", help="`record` what a person looked at, or `contacts`: the sheet to print")] = "",
     item: Annotated[str, typer.Argument(metavar="[ITEM]", help="what was looked at: a name from the list")] = "",
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="record: who looked")] = "",
     on: Annotated[str, typer.Option("--on", metavar="DATE", help="record: when")] = "",

@@ -52,7 +52,7 @@ def digest(known: Protocol, people: Mapping[str, Any]) -> str:
 
 
 def _tables(known: Protocol, people: Mapping[str, Any], organisation: str, words: Mapping[str, Any]) -> list[dict[str, Any]]:
-    bodies = [[one["name"], one["role"], _ways(one, words), _sure(one, words)] for one in known.contacts.values() if "role" in one]
+    bodies = [[one["name"], one["role"] + (f" ({words['only']} {one['applies_if']})" if one.get("applies_if") else ""), _ways(one, words), _sure(one, words)] for one in known.contacts.values() if "role" in one]
     ours = [[one.name, ", ".join(one.roles), one.phone or BLANK, one.email or BLANK] for one in people.values()]
     poc = next((one for one in people.values() if "point-of-contact" in one.roles), None)
     filled = {"name": poc.name, "organisation": organisation, "email": poc.email, "mobile": poc.phone} if poc is not None else {"organisation": organisation}

@@ -15,6 +15,8 @@ from opsctl.model.safe_text import shown_lines
 from opsctl.reports.page import DRILL, page
 
 BLANK = "_" * 24
+PART = 50
+"""Pages of one PDF: hundreds in one take a gigabyte to set."""
 _TEXTS = Path(__file__).with_suffix(".yaml")
 
 
@@ -22,7 +24,7 @@ def files(
     order: PaperOrder, found: Incident, bodies: Mapping[str, Body], paper: Paper, *, organisation: str, languages: Sequence[str], contact: str,
     zone: tzinfo, at: datetime,
 ) -> tuple[dict[str, bytes], list[OpsError]]:
-    """Text, page and PDF in each language, by the end of their names (``en.txt``); Partial for each PDF that could not be made."""
+    """Text, page and PDF in each language, by the end of their names (``en.txt``; ``en-1.pdf`` of several); Partial for each PDF that could not be made."""
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
     texts = yaml.safe_load(_TEXTS.read_text("utf-8"))
@@ -36,7 +38,10 @@ def files(
         try:
             from opsctl.reports.typeset import pdf
 
-            made[f"{language}.pdf"] = pdf("paper_order.typ", data, title=words["title"], language=language, drill=found.drill, at=at)
+            parts = [data["bodies"][start:start + PART] for start in range(0, len(data["bodies"]), PART)]
+            for number, part in enumerate(parts, 1):
+                name = f"{language}.pdf" if len(parts) == 1 else f"{language}-{number}.pdf"
+                made[name] = pdf("paper_order.typ", {**data, "bodies": part}, title=words["title"], language=language, drill=found.drill, at=at)
         except Partial as error:
             errors.append(error)
     return made, errors

@@ -48,7 +48,7 @@ def offered(shell: str, line: str) -> set[str]:
     ("line", "words"),
     [
         ("opsctl ba", {"backup"}),
-        ("opsctl re", {"report", "restore", "resume"}),
+        ("opsctl re", {"readiness", "report", "restore", "resume"}),
         ("opsctl backup ru", {"run"}),
         ("opsctl playbooks ", {"list", "show", "check", "sign"}),
         ("opsctl --json backup ru", {"run"}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -29,8 +31,10 @@ indore,IND-WT-501,20/12/2026,जल प्रभार,गीता,२५०.�
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    machine = Machine(tmp_path_factory.mktemp("paper") / "m")
+def made(_made_machine: Path, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    root = tmp_path_factory.mktemp("paper") / "m"
+    shutil.copytree(_made_machine, root, symlinks=True)
+    machine = Machine(root)
     machine.configure(more="""
 organisation: {name: Urban Development, timezone: Asia/Kolkata, languages: [en, hi]}
 zones: {portal: {title: Portal, public_services: [property-tax, water]}}
@@ -40,9 +44,7 @@ paper:
   signatory: Commissioner
   signatory_hi: आयुक्त
 """)
-    machine.make_key()
     machine.at("2026-12-21T03:00:00+05:30")
-    machine("backup", "init", expect=0)
     (machine.root / "bodies.csv").write_text(BODIES)
     machine("paper", "bodies", str(machine.root / "bodies.csv"), expect=0)
     machine(*OPEN, expect=0)
@@ -203,3 +205,28 @@ steps:
     said = machine.json("run", book, "--set", "incident=inc-1", "--set", "since=2026-12-22T09:00:00+05:30")
     assert said.code == 0, said.err + json.dumps(said.errors)
     assert (offline(machine).parent / "2" / "order-1.hi.pdf").exists()
+
+
+def test_two_who_give_the_same_numbers_out_at_once_leave_them_with_one(machine: Machine) -> None:
+    listed = [put(machine, f"r{number}.csv", f"body,series,first,last\n{body},{series},1,500\n")
+              for number, (body, series) in enumerate((("indore", "IND-PT"), ("rewa", "REW")))]
+    both = [machine.start("paper", "receipts", "--from", listed[0]), machine.start("paper", "receipts", "--from", listed[1])]
+    assert [process.wait() for process in both] == [0, 0]
+    again = [machine.start("paper", "receipts", "rewa", f"{first}-700") for first in (501, 600)]
+    assert sorted(process.wait() for process in again) == [0, 23]
+    assert len(machine.json("paper", "receipts").result["ranges"]) == 3
+    machine("journal", "verify", expect=0)
+
+
+def test_it_works_where_the_state_directory_cannot_be_used(machine: Machine) -> None:
+    machine.forget()
+    machine.state.write_text("no folder any more")
+    opened = machine("--break-glass", *OPEN[:2], "inc-9", *OPEN[3:])
+    spool = Path(re.findall(r"journal goes to (\S+)/journal/", opened.err)[0])
+    try:
+        said = machine("--break-glass", "paper", "order", "--since", "2026-12-21T10:00+05:30", expect=0)
+        assert "order 1 of inc-9, version 1, is drafted" in said.out and (spool / "incidents" / "inc-9" / "offline" / "1" / "order-1.hi.pdf").exists()
+        machine("--break-glass", "paper", "receipts", "rewa", "1-10", expect=0)
+        assert machine.json("--break-glass", "paper", "receipts").result["ranges"][0]["body"] == "rewa"
+    finally:
+        shutil.rmtree(spool)
