@@ -68,15 +68,18 @@ def write(
     site: Site, path: Path, lang: str | None, *, found: Sequence[tuple[str, Standing | None, Verdict]], copies: Mapping[str, Copies], remarks: Sequence[str],
 ) -> None:
     """Write the page whole. UsageError for another language, SafetyRefusal, ProgramFailed where the system says no."""
+    from opsctl.cli import readiness_look
+
     now = site.clock()
     incidents = site.incidents.open_ones()
     checked = [parse_time(one.checked) for _, one, _ in found if one is not None]
     open_runs = _open_runs(site)
+    readiness = readiness_look.look(site, offline=True)
     board = Board(
         "" if (name := site.config.organisation.name) == UNNAMED else name, now, ahead=_ahead(now), incidents=[_incident(site, one) for one in incidents], zones=_zones(site, incidents, now),
         restorations=[_restoration(site, plan, word) for plan, _, word in open_runs if any(step.stage for step in plan.steps)],
         backups=[_kept(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(site, plan, result)],
-        remarks=remarks, checked=min(checked, default=None))
+        lacking=[(one.item.title, one.seen) for one in readiness if not one.fine], ready=sum(one.fine for one in readiness), remarks=remarks, checked=min(checked, default=None))
     _put(path, board, site.config.organisation.tz, _languages(lang, site.config.organisation.languages))
 
 

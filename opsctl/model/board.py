@@ -134,7 +134,10 @@ class Waiting:
 
 @value
 class Board:
-    """The whole page. ``ahead``: seconds by which opsctl's clock is ahead of this machine's, as in a drill. ``trouble``: why no look was had."""
+    """The whole page. ``ahead``: seconds by which opsctl's clock is ahead of this machine's, as in a drill. ``trouble``: why no look was had.
+
+    ``ready``: how many items of readiness stand; ``lacking``: (what, how it was seen) of the others.
+    """
 
     organisation: str
     now: datetime
@@ -144,6 +147,8 @@ class Board:
     restorations: Sequence[Restoration] = ()
     backups: Sequence[Kept] = ()
     waiting: Sequence[Waiting] = ()
+    lacking: Sequence[tuple[str, str]] = ()
+    ready: int = 0
     remarks: Sequence[str] = ()
     checked: datetime | None = None
     trouble: str = ""

@@ -129,7 +129,8 @@ def test_without_script_the_due_times_and_the_time_of_writing_stand(machine: Mac
     for words in ("As of 21 Dec 2026 05:01 IST (20 Dec 23:31 UTC)", "Times left are as of the time above", "3 h 28 min left",
                   "due 21 Dec 2026 08:30 IST (03:00 UTC)", "In charge Asha Verma", "First notice 21 Dec 2026 02:30 IST (20 Dec 21:00 UTC): night operator",
                   "✓ cut off db-1 since 21 Dec 2026 02:50 IST (20 Dec 21:20 UTC), asha", "▲ NOT CONFIRMED app-1", "▲ NOT PROVEN mail-1", "◔ lifts itself app-2", "▲ OPEN web-1",
-                  "portal Newest set 18 Dec 2026 02:30 IST (17 Dec 21:00 UTC)"):
+                  "portal Newest set 18 Dec 2026 02:30 IST (17 Dec 21:00 UTC)",
+                  "Readiness 0 / 9", "▲ The emergency kit was built within 90 days: none was built from here"):
         assert words in said, said
     assert "BMC Online" not in said
 
