@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +203,9 @@ class Vault:
         """The half bags of a host."""
         return [one.name for one in self.bags() if one.half and numbered(one.name, host)]
 
-    def begin(self, host: str) -> Half:
-        """The next bag of a host. Whoever calls holds the lock of that host's evidence."""
-        number = max((numbered(one.name, host) for one in self.bags()), default=0) + 1
+    def begin(self, host: str, known: Iterable[str] = ()) -> Half:
+        """The next bag of a host; ``known`` are names of bags that lie elsewhere. Whoever calls holds the lock of that host's evidence."""
+        number = max((numbered(name, host) for name in (*known, *(one.name for one in self.bags()))), default=0) + 1
         return Half(self.place, bag_name(host, number))
 
     def seal(self, name: str, sign: Sign) -> str:

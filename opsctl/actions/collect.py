@@ -88,7 +88,7 @@ class Collect(EventAction[CollectParams, Seen]):
         if entered.note:
             world.warn(f"{host}: {entered.note}")
         drill = known is not None and known.drill
-        half = shelf.begin(host)
+        half = shelf.begin(host, [one.data["bag"] for one in known.of(COLLECTED)] if known is not None else ())
         half.begin({"format": FORMAT, "incident": params.incident, "host": host, "profile": params.what, "run": world.run, "drill": drill,
                     "begun": world.clock().isoformat(), "since": since.isoformat(), "by": world.by, "note": entered.note,
                     "device": dict(entered.device), "clock_off_seconds": entered.clock_off})

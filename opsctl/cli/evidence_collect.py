@@ -118,6 +118,8 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     good = [one for one in tally.results if one.step == "collect" and one.outcome in ("changed", "ok")]
     sealed = [bag for one in tally.results if one.step == "seal" for bag in one.result.get("sealed", ())]
     folder = site.incidents.folder(incident) / "evidence"
+    if good and site.place != site.state:
+        out.line(Mark(f"a restart of this machine loses {folder}: copy it to a disk now; opsctl journal adopt takes it in", Tone.BAD))
     if sealed:
         out.line(Mark(f"sealed: {', '.join(sealed)}, in {folder}", Tone.GOOD))
     elif good:

@@ -127,7 +127,7 @@ def take_in(segment: Segment, journal: Journal, data: Mapping[str, Any]) -> Entr
 
 
 def bring_runs(place: Path, state: Path, runs: Sequence[str]) -> list[str]:
-    """Bring what a spool keeps of runs, and the hosts that it isolated, into the state directory; what could not be, in words."""
+    """Bring what a spool keeps of runs and incidents, and the hosts that it isolated, into the state directory; what could not be, in words."""
     problems = []
     for run in runs:
         source, target = place / "runs" / run, state / "runs" / run
@@ -151,6 +151,23 @@ def bring_runs(place: Path, state: Path, runs: Sequence[str]) -> list[str]:
                 shutil.copy2(path, there)
     except OSError as error:
         problems.append(f"which hosts were isolated stays in {place / 'isolated'}: {error.strerror}")
+    return [*problems, *_bring_incidents(place / "incidents", state / "incidents")]
+
+
+def _bring_incidents(source: Path, target: Path) -> list[str]:
+    """Copy evidence and drafts beside what an incident has already; nothing that is there is written over."""
+    problems = []
+    for path in sorted(source.rglob("*")):
+        there = target / path.relative_to(source)
+        try:
+            if path.is_dir():
+                make_directory(there)
+            elif not there.exists():
+                shutil.copy2(path, there, follow_symlinks=False)
+            elif path.name != "incident.yaml" and path.read_bytes() != there.read_bytes():
+                problems.append(f"{path} stays where it is: {there} is another one")
+        except OSError as error:
+            problems.append(f"{path} stays where it is: {error.strerror}")
     return problems
 
 

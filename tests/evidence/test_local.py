@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.engine.runtime_directory import runtime_directory, spool_file, spools
 from tests.machine import Kept, Machine
 
 OPEN = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
@@ -119,3 +121,24 @@ def test_verify_names_whatever_is_not_as_it_was_sealed(machine: Machine, attack:
     assert said in found.err, found.err
     if attack == "manifests":
         assert "is not the one that was collected" in found.err
+
+
+def test_without_the_state_directory_it_goes_to_the_spool_and_comes_back_with_the_journal(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "m")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "asha", "-f", machine.root / "asha"], check=True, stdin=subprocess.DEVNULL)
+    machine.configure(f"state: {machine.state}\npeople: {{asha: {{name: Asha, ssh_key: '{(machine.root / 'asha.pub').read_text().strip()}'}}}}\n"
+                      "evidence: {free: 0B, profiles: {own: {extends: nothing, commands: {hello: {argv: [echo, hello], about: A greeting}}}}}\n")
+    machine.make_key()
+    machine.at("2026-12-21T03:00:00+05:30")
+    machine.state.write_text("was a directory\n")
+    machine("--break-glass", *OPEN, expect=0)
+    said = machine("--break-glass", "evidence", "collect", "localhost", "--profile", "own", expect=0)
+    assert "a restart of this machine loses" in said.out
+    machine("--break-glass", "evidence", "verify", expect=0)
+    (spool,) = spools(runtime_directory(os.geteuid(), machine.environ), hashlib.sha256(str(machine.state.absolute()).encode()).hexdigest()[:8])
+    try:
+        machine.state.unlink()
+        machine("journal", "adopt", str(spool_file(spool)), "--by", "asha", "--key", str(machine.root / "asha"), expect=0)
+    finally:
+        shutil.rmtree(spool)
+    assert bag(machine).name.endswith("-1") and "as it was sealed" in machine("evidence", "verify", expect=0).out
