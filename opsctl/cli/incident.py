@@ -188,7 +188,7 @@ def missed(
     context: typer.Context,
     name: Id,
     duty: Annotated[str, typer.Argument(metavar="DUTY", help="whose time has passed")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why; asked for if not given")] = "",
     by: By = "",
 ) -> Report:
     """Say why a duty was missed.

@@ -18,6 +18,7 @@ from opsctl.model.incident_kept import waiting
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
     from opsctl.engine.runs import Tally
+    from opsctl.model.incident import Incident
     from opsctl.model.plan import BoundPlan
     from opsctl.wiring import Site
 
@@ -137,23 +138,23 @@ def with_backup(session: Session, site: Site) -> list[str]:
     return [f"incident {name} was not kept: {error.message}" for name, one in reports for error in one.errors]
 
 
-def behind(site: Site, name: str) -> list[tuple[str, str]]:
+def behind(site: Site, found: Incident) -> list[tuple[str, str]]:
     """What repositories lack of an incident, as last tried: their names, with that in words."""
-    total, kept = len(site.incidents.lines(name)), site.incidents.content(name).kept
+    total, kept = len(found.timeline), site.incidents.content(found.id).kept
     return [(repository, words) for repository in site.config.repositories if repository in kept and (words := waiting(total, kept[repository]))]
 
 
-def lines(site: Site, name: str) -> list[Mark]:
+def lines(site: Site, found: Incident) -> list[Mark]:
     """What ``incident show`` says of where it is kept."""
     from opsctl.cli.work import local_time
     from opsctl.model.quantities import counted
     from opsctl.model.snapshots import parse_time
 
-    kept, late = site.incidents.content(name).kept, dict(behind(site, name))
+    name, kept, late = found.id, site.incidents.content(found.id).kept, dict(behind(site, found))
     good = [f"{one} ({counted(int(kept[one].get('files', 0)), 'file')}, {local_time(site, parse_time(kept[one]['at']))})"
             for one in site.config.repositories if one in kept and one not in late and kept[one].get("at")]
-    found = [Mark(f"kept in {', '.join(good)}", Tone.QUIET)] if good else []
-    found += [Mark(f"{repository} still lacks {words}: opsctl incident keep {name}", Tone.WARN) for repository, words in late.items()]
+    said = [Mark(f"kept in {', '.join(good)}", Tone.QUIET)] if good else []
+    said += [Mark(f"{repository} still lacks {words}: opsctl incident keep {name}", Tone.WARN) for repository, words in late.items()]
     if not kept and site.config.repositories:
-        found.append(Mark(f"not kept in any repository yet: opsctl incident keep {name}", Tone.WARN))
-    return found
+        said.append(Mark(f"not kept in any repository yet: opsctl incident keep {name}", Tone.WARN))
+    return said

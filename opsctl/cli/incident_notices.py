@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from opsctl.cli.incident_show import both, due_words, of_incident
@@ -24,6 +25,6 @@ def of_incidents(site: Site) -> list[Trouble]:
         found.append(Trouble(f"incident:{one.id}", "incident", f"{drill}incident {one.id}: {one.title}; noticed {both(site, one.noticed)}; in charge: "
                              f"{one.in_charge}" + (f"; next: {first.duty}, {due_words(site, first)}" if first else ""), f"opsctl incident show {one.id}"))
         found += [Trouble(f"near:{one.id}/{clock.duty}", "incident", f"{drill}incident {one.id}: {clock.duty} is due {due_words(site, clock)}",
-                          f"when it is done: opsctl incident met {one.id} {clock.duty.split(' ')[0]} --channel … --by WHO")
+                          f"when it is done: opsctl incident met {one.id} {shlex.quote(clock.duty)} --channel … --by WHO")
                   for clock in near(clocks, site.clock())]
     return found

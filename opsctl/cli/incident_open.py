@@ -50,7 +50,7 @@ def open_incident(session: Session, name: str, said: Mapping[str, Any]) -> Repor
 def moment(session: Session, site: Site, said: str | None, question: str, option: str) -> datetime:
     """A moment of the past with its time zone; asked again, with the reading in both zones, until it is one.
 
-    UsageError where it was given as an option and is none; Waiting where nobody can be asked.
+    UsageError where it is none and nobody can be asked, Waiting where none was given.
     """
     from opsctl.actions.incident import reading
 
@@ -67,9 +67,10 @@ def moment(session: Session, site: Site, said: str | None, question: str, option
             if said is None and session.interactive:
                 render.complain(shown(reading(found, site.config.organisation.tz)))
             return found
-        if said is not None or not session.interactive:
+        if not session.interactive:
             raise UsageError(f"{option} {text} {problem}", hint=hint)
         render.complain(shown(f"{text} {problem}: {hint}"))
+        said, question = None, question or f"{option}: when?"
 
 
 def _refuse_unknown(site: Site, said: Mapping[str, Any]) -> None:
@@ -100,6 +101,8 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
     frozen = [str(one.item) for one in tally.results if one.step == "freeze" and one.outcome in ("ok", "changed")]
     if frozen:
         out.line(f"nothing is pruned any more from {', '.join(frozen)}")
+    if site.config.notify is None:
+        out.line(Mark("nobody else was told: the configuration names nobody under `notify`", Tone.WARN))
     if isinstance(site.journal, Spoken):  # no later command will know of it
         for line in site.reports.draft("cert-in", incident, by="", dry=True).draft.text.splitlines():
             out.line(line)

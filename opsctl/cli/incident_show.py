@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
         write_clocks(out, site, found)
         from opsctl.cli import incident_keep
 
-        out.lines(incident_keep.lines(site, name))
+        out.lines(incident_keep.lines(site, found))
         for said in found.statements:
             out.line(f"{said.by} states on {said.subject}, {local_time(site, said.at)}: {said.text} (basis: {said.basis})")
         left = 0 if every else max(len(found.timeline) - _LAST, 0)
@@ -70,7 +71,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
         for event in found.timeline[left:]:
             out.line(f"{local_time(site, event.at)}  {event.text} [{event.by}]")
 
-    return Report(result={**as_json(found), "clocks": clocks_json(site, found)}, text=text, errors=problems, exit_code=5 if problems else 0,
+    return Report(result={**as_json(found), "clocks": clocks_json(site, found), "kept": site.incidents.content(name).kept}, text=text, errors=problems, exit_code=5 if problems else 0,
                   warnings=[*site.said])
 
 
@@ -108,7 +109,8 @@ def due_words(site: Site, clock: Clock | None) -> str:
         return "nothing"
     now = site.clock()
     if clock.met is not None:
-        return f"done {both(site, clock.met.at)}, {clock.met.channel}" + (f", {clock.met.reference}" if clock.met.reference else "")
+        late = f"; MISSED by {words(elapsed(clock.due, clock.met.at))}: {clock.reason or 'nobody said why yet'}" if clock.missed and clock.due else ""
+        return f"done {both(site, clock.met.at)}, {clock.met.channel}" + (f", {clock.met.reference}" if clock.met.reference else "") + late
     if clock.state == "decided":
         return str(clock.reason)
     if clock.state == "coming":
@@ -139,13 +141,23 @@ def late(site: Site) -> list[Overdue]:
 
 
 def lines(site: Site) -> list[Mark]:
-    """A line for ``status`` on each open incident, with the next duty first."""
+    """A line for ``status`` on each open incident, with the next duty first, and on those that others lead."""
+    from opsctl.cli import freezing
+    from opsctl.cli.incident_keep import behind
+    from opsctl.model.freezes import UNREADABLE
+
     found = []
     for one in site.incidents.open_ones():
         clock = next_due(of_incident(site, one))
         late_one = clock is not None and clock.state == "overdue"
         next_ = f"next: {clock.duty} {due_words(site, clock)}" if clock is not None else "no duty with a number is left"
         found.append(Mark(f"{'DRILL: ' if one.drill else ''}incident {one.id} ({one.title}) is open; {next_}", Tone.BAD if late_one else Tone.WARN))
+        found += [Mark(f"  missed: {each.duty}, {due_words(site, each)}", Tone.WARN) for each in of_incident(site, one) if each.state == "late" and each.missed]
+        found += [Mark(f"  {repository} still lacks {words}: opsctl incident keep {one.id}", Tone.WARN) for repository, words in behind(site, one)]
+    known = site.incidents.all()
+    strange = {freeze["incident"]: name for name, freezes in freezing.frozen(site).items() for freeze in freezes if freeze["incident"] not in known}
+    found += [Mark(f"incident {one}, for which {name} is frozen, is not led here; where its controller is lost: opsctl incident take-over {one}", Tone.WARN)
+              for one, name in strange.items() if one != UNREADABLE]
     return found
 
 
@@ -155,7 +167,8 @@ def clocks_json(site: Site, found: Incident) -> list[dict[str, Any]]:
 
 def _overdue(site: Site, found: Incident) -> Sequence[Overdue]:
     return [Overdue(f"incident {found.id}: {one.duty} {due_words(site, one)}", where=f"{found.id}/{one.duty}",
-                    hint=f"when it is done: opsctl incident met {found.id} {one.duty.split(' ')[0]} --channel … --by WHO")
+                    hint=f"when it is done: opsctl incident met {found.id} {shlex.quote(one.duty)} --channel … --by WHO"
+                         + (f"; why it was missed: opsctl incident missed {found.id} {shlex.quote(one.duty)}" if one.missed and not one.reason else ""))
             for one in of_incident(site, found) if one.state == "overdue"]
 
 
@@ -167,7 +180,7 @@ def _short(one: Incident) -> dict[str, Any]:
 def _clock_json(clock: Clock) -> dict[str, Any]:
     return {"duty": clock.duty, "obligation": clock.obligation, "recipient": clock.recipient, "force": clock.force, "state": clock.state,
             "since": clock.since.isoformat(), "due": clock.due.isoformat() if clock.due else None,
-            "prompt": clock.prompt.isoformat() if clock.prompt else None,
+            "prompt": clock.prompt.isoformat() if clock.prompt else None, "missed": clock.missed,
             "met": {"at": clock.met.at.isoformat(), "by": clock.met.by, "channel": clock.met.channel, "reference": clock.met.reference}
             if clock.met else None, "reason": clock.reason,
             "in_force_from": clock.in_force_from.isoformat() if clock.in_force_from else None}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINE
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
+    from opsctl.model.clocks import Clock
+    from opsctl.model.incident import Incident
     from opsctl.wiring import Site
 
 NAMESPACE = "decide@opsctl"
@@ -29,14 +32,16 @@ def write(session: Session, name: str, kind: str, data: Mapping[str, Any], *, by
     return write_entry(session, open_site(session), name, kind, data, by=by, at=at)
 
 
-def write_entry(session: Session, site: Site, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
+def write_entry(session: Session, site: Site, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "",
+                check: Callable[[Incident], None] | None = None) -> Report:
+    """``check``: what speaks against the entry, asked again while nobody else writes."""
     from opsctl.cli.incident_show import clocks_json, write_clocks
     from opsctl.cli.work import who
 
     site.incidents.require_open(name)
     said = {"incident": name, **data, "by": by or who(), **({at: site.clock().isoformat()} if at else {})}
     if not session.dry_run:
-        site.incidents.write(kind, said)
+        site.incidents.write(kind, said, check=lambda found: _still(found, check))
     found = site.incidents.get(name)
 
     def text(out: Out) -> None:
@@ -48,6 +53,15 @@ def write_entry(session: Session, site: Site, name: str, kind: str, data: Mappin
             write_clocks(out, site, found)
 
     return Report(result={"incident": name, "entry": said, "clocks": clocks_json(site, found)}, text=text, warnings=[*site.said])
+
+
+def _still(found: Incident, check: Callable[[Incident], None] | None) -> None:
+    """Somebody may have closed it, or written the same, since it was looked at."""
+    from opsctl.engine.incidents import refuse_closed
+
+    refuse_closed(found)
+    if check is not None:
+        check(found)
 
 
 def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *, by: str) -> Report:
@@ -90,8 +104,12 @@ def order(session: Session, name: str, ident: str, text: str, received: str | No
     from opsctl.cli.work import open_site
 
     site = open_site(session)
-    if any(one.id == ident for one in site.incidents.require_open(name).orders):
-        raise SafetyRefusal(f"{name} has an order {ident} already", hint="opsctl incident show")
+
+    def check(found: Incident) -> None:
+        if any(one.id == ident for one in found.orders):
+            raise SafetyRefusal(f"{name} has an order {ident} already", hint=f"opsctl incident show {name}")
+
+    check(site.incidents.require_open(name))
     came = moment(session, site, received, "when did it come?", "--received-at")
     until = None
     if due:
@@ -102,7 +120,7 @@ def order(session: Session, name: str, ident: str, text: str, received: str | No
         if until.tzinfo is None:
             raise UsageError(f"--due-at {due} has no time zone", hint=f"{due}+05:30 is in IST")
     return write_entry(session, site, name, ORDERED, {"order": ident, "text": text, "received_at": came.isoformat(),
-                                                "due_at": until.isoformat() if until else None}, by=by)
+                                                "due_at": until.isoformat() if until else None}, by=by, check=check)
 
 
 def met(session: Session, name: str, duty: str, channel: str, by: str, at: str | None, reference: str, files: Sequence[Path]) -> Report:
@@ -118,12 +136,15 @@ def met(session: Session, name: str, duty: str, channel: str, by: str, at: str |
 
 def record_met(session: Session, site: Site, name: str, duty: str, data: Mapping[str, Any], *, by: str) -> Report:
     """A duty was done. Where that was late and nobody has said why, the reason is asked for; it holds nothing up."""
-    from opsctl.cli.incident_show import of_incident
-
     report = write_entry(session, site, name, MET, {"duty": duty, **data}, by=by)
-    late = [one.duty for one in of_incident(site, site.incidents.get(name)) if one.duty == duty and one.state == "late" and not one.reason]
-    asked = [f"{one} was late, and the reason goes into the reports: opsctl incident missed {name} '{one}' --reason TEXT" for one in late]
-    return replace(report, warnings=[*report.warnings, *asked])
+    clock = _clock(site, name, duty)
+    if clock is None or not clock.missed or clock.reason:
+        return report
+    if session.interactive and not session.dry_run and not session.json:
+        reason = session.ask(f"{duty} was done late: why?", option=f"opsctl incident missed {name} {shlex.quote(duty)}")
+        return write_entry(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)
+    asked = f"{duty} was late, and the reason goes into the reports: opsctl incident missed {name} {shlex.quote(duty)} --reason TEXT"
+    return replace(report, warnings=[*report.warnings, asked])
 
 
 def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Path | None) -> Report:
@@ -140,10 +161,15 @@ def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Pa
 
 
 def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> Report:
+    """The reason is asked for where it was not given."""
     from opsctl.cli.work import open_site
 
     site = open_site(session)
     _refuse_unknown(site, name, duty)
+    clock = _clock(site, name, duty)
+    if clock is not None and not clock.missed:
+        raise SafetyRefusal(f"{duty} was not missed: it is {clock.state}", where=name, hint=f"opsctl incident show {name}")
+    reason = reason or session.ask(f"why was {duty} missed?", option="--reason")
     return write_entry(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)
 
 
@@ -171,19 +197,38 @@ def fill(session: Session, name: str, values: Sequence[str], *, by: str) -> Repo
 
 def close(session: Session, name: str, note: str, *, by: str) -> Report:
     """Refused while something is open, all of it named."""
-    from opsctl.cli.incident_show import due_words, of_incident
+    from opsctl.cli.incident_show import of_incident
     from opsctl.cli.work import open_site
-    from opsctl.model.incident_ends import open_ends
 
     site = open_site(session)
+
+    def check(found: Incident) -> None:
+        _refuse_open(site, found)
+
     found = site.incidents.require_open(name)
+    check(found)
+    site.notes += [f"{one.duty} was missed, and nobody said why: opsctl incident missed {name} {one.duty}" for one in of_incident(site, found)
+                   if one.missed and not one.reason]
+    return write_entry(session, site, name, CLOSED, {"note": note}, by=by, check=check)
+
+
+def _refuse_open(site: Site, found: Incident) -> None:
+    """SafetyRefusal with everything that is open."""
+    from opsctl.cli.incident_show import due_words, of_incident
+    from opsctl.model.incident_ends import open_ends
+
     left = [f"{one.duty} ({due_words(site, one)})" for one in of_incident(site, found) if not one.ended]
     ends = open_ends(found)
     if left or ends:
         hints = ["record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`"] if left else []
-        raise SafetyRefusal(f"incident {name} stays open: " + "; ".join([*left, *(one.what for one in ends)]), where=name,
+        raise SafetyRefusal(f"incident {found.id} stays open: " + "; ".join([*left, *(one.what for one in ends)]), where=found.id,
                             hint="; ".join(dict.fromkeys([*hints, *(f"`{one.how}`" for one in ends)])))
-    return write_entry(session, site, name, CLOSED, {"note": note}, by=by)
+
+
+def _clock(site: Site, name: str, duty: str) -> Clock | None:
+    from opsctl.cli.incident_show import of_incident
+
+    return next((one for one in of_incident(site, site.incidents.get(name)) if one.duty == duty), None)
 
 
 def _refuse_unknown(site: Site, name: str, duty: str) -> None:

@@ -87,10 +87,7 @@ class Incidents:
 
     def require_open(self, name: str) -> Incident:
         """As ``get``; SafetyRefusal where it is closed."""
-        found = self.get(name)
-        if found.closed is not None:
-            raise SafetyRefusal(f"incident {name} was closed at {found.closed.isoformat()}", hint="open another one: opsctl incident open")
-        return found
+        return refuse_closed(self.get(name))
 
     def write(self, kind: str, data: Mapping[str, Any], *, run: str | None = None, check: Callable[[Incident], None] | None = None) -> None:
         """Add an entry (``model.incident``), flushed before anything else, and the folder's page of it. Raises what journals raise.
@@ -143,6 +140,13 @@ class Incidents:
         with contextlib.suppress(OpsError, OSError):
             write_whole(self.folder(name) / PAGE,
                         yaml.dump(as_json(self.get(name)), Dumper=_DUMPER, allow_unicode=True, sort_keys=False).encode())
+
+
+def refuse_closed(found: Incident) -> Incident:
+    """The incident; SafetyRefusal where it is closed."""
+    if found.closed is not None:
+        raise SafetyRefusal(f"incident {found.id} was closed at {found.closed.isoformat()}", hint="open another one: opsctl incident open")
+    return found
 
 
 def as_json(found: Incident) -> dict[str, Any]:

@@ -63,6 +63,11 @@ class Clock:
         """Whether nothing is left to be done for it."""
         return self.state in ("met", "late", "decided", "coming")
 
+    @property
+    def missed(self) -> bool:
+        """Whether its time passed before it was done. What is due at once has no time that could pass."""
+        return self.state in ("overdue", "late") and self.due != self.since
+
 
 _SOON = timedelta(hours=2)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from opsctl.model.incident import COLLECTED, DRAFTED, PAPERED, SEALED, TAKEN_OVER, Line
+from opsctl.model.incident import COLLECTED, DRAFTED, ENTERED, OFFLINE, PAPERED, SEALED, TAKEN_OVER, Line
 from opsctl.model.quantities import counted
 from opsctl.model.records import Record
 from opsctl.model.snapshots import parse_time
@@ -142,6 +142,10 @@ def _named(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:
             yield f"the paper {data['name']} ({data['kind']})", data["sha256"]
         elif line.type == DRAFTED:
             yield from ((f"draft {data['number']} of the report {data['report']}: {one['name']}", one["sha256"]) for one in data["files"])
+        elif line.type == OFFLINE:
+            yield from ((f"order {data['order']}, number {data['number']}: {one['name']}", one["sha256"]) for one in data.get("files", ()))
+        elif line.type == ENTERED:
+            yield f"what was entered from paper ({data['file']})", data["sha256"]
     yield from bags.values()
 
 
