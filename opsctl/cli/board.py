@@ -133,7 +133,7 @@ def _incident(site: Site, found: Incident) -> Opened:
     from opsctl.cli.incident_show import of_incident
 
     latest = [(one.at, one.by, one.text) for one in reversed(found.timeline[-_LATEST:])]
-    return Opened(found.id, found.title, found.drill, found.noticed, found.notices[0].by, found.notices[0].signal, found.in_charge, found.types, found.zones,
+    return Opened(found.id, found.title, found.drill, found.noticed, found.first.by, found.first.signal, found.in_charge, found.types, found.zones,
                   [_duty(site, one) for one in of_incident(site, found)], latest, len(found.timeline))
 
 

@@ -99,6 +99,7 @@ def correct(
     name: Id,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="what this is known by now")],
     noticed: Annotated[str | None, typer.Option("--noticed-at", metavar="TIME", help="an earlier first notice; the clock moves to it")] = None,
+    noticed_by: Annotated[str, typer.Option("--noticed-by", metavar="WHO", help="who noticed it then; whoever says so, if not given")] = "",
     types: Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="all types, from now on; may be given again")] = None,
     zones: Annotated[list[str] | None, typer.Option("--zone", metavar="ZONE", help="all zones that are hit; may be given again")] = None,
     in_charge: Annotated[str | None, typer.Option("--in-charge", metavar="WHO", help="who is in charge from now on")] = None,
@@ -110,7 +111,8 @@ def correct(
     """
     from opsctl.cli.incident_write import correct as carry_out
 
-    return carry_out(of(context), name, why, {"noticed_at": noticed, "types": types, "zones": zones, "in_charge": in_charge}, by=by)
+    return carry_out(of(context), name, why, {"noticed_at": noticed, "types": types, "zones": zones, "in_charge": in_charge},
+                     noticed_by=noticed_by, by=by)
 
 
 @app.command("clock")

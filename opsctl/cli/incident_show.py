@@ -56,7 +56,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
 
     def text(out: Out) -> None:
         out.line(Mark(f"{'DRILL: ' if found.drill else ''}{found.id}: {found.title}", Tone.STRONG))
-        out.line(f"noticed {both(site, found.noticed)} by {found.notices[0].by} ({found.notices[0].signal}); in charge: {found.in_charge}")
+        out.line(f"noticed {both(site, found.noticed)} by {found.first.by} ({found.first.signal}); in charge: {found.in_charge}")
         out.line(f"types: {', '.join(found.types) or 'none yet'}; zones: {', '.join(found.zones) or 'none'}"
                  + (f"; closed {local_time(site, found.closed)}" if found.closed else ""))
         write_clocks(out, site, found)

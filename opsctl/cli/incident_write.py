@@ -64,7 +64,7 @@ def _still(found: Incident, check: Callable[[Incident], None] | None) -> None:
         check(found)
 
 
-def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *, by: str) -> Report:
+def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *, noticed_by: str, by: str) -> Report:
     """One entry for each thing that is corrected."""
     from opsctl.actions.incident import doubts
     from opsctl.cli.incident_open import moment
@@ -80,7 +80,8 @@ def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *,
             value = moment(session, site, value, "", "--noticed-at").isoformat()
         if what == "types":
             site.notes += doubts(value, site.clock(), site.clock())
-        report = write_entry(session, site, name, CORRECTED, {"what": what, "value": value, "why": why}, by=by)
+        who = {"noticed_by": noticed_by} if what == "noticed_at" and noticed_by else {}
+        report = write_entry(session, site, name, CORRECTED, {"what": what, "value": value, "why": why, **who}, by=by)
     assert report is not None
     return report
 

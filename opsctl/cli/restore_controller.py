@@ -98,7 +98,8 @@ def _next_steps(into: Path) -> list[str]:
     return ["next, as root on the new controller:",
             f"  cp -r {place}/configuration/. /etc/opsctl/",
             f"  install -d -m 0700 {shlex.quote(state)} && cp -r {place}/journal {place}/repositories {shlex.quote(state)}/",
-            "  bring the secrets, then `opsctl doctor --offline` and `opsctl journal verify`"]
+            "  bring the secrets, then `opsctl doctor --offline` and `opsctl journal verify`",
+            "  and if an incident was open: `opsctl incident take-over`, with --trust where the signing key is a new one"]
 
 
 def _load(directory: Path) -> Any:

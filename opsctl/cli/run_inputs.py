@@ -31,7 +31,7 @@ def _known(site: Site, playbook: Playbook, given: Mapping[str, Any]) -> dict[str
     found = site.incidents.all().get(name) if name else None
     if found is None:
         return {}
-    first = found.notices[0]
+    first = found.first
     known = {"title": found.title, "noticed_at": found.noticed.isoformat(), "noticed_by": first.by, "signal": first.signal, "in_charge": found.in_charge,
              "nature": "drill" if found.drill else "real"}
     return {key: said for key, said in known.items() if key in playbook.inputs}

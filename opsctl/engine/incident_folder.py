@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.errors import DamagedData
+from opsctl.model.evidence import HALF
 from opsctl.repositories.private import private_folder, remove_tree
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -38,7 +39,7 @@ class Folder:
         for name, path in self._walk():
             try:
                 if path.is_symlink() or not path.is_file() or not _is_text(name):
-                    left_out[ascii(name)[1:-1]] = "it is no file" if _is_text(name) else "its name is no UTF-8"
+                    left_out[ascii(name)[1:-1]] = _why_not(name)
                     continue
                 stat = path.stat()
                 mark = [stat.st_size, stat.st_mtime_ns]
@@ -121,13 +122,20 @@ class Folder:
             here = Path(folder)
             depth = len(here.relative_to(self.place).parts)
             folders[:] = sorted(one for one in folders if depth > 1 or not one.startswith("."))
-            for link in [one for one in folders if (here / one).is_symlink()]:
-                yield str((here / link).relative_to(self.place)), here / link
+            for name in [one for one in folders if one.endswith(HALF) or (here / one).is_symlink()]:
+                yield str((here / name).relative_to(self.place)), here / name
+            folders[:] = [one for one in folders if not one.endswith(HALF)]
             for name in sorted(names):
                 path = here / name
                 relative = str(path.relative_to(self.place))
                 if relative != PAGE and (depth > 1 or not name.startswith(".")):
                     yield relative, path
+
+
+def _why_not(name: str) -> str:
+    if name.endswith(HALF):
+        return "it was being collected"
+    return "it is no file" if _is_text(name) else "its name is no UTF-8"
 
 
 def _is_text(name: str) -> bool:

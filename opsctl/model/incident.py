@@ -158,6 +158,11 @@ class Incident:
         """The first notice: the earliest that anybody recorded."""
         return self.anchors["noticed_at"]
 
+    @property
+    def first(self) -> Notice:
+        """The earliest notice that anybody recorded: who it was, and what they noticed it by."""
+        return min(self.notices, key=lambda one: one.at)
+
     def of(self, kind: str) -> tuple[Record, ...]:
         """The records of one kind of ``RECORDS``, in the order in which they were written."""
         return self.records.get(kind, ())

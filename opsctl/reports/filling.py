@@ -92,7 +92,8 @@ def description(facts: Facts, words: Words) -> str:
 
 
 def notices(facts: Facts, words: Words) -> list[str]:
-    first, *more = facts.incident.notices
+    first = facts.incident.first
+    more = [one for one in facts.incident.notices if one is not first]
     return [words("noticed", title=facts.incident.title, at=words.stamp(facts.incident.noticed), by=first.by, signal=first.signal),
             *(words("noticed_again", at=words.stamp(one.at), by=one.by, signal=one.signal) for one in more)]
 

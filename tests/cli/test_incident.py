@@ -120,10 +120,12 @@ def test_a_doubtful_notice_is_warned_of_and_taken(machine: Machine) -> None:
 def test_corrections_keep_both_and_move_the_clock_only_back(machine: Machine) -> None:
     machine("incident", "correct", "inc-1", "--noticed-at", "2026-12-21T02:50+05:30", "--why", "second call", expect=0)
     assert clocks(machine)["certin-initial-report"]["due"] == "2026-12-21T08:30:00+05:30"
-    machine("incident", "correct", "inc-1", "--noticed-at", "2026-12-21T01:30+05:30", "--why", "help desk log", "--type", "data-leak", expect=0)
+    machine("incident", "correct", "inc-1", "--noticed-at", "2026-12-21T01:30+05:30", "--why", "help desk log", "--noticed-by", "help desk", "--type", "data-leak",
+            expect=0)
     found = machine.json("incident", "show", "inc-1").result
     assert clocks(machine)["certin-initial-report"]["due"] == "2026-12-21T07:30:00+05:30"
     assert [one["at"][11:16] for one in found["notices"]] == ["02:30", "02:50", "01:30"] and found["types"] == ["data-leak"]
+    assert "noticed 21 Dec 2026 01:30 IST (20 Dec 20:00 UTC) by help desk (help desk log)" in machine("incident", "show", "inc-1").out
 
 
 def test_it_is_closed_only_when_every_duty_was_done_or_decided_under_a_signature(machine: Machine) -> None:
@@ -171,6 +173,52 @@ def test_what_people_say_is_kept_with_its_author_and_two_at_once_lose_nothing(ma
                                     "at": found["statements"][0]["at"]}]
     page = yaml.safe_load((machine.state / "incidents" / "inc-1" / "incident.yaml").read_text())
     assert page["statements"] == found["statements"]
+
+
+def test_a_missed_duty_stays_missed_and_asks_for_its_reason(machine: Machine) -> None:
+    machine.at("2026-12-21T10:00:00+05:30")
+    assert "why it was missed: opsctl incident missed inc-1 certin-initial-report" in str(machine.json("incident", "show", "inc-1").errors)
+    met = machine("incident", "met", "inc-1", "certin-initial-report", "--channel", "e-mail", "--by", "Asha", expect=0)
+    assert "certin-initial-report was late, and the reason goes into the reports" in met.err
+    assert "missed: certin-initial-report" in machine("status").out and "MISSED by 90 min: nobody said why yet" in machine("incident", "show", "inc-1").out
+    assert "answer it with --reason" in machine("incident", "missed", "inc-1", "certin-initial-report", expect=4).err
+    machine("incident", "missed", "inc-1", "certin-initial-report", "--reason", "the line was down", expect=0)
+    assert "MISSED by 90 min: the line was down" in machine("incident", "show", "inc-1").out
+    refused = machine("incident", "missed", "inc-1", "certin-supplementary-report", "--reason", "r", expect=23)
+    assert "was not missed: it is open" in refused.err
+    machine("incident", "correct", "inc-1", "--type", "data-leak", "--why", "w", expect=0)
+    assert clocks(machine)["certin-initial-report"]["missed"] is True, "no change of type takes it back"
+
+
+@pytest.mark.parametrize("other", ["order", "close"])
+def test_two_at_once_are_both_kept_or_one_is_told_why_not(machine: Machine, other: str) -> None:
+    for duty in ("nic-cert-and-ciso", "certin-initial-report", "certin-supplementary-report", "police-complaint"):
+        machine("incident", "met", "inc-1", duty, "--channel", "telephone", "--by", "Asha", expect=0)
+    words = ("incident", "order", "inc-1", "logs", "--order", "1", "--received-at", "2026-12-21T02:45+05:30")
+    both = [machine.start(*words), machine.start(*(words if other == "order" else ("incident", "close", "inc-1")))]
+    said = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 23], said
+    found = machine.json("incident", "show", "inc-1").result
+    assert len(found["orders"]) == (0 if found["closed"] else 1), "never a closed incident with an order that nobody answered"
+    machine("journal", "verify", expect=0)
+
+
+def test_nobody_closes_over_what_another_one_is_writing(machine: Machine) -> None:
+    for duty in ("nic-cert-and-ciso", "certin-initial-report", "certin-supplementary-report", "police-complaint"):
+        machine("incident", "met", "inc-1", duty, "--channel", "telephone", "--by", "Asha", expect=0)
+    words = ("incident", "order", "inc-1", "logs", "--order", "1", "--received-at", "2026-12-21T02:45+05:30")
+    write = Incidents.write
+
+    def late(self: Incidents, kind: str, *rest: object, **more: object) -> None:
+        if kind == "incident.closed":  # all was looked at and found done; then an order comes
+            process = machine.start(*words)
+            assert process.communicate()[1] is not None and process.returncode == 0
+        write(self, kind, *rest, **more)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Incidents, "write", late)
+        assert "order 1" in machine("incident", "close", "inc-1", expect=23).err
+    assert machine.json("incident", "show", "inc-1").result["closed"] is None
 
 
 def test_fields_of_the_form_are_taken_as_they_are_and_doubted_with_the_nearest(machine: Machine) -> None:

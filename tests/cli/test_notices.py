@@ -293,3 +293,42 @@ def test_a_lock_that_stays_is_told(machine: Machine, mailbox: tuple[Mailbox, str
     assert f"process {other.pid} of " in box.texts()[0] and "FAILED: opsctl backup run: portal" in box.texts()[0]
     machine("backup", "run", "--due", expect=0)
     assert "recovered: over: opsctl backup run: portal" in box.texts()[1]
+
+
+INCIDENT = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "operator", "--signal", "files",
+            "--in-charge", "Asha", "--type", "malicious-code")
+
+
+def test_an_incident_is_told_at_once_its_duties_before_they_are_due_and_its_end(machine: Machine, mailbox: tuple[Mailbox, str]) -> None:
+    box, url = mailbox
+    notify(machine, url, on="[incident, recovered]")
+    machine.at("2026-12-21T03:00:00+05:30")
+    machine(*INCIDENT, expect=0)
+    [opened] = box.texts()
+    assert "INCIDENT: incident inc-1: Portal encrypted; noticed 21 Dec 2026 02:30 IST (20 Dec 21:00 UTC); in charge: Asha; next: " in opened
+    assert "near" not in opened
+    machine("incident", "note", "inc-1", "nothing to tell", expect=0)
+    machine.at("2026-12-21T06:29:00+05:30")
+    machine("status")
+    assert len(box.texts()) == 1
+    for moment in ("2026-12-21T06:31:00+05:30", "2026-12-21T07:31:00+05:30"):
+        machine.at(moment)
+        machine("status")
+    assert len(box.texts()) == 2 and "certin-initial-report is due in 119 min, 21 Dec 2026 08:30 IST (03:00 UTC)" in box.texts()[1]
+    for duty in ("nic-cert-and-ciso", "certin-initial-report", "certin-supplementary-report", "police-complaint"):
+        machine("incident", "met", "inc-1", duty, "--channel", "telephone", "--by", "Asha", expect=0)
+    machine("status")
+    assert len(box.texts()) == 2, "that a duty was done is no news of its own"
+    machine("incident", "close", "inc-1", expect=0)
+    assert len(box.texts()) == 3 and "recovered: over: incident inc-1" in box.texts()[2]
+
+
+def test_who_could_not_be_told_holds_nothing_up_and_is_said(machine: Machine) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    notify(machine, f"mailto://127.0.0.1:{port}?from=a@b.invalid&to=c@d.invalid&mode=insecure")
+    machine.at("2026-12-21T03:00:00+05:30")
+    said = machine(*INCIDENT, expect=3)
+    assert "incident inc-1 is open" in said.out and "was not taken" in said.err
+    assert machine.json(*INCIDENT[:2], "inc-2", *INCIDENT[3:], expect=3).result["incident"] == "inc-2"

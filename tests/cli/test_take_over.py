@@ -101,6 +101,15 @@ def test_promise_8_another_controller_goes_on_with_clocks_and_files_and_names_wh
     assert due(third) == before and len(third.json("incident", "show", "inc-1").result["timeline"]) == 4
 
 
+def test_the_same_machine_whose_state_is_gone_needs_to_trust_nobody(machine: Machine) -> None:
+    machine("incident", "keep", expect=0)
+    shutil.move(machine.state, machine.root / "away")
+    machine("backup", "init", expect=0)
+    assert "is not led here; where its controller is lost: opsctl incident take-over inc-1" in machine("status", "--refresh").out
+    assert machine.json("incident", "take-over", expect=0).result["files"] == 2
+    assert "opsctl incident take-over" not in machine("status").out
+
+
 def test_what_entries_name_and_no_repository_holds_is_lost_by_name(machine: Machine, other: Machine) -> None:
     paper = machine.root / "certificate.pdf"
     paper.write_text("%PDF signed\n")
@@ -190,7 +199,9 @@ def test_an_append_only_store_takes_it_and_entries_go_there_in_the_background(tm
     with RestServer(server_place / "incident", user="opsctl", password="secret") as server:
         machine = served(tmp_path / "m", server)
         machine("backup", "init", expect=0)
-        make_quick(server.repository_path("opsctl"), "for tests only", machine.state / "repositories" / "main.json")
+        place = server.repository_path("opsctl")
+        key = place / "keys" / make_quick(place, "for tests only", machine.state / "repositories" / "main.json")
+        os.chown(key, place.stat().st_uid, place.stat().st_gid)
         del machine.environ["OPSCTL_CLOCK"]  # with the clock of a test nothing goes on in the background
         noticed = (datetime.now(UTC) - timedelta(minutes=30)).isoformat(timespec="seconds")
         machine("incident", "open", "inc-2", "--title", "T", "--noticed-at", noticed, "--noticed-by", "a", "--signal", "b", "--in-charge", "c", expect=0)
