@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Any, Protocol
 
 from opsctl.model.incident import COLLECTED, DRAFTED, ENTERED, OFFLINE, PAPERED, SEALED, TAKEN_OVER, Line
@@ -50,7 +53,7 @@ class Folder:
 
 @value
 class Kept:
-    """What trusted controllers kept of one incident. ``entries``: each once, in the order in which they were kept.
+    """What trusted controllers kept of one incident. ``entries``: each once, in the order in which they were written.
 
     ``until``: when the last of it was kept; ``by``: fingerprints of the keys that signed it; ``gaps``: entries that one which is
     there names as before it, and that are nowhere; ``folders``: newest first.
@@ -99,8 +102,29 @@ def gather(found: Sequence[tuple[str, Record]]) -> Kept | None:
     gaps = [f"what was written before {_first(record)} (as {name} tells)" for name, record in ordered
             if record.record["previous"] and record.record["previous"] not in entries]
     last = ordered[-1]
-    return Kept(tuple(entries.values()), parse_time(last[1].record["time"]), last[0], tuple(sorted({str(one.signer) for _, one in ordered})),
+    return Kept(_in_order(entries, [record for _, record in ordered]), parse_time(last[1].record["time"]), last[0], tuple(sorted({str(one.signer) for _, one in ordered})),
                 tuple(dict.fromkeys(gaps)), _folders(ordered))
+
+
+def _in_order(entries: Mapping[str, Entry], records: Iterable[Record]) -> tuple[Entry, ...]:
+    """Each behind those that its records have before it, and otherwise by time: clocks jump, and repositories miss some."""
+    after: dict[str, set[str]] = {name: set() for name in entries}
+    for record in records:
+        chain = [name for name in (record.record["previous"], *(said["hash"] for said in record.record["entries"])) if name in entries]
+        for one, next_ in pairwise(chain):
+            after[one].add(next_)
+    behind = Counter(name for names in after.values() for name in names)
+    ready = [(one.time, one.seq, name) for name, one in entries.items() if not behind[name]]
+    heapify(ready)
+    found: dict[str, Entry] = {}
+    while ready:
+        name = heappop(ready)[2]
+        found[name] = entries[name]
+        for next_ in after[name]:
+            behind[next_] -= 1
+            if not behind[next_]:
+                heappush(ready, (entries[next_].time, entries[next_].seq, next_))
+    return (*found.values(), *(one for name, one in entries.items() if name not in found))
 
 
 def _folders(ordered: Sequence[tuple[str, Record]]) -> tuple[Folder, ...]:

@@ -160,6 +160,7 @@ def test_a_controller_that_has_the_journal_of_a_set_gets_only_the_rest(machine: 
 def test_entries_that_somebody_took_out_of_the_repository_are_named_and_forged_files_stay_out(machine: Machine, other: Machine, tmp_path: Path) -> None:
     machine("incident", "keep", "--what", "entries", expect=0)
     for number in range(2):
+        machine.at(f"2026-12-21T03:1{number}:00+05:30")
         machine("incident", "note", "inc-1", f"note {number}", expect=0)
         machine("incident", "keep", "--what", "all" if number else "entries", expect=0)
     ours = [one for one in machine.snapshots() if "incident=inc-1" in one["tags"] and "incident" in one["tags"]]
@@ -170,6 +171,7 @@ def test_entries_that_somebody_took_out_of_the_repository_are_named_and_forged_f
     subprocess.run(["restic", "-r", machine.store, "backup", "--tag", ",".join(ours[2]["tags"]), "--", *sorted(one.name for one in (tmp_path / "raw").iterdir())],
                    cwd=tmp_path / "raw", env={"RESTIC_PASSWORD": "for tests only", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, check=True,
                    stdout=subprocess.DEVNULL)
+    other.at("2026-12-21T04:00:00+05:30")
     said = other.json("incident", "take-over", "--trust", fingerprint(machine), expect=22)
     assert "not what was signed: evidence/web1/data/log" in said.errors[0]["message"]
     assert not (other.state / "incidents" / "inc-1" / "evidence").exists()
@@ -267,7 +269,7 @@ def test_a_repository_that_a_host_opens_is_told_nothing_of_the_incident(machine:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPZ1VZ5b9gBlQ0rGvXvUO0Vd8w7s1rXyB1uO3e5Q9s2K"
     machine.configure(f"""
 state: {machine.state}
-repositories: {{far: {{url: "rest:https://store.invalid:8000/web1", password_file: {machine.etc}/keys/repository-password}}}}
+repositories: {{far: {{url: "rest:https://store.invalid:8000/web1", user: web1, secret_file: {machine.etc}/keys/repository-password, password_file: {machine.etc}/keys/repository-password}}}}
 sources: {{far: {{kind: paths, paths: [/srv], host: web1, run: host}}}}
 backups: {{far: {{sources: [far], repository: far}}}}
 hosts: {{web1: {{address: web1.invalid, host_key: {key}}}}}
