@@ -20,10 +20,10 @@ from opsctl.model.board import (
     UNCONFIRMED,
     UNKNOWN,
     UNPROVEN,
+    Backup,
     Board,
     Cut,
     Duty,
-    Kept,
     Opened,
     Restoration,
     Step,
@@ -78,7 +78,7 @@ def write(
     board = Board(
         "" if (name := site.config.organisation.name) == UNNAMED else name, now, ahead=_ahead(now), incidents=[_incident(site, one) for one in incidents], zones=_zones(site, incidents, now),
         restorations=[_restoration(site, plan, word) for plan, _, word in open_runs if any(step.stage for step in plan.steps)],
-        backups=[_kept(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(site, plan, result)],
+        backups=[_backup(site, *one, copies[one[0]]) for one in found], waiting=[one for plan, result, _ in open_runs for one in _waiting(site, plan, result)],
         lacking=[(one.item.title, one.seen) for one in readiness if not one.fine], ready=sum(one.fine for one in readiness), remarks=remarks, checked=min(checked, default=None))
     _put(path, board, site.config.organisation.tz, _languages(lang, site.config.organisation.languages))
 
@@ -229,12 +229,12 @@ def _waiting(site: Site, plan: BoundPlan, result: Mapping[str, Any] | None) -> I
                           [str(one) for one in told.get(key, {}).get("how", ())] or [usual])
 
 
-def _kept(site: Site, name: str, standing: Standing | None, verdict: Verdict, copies: Copies) -> Kept:
+def _backup(site: Site, name: str, standing: Standing | None, verdict: Verdict, copies: Copies) -> Backup:
     newest = parse_time(standing.newest_time) if standing and standing.newest_time else None
     every = site.config.backups[name].every
     drill = standing.drills[-1] if standing and standing.drills else None
     there = [(place, parse_time(one["newest_time"]) if one["newest_time"] else None, one["because"] or "" if one["late"] else "")
              for place, one in copies.as_json().items()]
     suspects = standing.suspects if standing else ()
-    return Kept(name, verdict.word, verdict.late, newest, every, newest + every if newest else None, there, ", ".join(one["set"] for one in suspects[:3]),
+    return Backup(name, verdict.word, verdict.late, newest, every, newest + every if newest else None, there, ", ".join(one["set"] for one in suspects[:3]),
                 "" if verdict.word == "ok" else verdict.because, parse_time(drill["time"]) if drill else None, bool(drill["ok"]) if drill else True)

@@ -100,7 +100,7 @@ class Restoration:
 
 
 @value
-class Kept:
+class Backup:
     """How a backup stands. ``state``: the word of its verdict; ``late``: whether ``status`` exits 5 for it."""
 
     name: str
@@ -145,7 +145,7 @@ class Board:
     incidents: Sequence[Opened] = ()
     zones: Sequence[Zone] = ()
     restorations: Sequence[Restoration] = ()
-    backups: Sequence[Kept] = ()
+    backups: Sequence[Backup] = ()
     waiting: Sequence[Waiting] = ()
     lacking: Sequence[tuple[str, str]] = ()
     ready: int = 0

@@ -16,7 +16,7 @@ MOST = 12
 """Hosts that stand alike, and backups that are as they should be, which are named one by one; the rest is counted."""
 
 SIGNS = {
-    "running": "●", "overdue": "▲", "met": "✓", "late": "✓▲", "decided": "–", "coming": "○", "open": "…", "isolated": "✓", "armed": "◔", "unconfirmed": "▲", "unproven": "▲",
+    "running": "●", "overdue": "▲", "met": "✓", "late": "✓▲", "decided": "–", "coming": "○", "open": "…", "given up": "–", "isolated": "✓", "armed": "◔", "unconfirmed": "▲", "unproven": "▲",
     "opening": "◔", "free": "▲", "unknown": "▲", "done": "✓", "failed": "▲", "waiting": "●", "interrupted": "▲", "begun": "●", "idle": "○", "ok": "✓", "due": "●",
     "never": "▲", "damaged": "▲", "suspect": "▲", "unverified": "▲", "undrilled": "▲", "clean": "✓",
 }

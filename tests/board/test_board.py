@@ -8,16 +8,19 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from opsctl.engine.journal import Journal
 from opsctl.isolation.register import Entry, Register
+from opsctl.model.board import ARMED, CUT_STATES, Backup, Board, Cut, Duty, Opened, Restoration, Step, Zone
+from opsctl.model.clocks import State
 from opsctl.model.isolation import Mark, Order
 from opsctl.model.plan import BoundItem, BoundPlan, BoundStep
+from opsctl.reports.board import board_page
 from opsctl.repositories.whole import write_whole
 from tests.lab.chromium import chromium, opened
 from tests.machine import Kept, Machine
@@ -164,6 +167,27 @@ def test_axe_finds_nothing_and_nothing_runs_out_of_the_screen(
         assert found.complaints == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_word_that_a_board_can_need_is_there_in_both_languages_and_axe_finds_nothing(tmp_path: Path, browser: Any, scheme: str) -> None:
+    now, hour = datetime.fromisoformat(NOW), timedelta(hours=1)
+    duties = [Duty("d", "Tell somebody", "them", state, now + hour if state in ("running", "overdue") else None, now, "said") for state in get_args(State)]
+    board = Board(
+        "Department", now, checked=now, remarks=["a medium is late"], lacking=[("Contact sheets are printed", "never")], ready=1,
+        incidents=[Opened("i", "Title", False, now, "by", "signal", "Asha", [], [], duties, [(now, "asha", "note")], 10_000)],
+        zones=[Zone("", "", [Cut(f"{state}-{one}", state, now, "asha", "i", now + hour if state == ARMED else None) for state in CUT_STATES for one in range(14)])],
+        restorations=[Restoration("run", run, now, [
+            Step("tax", outcome, "approve", "portal s", now + hour, 2 * hour, hour, 2 * hour, hour, "because") for outcome in ("waiting", "failed", "done", "begun", "idle")])
+            for run in ("begun", "waiting", "interrupted")],
+        backups=[Backup("b", word, word not in ("ok", "due"), now, hour, now, [("offline", None, "never copied"), ("vault", now, "")], "s1", "why", now, False)
+                 for word in ("never", "damaged", "suspect", "overdue", "unverified", "undrilled", "unknown", "due", "ok")] + [
+                     Backup(f"ok-{one}", "ok", False, now, hour, now, [("vault", now, "")], "", "") for one in range(14)])
+    place = tmp_path / "board.html"
+    place.write_bytes(board_page(board, zone=UTC, languages=("en", "hi")))
+    with opened(browser, place, color_scheme=scheme) as found:
+        assert found.violations() == [] and found.complaints == [] and found.asked == []
+        assert "unknown-11 + 2 more" in found.text() and "✓ 2 more are as they should be" in found.text() and "(1 / 10,000)" in found.text()
+
+
 def test_beside_an_incident_in_earnest_only_the_drill_itself_is_marked(machine: Machine, browser: Any) -> None:
     declare(machine, "inc-2", "Exercise", "--drill")
     with opened(browser, board(machine, "--lang", "en")) as found:
@@ -194,6 +218,9 @@ def test_hostile_text_is_shown_and_does_nothing(machine: Machine, browser: Any) 
         assert said.count("<script>alert(1)</script><img src=x onerror=alert(2)> </bdi></li> \\x1b[31mred \\u202egnp.exe {{ 7*7 }} &lt; x") >= 5
         assert found.asked == [] and found.complaints == [] and found.page.locator("img").count() == 0
         assert found.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for words in (("status",), ("incident", "show", "inc-2"), ("incident", "list")):
+        said = machine(*words).out
+        assert "\\x1b[31mred \\u202egnp.exe" in said and not re.search("[\x1b\u202e]", said)
 
 
 def test_a_page_of_before_never_stands_for_how_it_is_now(machine: Machine, browser: Any) -> None:
