@@ -48,4 +48,6 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], removed: Sequence
 
 
 def _plainly(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " / ".join(f"{key}: {one}" for key, one in value.items())
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

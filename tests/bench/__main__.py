@@ -20,7 +20,7 @@ from tests.bench.table import Row
 
 #: The modules beside this one that measure something, in the order of the table.
 NAMES = ("start", "status", "unchanged", "first", "calls", "listing", "proofs", "growth", "steps", "mariadb", "copies", "drills", "restore", "signals",
-         "remote", "isolate", "gateway", "journal", "incidents", "reports", "evidence")
+         "remote", "isolate", "gateway", "journal", "incidents", "reports", "evidence", "playbooks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

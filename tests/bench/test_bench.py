@@ -40,6 +40,7 @@ ROWS = {
     "journal": ("each flushed: one", "entries verified: one"),
     "incidents": ("incident show, 200 entries", "status --html, 200 entries"),
     "reports": ("report draft cert-in, one PDF", "English and Hindi", "entries in the timeline"),
+    "playbooks": ("playbooks check, all that are shipped",),
     "evidence": ("MiB of logs in 16 files, hashed on both sides", "logs of 2 kB"),
     "steps": ("nothing to do: time of one", "one change each: time of one", "memory"),
 }

@@ -115,19 +115,33 @@ def test_a_duty_is_waited_for_until_its_submission_or_a_signed_decision_is_on_re
 OTHER = """
   - id: back
     uses: other_run
-    with: {playbook: [verify, drill], inputs: {repositories: [main]}, say: verify the repository, role: restore-officer}
+    with: {playbook: [small, drill], inputs: {services: [tax]}, say: bring the services back, role: restore-officer}
+"""
+SMALL = """
+name: small
+title: small
+inputs: {services: {type: list, help: which}, incident: {type: string, help: for which, default: ""}}
+steps:
+  - {id: a, uses: command, with: {argv: [test, -e, FLAG]}}
 """
 
 
 def test_another_run_is_waited_for_only_since_the_incident_and_only_as_it_was_asked_for(machine: Machine) -> None:
-    machine("backup", "init", expect=0)
-    machine("backup", "run", expect=0)
-    machine("verify", expect=0)  # before the incident: it does not count
+    flag = machine.root / "flag"
+    flag.touch()
+    (machine.etc / "playbooks" / "small.yaml").write_text(SMALL.replace("FLAG", str(flag)))
+    machine("run", "small", "--set", "services=tax", expect=0)  # before the incident: it does not count
     own(machine, "other", OTHER)
     run, _ = begun(machine, "other")
-    machine("run", "verify", "--set", "repositories=main", "--set", "level=data", expect=0)
-    said = machine.json("resume", run, expect=0)
-    assert said.result["steps"][-1]["step"] == "back" and len(said.result["steps"][-1]["result"]["runs"]) == 1
+    machine("run", "small", "--set", "services=water", expect=0)  # another service
+    machine("run", "small", "--set", "services=tax", "--set", "incident=inc-9", expect=0)  # another incident
+    flag.unlink()
+    failed = machine.json("run", "small", "--set", "services=tax,water", expect=20).document["run"]
+    said = machine.json("resume", run, expect=4).errors[0]["message"]
+    assert said.startswith(f"bring the services back ({failed} ended with 20); this goes on when")
+    flag.touch()
+    machine("resume", failed, expect=0)
+    assert machine.json("resume", run, expect=0).result["steps"][-1]["result"]["runs"] == [failed]
 
 
 def test_what_was_done_without_opsctl_is_said_under_a_signature_with_its_note_and_paper(machine: Machine) -> None:
@@ -280,3 +294,23 @@ def test_a_first_notice_is_never_defaulted_and_never_in_the_future(machine: Mach
     for moment, why in (("2026-12-22T02:30+05:30", "lies in the future"), ("2026-12-21T02:30", "has no time zone"), ("yesterday", "is no moment")):
         assert why in machine("run", "duty", "--set", f"noticed_at={moment}", *NOTICED[2:], expect=2).err
     assert machine.json("incident", "list").result["incidents"] == []
+
+
+def test_the_first_report_lies_ready_while_no_host_answers_and_the_store_is_gone(machine: Machine) -> None:
+    """Promise 8, by the whole playbook: hosts that are tried for minutes, a repository that is not there, nobody who takes a notice."""
+    config = machine.etc / "opsctl.yaml"
+    hosts = "".join(f'  h{number}: {{address: 127.0.0.1, port: {number + 2}, user: root, zone: portal, isolation: nftables, host_key: "{_KEY}"}}\n'
+                    for number in range(3))
+    config.write_text(f"{config.read_text()}hosts:\n{hosts}")
+    process = machine.start("run", "ransomware", "--set", "zone=portal", *NOTICED, start_new_session=True)
+    try:
+        until(lambda: bool(list((machine.state / "incidents").glob("*/reports/cert-in-1.eml"))))
+        assert process.poll() is None, "hosts are still tried"
+        [incident] = machine.json("incident", "list").result["incidents"]
+        assert incident["next"]["duty"] in ("nic-cert-and-ciso", "certin-initial-report")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01"
