@@ -57,7 +57,7 @@ class OrderPaper(EventAction[PaperOrderParams, Seen]):
     """Drafts the order to work on paper, in the organisation's languages and Hindi, and writes down that it was drafted.
 
     with:
-      incident  its id
+      incident  the incident; that of the playbook, where it has an input of that type
       since     from when on, with the time zone
       services  services to the public; those of the incident's zones where left out
       bodies    ids of municipal bodies; all of the configuration where left out
@@ -81,6 +81,8 @@ class OrderPaper(EventAction[PaperOrderParams, Seen]):
     def happen(self, params: PaperOrderParams, world: World) -> Mapping[str, Any]:
         found = world.incidents.require_open(params.incident)
         order = wanted(found, params, world.config)
+        if stands(found, order):
+            return {"incident": found.id, "order": order.id, "version": order.version - 1, "bodies": len(order.bodies), "files": []}
         made, errors = give(found, order, world.incidents, world.config, world.clock(), by=world.by, run=world.run)
         for error in errors:
             world.warn(error.message)

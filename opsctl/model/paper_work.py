@@ -160,14 +160,27 @@ def _strange(one: Entry, given: Sequence[Range], last: Last, window: Window) -> 
 
 def _gaps(given: Sequence[Range], seen: _Seen) -> Iterator[Finding]:
     for one in given:
-        there = {number for number in seen.numbers.get(one.series, ()) if one.first <= number <= one.last}
-        highest = max(there, default=one.first - 1)
-        for first, last in runs(number for number in range(one.first, highest) if number not in there):
+        there = [number for number in seen.numbers.get(one.series, ()) if one.first <= number <= one.last]
+        highest = there[-1] if there else one.first - 1
+        for first, last in _holes(there, one.first, highest):
             yield Finding(f"{GAP}:{one.series}:{span(first, last)}", GAP, f"{one.series} {span(first, last)} given out, not entered", last - first + 1)
         if highest < one.last:
             first = highest + 1
             yield Finding(f"{REST}:{one.series}:{span(first, one.last)}", REST,
                           f"{one.series} {span(first, one.last)} not entered: blank receipts to come back, or not typed in yet", one.last - highest)
+
+
+def _holes(numbers: Iterable[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """What is missing of ``first`` to ``last``; ``numbers`` ascend. However long the range, it takes as long as there are numbers."""
+    expected = first
+    for number in numbers:
+        if number > last:
+            break
+        if number > expected:
+            yield expected, number - 1
+        expected = max(expected, number + 1)
+    if expected <= last:
+        yield expected, last
 
 
 def _lost(seen: _Seen, last: Mapping[str, Last]) -> Iterator[Finding]:
@@ -183,8 +196,7 @@ def _lost(seen: _Seen, last: Mapping[str, Last]) -> Iterator[Finding]:
             text = f"{series}: the restored data ends with {one.restored}, after the last before the cut ({one.cut}): one of the two is wrong"
             yield Finding(f"{UNKNOWN}:{series}:{one.restored}-{one.cut}", UNKNOWN, text)
         else:
-            there = set(seen.numbers.get(series, ()))
-            for first, end in runs(number for number in range((one.restored or 0) + 1, one.cut + 1) if number not in there):
+            for first, end in _holes(seen.numbers.get(series, ()), (one.restored or 0) + 1, one.cut):
                 yield Finding(f"{LOST}:{series}:{span(first, end)}", LOST,
                               f"{series} {span(first, end)} given before the cut, not in the restored data, not entered again", end - first + 1)
 

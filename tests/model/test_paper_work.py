@@ -127,3 +127,19 @@ def test_sums_count_each_number_once_and_tell_what_is_beyond() -> None:
     assert (sums.count, sums.paise, sums.double_count, sums.double_paise) == (13, 130000, 1, 12345)
     assert found.again == 3 and found.entered == 14
     assert "different amounts (100.00, 123.45)" in next(one.text for one in found.findings if one.kind == "double")
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(1, 20), st.integers(20, 40))
+def test_whatever_is_entered_every_number_is_told_of_once(numbers: list[int], first: int, last: int) -> None:
+    found = reconcile("indore", sorted(entry(number, line=place) for place, number in enumerate(numbers)), [Range("indore", "PT", first, last)], Ranges(),
+                      {"WT": Last(5, 5)}, WINDOW, {})
+    there = set(numbers)
+    assert found.counted("gap", "rest") == sum(number not in there for number in range(first, last + 1))
+    assert found.counted("double") == len(numbers) - len(there)
+    assert found.counted("outside") == sum(not first <= number <= last for number in there)
+    assert found.sums == () if not numbers else found.sums[0].count == len(there)
+
+
+def test_a_number_typed_with_nine_digits_too_many_takes_no_longer() -> None:
+    found = reconcile("indore", [entry(1), entry(10**12 - 1)], [Range("indore", "PT", 1, 10**12 - 1)], Ranges(), {"WT": Last(1, 10**12 - 1)}, WINDOW, {})
+    assert [one.id for one in found.open] == [f"gap:PT:2-{10**12 - 2}", f"lost:WT:2-{10**12 - 1}"]

@@ -205,6 +205,9 @@ steps:
     said = machine.json("run", book, "--set", "incident=inc-1", "--set", "since=2026-12-22T09:00:00+05:30")
     assert said.code == 0, said.err + json.dumps(said.errors)
     assert (offline(machine).parent / "2" / "order-1.hi.pdf").exists()
+    Path(book).write_text(Path(book).read_text().replace(", order: new", ""))
+    machine("run", book, "--set", "incident=inc-1", "--set", "since=2026-12-22T09:00:00+05:30", expect=0)
+    assert not (offline(machine).parent / "2" / "order-2.hi.pdf").exists()  # it stands so already
 
 
 def test_two_who_give_the_same_numbers_out_at_once_leave_them_with_one(machine: Machine) -> None:
