@@ -38,6 +38,7 @@ class ClearRoom(StateAction[ClearRoomParams, Seen]):
 
     word = "clear_room"
     Params = ClearRoomParams
+    puts_away = True
 
     def locks(self, params: ClearRoomParams) -> Sequence[str]:
         return (f"room-{params.room}",)

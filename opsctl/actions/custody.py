@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from typing import Any, Literal
 
 from opsctl.actions.carrying import MediumParams
@@ -12,6 +13,7 @@ from opsctl.actions.interface import Change, StateAction, World
 from opsctl.errors import Unreachable
 from opsctl.model.media import Custody as Held
 from opsctl.model.media import Medium, whereabouts
+from opsctl.model.moments import in_zone
 from opsctl.model.values import value
 
 
@@ -27,10 +29,11 @@ class CustodyParams(MediumParams):
 
 @value
 class Seen:
-    """Who has it, as it was last written down."""
+    """Who has it, as it was last written down; ``zone``: in which its days are told."""
 
     medium: Medium
     mine: bool
+    zone: tzinfo | None = None
 
 
 class Custody(StateAction[CustodyParams, Seen]):
@@ -53,14 +56,14 @@ class Custody(StateAction[CustodyParams, Seen]):
 
     def observe(self, params: CustodyParams, world: World) -> Seen:
         entry = world.media.get(params.medium)
-        return Seen(entry, (entry.custody.run, entry.custody.where) == (world.run, params.where))
+        return Seen(entry, (entry.custody.run, entry.custody.where) == (world.run, params.where), world.config.organisation.tz)
 
     def plan(self, params: CustodyParams, seen: Seen) -> list[Change]:
         if seen.mine:
             return []
         held = _held(params)
         who = f", brought by {params.holder}" if params.where == "here" and params.holder else ""
-        until = f", until {params.back}" if params.back else ""
+        until = f", until {in_zone(params.back, seen.zone)}" if params.back else ""
         return [Change("custody", f"write down that {params.medium} is {whereabouts(held)}{who}{until}")]
 
     def apply(self, params: CustodyParams, change: Change, world: World) -> None:

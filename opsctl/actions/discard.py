@@ -12,18 +12,20 @@ from opsctl.errors import SafetyRefusal
 
 
 class DiscardParams(Params):
-    """``kept``: the dated name; ``run``: the run that brought something in its place."""
+    """``kept``: the dated name; ``run``: the run that brought something in its place; ``said``: the name as a person typed it in full."""
 
     kept: str
     run: str
+    said: str = ""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """``there``: what has the name is what was kept; ``place`` stood it at."""
+    """``there``: what has the name is what was kept; ``place`` stood it at; ``midst``: how the run stands that is not over yet."""
 
     there: bool
     place: str
+    midst: str = ""
 
 
 class Discard(StateAction[DiscardParams, Seen]):
@@ -32,8 +34,10 @@ class Discard(StateAction[DiscardParams, Seen]):
     with:
       kept  that name, as `opsctl restore kept` lists it
       run   the run that brought something into production
+      said  that name once more, as a person typed it; anything else is refused (23)
 
-    Only what is the very thing that was kept is removed, and only while production has something in its place.
+    Only what is the very thing that was kept is removed, only while production has something in its place, and not while that run
+    is at work or was cut off: it may still have to be put back.
     """
 
     word = "discard"
@@ -45,10 +49,19 @@ class Discard(StateAction[DiscardParams, Seen]):
         if found is not None and found.piece.look(found.place) is None:
             raise SafetyRefusal(f"there is nothing at {found.place}, and {params.kept} stood there",
                                 hint=f"finish that first: opsctl resume {params.run}, or opsctl restore rollback {params.run}")
-        return Seen(found is not None, found.place if found is not None else "")
+        midst = world.standing(params.run) if found is not None and found.before else ""
+        return Seen(found is not None, found.place if found is not None else "", midst if midst in ("running", "interrupted") else "")
 
     def plan(self, params: DiscardParams, seen: Seen) -> list[Change]:
-        return [Change("discard", f"remove {params.kept}, which stood at {seen.place}, for good")] if seen.there else []
+        if not seen.there:
+            return []
+        if params.said != params.kept:
+            raise SafetyRefusal(f"{params.kept} is removed for good, so its name has to be typed in full", where=params.kept,
+                                hint=f"at a terminal: opsctl restore kept --remove {params.kept}")
+        if seen.midst:
+            raise SafetyRefusal(f"run {params.run} is {seen.midst}, and {params.kept} is what it would be taken back to", where=params.kept,
+                                hint=f"finish that first: opsctl resume {params.run}, or opsctl restore rollback {params.run}")
+        return [Change("discard", f"remove {params.kept}, which stood at {seen.place}, for good")]
 
     def apply(self, params: DiscardParams, change: Change, world: World) -> None:
         found = _find(params, world)

@@ -153,6 +153,8 @@ class World(Protocol):
 
     def changed_parts(self, step: str) -> Sequence[str]: ...
 
+    def standing(self, run: str) -> str: ...
+
     def entries(self, types: Collection[str]) -> Sequence[tuple[str, Mapping[str, Any]]]: ...
 
     def runs_of(self, playbook: str) -> Sequence[Any]: ...
@@ -191,6 +193,10 @@ class Action(ABC, Generic[P, S]):
     Params: ClassVar[type[Params]]
     #: Whether it is done with --break-glass, when the journal may lie outside the state directory.
     break_glass: ClassVar[bool] = True
+
+    #: Whether it only puts away what its stage worked with: what is before it is not looked at again once it was begun, or is all
+    #: that is left. A room that is half gone proves nothing any more, and a service that is back is used.
+    puts_away: ClassVar[bool] = False
 
     #: How many a step `approve` before it has to ask, where there is one at all.
     people_if_asked: ClassVar[int] = 0

@@ -161,12 +161,14 @@ def _finish(place: Path, target: Path, params: KitBuildParams, world: World) -> 
         (place / kit_folder.INDEX).write_bytes(content)
         settle(world, place)
         show(place, target)
+        world.kit.remember(record, str(target))
         return
     for path in sorted(place.iterdir()):
         os.replace(path, target / path.name)
     (place / kit_folder.INDEX).write_bytes(content)
     settle(world, place)
     os.replace(place / kit_folder.INDEX, target / kit_folder.INDEX)
+    world.kit.remember(record, str(target))
     try:
         place.rmdir()
     except OSError as error:

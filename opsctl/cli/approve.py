@@ -12,6 +12,7 @@ from opsctl.cli import approve_text, break_glass
 from opsctl.cli.report import Cell, Out, Report
 from opsctl.cli.session import Session, of
 from opsctl.errors import OpsError, SafetyRefusal, UsageError, Waiting
+from opsctl.model.moments import in_zone
 
 if TYPE_CHECKING:
     from opsctl.actions.approve import ApproveParams, Seen
@@ -128,9 +129,12 @@ def _sign(session: Session, gate: Gate, by: str, key: Path | None, refuse: bool,
     from opsctl.cli.signing import sign_as
     from opsctl.model.approvals import APPROVE, NAMESPACE, REFUSE, statement
     from opsctl.model.statements import signed_bytes, speakable
+    from opsctl.model.unknown import unknown
 
+    if by not in (known := gate.world.members()):  # before anybody reads what they cannot sign
+        raise unknown("person", by, known)
     said = statement(gate.seen.wanted.asked, by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=gate.site.clock())
-    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said, gate.seen.removed), refuse)
+    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said, gate.site.config.organisation.tz, gate.seen.removed), refuse)
     signature, _ = sign_as(gate.site, by, key, signed_bytes(said), NAMESPACE)
     if not gate.take(said, signature, write=not session.dry_run):
         raise SafetyRefusal(f"{by}: has signed this already, and one person counts once", where=gate.params.step)
@@ -143,15 +147,16 @@ def _stands(gate: Gate) -> Report:
     from opsctl.model.approvals import may
 
     standing = gate.seen.standing
-    lines = [*(f"{word} by {voice.words} at {voice.time}{until}{f': {voice.note}' if voice.note else ''}"
+    zone = gate.site.config.organisation.tz
+    lines = [*(f"{word} by {voice.words} at {in_zone(voice.time, zone)}{until}{f': {voice.note}' if voice.note else ''}"
                for word, voices in (("approved", standing.approved), ("refused", standing.refused)) for voice in voices
-               for until in (f", until {voice.expires}" if word == "approved" else "",)),
-             *(f"does not count: {why}" for why in (*standing.not_counted, *standing.forged)),
+               for until in (f", until {in_zone(voice.expires, zone)}" if word == "approved" else "",)),
+             *(f"does not count: {in_zone(why, zone)}" for why in (*standing.not_counted, *standing.forged)),
              f"may approve: {', '.join(may(gate.seen.wanted, gate.world.members())) or 'nobody'}"]
     errors: list[OpsError] = []
     try:
         if waits := Approve().waits_for(gate.params, gate.seen):
-            errors.append(Waiting(waits, where=gate.params.step))
+            errors.append(Waiting(in_zone(waits, zone), where=gate.params.step))
     except OpsError as error:
         errors.append(error)
     return told(gate, lines, {}, errors)

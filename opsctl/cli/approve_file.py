@@ -10,6 +10,7 @@ from opsctl.cli import approve_text
 from opsctl.cli.report import Cell, Mark, Out, Report, Tone
 from opsctl.cli.session import Session
 from opsctl.errors import DamagedData, OpsError, UsageError
+from opsctl.model.moments import in_zone
 
 if TYPE_CHECKING:
     from opsctl.cli.approve import Gate
@@ -47,13 +48,13 @@ def sign(session: Session, file: Path, by: str, key: Path | None, refuse: bool, 
     content, plan = read(file)
     site = signed_nowhere(session)
     said = statement(content["request"], by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=site.clock())
-    approve_text.ask(session, approve_text.shown(plan, said["step"], said, content.get("removed", ())), refuse)
+    approve_text.ask(session, approve_text.shown(plan, said["step"], said, site.config.organisation.tz, content.get("removed", ())), refuse)
     signature, signer = signed(site, key, signed_bytes(said), NAMESPACE)
     if not session.dry_run:
         write_json(file, {**content, "signatures": [*content["signatures"], {"statement": said, "signature": signature}]})
 
     def text(to: Out) -> None:
-        to.line(f"signed by {by} with {signer}, in {file}; it holds until {said['expires']}")
+        to.line(f"signed by {by} with {signer}, in {file}; it holds until {in_zone(said['expires'], site.config.organisation.tz)}")
         to.line("carry it back: opsctl approve --file FILE records it there, where it is checked whose key that is")
 
     return Report(result={"statement": said, "signature": signature, "key": signer, "file": str(file)}, text=text, run=plan.run,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import render
 from opsctl.cli.report import Cell, Mark, Tone
 from opsctl.errors import SafetyRefusal
+from opsctl.model.moments import in_zone, local
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -22,13 +24,13 @@ def ask(session: Session, lines: Sequence[Cell], refuse: bool) -> None:
         raise SafetyRefusal("nothing was signed")
 
 
-def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], removed: Sequence[str] = ()) -> list[Cell]:
+def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, removed: Sequence[str] = ()) -> list[Cell]:
     """Everything that a statement binds: the run, what the step opens with all its parameters, until when it holds; and what was ``removed``."""
     opened = plan.behind(step)
     asked = dict(plan.step(step).items[0].params) if plan.step(step).items else {}
     note = f", note: {said['note']}" if said["note"] else ""
     lines: list[Cell] = [
-        f"run         {plan.run}: {plan.title} (playbook {plan.playbook}), started by {plan.started_by} at {plan.now.isoformat()}",
+        f"run         {plan.run}: {plan.title} (playbook {plan.playbook}), started by {plan.started_by} at {local(plan.now, zone)}",
         f"step        {step}: {plan.step(step).title}",
         *([f"            {asked['say']}"] if asked.get("say") else []),
         *(Mark(f"without     {one}", Tone.WARN) for one in removed),
@@ -44,7 +46,7 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], removed: Sequence
             told = ", ".join(f"{name}={_plainly(value)}" for name, value in item.params.items() if value not in (None, "", [], {}))
             lines.append(f"    {f'{item.item}: ' if item.item else ''}{told or 'without parameters'}")
     return [*lines, Mark(f"decision    {said['decision']}{note}", Tone.STRONG),
-            f"as          {said['by']}, at {said['time']}; it holds until {said['expires']}"]
+            f"as          {said['by']}, at {in_zone(said['time'], zone)}; it holds until {in_zone(said['expires'], zone)}"]
 
 
 def _plainly(value: Any) -> str:

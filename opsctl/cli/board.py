@@ -31,6 +31,7 @@ from opsctl.model.board import (
     Zone,
 )
 from opsctl.model.config import UNNAMED
+from opsctl.model.moments import in_zone
 from opsctl.model.snapshots import parse_time
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _mode(path: Path) -> int:
 def _incident(site: Site, found: Incident) -> Opened:
     from opsctl.cli.incident_show import of_incident
 
-    latest = [(one.at, one.by, one.text) for one in reversed(found.timeline[-_LATEST:])]
+    latest = [(one.at, one.by, in_zone(one.text, site.config.organisation.tz)) for one in reversed(found.timeline[-_LATEST:])]
     return Opened(found.id, found.title, found.drill, found.noticed, found.first.by, found.first.signal, found.in_charge, found.types, found.zones,
                   [_duty(site, one) for one in of_incident(site, found)], latest, len(found.timeline))
 

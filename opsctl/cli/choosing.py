@@ -108,7 +108,7 @@ def choose(
     if bound is not None and (moment is None or moment >= bound):
         say += f", and which is NOT from before the first bad time, {local_time(site, bound)}"
     inputs = {"backup": backup, "set": set_id, "repository": repository, "before": bound.isoformat() if bound else "", "why": why, "say": say}
-    return carry_out(session, site, "restore-choose", inputs, subject=backup, text=_write)
+    return carry_out(session, site, "restore-choose", inputs, subject=backup, text=_write, once=True)
 
 
 def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:

@@ -13,6 +13,7 @@ from opsctl.cli import (
     doctor_files,
     doctor_isolation,
     doctor_jobs,
+    doctor_kit,
     doctor_people,
     doctor_rooms,
     doctor_scan,
@@ -71,7 +72,7 @@ def examine(site: Site, environ: Mapping[str, str], *, offline: bool = False) ->
     ]
     hosts = [Job(f"host {name}", lambda name=name: doctor_sources.host(site, name), HOST, outside=True)  # type: ignore[misc]
              for name in linux]
-    after = [*doctor_isolation.jobs(site), *doctor_people.jobs(site), Job(doctor_scan.NAME, lambda: doctor_scan.rules(site), HERE),
+    after = [*doctor_isolation.jobs(site), *doctor_people.jobs(site), Job(doctor_kit.NAME, lambda: doctor_kit.check(site), HERE), Job(doctor_scan.NAME, lambda: doctor_scan.rules(site), HERE),
              Job(doctor_rooms.NAME, lambda: doctor_rooms.check(site), HERE),
              Job("schedule", schedule, HERE), Job("notices", lambda: doctor_watch.notices(site), HERE),
              Job("backups", lambda: doctor_watch.backups(site), HERE)]

@@ -69,7 +69,7 @@ def thaw(context: typer.Context, incident: Incident, repositories: Repositories 
     if not session.dry_run:
         refuse_unsigned(site)
     inputs = {"repositories": list(frozen), "incident": incident, "lifts": [one for lifts in frozen.values() for one in lifts]}
-    report = carry_out(session, site, "thaw", inputs, subject="thaw", text=write)
+    report = carry_out(session, site, "thaw", inputs, subject="thaw", text=write, once=True)
     if not session.dry_run:
         _remember(site, list(frozen))
     return report

@@ -11,6 +11,7 @@ from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.errors import Overdue
 from opsctl.model.clocks import Clock, clocks, next_due
 from opsctl.model.incident import Incident
+from opsctl.model.moments import in_zone
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
         if left:
             out.line(Mark(f"… {counted(left, 'earlier entry', 'earlier entries')}: opsctl incident show {found.id} --all", Tone.QUIET))
         for event in found.timeline[left:]:
-            out.line(f"{local_time(site, event.at)}  {event.text} [{event.by}]")
+            out.line(f"{local_time(site, event.at)}  {in_zone(event.text, site.config.organisation.tz)} [{event.by}]")
 
     return Report(result={**as_json(found), "clocks": clocks_json(site, found), "kept": site.incidents.content(name).kept}, text=text, errors=problems, exit_code=5 if problems else 0,
                   warnings=[*site.said])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
 from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED
+from opsctl.model.moments import in_zone
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -48,7 +49,7 @@ def write_entry(session: Session, site: Site, name: str, kind: str, data: Mappin
         if session.dry_run:
             out.line(f"would write into {name}: {kind.partition('.')[2]}")
             return
-        out.line(Mark(f"{name}: {found.timeline[-1].text}", Tone.GOOD))
+        out.line(Mark(f"{name}: {in_zone(found.timeline[-1].text, site.config.organisation.tz)}", Tone.GOOD))
         if kind not in ("incident.noted", "incident.stated", "incident.filed"):
             write_clocks(out, site, found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from opsctl.cli import places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
+from opsctl.model.moments import in_zone
 from opsctl.model.quantities import counted, format_size
 
 if TYPE_CHECKING:
@@ -80,16 +82,17 @@ def check(
         raise UsageError(f"--max-age {max_age}: {error}", hint="such as 90d") from error
     site = open_site(session, trust=tuple(trust or ()))
     inputs = {"kit": os.path.abspath(directory), "age": max_age, "install": "no" if no_install else "yes"}
-    return carry_out(session, site, "kit-check", inputs, subject="kit", text=_write_checked)
+    return carry_out(session, site, "kit-check", inputs, subject="kit",
+                     text=lambda out, tally, _: _write_checked(out, tally, site.config.organisation.tz))
 
 
-def _write_checked(out: Out, tally: Tally, plan: BoundPlan) -> None:
+def _write_checked(out: Out, tally: Tally, zone: tzinfo) -> None:
     for one in tally.results:
         found = one.result
         if not found:
             continue
         wrong = bool(one.errors)
-        out.line(Mark(f"{found['kit']}: {counted(found['files'], 'file')}, of {found['time']}, signed by {found['signed_by']}",
+        out.line(Mark(f"{found['kit']}: {counted(found['files'], 'file')}, of {in_zone(found['time'], zone)}, signed by {found['signed_by']}",
                       Tone.WARN if wrong else Tone.GOOD))
         if "installed" in found:
             out.line(Mark(f"opsctl {found['installed']} was installed from it without a network; {found['tried']}", Tone.GOOD))

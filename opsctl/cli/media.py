@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import SafetyRefusal, UsageError
 from opsctl.model.media import Custody, whereabouts
+from opsctl.model.moments import in_zone
 from opsctl.model.quantities import counted, format_size, parse_duration
 
 if TYPE_CHECKING:
@@ -75,7 +77,11 @@ def out(
     due = (site.clock() + parse_duration(back)).replace(microsecond=0).isoformat() if back else ""
     inputs = {"medium": name, "holder": holder or session.ask("who carries it away?", option="--to"),
               "place": place or session.ask("where will it lie?", option="--place"), "back": due}
-    return carry_out(session, site, "media-out" if kind == "disk" else "tape-out", inputs, subject=name, text=_write, result=_result)
+
+    def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
+        _write(out, tally, plan, site.config.organisation.tz)
+
+    return carry_out(session, site, "media-out" if kind == "disk" else "tape-out", inputs, subject=name, text=text, result=_result)
 
 
 @app.command("in")
@@ -235,7 +241,7 @@ def _result(tally: Tally) -> Mapping[str, Any]:
                       for one in tally.results}}
 
 
-def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
+def _write(out: Out, tally: Tally, plan: BoundPlan, zone: tzinfo | None = None) -> None:
     for one in tally.results:
         if one.outcome not in ("ok", "changed"):
             continue
@@ -257,5 +263,5 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
             out.line(Mark(f"{found['medium']} can be unplugged", Tone.GOOD))
         elif one.step == "custody":
             held = whereabouts(Custody(found["where"], "", "", None, found["holder"], found["place"]))
-            until = f", until {found['back']}" if found["back"] else ""
+            until = f", until {in_zone(found['back'], zone)}" if found["back"] else ""
             out.line(Mark(f"{found['medium']} is {held}{until}", Tone.GOOD))

@@ -13,6 +13,7 @@ import typer
 from opsctl.cli.report import Cell, Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session, of
 from opsctl.errors import OpsError, Refused, SafetyRefusal, UsageError, Waiting, concerning
+from opsctl.model.moments import in_zone
 from opsctl.model.quantities import counted
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def _sign_elsewhere(session: Session, file: Path, by: str, key: Path | None) -> 
         asked, signed = read(read_json(file, "a request"))
     site = signed_nowhere(session)
     checked(site, asked, signed, NAMESPACE, str(file))
-    lines: list[Cell] = [*(f"  {one}" for one in changes(asked["old"], asked["new"])), f"it holds until {asked['expires']}"]
+    until = in_zone(asked["expires"], site.config.organisation.tz)
+    lines: list[Cell] = [*(f"  {one}" for one in changes(asked["old"], asked["new"])), f"it holds until {until}"]
     _ask(session, lines)
     new = sign_request(site, asked, by, key, _keys(site, asked["old"]), NAMESPACE)
     if not session.dry_run:
@@ -182,7 +184,7 @@ class _Change:
             asked, signed = self._read()
         lines: list[Cell] = [f"  {one}" for one in changes(self.known, self.roll)]
         if by is not None:
-            _ask(self.session, [*lines, f"it holds until {asked['expires']}"])
+            _ask(self.session, [*lines, f"it holds until {in_zone(asked['expires'], self.site.config.organisation.tz)}"])
             signed = [*signed, sign_request(self.site, asked, by, key, _keys(self.site, self.known), NAMESPACE)]
         enough = needed(self.known, self.ever)
         people = weigh(signed, _keys(self.site, self.known), "this change of the people", "people", needed=enough)
@@ -224,7 +226,7 @@ class _Change:
 
     def _waiting(self, asked: Mapping[str, Any], people: Sequence[str], missing: int, lines: Sequence[Cell], *, waits: bool) -> Report:
         sign = f"opsctl people change --file {os.path.abspath(self.place)} --by NAME --key FILE"
-        said = f"signed by {', '.join(people) or 'nobody yet'}; it holds until {asked['expires']}, in {self.place}"
+        said = f"signed by {', '.join(people) or 'nobody yet'}; it holds until {in_zone(asked['expires'], self.site.config.organisation.tz)}, in {self.place}"
         errors: list[OpsError] = []
         if missing > 0 and waits:
             errors = [Waiting(f"{counted(missing, 'person', 'people')} of those who were accepted still "

@@ -8,6 +8,7 @@ import typer
 
 from opsctl.cli import places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.rooms import write_left
 from opsctl.cli.session import of
 from opsctl.errors import SafetyRefusal, UsageError
 
@@ -49,7 +50,7 @@ def promote(
     word = _word(site, backup, copy_in, view.id)
     inputs = {"backup": backup, "set": view.id, "doubt": f", which {doubt}," if doubt else f", clean as it was {word}," if word else "", "source": source, "into": into, "replace": "yes" if replace else "no",
               "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role}
-    return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted)
+    return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted, once=True)
 
 
 def _doubt(site: Site, backup: str, copy_in: str | None, set_id: str) -> str:
@@ -79,6 +80,15 @@ def write_promoted(out: Out, tally: Tally, plan: BoundPlan) -> None:
                 kept = f"; what was there is {found['kept']}" if found["kept"] else ""
                 out.line(Mark(f"in production: {found['place']}{kept}", Tone.GOOD))
                 out.line(Mark(f"  back again: opsctl restore rollback {plan.run}", Tone.QUIET))
+    write_left(out, tally, plan)
+
+
+def write_resumed(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """The same of a run that was taken up again, with how each of its steps ended."""
+    from opsctl.cli.work import write_steps
+
+    write_steps(out, tally.results)
+    write_promoted(out, tally, plan)
 
 
 def rollback(
@@ -135,7 +145,7 @@ def kept(
             raise unknown("kept thing", remove, [one.name for one in found], hint="opsctl restore kept")
         if not session.dry_run and session.typed(f"{one.name} ({format_size(one.piece.size(one.name))}) is removed for good; type its name") != one.name:
             raise UsageError("that is not its name; nothing was removed")
-        return carry_out(session, site, "discard", {"kept": one.name, "run": one.run}, subject="discard")
+        return carry_out(session, site, "discard", {"kept": one.name, "run": one.run, "said": one.name}, subject="discard")
     rows = [(one.name, format_size(one.piece.size(one.name)), one.place, one.source,
              "replaced by" if one.before else "brought by", one.run) for one in found]
     table = Table((Column("kept", flexible=True), Column("size", right=True), Column("of", flexible=True), "source", "", "run"), rows,

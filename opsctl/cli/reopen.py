@@ -57,7 +57,7 @@ def reopen(
     if people:
         who = f"{', '.join(spec.allow)} at {', '.join(inputs['places'])}" if spec.open is None else "by its own command"
         inputs |= {"people": people, "role": spec.role or "", "say": f"wave {wave} is let in, {who}"}
-    return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told)
+    return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told, once=True)
 
 
 def places_of(name: str, wave: Wave, site: Site) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
+from opsctl.cli.rooms import write_left
 from opsctl.cli.session import of
 from opsctl.errors import SafetyRefusal
 from opsctl.model.quantities import format_size, rough_duration
@@ -225,7 +226,11 @@ def stages_writer(site: Site) -> Callable[[Out, Tally, BoundPlan], None]:
     """What writes, after a run, how its stages stand by the journal."""
     from opsctl.model.stages import courses
 
-    return lambda out, tally, plan: write_courses(out, plan.run, courses(list(site.journal.read(run=plan.run))), site_standing(site, plan.run))
+    def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
+        write_courses(out, plan.run, courses(list(site.journal.read(run=plan.run))), site_standing(site, plan.run))
+        write_left(out, tally, plan)
+
+    return write
 
 
 def status(

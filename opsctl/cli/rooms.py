@@ -66,6 +66,18 @@ def write_restored(out: Out, found: Any) -> None:
         out.line(Mark(f"not promotable; what was restored lies in the clean room {found['room']}: {found['place']}", Tone.WARN))
 
 
+def write_left(out: Out, tally: Tally, plan: BoundPlan) -> None:
+    """The clean rooms that stay because something was found in them, or they are not as they should be, and how they go."""
+    stopped = {plan.step(one.step).stage for one in tally.results if one.outcome == "failed" and one.step in {step.id for step in plan.steps}}
+    places = {one.result["room"]: one.result["place"] for one in tally.results if one.result.get("room") and one.result.get("place")}
+    for step in plan.steps:
+        if step.uses == "clear_room" and step.stage in stopped:
+            for item in step.items:
+                room = str(item.params["room"])
+                where = f", {places[room]}" if room in places else ""
+                out.line(Mark(f"what was restored stays in the clean room {room}{where}; when it was looked at: opsctl restore clear {room}", Tone.WARN))
+
+
 def rooms(context: typer.Context, place: Place = None) -> Report:
     """List the clean rooms that are there.
 

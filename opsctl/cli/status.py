@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import freezing, incident_show, isolate_status, looks, media_list, readiness_look
+from opsctl.cli import doctor_kit, freezing, incident_show, isolate_status, looks, media_list, readiness_look
 from opsctl.cli.copies import Copies
 from opsctl.cli.drill_times import drilled
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
@@ -108,6 +108,7 @@ def _status(session: Session, refresh: bool, nagios: bool, prometheus: Path | No
         if isolated := isolate_status.summary(site):
             out.line(Mark(isolated, Tone.WARN))
         out.lines(media_list.lines(site))
+        out.lines(doctor_kit.lines(site))
         if gap := readiness_look.line(site):
             out.line(Mark(gap, Tone.QUIET))
 

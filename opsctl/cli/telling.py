@@ -37,6 +37,7 @@ def _writer(playbook: str) -> Writer:
         isolate_more,
         isolate_release,
         isolate_text,
+        production,
         prune,
         restore,
         rewind,
@@ -48,7 +49,7 @@ def _writer(playbook: str) -> Writer:
     known: dict[str, Writer] = {
         "backup": backup.write_run, "backup-copy": copies.write_copies, "verify": verify.write, "drill": verify.write_drill,
         "restore-files": restore.write_files, "restore-set": restore.write_set, "rewind": rewind.write,
-        "restore-room": rooms.write_room, "restore-clear": rooms.write_cleared,
+        "promote": production.write_resumed, "restore-room": rooms.write_room, "restore-clear": rooms.write_cleared,
         "freeze": freezing.write, "prune": prune.write, "thaw": freezing.write,
         "isolate": isolate_text.write, "release": isolate_release.write, "confirm": isolate_more.write,
         "extend": isolate_more.write, "rehearse": isolate_more.write,

@@ -169,8 +169,9 @@ def carry_out(
     by: str | None = None,
     shape: Callable[[BoundPlan], BoundPlan] | None = None,
     brief: bool = False,
+    once: bool = False,
 ) -> Report:
-    """Bind a playbook and carry it out (or say what it would do, with --dry-run).
+    """Bind a playbook and carry it out (or say what it would do, with --dry-run). ``once``: not where a run waits that asks for the very same.
 
     ``shape`` changes the bound plan: how many at once, how many may fail. ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
     """
@@ -190,7 +191,40 @@ def carry_out(
                 started_by=by or person())
     refuse_hopeless(plan, action, site.config)
     plan = shape(plan) if shape else plan
+    if once and (asked := _asked_before(site, plan, subject)) is not None:
+        return asked
     return go(session, site, plan, before=before, text=text, result=result, told=told, brief=brief)
+
+
+def _asked_before(site: Site, plan: BoundPlan, subject: str) -> Report | None:
+    """That a run waits for people to approve which would do the very same; None where none does."""
+    from opsctl.engine.runs import Runs
+    from opsctl.wiring import load_plan
+
+    runs = Runs(site.place, site.journal, site.locks)
+    for path in sorted(runs.directory.glob(f"*-{subject[:24].strip('-')}-*/result.json"), reverse=True):
+        try:
+            other = load_plan(site, path.parent.name)
+        except OpsError:
+            continue
+        waits = (runs.result(other.run) or {}).get("waiting", ()) if runs.standing(other.run) == "waiting" else ()
+        gates = {step.id for step in other.steps if step.uses == "approve"}
+        if gates & {one["step"] for one in waits} and _matter(other) == _matter(plan):
+            return _waits_already(site, other, waits)
+    return None
+
+
+def _waits_already(site: Site, other: BoundPlan, waits: Sequence[Mapping[str, Any]]) -> Report:
+    why = "; ".join(str(one["for"]) for one in waits)
+    return Report(result={"waiting": [dict(one) for one in waits]}, run=other.run, warnings=site.said,
+                  text=lambda out: out.line(f"run {other.run} asks for the very same already, and no other was begun"),
+                  errors=[Waiting(f"run {other.run} waits already: {why}", where=other.playbook, hint=f"when they have: opsctl resume {other.run}")])
+
+
+def _matter(plan: BoundPlan) -> tuple[Any, ...]:
+    """What two runs of one playbook have to have in common to be the same request: not how it is told."""
+    said = {name: value for name, value in plan.inputs.items() if name not in ("say", "doubt")}
+    return plan.playbook, said, [(step.id, step.uses, dict(step.configured)) for step in plan.steps]
 
 
 def refuse_hopeless(plan: BoundPlan, registry: Callable[[str], Any], config: Any) -> None:

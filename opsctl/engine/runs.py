@@ -310,8 +310,15 @@ def _behind_us(plan: BoundPlan, registry: Registry, done: Collection[Key], touch
     A service that is back is used again: its data is not what it was restored as, and the clean room that it was proven in is gone.
     """
     found: set[str] = set()
-    for stage in {step.stage for step in plan.steps if step.stage}:
+    for stage in {step.stage for step in plan.steps}:
         steps = [step for step in plan.steps if step.stage == stage]
+        away = [step for step in steps if registry(step.uses).puts_away]
+        work = [step for step in steps if step not in away]
+        for last in away:
+            if last.id in touched or all((step.id, item.item) in done for step in work for item in step.items):
+                found |= {step.id for step in plan.ahead(last.id) if step.stage == stage}
+        if not stage:
+            continue
         if all((step.id, item.item) in done or (step.may_fail and step.id in touched) for step in steps for item in step.items):
             found |= {step.id for step in steps}
             continue

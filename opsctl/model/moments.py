@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, tzinfo
+
+from opsctl.model.snapshots import parse_time
+
+_WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
 
 
 def local(moment: datetime, zone: tzinfo | None) -> str:
@@ -11,3 +16,15 @@ def local(moment: datetime, zone: tzinfo | None) -> str:
         return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
     except OverflowError:  # somebody dated a snapshot at the end of time
         return f"{moment:%Y-%m-%d %H:%M %Z}"
+
+
+def in_zone(text: str, zone: tzinfo | None) -> str:
+    """A sentence for people, with each moment in it (RFC 3339) as ``local`` writes it. Not for commands, which people copy."""
+    return _WRITTEN.sub(lambda found: _read(found[0], zone), text)
+
+
+def _read(written: str, zone: tzinfo | None) -> str:
+    try:
+        return local(parse_time(written), zone)
+    except ValueError:  # 31 February
+        return written

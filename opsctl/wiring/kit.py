@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +14,16 @@ from urllib.parse import urlsplit
 import opsctl
 from opsctl.errors import OpsError, SafetyRefusal
 from opsctl.kit.pages import Facts
-from opsctl.model.kit import Present
+from opsctl.model.kit import Present, stale
 from opsctl.model.people import fingerprint, roll_of
+from opsctl.model.snapshots import parse_time
+from opsctl.repositories.whole import write_whole
 from opsctl.wiring.site import Site
+
+_LAST = "kit.json"
+_COMPARED = ("configuration", "people")
+#: As ``kit check`` takes it where nothing is said.
+MOST = timedelta(days=90)
 
 
 class KitFacts:
@@ -66,15 +74,30 @@ class KitFacts:
 
     def present(self) -> Present:
         """The digests that a kit is compared by."""
-        from opsctl.engine.carried import configuration_files
-
         return Present(
-            opsctl=opsctl.__version__, lock=_digest(self.lock),
-            configuration={name: _digest(path) for name, path in configuration_files(self.site.config)},
-            people={name: hashlib.sha256(json.dumps(one, sort_keys=True).encode()).hexdigest()
-                    for name, one in roll_of(self.site.config.people).items()},
+            opsctl=opsctl.__version__, lock=_digest(self.lock), configuration=self.configuration(), people=self.people(),
             repositories={name: str(known.id) for name in self.site.config.repositories
                           if (known := self.site.history(name).pinned()) is not None})
+
+    def remember(self, record: Mapping[str, Any], into: str) -> None:
+        """Keep of which configuration and people a kit was built last, and where."""
+        held = {"time": record["time"], "into": into, **{key: record["present"][key] for key in _COMPARED}}
+        write_whole(self.site.place / _LAST, json.dumps(held, indent=1).encode() + b"\n")
+
+    def outdated(self, known: Mapping[str, Any]) -> list[str]:
+        """What of the kit that was built last is no longer so, one sentence each; repositories and programs ``kit check`` looks at."""
+        then = {**dict.fromkeys(("opsctl", "lock"), ""), "repositories": {}, **{key: known[key] for key in _COMPARED}}
+        return list(stale({"time": known["time"], "present": then}, Present("", "", self.configuration(), self.people(), {}), self.site.clock(), MOST))
+
+    def configuration(self) -> dict[str, str]:
+        """The digest of each file of the configuration."""
+        from opsctl.engine.carried import configuration_files
+
+        return {name: _digest(path) for name, path in configuration_files(self.site.config)}
+
+    def people(self) -> dict[str, str]:
+        """The digest of what each of the people may."""
+        return {name: hashlib.sha256(json.dumps(one, sort_keys=True).encode()).hexdigest() for name, one in roll_of(self.site.config.people).items()}
 
     def addresses(self) -> tuple[list[str], list[str]]:
         """Lines as ``/etc/hosts`` has them for every name in the configuration, and the names that nobody knows now."""
@@ -119,6 +142,16 @@ class KitFacts:
                     for name, name_of in config.people.items()],
             hosts=[_row(name, host.address, host.zone, host.by_hand if host.isolation == "none" else "") for name, host in config.hosts.items()],
             repositories=[_row(name, spec.url, pinned.get(name, "")) for name, spec in config.repositories.items()])
+
+
+def last(site: Site) -> dict[str, Any] | None:
+    """What is kept of the kit that was built here last; None where nothing is, or nothing that this version knows."""
+    try:
+        found = json.loads((site.place / _LAST).read_text())
+        parse_time(found["time"])
+        return found if all(isinstance(found[key], dict) for key in _COMPARED) and isinstance(found["into"], str) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _row(*cells: Any) -> Sequence[str]:

@@ -253,6 +253,13 @@ class World:
         found: int = self._driver(f"agreed {step}", lambda: agreement(step, self).people)
         return found
 
+    def standing(self, run: str) -> str:
+        """``running waiting ended interrupted`` of a run that was begun here; empty of any other."""
+        from opsctl.engine.runs import Runs
+
+        found = Runs(self.site.place, self.site.journal, self.site.locks)
+        return found.standing(run) if (found.directory / run / "plan.json").exists() else ""
+
     def changed_parts(self, step: str) -> Sequence[str]:
         """The parts of the configuration that what a step ``approve`` opens uses, and that are not what they were when it was bound."""
         from opsctl.model.config_used import changed

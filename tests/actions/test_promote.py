@@ -164,7 +164,7 @@ def test_what_was_kept_is_not_removed_while_nothing_stands_in_its_place(
     machine, _, asked = backed_up
     assert perform(machine, "promote", asked).outcome == "changed"
     os.rename(machine.data, tmp_path / "lost")
-    discard = {"kept": str(kept(machine.data)), "run": RUN}
+    discard = {"kept": str(kept(machine.data)), "run": RUN, "said": str(kept(machine.data))}
     assert perform(machine, "discard", discard, run=OTHER).codes == (23,)
     assert tree(kept(machine.data)) == OLD
     os.rename(tmp_path / "lost", machine.data)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsctl.actions.clear_room import ClearRoom
 from tests.actions.test_promote import OLD, fill, hidden
 from tests.approvals.site import make_keys, people_of
 from tests.machine import Machine, tree
@@ -59,7 +62,11 @@ def test_promise_9_a_source_comes_into_production_when_two_have_approved_and_goe
     assert tree(Path(one["name"])) == GOOD, "nobody typed it"
     machine("--dry-run", "restore", "kept", "--remove", one["name"], expect=0)
     machine("restore", "kept", "--remove", str(machine.data), expect=2)
-    machine("run", "discard", "--set", f"kept={one['name']}", "--set", f"run={run}", expect=0)
+    discard = ("run", "discard", "--set", f"kept={one['name']}", "--set", f"run={run}")
+    assert "typed in full" in machine.json(*discard, expect=23).errors[0]["message"]
+    machine.json(*discard, "--set", "said=another", expect=23)
+    assert tree(Path(one["name"])) == GOOD
+    machine(*discard, "--set", f"said={one['name']}", expect=0)
     assert not Path(one["name"]).exists() and tree(machine.data) == OLD
     assert machine.json("restore", "kept", expect=0).result["kept"] == []
     assert "brought nothing" in machine.json("restore", "rollback", "20260101-0000-x-0000", expect=23).errors[0]["message"]
@@ -70,6 +77,48 @@ def test_promise_9_what_a_scan_finds_does_not_come_into_production(machine: Mach
     found = machine.json("restore", "promote", "portal", "files", "--replace", expect=22)
     assert tree(machine.data) == OLD
     assert {step["step"]: step["outcome"] for step in found.result["steps"]}["promote"] == "skipped"
+    (room,) = (machine.root / "rooms").iterdir()
+    machine.at("2026-12-12T03:30:00+05:30")
+    told = " ".join(machine("restore", "promote", "portal", "files", "--replace", expect=22).out.split())
+    assert f"what was restored stays in the clean room {(name := room.name.removeprefix('opsctl-room-'))}, {room}; when it was looked at: opsctl restore clear {name}" in told
+    told = " ".join(machine("resume", str(found.document["run"]), expect=22).out.split())
+    assert f"opsctl restore clear {name}" in told
+
+
+def test_whoever_asks_twice_is_told_of_the_run_that_waits(machine: Machine, keys: Path) -> None:
+    backed_up(machine, keys, GOOD)
+    run = machine.json("restore", "promote", "portal", "files", "--replace", expect=4).document["run"]
+    machine.at("2026-12-12T03:30:00+05:30")
+    again = machine.json("restore", "promote", "portal", "files", "--replace", expect=4)
+    assert again.document["run"] == run and f"run {run} waits already: " in again.errors[0]["message"] and f"opsctl resume {run}" in again.errors[0]["hint"]
+    assert [one["playbook"] for one in machine.json("runs").result["runs"]].count("promote") == 1
+    other = machine.json("restore", "promote", "portal", "files", "--replace", "--people", "3", expect=4).document["run"]
+    assert other != run
+    machine("restore", "choose", "portal", machine.json("backup", "list").result["sets"][0]["set"], "--why", "calm", expect=4)
+    machine.at("2026-12-12T04:30:00+05:30")
+    assert "waits already" in machine("restore", "choose", "portal", machine.json("backup", "list").result["sets"][0]["set"], "--why", "calm", expect=4).err
+
+
+@pytest.mark.parametrize("where", ["begun", "done"])
+def test_promise_7_killed_while_its_room_is_cleared_it_comes_to_its_end(machine: Machine, keys: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backed_up(machine, keys, GOOD)
+    run = str(machine.json("restore", "promote", "portal", "files", "--replace", expect=4).document["run"])
+    approve(machine, keys, run, "asha", "imran")
+    (room,) = (machine.root / "rooms").iterdir()
+
+    def cut_off(action: ClearRoom, params: Any, change: Any, world: Any) -> None:
+        if where == "done":
+            shutil.rmtree(room / "files")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(ClearRoom, "apply", cut_off)
+        with contextlib.suppress(KeyboardInterrupt):
+            machine("resume", run)
+    assert room.exists() and tree(machine.data) == GOOD
+    (machine.data / "note.txt").write_text("it is used again\n")
+    machine("resume", run, expect=0)
+    assert not room.exists()
 
 def test_promise_9_what_was_removed_on_purpose_is_left_out_named_by_every_proof_and_kept(machine: Machine, keys: Path) -> None:
     odd = "mail/inv\\oice\n.com"

@@ -100,7 +100,7 @@ def test_one_transaction_keeps_what_was_there_and_a_second_look_finds_it_so(
     assert perform(machine, "rollback", {"promoted": RUN}, run=OTHER).outcome == "ok"
     (one,) = machine.json("restore", "kept", expect=0).result["kept"]
     assert one["name"] == BACK and one["bytes"] > 1 << 20
-    assert perform(machine, "discard", {"kept": BACK, "run": RUN}, run=OTHER).outcome == "changed"
+    assert perform(machine, "discard", {"kept": BACK, "run": RUN, "said": BACK}, run=OTHER).outcome == "changed"
     assert perform(machine, "discard", {"kept": "enagar", "run": RUN}, run=OTHER).outcome == "ok", "it is not one that was kept"
     assert names(server) == {"enagar": "t"}
 

