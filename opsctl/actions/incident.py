@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from opsctl.actions.interface import EventAction, Params, World
@@ -17,9 +17,6 @@ from opsctl.model.part import AfterValidator, Field, Strict
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 from opsctl.protocols.cert_in import protocol
-
-_FIRST = timedelta(hours=6)
-"""After the first notice: Direction (ii) of 28 April 2022 (S1)."""
 
 
 def _moment(text: str) -> str:
@@ -109,8 +106,9 @@ def doubts(types: Sequence[str], noticed: datetime, now: datetime) -> list[str]:
     known = protocol().types
     found = [f"CERT-In knows no incident type {shown(one)}{meant(one, known)}; it is written down as it is (`opsctl incident types`)"
              for one in types if one not in known]
-    if (age := elapsed(noticed, now)) > _FIRST:
-        found.append(f"the first notice was {words(age)} ago, and the first report is due after 6 hours: send it now, and say why it is late")
+    first = protocol().duties["certin-initial-report"].due
+    if first is not None and (age := elapsed(noticed, now)) > first:
+        found.append(f"the first notice was {words(age)} ago, and the first report is due after {words(first)}: send it now, and say why it is late")
     return found
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: CERT-In's own: Directions of 28 April 2022, and its pages.
-CERT_IN = ("incident@cert-in.org.in", "1800-11-4949", "fax 1800-11-6969")
+from opsctl.protocols.cert_in import protocol
+
 LANGUAGES = ("en", "hi")
 
 
@@ -65,10 +65,16 @@ def _runbook(text: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
 
 def _contacts(text: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     tables = [{"title": text["people"], "columns": text["columns"], "rows": facts.people},
-              {"title": text["certin"], "columns": ["", "", ""], "rows": [CERT_IN]},
+              {"title": text["certin"], "columns": ["", "", ""], "rows": [_cert_in()]},
               {"title": text["hosts"], "columns": text["host_columns"], "rows": facts.hosts},
               {"title": text["repositories"], "columns": text["repository_columns"], "rows": facts.repositories}]
     return {"title": text["title"], "tables": [table for table in tables if table["rows"]]}
+
+
+def _cert_in() -> Sequence[str]:
+    """How CERT-In is reached, as the protocol has it."""
+    found = protocol().contacts["cert-in"]
+    return found["incident_email"], found["phone_toll_free"], f"fax {found['fax_toll_free']}"
 
 
 def share_page(*, head: str, hindi: str, columns: str, picture: str) -> str:

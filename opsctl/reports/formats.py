@@ -81,6 +81,7 @@ def as_mail(found: Document, text: str, attached: Mapping[str, bytes]) -> bytes:
     if found.sender and not _breaks(found.sender):
         message["From"] = found.sender
     message["Subject"] = f"{'DRILL: ' if found.incident.drill else ''}{found.title}: {one_line(found.incident.title)} ({found.incident.id})"
+    message["X-Unsent"] = "1"  # mail programs open it as a draft, with a button to send
     message["X-Opsctl-Drafted"] = found.at.isoformat()
     message.set_content(text)
     for name, content in attached.items():

@@ -132,3 +132,11 @@ def test_fields_of_every_report_can_be_filled_in(machine: Machine) -> None:
     found = json.loads(machine.json("report", "draft", "dpdp-person", expect=0).out)["result"]["fields"]
     assert {one["value"] for one in found} == {"filled"}
     assert "opsctl report fields" in machine("incident", "fill", "inc-1", "no_such=1", expect=2).err
+
+
+def test_two_who_draft_at_once_get_two_drafts(machine: Machine) -> None:
+    both = [machine.start("--json", "report", "draft", "cert-in") for _ in range(2)]
+    ends = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0], ends
+    assert sorted(json.loads(out)["result"]["draft"] for out, _ in ends) == [2, 3]
+    assert all(state == "as drafted" for one in machine.json("report", "list", expect=0).result["drafts"] for state in one["files"].values())
