@@ -95,6 +95,8 @@ def reconcile(
     body: Annotated[str, typer.Argument(metavar="[BODY]", help="one body; all, if not given")] = "",
     settle: Annotated[list[str] | None, typer.Option(
         "--settle", metavar="FINDING", help="its id, or `rest` or `unknown` for all of them; may be given again")] = None,
+    listed: Annotated[Path | None, typer.Option(
+        "--settle-from", metavar="FILE.csv", help="many at once: findings.csv with its last column filled in, or body, finding, note")] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="how it was settled, or with whom the balances were agreed")] = "",
     done: Annotated[bool, typer.Option("--done", help="record bodies with nothing open as reconciled")] = False,
     into: Annotated[Path | None, typer.Option("--csv", metavar="DIR", help="findings.csv and sums.csv go there; beside the incident, if not given")] = None,
@@ -109,7 +111,7 @@ def reconcile(
     """
     from opsctl.cli.paper_reconcile import reconcile as carry_out
 
-    return carry_out(of(context), incident, which, body, settle or [], note, done, into, by=by)
+    return carry_out(of(context), incident, which, body, settle or [], listed, note, done, into, by=by)
 
 
 @app.command("bodies")

@@ -27,7 +27,8 @@ _LINES = 40  # findings on the screen; the CSV has all
 
 
 def reconcile(
-    session: Session, incident: str, which: str, body: str, settle: Sequence[str], note: str, done: bool, into: Path | None, *, by: str
+    session: Session, incident: str, which: str, body: str, settle: Sequence[str], listed: Path | None, note: str, done: bool, into: Path | None,
+    *, by: str,
 ) -> Report:
     """Hold them against each other; with ``settle`` or ``done`` write that down as well."""
     from opsctl.cli.paper_common import alone, the_incident, the_order
@@ -46,13 +47,13 @@ def reconcile(
         if body and body not in every:
             raise unknown("body", body, every, hint=f"nothing was ordered of, given to or entered for it under order {order.id}")
         results = _results(site, found, order, [body] if body else every)
-        if settle:
-            fresh = _settled(results, settle, alone=bool(body))
-            if not session.dry_run:
-                site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "note": note, "by": by or who(), "findings": [
-                    {"body": whose, "finding": finding} for whose, finding in fresh]})
-                found = site.incidents.get(found.id)
-                results = _noted(results, frozenset(fresh), f"{note} ({by or who()})")
+        said = {note: _settled(results, settle, alone=bool(body))} if settle else {}
+        said |= _listed(results, listed) if listed is not None else {}
+        for words, fresh in said.items() if not session.dry_run else ():
+            site.incidents.write(SETTLED, {"incident": found.id, "order": order.id, "note": words, "by": by or who(), "findings": [
+                {"body": whose, "finding": finding} for whose, finding in fresh]})
+            results = _noted(results, frozenset(fresh), f"{words} ({by or who()})")
+        found = site.incidents.get(found.id)
         ready = [one for one in results if not one.open and (order.id, one.body) not in reconciled(found)]
         if done and ready and not session.dry_run:
             seen = concerning(found)
@@ -124,6 +125,18 @@ def _settled(results: Sequence[Reconciled], wanted: Sequence[str], *, alone: boo
             raise unknown("open finding", word, [finding.id for one in results for finding in one.open])
         fresh += matching
     return list(dict.fromkeys(fresh))
+
+
+def _listed(results: Sequence[Reconciled], file: Path) -> dict[str, list[tuple[str, str]]]:
+    """What a list settles, by its notes; what stands there as it was settled before is passed over."""
+    from opsctl.engine.paper_numbers import read_settlements
+
+    known = {(one.body, finding.id): finding.note for one in results for finding in one.findings}
+    by_note: dict[str, list[tuple[str, str]]] = {}
+    for body, finding, note in read_settlements(file, {one.body: [each.id for each in one.findings] for one in results}):
+        if known[body, finding] != note:
+            by_note.setdefault(note, []).append((body, finding))
+    return by_note
 
 
 def _noted(results: Sequence[Reconciled], fresh: frozenset[tuple[str, str]], note: str) -> list[Reconciled]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,27 @@ def _lasts(rows: Sequence[tuple[int, Sequence[str]]], bodies: Mapping[str, Body]
         problems.add(1, "", "holds no receipt")
     problems.require_none(what)
     return list(found.values())
+
+
+def read_settlements(path: Path, findings: Mapping[str, Collection[str]]) -> list[tuple[str, str, str]]:
+    """Body, finding and note of each row that has a note, such as of ``findings.csv`` with its last column filled in.
+
+    ``findings``: the ids of what is there, by body. ConfigError with every row that is about none of it.
+    """
+    sheet = read_sheet(path, ("body", "finding", "note"), ("body", "finding", "note"))
+    found = []
+    for line, row in sheet.rows():
+        body, finding, note = (_cell(sheet, row, key) for key in ("body", "finding", "note"))
+        if not note:
+            continue
+        if body not in findings:
+            sheet.problems.add(line, "body", f"there is no body {shown(body)}{meant(body, findings)}")
+        elif finding not in findings[body]:
+            sheet.problems.add(line, "finding", f"{body} has no finding {shown(finding)}{meant(finding, findings[body])}: was more entered since?")
+        else:
+            found.append((body, finding, note))
+    sheet.problems.require_none("the list of settlements")
+    return found
 
 
 def read_bodies(path: Path, known: Mapping[str, Body]) -> tuple[dict[str, Body], list[str]]:

@@ -33,7 +33,7 @@ HEADINGS: Mapping[str, tuple[str, ...]] = {
     "name_hi": ("name hi", "name in hindi", "hindi name", "हिंदी नाम", "हिन्दी नाम"),
     "counters": ("counters", "counter", "काउंटर"),
     "id": ("id", "body", "ulb", "code", "कोड", "निकाय कोड"),
-    "finding": ("finding",), "note": ("note", "टिप्पणी"),
+    "finding": ("finding",), "note": ("note", "settled", "टिप्पणी"),
 }
 """What a column may be called, folded (``heading``); more by ``paper: columns:`` of the configuration."""
 

@@ -159,6 +159,26 @@ def test_what_was_entered_is_held_against_what_was_given_out_and_closing_waits_f
     machine("journal", "verify", expect=0)
 
 
+def test_findings_come_back_with_their_last_column_filled_in(machine: Machine) -> None:
+    numbered(machine)
+    machine("paper", "import", put(machine, "in.csv", LISTED), expect=0)
+    machine("paper", "reconcile", "rewa", "--settle", "rest", "--note", "came back", "--by", "asha", expect=3)
+    machine("paper", "reconcile", expect=3)
+    with (offline(machine) / "findings.csv").open(encoding="utf-8-sig", newline="") as source:
+        head, *rows = list(csv.reader(source))
+    assert head[-1] == "settled"
+    filled = machine.root / "filled.csv"
+    with filled.open("w", newline="") as target:
+        csv.writer(target).writerows([head, *([*row[:-1], row[-1] or ("seen" if row[0] == "rewa" else "")] for row in rows)])
+    machine("paper", "reconcile", "--settle-from", str(filled), "--by", "ravi", expect=3)
+    found = {one["body"]: {each["id"]: each["settled"] for each in one["findings"]} for one in machine.json("paper", "reconcile", expect=3).result["bodies"]}
+    assert found["rewa"] == {"gap:REW:1-2": "seen (ravi)", "rest:REW:4-10": "came back (asha)", "unknown:all": "seen (ravi)"}
+    assert set(found["indore"].values()) == {""}
+    wrong = put(machine, "w.csv", "body,finding,note\nrewa,gap:REW:1-3,x\nindor,gap:1,y\n")
+    refused = machine("paper", "reconcile", "--settle-from", wrong, expect=10).err
+    assert "w.csv:2: finding: rewa has no finding gap:REW:1-3; did you mean gap:REW:1-2?" in refused and "w.csv:3: body: there is no body indor" in refused
+
+
 def test_the_index_is_made_anew_and_a_list_that_was_changed_is_found(machine: Machine) -> None:
     numbered(machine)
     machine("paper", "import", put(machine, "in.csv", LISTED), expect=0)
