@@ -180,6 +180,7 @@ def fill(session: Session, name: str, values: Sequence[str], *, by: str) -> Repo
     from opsctl.cli.work import open_site
     from opsctl.model.fields import meant
     from opsctl.protocols.report_fields import fillable
+    from opsctl.reports.doubts import doubt
 
     site = open_site(session)
     known = fillable()
@@ -190,9 +191,8 @@ def fill(session: Session, name: str, values: Sequence[str], *, by: str) -> Repo
             raise UsageError(f"{one} is no FIELD=VALUE", hint="operating_system='Debian 12'; opsctl report fields")
         if key not in known:
             raise UsageError(f"no report has a field {key}{meant(key, known)}", hint="opsctl report fields")
-        allowed = known[key].allowed
-        if allowed and (odd := [each for each in value.split(",") if each.strip() not in allowed]):
-            site.notes.append(f"{key}: the form does not know {', '.join(odd)}{meant(odd[0], allowed)}; it is written down as it is")
+        if odd := doubt(known[key], value):
+            site.notes.append(f"{key}: {odd}; it is written down as it is")
         given[key] = value
     return write_entry(session, site, name, FILED, {"fields": given}, by=by)
 

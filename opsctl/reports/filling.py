@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from opsctl.model.fields import meant
 from opsctl.model.incident import COLLECTED, DRAFTED, EXPLAINED, FILED, NOTED, OPENED, PAPERED, SEALED, STATED, Event
 from opsctl.model.snapshots import parse_time
 from opsctl.protocols.cert_in import Field, protocol
 from opsctl.protocols.report_fields import report_fields, source_of
 from opsctl.reports.document import Deed, Facts, Grid, Row
+from opsctl.reports.doubts import doubt
 from opsctl.reports.words import Words
 
 _LINES = 25
@@ -42,16 +42,10 @@ def _worded(field: Field, text: str | None, words: Words) -> str | None:
     if not text or not field.allowed:
         return None
     types = protocol().types
-    found = [one.strip() for one in text.split(",")]
+    found = [one.strip().casefold() if one.strip().casefold() in field.allowed else one.strip() for one in text.split(",")]
     if field.key == "incident_types":
         return "\n".join(f"{kind.summary}" + (f" (Annexure I, {kind.annexure})" if kind.annexure else "") if (kind := types.get(one)) else one for one in found)
     return ", ".join(words.choice(one) if one in field.allowed else one for one in found)
-
-
-def doubt(field: Field, text: str | None) -> str | None:
-    """What the form does not know of a choice, with the nearest that it does; it is taken all the same."""
-    odd = [one.strip() for one in (text or "").split(",") if one.strip() not in field.allowed] if field.allowed and text else []
-    return f"the form does not know {', '.join(odd)}{meant(odd[0], field.allowed)}" if odd else None
 
 
 def form(facts: Facts, words: Words) -> dict[str, str | None]:

@@ -145,6 +145,25 @@ def test_a_type_that_the_form_does_not_know_is_doubted_and_said_as_other() -> No
     assert "Incident Type: the form does not know malicious-cod; did you mean malicious-code?" in found.doubts
 
 
+@pytest.mark.parametrize(("key", "good", "bad", "why"), [
+    ("occurred_at", "20/12/2026 23:00 IST", "20/12/2026 23:00", "has no time zone"),
+    ("occurred_at", "2026-12-20T23:00+05:30", "last night", "the form asks for dd/mm/yyyy hh:mm"),
+    ("reporter_email", "asha@example.invalid", "asha at example", "is no e-mail address"),
+    ("ip_address", "10.0.0.5 (db-1), fd00::7; 10.1.0.0/16", "10.0.0.5, 10.0.0.256", "10.0.0.256 is no address"),
+    ("mission_critical", "Yes", "ys", "did you mean yes"),
+])
+def test_a_value_that_looks_wrong_is_doubted_and_stays(key: str, good: str, bad: str, why: str) -> None:
+    assert drafted("cert-in", facts(incident(fields={key: good}))).doubts == ()
+    found = drafted("cert-in", facts(incident(fields={key: bad})))
+    (said,) = found.doubts
+    assert why in said and values(found)[key] == bad
+
+
+def test_what_opsctl_fills_in_itself_is_never_doubted() -> None:
+    given = facts(hosts={"db-1": "10.0.0.11", "v6": "fd00::11"})
+    assert [drafted(report, given).doubts for report in KINDS] == [()] * len(KINDS)
+
+
 def test_a_missed_duty_goes_into_the_report_with_its_reason() -> None:
     late = facts(now=NOTICED + timedelta(hours=7))
     said = drafted("cert-in", late).text
