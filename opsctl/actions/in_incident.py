@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from opsctl.actions.agreeing import refuse_alone
@@ -36,7 +36,7 @@ def databases_in_use(databases: Iterable[tuple[str, str]], world: World) -> list
     return [name for source, name in databases if database_in_use(source, name, world.config)]
 
 
-def refuse_unscanned(asked: Asked, sources: Iterable[str], places: Sequence[str], world: World) -> None:
+def refuse_unscanned(asked: Asked, sources: Collection[str], places: Sequence[str], world: World) -> None:
     """SafetyRefusal for places of production while an incident is open, unless this run scanned the sources by name and two
     approved before this step."""
     if not places or not (incidents := world.open_incidents()):
@@ -50,5 +50,5 @@ def refuse_unscanned(asked: Asked, sources: Iterable[str], places: Sequence[str]
         raise SafetyRefusal(
             f"{', '.join(places)} is production, and while incident {', '.join(incidents)} is open nothing comes there that was not scanned "
             f"and approved by two: {error.message}", where=places[0],
-            hint="opsctl restore run, or restore promote, scans it and asks them; a playbook of your own needs the steps `restore`, `scan` "
-            "(with sources) and `approve` before this one") from error
+            hint=f"opsctl restore run, or opsctl restore promote {asked.backup} {next(iter(sources), 'SOURCE')} --set {asked.set}, scans it and asks them; a playbook "
+            "of your own needs the steps `restore`, `scan` (with sources) and `approve` before this one") from error

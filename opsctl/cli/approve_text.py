@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from opsctl.cli.session import Session
     from opsctl.model.plan import BoundPlan
 
+#: Parts of the configuration that are told by name: a release of hundreds of hosts uses hundreds.
+_NAMED = 12
+
 
 def ask(session: Session, lines: Sequence[Cell], refuse: bool) -> None:
     """Show what would be signed, whatever the options are, and ask. SafetyRefusal where the answer is no."""
@@ -37,7 +40,7 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, rem
         f"incident    {said['incident'] or 'none'}",
         f"repository  {said['repository'] or 'none'}",
         f"plan        SHA-256 {said['plan_sha256']}",
-        *([f"it uses     {', '.join(bound)} in the configuration; whoever changes one of them voids it"] if (bound := plan.step(step).configured) else []),
+        *([f"it uses     {_few(list(bound))} in the configuration; whoever changes one of them voids it"] if (bound := plan.step(step).configured) else []),
         f"it opens    {', '.join(one.id for one in opened) or 'nothing'}",
     ]
     for one in opened:
@@ -47,6 +50,10 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, rem
             lines.append(f"    {f'{item.item}: ' if item.item else ''}{told or 'without parameters'}")
     return [*lines, Mark(f"decision    {said['decision']}{note}", Tone.STRONG),
             f"as          {said['by']}, at {in_zone(said['time'], zone)}; it holds until {in_zone(said['expires'], zone)}"]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _plainly(value: Any) -> str:
