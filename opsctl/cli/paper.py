@@ -46,9 +46,9 @@ def order(
 @app.command("receipts")
 def receipts(
     context: typer.Context,
-    body: Annotated[str, typer.Argument(metavar="[BODY]", help="the body that gets receipts")] = "",
-    series: Annotated[str, typer.Argument(metavar="[SERIES]", help="their series")] = "",
-    numbers: Annotated[str, typer.Argument(metavar="[FIRST-LAST]", help="their numbers, such as 1-500")] = "",
+    body: Annotated[str, typer.Argument(metavar="BODY", help="the body that gets receipts")] = "",
+    series: Annotated[str, typer.Argument(metavar="SERIES", help="their series")] = "",
+    numbers: Annotated[str, typer.Argument(metavar="FIRST-LAST", help="their numbers, such as 1-500")] = "",
     file: Annotated[Path | None, typer.Option("--from", metavar="FILE.csv", help="many at once: body, series, first, last")] = None,
     restored: Annotated[Path | None, typer.Option(
         "--restored", metavar="FILE.csv", help="the last receipts in the restored data: body, series, number, date")] = None,
@@ -92,7 +92,7 @@ def import_(
 @app.command("reconcile")
 def reconcile(
     context: typer.Context,
-    body: Annotated[str, typer.Argument(metavar="[BODY]", help="one body; all, if not given")] = "",
+    body: Annotated[str, typer.Argument(metavar="BODY", help="one body; all, if not given")] = "",
     settle: Annotated[list[str] | None, typer.Option(
         "--settle", metavar="FINDING", help="its id, or `rest` or `unknown` for all of them; may be given again")] = None,
     listed: Annotated[Path | None, typer.Option(
@@ -117,7 +117,7 @@ def reconcile(
 @app.command("bodies")
 def bodies(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="id, name, name_hi, counters, series")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE.csv", help="id, name, name_hi, counters, series")] = None,
 ) -> Report:
     """List the bodies, or take many in from a CSV file."""
     from opsctl.cli.paper_bodies import bodies as carry_out

@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from opsctl.wiring import Site
 
 
-def the_incident(site: Site, name: str) -> Incident:
-    """The open incident of that name, or the only open one. UsageError, SafetyRefusal for one that is closed."""
+def the_incident(site: Site, name: str, *, change: bool = True) -> Incident:
+    """The open incident of that name, or the only open one; without ``change`` also one that is closed. UsageError, SafetyRefusal."""
     open_ones: list[Incident] = site.incidents.open_ones()
     if name or len(open_ones) == 1:
-        found: Incident = site.incidents.require_open(name or open_ones[0].id)
+        wanted = name or open_ones[0].id
+        found: Incident = site.incidents.require_open(wanted) if change else site.incidents.get(wanted)
         return found
-    raise UsageError(f"{counted(len(open_ones), 'incident')} {'is' if len(open_ones) == 1 else 'are'} open: which one?",
-                     hint="--incident ID; opsctl incident list")
+    if not open_ones:
+        raise UsageError("no incident is open", hint="opsctl incident open; --incident ID shows what belongs to a closed one")
+    raise UsageError(f"{counted(len(open_ones), 'incident')} are open: which one?", hint="--incident ID; opsctl incident list")
 
 
 def the_order(found: Incident, name: str) -> PaperOrder:

@@ -32,7 +32,7 @@ def receipts(
     from opsctl.model.unknown import unknown
 
     site = open_site(session)
-    found = the_incident(site, incident)
+    found = the_incident(site, incident, change=bool(numbers or series or file or restored or cut or room or live))
     order = the_order(found, which)
     if body and body not in site.config.bodies:
         raise unknown("body", body, site.config.bodies, hint=None if site.config.bodies else "opsctl paper bodies FILE.csv")

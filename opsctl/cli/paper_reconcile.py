@@ -38,7 +38,7 @@ def reconcile(
     from opsctl.model.unknown import unknown
 
     site = open_site(session)
-    found = the_incident(site, incident)
+    found = the_incident(site, incident, change=bool(settle or listed or done))
     if settle and not note.strip():
         raise UsageError("settling takes a note", hint="--note: what became of these receipts, and how you know")
     with alone(site, session, found, "reconciling") as found:

@@ -20,8 +20,8 @@ _TONES = {"ok": Tone.GOOD, "recorded": Tone.GOOD}
 
 def readiness(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(metavar="[WORD]", help="`record` what a person looked at, or `contacts`: the sheet to print")] = "",
-    item: Annotated[str, typer.Argument(metavar="[ITEM]", help="what was looked at: a name from the list")] = "",
+    what: Annotated[str, typer.Argument(metavar="WORD", help="`record` what a person looked at, or `contacts`: the sheet to print")] = "",
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="what was looked at: a name from the list")] = "",
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="record: who looked")] = "",
     on: Annotated[str, typer.Option("--on", metavar="DATE", help="record: when")] = "",
     until: Annotated[str, typer.Option("--until", metavar="DATE", help="record: until when that holds; then it is asked for again")] = "",
