@@ -77,18 +77,21 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
 
 
 def list_types(session: Session) -> Report:
+    from opsctl.engine.playbooks_table import responses
     from opsctl.protocols.cert_in import protocol
 
     known = protocol()
     facts = known.raw["incident_types_source"]
+    answers = responses()
+    named = {type_: [one.name for one in answers if type_ in one.incident_types] for type_ in known.types}
 
     def text(out: Out) -> None:
-        out.table(Table(("type", "Annexure I", Column("what", flexible=True)),
-                        [(one.id, one.annexure or "", one.summary) for one in known.types.values()]))
+        out.table(Table(("type", "Annexure I", Column("what", flexible=True), Column("playbook", flexible=True)),
+                        [(one.id, one.annexure or "", one.summary, ", ".join(named[one.id])) for one in known.types.values()]))
         out.line(Mark(f"source: {facts['source']} ({facts['confidence']}); opsctl is no legal advice", Tone.QUIET))
 
-    return Report(result={"types": [{"id": one.id, "annexure": one.annexure, "summary": one.summary, "explain": one.explain}
-                                    for one in known.types.values()], "source": facts["source"]}, text=text)
+    return Report(result={"types": [{"id": one.id, "annexure": one.annexure, "summary": one.summary, "explain": one.explain,
+                                     "playbooks": named[one.id]} for one in known.types.values()], "source": facts["source"]}, text=text)
 
 
 def write_clocks(out: Out, site: Site, found: Incident) -> None:

@@ -36,20 +36,24 @@ def list_(context: typer.Context) -> Report:
     """
     from opsctl.engine.playbooks import paths, read
 
-    found: list[tuple[str, str, str, str | None]] = []
+    found: list[tuple[str, str, str, str | None, tuple[str, ...]]] = []
     for name, path in sorted(paths(_config(of(context))).items()):
         try:
             playbook = read(path)
-            found.append((name, str(playbook.title), str(path), None))
+            found.append((name, str(playbook.title), str(path), None, playbook.incident_types))
         except ConfigError as error:
-            found.append((name, "", str(path), error.message))
+            found.append((name, "", str(path), error.message, ()))
 
     def text(out: Out) -> None:
+        out.heading("When something has happened")
+        out.table(Table(("playbook", "title", Column("types of incident", flexible=True)),
+                        [(name, title, ", ".join(types)) for name, title, _, _, types in found if types]))
+        out.heading("What commands carry out, and the site's own")
         out.table(Table(("playbook", Column("title", flexible=True)),
-                        [(name, Mark(error, Tone.BAD) if error else title) for name, title, _, error in found]))
+                        [(name, Mark(error, Tone.BAD) if error else title) for name, title, _, error, types in found if not types]))
 
-    return Report(result={"playbooks": [{"name": name, "title": title, "file": path, "error": error}
-                                        for name, title, path, error in found]}, text=text)
+    return Report(result={"playbooks": [{"name": name, "title": title, "file": path, "error": error, "incident_types": list(types)}
+                                        for name, title, path, error, types in found]}, text=text)
 
 
 @app.command("show")

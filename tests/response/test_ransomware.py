@@ -37,6 +37,7 @@ def portal(machine: Machine, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Itera
     config = machine.etc / "opsctl.yaml"
     config.write_text(config.read_text().replace("zones: {portal: {title: Portal}}\n", ""))
     lab.configure(machine.etc, lab.config("h0"))
+    lab.hosts["h0"].put("dpkg", "#!/bin/sh\nexit 0\n")  # half a minute of hashing, which says nothing of us
     machine("backup", "init", expect=0)
     yield machine
     lab.run("h0", ["nft", "flush", "ruleset"])
