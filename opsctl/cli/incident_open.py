@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Tone
-from opsctl.errors import UsageError
+from opsctl.errors import UsageError, worst
 from opsctl.model.safe_text import shown
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def open_incident(session: Session, name: str, said: Mapping[str, Any]) -> Repor
         return {"incident": incident, "clocks": clocks_json(site, found) if found is not None else [],
                 "frozen": [one.item for one in tally.results if one.step == "freeze" and one.outcome in ("ok", "changed")]}
 
-    return carry_out(session, site, "incident-open", inputs, subject="incident", text=text, result=result)
+    report = carry_out(session, site, "incident-open", inputs, subject="incident", text=text, result=result)
+    # It is open, whatever did not answer.
+    return replace(report, exit_code=worst([0, report.code])) if report.code and incident in site.incidents.all() and site.written else report
 
 
 def moment(session: Session, site: Site, said: str | None, question: str, option: str) -> datetime:
@@ -97,7 +100,7 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
             out.line(Mark(f"{'DRILL: ' if found.drill else ''}incident {incident} is open: {found.title}; in charge: {found.in_charge}", Tone.GOOD))
             write_clocks(out, site, found)
         elif one.step == "freeze" and one.outcome not in ("ok", "changed"):
-            out.line(Mark(f"retention of {one.item} is NOT frozen: {one.because}", Tone.BAD))
+            out.line(Mark(f"retention of {one.item} is NOT frozen: {one.because}; once that is mended: opsctl backup freeze {one.item} --incident {incident}", Tone.BAD))
     frozen = [str(one.item) for one in tally.results if one.step == "freeze" and one.outcome in ("ok", "changed")]
     if frozen:
         out.line(f"nothing is pruned any more from {', '.join(frozen)}")

@@ -134,7 +134,9 @@ def test_a_repository_that_was_away_gets_it_at_the_next_backup_and_each_has_all_
     (machine.data / "bill").write_text("12.50")
     assert "kept" not in machine("backup", "run", expect=0).err
     assert "still lacks" not in machine("status").out
-    shutil.rmtree(machine.store)
+    machine.store.rename(machine.root / "gone")
+    more = machine("incident", "open", "inc-2", *OPEN[3:])
+    assert more.code in (3, 22) and "retention of main is NOT frozen" in more.out and "opsctl backup freeze main --incident inc-2" in more.out
     other = controller(tmp_path / "other", second)
     other("backup", "init", expect=0)
     found = other.json("incident", "take-over", "inc-1", "--trust", fingerprint(machine), expect=0).result
