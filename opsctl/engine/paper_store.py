@@ -51,13 +51,13 @@ class PaperStore:
         DamagedData where a list is not what was entered, ProgramFailed where it is gone.
         """
         private_folder(self.folder)
-        path = self.folder / "index.sqlite"
+        path = self.folder.parent / f".index-{self.folder.name}.sqlite"  # hidden there, it goes into no copy of the incident
         try:
             with contextlib.closing(self._opened(path, lists)) as database:
                 self._follow(database, lists, fresh or {})
                 yield Index(database)
         except sqlite3.Error as error:
-            raise ProgramFailed(f"{path}: {error}", hint="remove it: it is made anew from the lists beside it", where=str(path)) from error
+            raise ProgramFailed(f"{path}: {error}", hint="remove it: it is made anew from the lists of the order", where=str(path)) from error
 
     def _opened(self, path: Path, lists: Sequence[Mapping[str, Any]]) -> sqlite3.Connection:
         """The index; an empty one where there is none, or it is damaged or holds a list that does not count."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.engine.incident_folder import Folder
 from tests.machine import Kept, Machine
 
 OPEN = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
@@ -183,7 +184,9 @@ def test_the_index_is_made_anew_and_a_list_that_was_changed_is_found(machine: Ma
     numbered(machine)
     machine("paper", "import", put(machine, "in.csv", LISTED), expect=0)
     before = machine.json("paper", "reconcile", expect=3).result["bodies"]
-    index = offline(machine) / "index.sqlite"
+    index = offline(machine).parent / ".index-1.sqlite"
+    kept_with_it = Folder(machine.state / "incidents" / "inc-1").files()[0]
+    assert any(name.startswith("offline/1/entered-") for name in kept_with_it) and not any("sqlite" in name for name in kept_with_it)
     for content in (None, b"no database at all"):
         index.unlink() if content is None else index.write_bytes(content)
         assert machine.json("paper", "reconcile", expect=3).result["bodies"] == before
