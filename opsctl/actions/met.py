@@ -32,10 +32,11 @@ class MetParams(Params):
 
 @value
 class Seen:
-    """The clocks of the duty that have started, and those of them that are still open."""
+    """The clocks of the duty that have started, and those of them that are still open. ``coming``: the incident is not there yet."""
 
     clocks: tuple[Clock, ...]
     zone: tzinfo
+    coming: bool = False
 
     @property
     def left(self) -> Sequence[Clock]:
@@ -61,13 +62,13 @@ class MetAction(GateAction[MetParams, Seen]):
     def observe(self, params: MetParams, world: World) -> Seen:
         incident = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)
         if incident is None:  # the run that is only looked at would have opened it
-            return Seen((), world.config.organisation.tz)
+            return Seen((), world.config.organisation.tz, coming=True)
         found = clocks(incident, protocol().duties, world.clock(), protected=world.config.organisation.protected_system)
         ours = [one for one in found if one.duty == params.duty or (params.duty == ORDERS and one.duty.startswith("order "))]
         return Seen(tuple(ours), world.config.organisation.tz)
 
     def waits_for(self, params: MetParams, seen: Seen) -> str | None:
-        if not seen.left:
+        if not seen.left and not seen.coming:
             return None
         sent, decide = _how(params, seen)
         return f"{_say(params, seen)}: record it with `{sent}`, or that it does not apply with `{decide}`"

@@ -331,6 +331,8 @@ class _Teller:
             self.tell.count(step.title, self.done[step.id], len(step.items), "host")
             return
         waiting = result.outcome == "waiting"
+        if self.brief and self.session.dry_run:
+            return
         if self.brief and not self.session.verbose:
             for said in response.told(step, result, asks=self.session.interactive):
                 self.tell.say(said)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -311,6 +313,30 @@ def test_the_first_report_lies_ready_while_no_host_answers_and_the_store_is_gone
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def test_a_response_is_planned_without_opening_anything(machine: Machine) -> None:
+    machine("backup", "init", expect=0)
+    said = machine("plan", "web-intrusion", "--set", "hosts=", *NOTICED, expect=0)
+    for line in ("would once: Write it down and start the clocks", "would wait: Send it within six hours of the first notice", "would freeze main for incident inc-",
+                 "would wait: The auditor's certificate", "would wait: Close the incident"):
+        assert line in said.out, line
+    assert "stands" not in said.err and machine.json("incident", "list").result["incidents"] == []
+
+
+def test_a_response_begins_also_where_the_state_directory_cannot_be_used(machine: Machine) -> None:
+    machine("backup", "init", expect=0)
+    shutil.rmtree(machine.state)
+    machine.state.write_text("not a directory any more")
+    said = machine("--break-glass", "run", "web-intrusion", "--set", "hosts=", *NOTICED)
+    spool = Path(re.findall(r"journal goes to (\S+)/journal/", said.err)[0])
+    try:
+        assert said.code == 4 and "retention frozen: main" in said.out and "sent: send the draft to CERT-In as it is" in said.out, said.err
+        assert list(spool.glob("incidents/*/reports/cert-in-1.en.txt"))
+        run = re.findall(r"opsctl resume (\S+)", said.out)[0]
+        assert "call: " in machine("--break-glass", "resume", run, expect=4).out
+    finally:
+        shutil.rmtree(spool)
 
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFC8FwO9w21IUTb6CvHpr+LdR2pF4Ouw9uTQ0OWSvQ01"
