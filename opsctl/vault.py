@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,47 +24,91 @@ CUSTODY, MANIFEST, TAGS, SEAL = "custody.jsonl", "manifest-sha256.txt", "tagmani
 _BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _TAGGED = ("bagit.txt", "bag-info.txt", CUSTODY, MANIFEST)
 _CHUNK = 1 << 20
+_AHEAD = 16  # blocks that may wait to be hashed and written
 Sign = Callable[[bytes, str], str]
 Check = Callable[[bytes, str, str], str]
 
 
 class Arriving:
-    """One file on its way into a bag: written once, hashed as it comes. What never got a byte leaves no file."""
+    """One file on its way into a bag: written once, hashed as it comes. What never got a byte leaves no file.
+
+    Blocks of what is long are hashed and written by a thread of its own, so that the next ones come meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self._hash = hashlib.sha256()
         self._file: int | None = None
+        self._block = bytearray()
+        self._blocks: queue.Queue[bytearray | None] = queue.Queue(_AHEAD)
+        self._keeper: threading.Thread | None = None
+        self._failure: OSError | None = None
 
     @property
     def sha256(self) -> str:
+        """Of what came, once it is closed."""
+        assert self._file is None, "what is on its way has no hash yet"
         return self._hash.hexdigest()
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Raises ProgramFailed where the system says no."""
+    def write(self, data: bytes) -> None:
+        """Raises ProgramFailed where the system says no, here or to what came before."""
+        if self._failure is not None:
+            raise system_said_no(self._failure, self.path, len(data))
         try:
             if self._file is None:
                 private_folder(self.path.parent)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._file, left):]
         except OSError as error:
             raise system_said_no(error, self.path, len(data)) from error
-        self._hash.update(data)
         self.size += len(data)
+        self._block += data
+        if len(self._block) >= _CHUNK:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._keep, name="evidence", daemon=True)
+                self._keeper.start()
+            self._blocks.put(self._block)
+            self._block = bytearray()
 
     def close(self) -> None:
-        """Flush it to the disk. Raises ProgramFailed."""
-        if self._file is not None:
-            file, self._file = self._file, None
+        """Bring it to the disk. Raises ProgramFailed."""
+        if self._keeper is not None:
+            self._blocks.put(None)
+            self._keeper.join()
+            self._keeper = None
+        if self._file is None:
+            return
+        try:
+            if self._failure is None:
+                self._put(self._block)
+                os.fsync(self._file)
+        except OSError as error:
+            self._failure = error
+        file, self._file, self._block = self._file, None, bytearray()
+        os.close(file)
+        if self._failure is not None:
+            with self.path.open("rb") as kept:  # as much as there was room for
+                self._hash = hashlib.sha256()
+                self.size = 0
+                while piece := kept.read(_CHUNK):
+                    self._hash.update(piece)
+                    self.size += len(piece)
+            raise system_said_no(self._failure, self.path) from self._failure
+
+    def _keep(self) -> None:
+        while (block := self._blocks.get()) is not None:
             try:
-                os.fsync(file)
+                if self._failure is None:
+                    self._put(block)
             except OSError as error:
-                raise system_said_no(error, self.path) from error
-            finally:
-                os.close(file)
+                self._failure = error
+
+    def _put(self, block: bytearray) -> None:
+        assert self._file is not None
+        self._hash.update(block)
+        left = memoryview(block)
+        while left:
+            left = left[os.write(self._file, left):]
 
 
 class Half:

@@ -105,8 +105,6 @@ def take(shell: Any, path: bytes, into: Arriving, limits: Limits) -> Ended:
     nothing can be written here, Interrupted.
     """
     most = max(0, min(limits.item, limits.left()))
-    if not most:
-        return Ended(Outcome.FAILED, "not taken: there is no room left", cut=True)
     done = fetch(shell, ["sh", "-c", _FETCH, "sh", path, str(most)], into, replace(limits, item=most), _SECONDS)
     facts = _facts(done.errors)
     if done.code == _GONE and not into.size:

@@ -111,6 +111,7 @@ class Filling:
             if there is None:
                 return fetching.take(self.entered.shell, file.path, into, self._limits())
             into.write(there[0])
+            into.close()
             return Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=there[1])
 
         ended = self._try(get, into)
@@ -123,6 +124,8 @@ class Filling:
             return Ended(Outcome.FAILED, self._lost)
         if time.monotonic() >= self.until:
             return Ended(Outcome.FAILED, f"not asked for: it took longer than {words(self.spec.limit)} already", cut=True)
+        if not self._left():
+            return Ended(Outcome.FAILED, "not asked for: there is no room left here (evidence: bag, free)", cut=True)
         try:
             ended: Ended = get()
             return ended

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from opsctl.model.evidence import in_bag, percent
+from tests.badluck.faults import small_disk
 from tests.evidence.test_local import OPEN
 from tests.machine import Machine
 
@@ -174,3 +175,28 @@ def test_no_name_leads_out_of_the_bag_and_no_two_become_one() -> None:
     assert len(set(made)) == len(names)
     for path in made:
         assert path.startswith("files/") and ".." not in path.split("/") and all(0 < len(part) <= 200 for part in path.split("/"))
+
+
+@pytest.mark.as_root("a small disk is mounted")
+def test_a_disk_that_runs_full_here_keeps_what_there_was_room_for(tmp_path: Path, site: Path) -> None:
+    from opsctl.errors import ProgramFailed
+    from opsctl.vault import Arriving
+
+    for name in ("a", "b"):
+        (site / name).write_bytes(os.urandom(12 << 20))
+    with small_disk(tmp_path / "m" / "state", "24M"):
+        machine, found, folder = collect(tmp_path, "  free: 4MiB\n  profiles: {own: {extends: nothing}}", "--profile", "own", "--file", f"{site}/a",
+                                         "--file", f"{site}/b", "--file", f"{site}/log", code=3)
+        at = {Path(path).name: one for path, one in found.items()}
+        assert at["a"]["outcome"] == "collected" and not at["a"]["cut"]
+        assert at["b"]["cut"] and 0 < at["b"]["size_bytes"] < 12 << 20
+        machine("evidence", "verify", expect=0)
+        into = Arriving(folder.parent / "more")
+        with pytest.raises(ProgramFailed, match="no space left"):
+            for _ in range(32):
+                into.write(bytes(1 << 20))
+            into.close()
+        with pytest.raises(ProgramFailed, match="no space left"):
+            into.close()
+        kept = into.path.read_bytes()
+        assert (len(kept), hashlib.sha256(kept).hexdigest()) == (into.size, into.sha256)
