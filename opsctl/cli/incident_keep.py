@@ -95,7 +95,7 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     for one in tally.results:
         if one.outcome in ("ok", "changed"):
             files = f" and {counted(one.result['files'], 'file')}" if one.result["files"] else ""
-            out.line(Mark(f"{one.result['incident']}: {counted(one.result['entries'], 'entry', 'entries')}{files} are in {one.item}", Tone.GOOD))
+            out.line(Mark(f"{one.result['incident']}: {counted(one.result['entries'], 'entry', 'entries')}{files} kept in {one.item}", Tone.GOOD))
         else:
             out.line(Mark(f"{plan.inputs['incident']} is NOT kept in {one.item}: {one.because}", Tone.BAD))
 

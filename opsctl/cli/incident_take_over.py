@@ -73,4 +73,6 @@ def _write(out: Out, site: Site, tally: Tally, incident: str) -> None:
         write_clocks(out, site, found)
         if one.outcome != "ok":
             out.lines([Mark(f"lost: {said}", Tone.WARN) for said in one.result["lost"]])
+            out.lines([f"take its key for good, so that its seals of evidence count here too: opsctl backup init --trust {key}" for key in site.trust
+                       if key in one.result["signed_by"] and site.config.directory is not None])
             out.line(f"next: write down what people remember since: opsctl incident note {incident} TEXT; then opsctl incident show {incident}")

@@ -87,6 +87,7 @@ def test_promise_8_another_controller_goes_on_with_clocks_and_files_and_names_wh
     other.at("2026-12-21T06:00:00+05:30")
     said = other("incident", "take-over", "--trust", fingerprint(machine), expect=0)
     assert "lost: whatever was written after 2026-12-21 03:00 IST" in said.out and "certin-initial-report" in said.out
+    assert f"opsctl backup init --trust {fingerprint(machine)}" in said.out
     assert due(other) == before, "clocks go on from their own moments"
     assert tree(other.state / "incidents" / "inc-1" / "evidence") == {"web1/data/log": b"GET /\n"}
     assert "is led here already" in other("incident", "take-over", "--trust", fingerprint(machine), expect=0).out
@@ -128,7 +129,7 @@ def test_a_repository_that_was_away_gets_it_at_the_next_backup_and_each_has_all_
     make_quick(second, "for tests only", machine.state / "repositories" / "second.json")
     second.rename(machine.root / "gone")
     said = machine("incident", "keep")
-    assert said.code in (3, 22) and "is NOT kept in second" in said.out and "2 entries and 2 files are in main" in said.out
+    assert said.code in (3, 22) and "is NOT kept in second" in said.out and "2 entries and 2 files kept in main" in said.out
     assert "second still lacks 2 entries" in machine("status").out
     (machine.root / "gone").rename(second)
     (machine.data / "bill").write_text("12.50")
