@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NAMESPACE = "decide@opsctl"
 _CLOCKS = {"became-aware": "became_aware_at", "money-moved": "money_moved_at", "complaint-filed": "complaint_filed_at",
            "reopen-requested": "reopen_requested_at"}
+_AFTER_CLOSING = (MET, DECIDED, EXPLAINED)
+"""What is written down of a closed incident as well: the clock of the lessons learned starts with its closing."""
 _LARGEST = 256 << 20  # bytes of a file that went with a report
 
 
@@ -39,10 +41,10 @@ def write_entry(session: Session, site: Site, name: str, kind: str, data: Mappin
     from opsctl.cli.incident_show import clocks_json, write_clocks
     from opsctl.cli.work import who
 
-    site.incidents.require_open(name)
+    _find(site, name, kind)
     said = {"incident": name, **data, "by": by or who(), **({at: site.clock().isoformat()} if at else {})}
     if not session.dry_run:
-        site.incidents.write(kind, said, check=lambda found: _still(found, check))
+        site.incidents.write(kind, said, check=lambda found: _still(found, kind, check))
     found = site.incidents.get(name)
 
     def text(out: Out) -> None:
@@ -56,11 +58,17 @@ def write_entry(session: Session, site: Site, name: str, kind: str, data: Mappin
     return Report(result={"incident": name, "entry": said, "clocks": clocks_json(site, found)}, text=text, warnings=[*site.said])
 
 
-def _still(found: Incident, check: Callable[[Incident], None] | None) -> None:
+def _find(site: Site, name: str, kind: str) -> Incident:
+    found: Incident = site.incidents.get(name) if kind in _AFTER_CLOSING else site.incidents.require_open(name)
+    return found
+
+
+def _still(found: Incident, kind: str, check: Callable[[Incident], None] | None) -> None:
     """Somebody may have closed it, or written the same, since it was looked at."""
     from opsctl.engine.incidents import refuse_closed
 
-    refuse_closed(found)
+    if kind not in _AFTER_CLOSING:
+        refuse_closed(found)
     if check is not None:
         check(found)
 
@@ -238,7 +246,7 @@ def _refuse_unknown(site: Site, name: str, duty: str) -> None:
     from opsctl.model.unknown import unknown
     from opsctl.protocols.cert_in import protocol
 
-    known = [one.duty for one in of_incident(site, site.incidents.require_open(name))]
+    known = [one.duty for one in of_incident(site, site.incidents.get(name))]
     if duty not in known and duty not in protocol().duties:
         raise unknown("duty", duty, known, hint=f"opsctl incident show {name}")
 

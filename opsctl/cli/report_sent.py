@@ -25,7 +25,7 @@ def sent(session: Session, which: str, incident: str, *, channel: str, by: str, 
     from opsctl.cli.work import open_site
 
     site = open_site(session)
-    found = site.incidents.require_open(chosen(site, incident).id)
+    found = chosen(site, incident)
     report, duty = _which(site, found, which)
     when = moment(session, site, at, "", "--at") if at else site.clock().replace(microsecond=0)
     how = _channel(site, channel)

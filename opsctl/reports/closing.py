@@ -27,13 +27,21 @@ def sections(facts: Facts, words: Words) -> tuple[Section, ...]:
 def duties(facts: Facts, words: Words) -> Grid:
     """Every clock: until when, what met it, and of one that was missed the reason."""
     return Grid(words.columns("duty", "state", "due", "done", "reason"), tuple(
-        (f"{clock.obligation} ({clock.duty})", _state(clock, words), words.stamp(clock.due) if clock.due else words("no_time"), _done(clock, words),
+        (f"{clock.obligation} ({clock.duty})", _state(clock, words), _until(clock, words), _done(clock, words),
          facts.incident.decisions.get(clock.duty) or facts.incident.reasons.get(clock.duty)
          or (words("no_reason") if clock.state in ("late", "overdue") else "")) for clock in facts.clocks))
 
 
 def _state(clock: Clock, words: Words) -> str:
     return words("was_late" if clock.state == "late" else clock.state.replace(" ", "_"))
+
+
+def _until(clock: Clock, words: Words) -> str:
+    if clock.in_force_from is not None:
+        return words("in_force", date=f"{clock.in_force_from:%d/%m/%Y}")
+    if clock.due is None:
+        return words("no_time")
+    return words("at_once") if clock.due == clock.since else words.stamp(clock.due)
 
 
 def _done(clock: Clock, words: Words) -> str:

@@ -140,3 +140,14 @@ def test_two_who_draft_at_once_get_two_drafts(machine: Machine) -> None:
     assert [one.returncode for one in both] == [0, 0], ends
     assert sorted(json.loads(out)["result"]["draft"] for out, _ in ends) == [2, 3]
     assert all(state == "as drafted" for one in machine.json("report", "list", expect=0).result["drafts"] for state in one["files"].values())
+
+
+def test_the_closing_report_is_drafted_and_sent_after_closing_as_its_clock_starts_there(machine: Machine) -> None:
+    for one in machine.json("incident", "show", "inc-1").result["clocks"]:
+        machine("incident", "met", "inc-1", one["duty"], "--channel", "phone", "--by", "Asha", expect=0)
+    machine("incident", "close", "inc-1", "--note", "all is back", expect=0)
+    assert clock(machine, "lessons-learned")["state"] == "running"
+    machine("report", "draft", "closing", "--incident", "inc-1", expect=0)
+    machine("report", "sent", "closing", "--incident", "inc-1", "--channel", "post", "--by", "Asha", expect=0)
+    assert clock(machine, "lessons-learned")["state"] == "met"
+    machine("incident", "note", "inc-1", "one more thing", expect=23)

@@ -213,6 +213,12 @@ def test_a_supplement_has_what_the_report_that_was_sent_left_blank() -> None:
     assert "Operating System" in (values(found)["blank_earlier"] or "") and values(found)["root_cause"] == "stolen password"
 
 
+def test_a_duty_that_is_coming_or_at_once_has_no_made_up_deadline() -> None:
+    due = {row[0].rpartition("(")[2].rstrip(")"): row[2] for row in drafted("closing").json["tables"]["duties"]["rows"]}
+    assert due["dpdp-board-detailed"] == "from 13/05/2027, not before" and due["police-helpline-1930"] == "at once"
+    assert due["police-complaint"] == "no time is fixed" and due["lessons-learned"] == "04/01/2027 02:30 IST (UTC+05:30)"
+
+
 def test_a_statement_is_its_authors() -> None:
     said = Statement("leak", "nothing points to one until now", "proxy logs", "Asha", NOW)
     assert "Asha states on leak, 21/12/2026 03:00 IST (UTC+05:30): nothing points to one until now (basis: proxy logs)" \
