@@ -276,6 +276,8 @@ class GateAction(Action[P, S]):
     kind = Kind.GATE
     #: Whether a gate that was open once stays so where the run is taken up again before anything behind it was begun.
     lasting: ClassVar[bool] = True
+    #: Whether that it is open shows that what stands before it was acted on: an approval that was used does not run out.
+    acted: ClassVar[bool] = False
 
     @abstractmethod
     def waits_for(self, params: P, seen: S) -> str | None:

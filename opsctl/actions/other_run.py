@@ -57,6 +57,7 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
     word = "other_run"
     Params = OtherRunParams
     lasting = False
+    acted = True
 
     def observe(self, params: OtherRunParams, world: World) -> Seen:
         found = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)

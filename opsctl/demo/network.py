@@ -56,6 +56,7 @@ until ip link set eth0 up 2>/dev/null; do sleep 0.02; done
 ip addr add "10.99.0.$2/24" dev eth0
 ip -6 addr add "fd99::$2/64" dev eth0 nodad
 if [ "$1" != outside ] && [ "$1" != db-1 ]; then "$PYTHON" "$PLACE/serve.py" & fi
+if [ "$1" = outside ]; then "$PYTHON" "$PLACE/count.py" & fi
 if [ "$1" = outside ]; then for name in app-1:11 city-1:21; do "$PYTHON" "$PLACE/call.py" "10.99.0.${name#*:}" "$PLACE/${name%:*}/answers" & done; fi
 "$SSHD" -f "$PLACE/$1/sshd_config" -E "$PLACE/$1/sshd.log"
 while :; do wait || :; sleep 1; done
@@ -82,7 +83,38 @@ class Answer(socketserver.StreamRequestHandler):
             self.wfile.write(line)
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
+import socket, threading
+def echo():
+    door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    door.bind(("", 8080))
+    while True:
+        packet, sender = door.recvfrom(64)
+        door.sendto(packet, sender)
+threading.Thread(target=echo, daemon=True).start()
 Server(("10.99.0.%d" % {address}, 8080), Answer).serve_forever()
+"""
+
+# Twenty packets a second to the city, each counted, and each that comes back; the last one may still be on its way.
+_COUNT = """\
+import os, socket, time
+place = os.environ["PLACE"]
+door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+door.settimeout(2)
+begun = False
+sent = answered = 0
+while True:
+    door.sendto(b"%d" % sent, ("10.99.0.21", 8080))
+    try:
+        said = door.recv(64)
+    except OSError:
+        said = b""
+    begun = begun or bool(said)
+    if begun:
+        sent, answered = sent + 1, answered + (said == b"%d" % sent)
+        with open(place + "/packets.new", "w") as file:
+            file.write("%d %d" % (sent, answered))
+        os.replace(place + "/packets.new", place + "/packets")
+    time.sleep(0.05)
 """
 
 _CALL = """\
@@ -138,6 +170,7 @@ class Network:
             (folder / "sshd_config").write_text(_SSHD.format(folder=folder))
         (self.place / "host").write_text(_HOST)
         (self.place / "call.py").write_text(_CALL)
+        (self.place / "count.py").write_text(_COUNT)
         (self.place / "serve.py").write_text(_SERVE.replace("{address}", "int(__import__('subprocess').getoutput('ip -4 -o addr show eth0')"
                                                             ".split('10.99.0.')[1].split('/')[0])"))
         sshd = programs.find("sshd")
@@ -172,6 +205,11 @@ class Network:
     def answers(self, name: str) -> int:
         """How many answers the attacker has got from a host so far."""
         return int(_read(self.place / name / "answers") or 0)
+
+    def packets(self) -> tuple[int, int]:
+        """How many packets were sent to the city so far, and how many of them came back."""
+        sent, answered = map(int, _read(self.place / "packets").split() or (0, 0))
+        return sent, answered
 
     def configuration(self) -> str:
         """Hosts and zones, as they stand in a configuration."""

@@ -32,8 +32,10 @@ services:
   counter:  {{restores: [uploads], needs: [database], proofs: [{{kind: files}}], rto: 8h, rpo: 3d, {counter},
              not_backed_up: ["certificates of the web server", "the application server"]}}
 reopening:
-  internal: {{{internal}, watch: 2s, every: 1s}}
-  public:   {{{public}, watch: 2s, every: 1s}}
+  internal:   {{{internal}, watch: 2s, every: 1s}}
+  pilot:      {{{pilot}, watch: 1s, every: 1s}}
+  all-bodies: {{{all_bodies}, watch: 1s, every: 1s}}
+  public:     {{{public}, watch: 2s, every: 1s}}
 notify: {{urls: ["{url}"], on: [failed, overdue, suspect]}}
 """
 
@@ -59,7 +61,7 @@ def configure(lab: Lab, config: Path, url: str) -> None:
         public[name] = (keys / f"{name}.pub").read_text().strip()
     (config / "staged.yaml").write_text(_CONFIGURATION.format(
         **public, url=url, database=_service(lab.root / "database-runs"), counter=_service(lab.root / "counter-runs"),
-        internal=_door(lab.root / "internal-open"), public=_door(lab.root / "public-open")))
+        **{wave.replace("-", "_"): _door(lab.root / f"{wave}-open") for wave in ("internal", "pilot", "all-bodies", "public")}))
 
 
 def _service(mark: Path) -> str:

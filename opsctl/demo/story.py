@@ -20,7 +20,7 @@ from typing import Any
 from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session
-from opsctl.demo import cut_off, portal, scans, staged
+from opsctl.demo import cut_off, incident, network, portal, scans, staged
 from opsctl.demo.sink import Sink
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.sources.postgresql_server import Postgres
@@ -177,11 +177,14 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
         staged.notice(lab, config, sink, ATTACKED)
         staged.points(lab, config, LOSS, FIRST_BAD)
 
-        lab.chapter("21 December: an attacker is in the portal, and it is cut off within seconds")
-        cut_off.play(lab, config, LOSS)
-
-        lab.chapter("Back in stages: clean room, scan, proof, two approvals, one rename, and people in waves")
-        staged.bring_back(lab, config, LOSS + timedelta(hours=1), FIRST_BAD)
+        lab.chapter("21 December: everything but the separate city goes off the network, and the clock of six hours runs")
+        incident.configure(config)
+        with cut_off.hosts(lab, config) as net:
+            if net is None:
+                staged.bring_back(lab, config, LOSS + timedelta(hours=1), FIRST_BAD)
+            else:
+                sink.also(net.inside())
+                _incident(lab, config, net)
     if (portal.totals(server), _hashes(uploads)) != before:
         raise DamagedData("the portal that came back in stages is not the one before the attack")
     lab.say("  Every table and every scan is what it was before the attack.", Tone.GOOD)
@@ -210,6 +213,27 @@ def _play(lab: Lab, scale: float, servers: list[Postgres]) -> None:
 
     lab.chapter("Is it the same portal? Every table, and every byte of every scan")
     _compare(lab, totals_of=portal.totals(server), restored=portal.totals(fresh), uploads=uploads)
+
+
+def _incident(lab: Lab, config: Path, net: network.Network) -> None:
+    """From the first notice to the closing."""
+    it = incident.Incident(lab, config, LOSS, net.inside())
+    incident.first_hours(it, LOSS - timedelta(minutes=20))
+    cut_off.watched(lab, net)
+
+    lab.chapter("The counters work on paper; what is found makes it ransomware")
+    incident.counters(it)
+    incident.investigate(it, FIRST_BAD)
+
+    lab.chapter("Back in stages: a set chosen by two, clean room, scan, proof, two approvals, one rename")
+    incident.back(it, FIRST_BAD)
+
+    lab.chapter("Audited, accepted, and open again in waves")
+    incident.reopen(it)
+    cut_off.opened(lab, net)
+
+    lab.chapter("Receipts reconciled, duties met, the incident closed")
+    incident.close(it)
 
 
 def _configure(lab: Lab, server: Postgres) -> Path:

@@ -290,6 +290,7 @@ def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key],
     What is behind us in its stage is not looked at again.
     """
     kinds = {step.id: registry(step.uses).kind for step in plan.steps}
+    touched = {*touched, *(step.id for step in plan.steps if _acted_on(step, registry, done))}
     behind_us = _behind_us(plan, registry, done, touched)
     again = {step.id for step in plan.steps if kinds[step.id] is Kind.CHECK} - behind_us
     for step in plan.steps:
@@ -302,6 +303,11 @@ def _looked_at_again(plan: BoundPlan, registry: Registry, done: Collection[Key],
         again |= more
         open_steps |= more
     return again
+
+
+def _acted_on(step: BoundStep, registry: Registry, done: Collection[Key]) -> bool:
+    action = registry(step.uses)
+    return isinstance(action, GateAction) and action.acted and all((step.id, item.item) in done for item in step.items)
 
 
 def _behind_us(plan: BoundPlan, registry: Registry, done: Collection[Key], touched: Collection[str]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opsctl.actions.registry import action
+from opsctl.engine.bind import bind
 from opsctl.engine.runs import _looked_at_again
 from opsctl.engine.stages import Part, compose
 from opsctl.errors import ConfigError, UsageError
@@ -80,3 +81,17 @@ def test_a_stage_that_has_ended_well_is_not_looked_at_again_also_where_a_step_fa
     stage = ["db.look", "db.bring", "db.agree", "db.promote", "db.outside"]
     assert _again([*stage, "tax.look"], []) == ["db.outside", "tax.look"]
     assert _again([*stage, "tax.look"], ["db.odd"]) == ["tax.look"]
+
+
+WEEKS = Playbook.model_validate({"name": "weeks", "title": "weeks", "inputs": {}, "steps": [
+    {"id": "agree", "uses": "approve", "with": {"say": "it is opened again", "people": 2}},
+    {"id": "open", "uses": "other_run", "with": {"incident": "inc-20261221-0000", "playbook": "reopen", "say": "open it"}},
+    {"id": "after", "uses": "person", "with": {"say": "look"}},
+]})
+
+
+@pytest.mark.parametrize(("done", "again"), [(["agree"], ["agree"]), (["agree", "open"], ["open"])])
+def test_an_approval_runs_out_until_a_run_of_its_own_shows_that_it_was_used(done: list[str], again: list[str]) -> None:
+    plan = bind(WEEKS, {}, config=CONFIG, registry=action, run="20261221-0230-weeks-7f3a", now=datetime(2026, 12, 21, tzinfo=UTC), started_by="test")
+    keys: set[Any] = {(name, None) for name in done}
+    assert sorted(_looked_at_again(plan, action, keys, set()) & set(done)) == again
