@@ -126,7 +126,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
         if (seen.order.persist and (changes or stand.persisted is False)) or (changes and stand.persisted):
             wish = "comes back" if seen.order.persist else "does not come back"
             changes.append(Change("persist", f"see to it that this {wish} after a reboot of {host}", after=("load", "confirm")))
-        if not changes and (seen.entry is None or seen.entry.stage != "confirmed"):
+        # Confirming writes it down; who was killed between the two may still have connections to end.
+        if not any(one.key == "confirm" for one in changes) and (seen.entry is None or seen.entry.stage != "confirmed"):
             changes.append(Change("note", f"write down that {host} is cut off"))
         return changes
 

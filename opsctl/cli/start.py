@@ -162,14 +162,16 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="leave the lab for playing")] = False,
     directory: Annotated[str | None, typer.Option("--dir", metavar="DIR", help="where to build it; a new temporary folder otherwise")] = None,
     scale: Annotated[float, typer.Option("--scale", metavar="FACTOR", help="1 is the full volume; smaller is quicker")] = 1.0,
+    kills: Annotated[int, typer.Option("--kill", metavar="NUMBER", min=0, help="kill so many of its commands on the way (kill -9), and go on")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="which ones are killed, and when")] = 0,
 ) -> Report:
-    """The whole story in a throw-away portal: backups, a damaged copy, a lost controller, and everything back.
+    """The whole story in a throw-away portal: from the backups before the attack to the incident closed, and a lost controller.
 
-    It touches nothing but its own folder and takes under three minutes.
+    It touches nothing but its own folder and takes some minutes.
     """
     from opsctl.demo.story import tell
 
-    return tell(of(context), keep=keep, directory=directory, scale=scale)
+    return tell(of(context), keep=keep, directory=directory, scale=scale, kills=kills, seed=seed)
 
 
 def explain(

@@ -14,7 +14,7 @@ from opsctl.demo import network
 from opsctl.errors import NotConverged
 
 if TYPE_CHECKING:
-    from opsctl.demo.story import Lab
+    from opsctl.demo.lab import Lab
 
 _LOOK = 1.0  # seconds for which the attacker's session is watched
 

@@ -14,12 +14,13 @@ from opsctl.demo.staged import PEOPLE
 from opsctl.errors import ProgramFailed
 
 if TYPE_CHECKING:
-    from opsctl.demo.story import Lab
+    from opsctl.demo.lab import Lab
 
 _MINUTES = timedelta(minutes=1)
 WAVES = ("internal", "pilot", "all-bodies", "public")
 _CONFIGURATION = """\
-# DRILL: bodies that go on working on paper.
+# DRILL: bodies that go on working on paper, and no more than seconds for evidence: all hosts of the lab have this machine's files.
+evidence: {limit: 15s}
 bodies:
   sagar:   {name: DRILL Sagar, name_hi: "अभ्यास सागर", series: [SGR]}
   vidisha: {name: DRILL Vidisha, name_hi: "अभ्यास विदिशा", series: [VDS]}

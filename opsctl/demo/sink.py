@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-
 # Run in another network: opens the door there, and hands it over to whoever called it.
 _OPEN = """\
 import socket, sys

@@ -16,7 +16,7 @@ from opsctl.demo.sink import Sink
 from opsctl.errors import ProgramFailed
 
 if TYPE_CHECKING:
-    from opsctl.demo.story import Lab
+    from opsctl.demo.lab import Lab
 
 PEOPLE = ("asha", "imran")
 _SCRAMBLED = 24

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,10 @@ from opsctl.cli import render
 from opsctl.cli.report import Mark, Out, Report, Table, Tone
 from opsctl.cli.session import Session
 from opsctl.demo import cut_off, incident, network, portal, scans, staged
+from opsctl.demo.killing import Killer
+from opsctl.demo.lab import Lab
 from opsctl.demo.sink import Sink
-from opsctl.errors import DamagedData, ProgramFailed
+from opsctl.errors import DamagedData
 from opsctl.sources.postgresql_server import Postgres
 
 IST = timezone(timedelta(hours=5, minutes=30))
@@ -48,65 +48,11 @@ backups:
 _COPY = "  copy: {{url: {copy}, password_file: {password}}}\n"
 
 
-@dataclass
-class Lab:
-    """The folder of one demo, with everything in it."""
+def tell(session: Session, *, keep: bool, directory: str | None, scale: float, kills: int = 0, seed: int = 0) -> Report:
+    """Build the lab, play the story through the real command line, and say where everything is.
 
-    root: Path
-    out: Out | None
-    facts: dict[str, Any] = field(default_factory=dict)
-    parts: int = 0  # tables as a proof counts them
-    began: float = field(default_factory=time.monotonic)
-
-    def say(self, text: str, tone: Tone | None = None) -> None:
-        if self.out is not None:
-            self.out.line(Mark(text, tone) if tone else text)
-            sys.stdout.flush()
-
-    def chapter(self, text: str) -> None:
-        if self.out is not None:
-            self.out.heading(f"DRILL {time.monotonic() - self.began:5.0f} s  {text}")
-            sys.stdout.flush()
-
-    def opsctl(
-        self, *words: str, at: datetime, expect: Sequence[int] = (0,), config: Path | None = None,
-        home: Path | None = None, show: int = 12, inside: Sequence[str] = (),
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the real command line, show it and what it says; ProgramFailed where it ends otherwise than expected.
-
-        ``inside``: words that start a program on another machine of the lab.
-        """
-        argv = [*(["--config", str(config)] if config else []), *words]
-        self.say(f"$ opsctl {shlex.join(words)}", Tone.STRONG)
-        env = {**os.environ, "OPSCTL_CLOCK": at.isoformat(), "NO_COLOR": "1", "TERM": "dumb"}
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), env.get("PYTHONPATH", "")]))
-        if home is not None:
-            env["HOME"] = env["XDG_STATE_HOME"] = str(home)
-            env.pop("OPSCTL_CONFIG", None)
-        done = subprocess.run([*inside, sys.executable, "-m", "opsctl", *argv], env=env, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, cwd=self.root, errors="replace")
-        said = [line for line in done.stderr.splitlines() if "OPSCTL_CLOCK" not in line]
-        first_wrong = next((at for at, line in enumerate(said) if line.startswith("opsctl: ")), len(said))
-        for line in said[:min(first_wrong, show)]:  # what is said while it works comes before the result
-            self.say(f"  {line}", Tone.QUIET)
-        if first_wrong > show:
-            self.say(f"  … {first_wrong - show} more lines", Tone.QUIET)
-        lines = done.stdout.splitlines()
-        for line in lines[:show]:
-            self.say(f"  {line}")
-        if len(lines) > show:
-            self.say(f"  … {len(lines) - show} more lines", Tone.QUIET)
-        # What went wrong and what to do about it is never cut.
-        for line in said[first_wrong:]:
-            self.say(f"  {line}")
-        if done.returncode not in expect:
-            raise ProgramFailed(f"the demo's `opsctl {words[0]}` ended with {done.returncode}: {done.stderr.strip()[-500:]}",
-                                hint=f"the lab is in {self.root}")
-        return done
-
-
-def tell(session: Session, *, keep: bool, directory: str | None, scale: float) -> Report:
-    """Build the lab, play the story through the real command line, and say where everything is."""
+    ``kills``: how many of its commands are killed on the way and taken up again, chosen by ``seed``.
+    """
     if directory is not None:
         root = Path(directory).absolute()
         root.mkdir(parents=True)
@@ -114,7 +60,7 @@ def tell(session: Session, *, keep: bool, directory: str | None, scale: float) -
         root = Path(tempfile.mkdtemp(prefix="opsctl-demo-"))
     root.chmod(0o711)  # the database's account has to pass
     out = None if session.json or session.quiet else render.make_out(sys.stdout, session.environ)
-    lab = Lab(root, out)
+    lab = Lab(root, out, killer=Killer(kills, seed) if kills else None)
     if session.dry_run:
         shutil.rmtree(root)
         return Report(result={}, text=lambda out: out.line("would build a throw-away portal and play the story"))
@@ -126,6 +72,7 @@ def tell(session: Session, *, keep: bool, directory: str | None, scale: float) -
             server.stop()
         if not keep:
             shutil.rmtree(root, ignore_errors=True)
+    lab.facts["kills"] = lab.killer.kills if lab.killer is not None else 0
     lab.facts["seconds"] = round(time.monotonic() - lab.began, 1)
     return Report(result={**lab.facts, "directory": str(root) if keep else None},
                   text=lambda end: _end(end, lab, keep))

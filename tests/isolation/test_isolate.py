@@ -19,6 +19,7 @@ from opsctl.isolation.register import Entry
 from opsctl.model.isolation import Mark, Order
 from opsctl.shells import local
 from opsctl.wiring import Site
+from tests.isolation.flows import dead, flow, open_flows
 from tests.lab.isolation import Lab, reached
 from tests.lab.sshd import until
 from tests.machine import Machine, Said
@@ -321,14 +322,16 @@ def test_promise_5_a_late_confirmation_fails_and_says_that_it_had_lifted(machine
     assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
 
 
-def order(machine: Machine, lab: Lab, *, seconds: float) -> None:
-    """Leave h0 as a run does that was killed before it confirmed."""
+def order(machine: Machine, lab: Lab, *, seconds: float, confirmed: bool = False) -> None:
+    """Leave h0 as a run does that was killed before it confirmed, or before it wrote down that it had."""
     site = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC))
     mark = Mark("20261212-0000-isolate-dead", "asha", "2026-12-12T02:30:00+05:30")
     ordered = Order(mark, seconds=seconds)
     site.isolations.register.put(Entry("h0", "nftables", ordered))
     way = site.isolations.driver("h0")
     way.load(ordered, way.observe())
+    if confirmed:
+        way.confirm()
     way.close()
 
 
@@ -401,6 +404,16 @@ def test_promise_5_a_run_killed_between_loading_and_confirming_lifts_itself_and_
     assert reached(lab, "outside", lab.hosts["h0"].address, 22), "nobody is stranded"
     run = next(iter(machine.state.glob("runs/*"))).name
     machine("resume", run, expect=0)
+    assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
+
+
+def test_promise_7_a_run_killed_between_confirming_and_writing_it_down_ends_what_was_left(machine: Machine, lab: Lab) -> None:
+    theirs = flow(lab, "in", "outside", "h0", lab.hosts["h0"].address, near="h0")
+    with open_flows([theirs]) as opened:
+        order(machine, lab, seconds=600, confirmed=True)
+        assert of(machine.json("isolate", "status"), "h0")["stage"] == "ordered" and not dead(opened[0].near)
+        said = machine.json("isolate", "apply", "h0", expect=0)
+        assert of(said, "h0")["stand"]["connections"] == 0 and dead(opened[0].near)
     assert of(machine.json("isolate", "status", expect=0), "h0")["stage"] == "confirmed"
 
 
