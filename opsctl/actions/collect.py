@@ -10,7 +10,7 @@ from opsctl import __version__
 from opsctl.actions.collecting import Entered, enter
 from opsctl.actions.filling import Filling
 from opsctl.actions.interface import EventAction, Params, World
-from opsctl.errors import ConfigError, OpsError, SafetyRefusal, Unreachable
+from opsctl.errors import ConfigError, OpsError, Partial, SafetyRefusal, Unreachable
 from opsctl.model.config_evidence import BUILT_IN
 from opsctl.model.evidence import FORMAT, Outcome, counts, troubles
 from opsctl.model.evidence_profile import wanted
@@ -80,6 +80,8 @@ class Collect(EventAction[CollectParams, Seen]):
             raise ConfigError(f"there is no profile {params.what!r} of evidence{meant(params.what, (*BUILT_IN, *spec.profiles))}")
         here = params.host in ("", HERE) and params.host not in world.config.hosts
         host = world.host if here else params.host
+        if not here and host in world.config.hosts and world.config.hosts[host].os != "linux":
+            raise Partial(f"{host} is not logged into ({world.config.hosts[host].os})", where=host, hint="a person has to save what it shows")
         shelf = vault(world, params.incident)
         halves = shelf.halves(host)
         for name in halves:

@@ -43,6 +43,10 @@ def listing(session: Session, name: str) -> Report:
         for one in rows:
             if one["half"]:
                 out.line(Mark(f"{one['bag']} is half: collecting was cut off; {one['items']} had arrived whole", Tone.WARN))
+        for one in rows:
+            if one["personal_data_until"] and one["personal_data_until"] < f"{site.clock():%Y-%m-%d}":
+                out.line(Mark(f"{one['bag']}: personal data in it was to be kept until {one['personal_data_until']}: somebody has to decide whether police, CERT-In "
+                              "or a court still need it", Tone.WARN))
         for bag in gone:
             out.line(Mark(f"{bag} was collected and is NOT THERE any more", Tone.BAD))
 
@@ -56,13 +60,14 @@ def _row(bag: Bag, found: Incident | None) -> dict[str, Any]:
         about, items, end = bag.custody()
     except DamagedData as error:
         return {"bag": bag.name, "host": "?", "profile": "?", "items": error.message, "bytes": 0, "begun": "?", "seal": "damaged", "half": bag.half,
-                "holder": "", "counts": {}}
+                "holder": "", "counts": {}, "personal_data_until": None}
     over = [one.data for one in found.of(HANDED) if one.data["bag"] == bag.name] if found else []
     from opsctl.cli.evidence_collect import words
     from opsctl.model.evidence import counts
 
     tally = counts(items)
-    return {"bag": bag.name, "host": str(about.get("host", "?")), "profile": str(about.get("profile", "?")), "items": words(tally), "counts": tally,
+    dates = sorted(str(one["retain_until"]) for one in items if one.get("retain_until"))
+    return {"bag": bag.name, "personal_data_until": dates[0] if dates else None, "host": str(about.get("host", "?")), "profile": str(about.get("profile", "?")), "items": words(tally), "counts": tally,
             "bytes": sum(int(one.get("size_bytes", 0)) for one in items), "begun": str(about.get("begun", "?"))[:16],
             "half": bag.half, "seal": "half" if bag.half or not end else "sealed" if bag.sealed else "NOT sealed",
             "holder": str(over[-1]["to"]) if over else "here"}

@@ -97,3 +97,10 @@ def test_a_half_bag_is_neither_sealed_nor_handed_over(machine: Machine) -> None:
     shutil.copytree(bag(machine), half)
     assert "half bag" in machine("evidence", "hand", half.name, *HAND, expect=23).err
     assert "half bag" in machine("evidence", "certificate", half.name, expect=23).err
+
+
+def test_personal_data_has_a_date_after_which_somebody_has_to_decide(machine: Machine) -> None:
+    assert machine.json("evidence", "list", expect=0).result["bags"][0]["personal_data_until"] == "2027-12-21"
+    assert "personal data" not in machine("evidence", "list", expect=0).out
+    machine.at("2027-12-22T09:00:00+05:30")
+    assert "personal data in it was to be kept until 2027-12-21" in machine("evidence", "list", expect=0).out
