@@ -32,7 +32,7 @@ def board_page(board: Board, *, zone: tzinfo, languages: Sequence[str]) -> bytes
     units = [words[one] for one in languages]
     wrong = [one for one in board.backups if one.troubled]
     return page(
-        "board.html", title=" · ".join(words[one]["title"] for one in languages), language=languages[0], drill=board.drill, board=board, now=board.now,
+        "board.html", title=" · ".join(words[one]["title"] for one in languages), language=languages[0], drill=board.drill, drill_says={one: words[one]["drill_says"] for one in languages}, board=board, now=board.now,
         languages=list(languages), words=words, signs=SIGNS, cut_states=CUT_STATES, most=MOST, together=_together, wrong=wrong,
         calm=[one for one in board.backups if not one.troubled],
         script=Markup(script), css=Markup((FOLDER / "board.css").read_text("utf-8")), here=lambda moment: _here(moment, zone), utc=lambda moment: _utc(moment, zone),

@@ -120,6 +120,17 @@ def test_it_asks_for_nothing_complains_of_nothing_and_counts_down(machine: Machi
         assert found.asked == [] and found.complaints == []
 
 
+def test_on_the_wall_it_is_read_anew_and_only_there(machine: Machine, browser: Any) -> None:
+    place = board(machine)
+    with opened(browser, place, now=datetime.now(UTC), fragment="#60") as found:
+        with found.page.expect_navigation():
+            found.page.clock.run_for(61_000)
+        assert [one.partition("#")[0] for one in found.asked] == [place.as_uri()] and found.complaints == []
+    with opened(browser, place, now=datetime.now(UTC)) as found:
+        found.page.clock.run_for(61_000)
+        assert found.asked == []
+
+
 def seconds(shown: str) -> int:
     days, _, clock = shown.rpartition(" d ")
     hours, minutes, rest = map(int, clock.split(":"))
@@ -163,7 +174,7 @@ def test_axe_finds_nothing_and_nothing_runs_out_of_the_screen(
         assert found.violations() == []
         assert found.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert found.page.get_attribute("html", "lang") == ("hi" if languages == "hi" else "en")
-        assert ("DRILL: this is an exercise" in found.text()) is drill
+        assert ("DRILL: every incident on this board is an exercise" in found.text()) is drill
         assert found.complaints == []
 
 

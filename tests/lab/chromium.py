@@ -45,8 +45,9 @@ class Opened:
 
 
 @contextmanager
-def opened(browser: Any, file: Path, *, width: int = 1920, height: int = 1080, now: Any = None, **more: Any) -> Iterator[Opened]:
-    """Open a file; ``now`` sets the page's clock, which stands until it is moved; ``more`` is for playwright's context."""
+def opened(browser: Any, file: Path, *, width: int = 1920, height: int = 1080, now: Any = None, fragment: str = "",
+           **more: Any) -> Iterator[Opened]:
+    """Open a file, at a ``fragment`` such as ``#60``; ``now`` sets the page's clock, which stands until it is moved; ``more`` is for playwright's context."""
     context = browser.new_context(viewport={"width": width, "height": height}, **more)
     try:
         page = context.new_page()
@@ -57,8 +58,8 @@ def opened(browser: Any, file: Path, *, width: int = 1920, height: int = 1080, n
         page.on("dialog", lambda one: (found.complaints.append(one.message), one.dismiss()))
         if now is not None:
             page.clock.install(time=now)
-        page.goto(file.as_uri())
-        assert found.asked.pop(0) == file.as_uri()
+        page.goto(file.as_uri() + fragment)
+        assert found.asked.pop(0).partition("#")[0] == file.as_uri()
         yield found
     finally:
         context.close()
