@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import World
+from opsctl.actions.promoting.host_files import HostFiles
 from opsctl.actions.promoting.pieces import outermost
 from opsctl.actions.removing import Removed, left_of, removed_of
 from opsctl.model.quantities import counted, format_duration
 from opsctl.model.values import value
-from opsctl.proofs import hashes, shows
+from opsctl.proofs import files, hashes, shows
 from opsctl.proofs.content import of_file
+from opsctl.proofs.files import Count
 from opsctl.repositories.interface import Repository
 from opsctl.sources.interface import Database, Difference
 
@@ -85,6 +87,10 @@ def in_production(
         found = _listed(bounded(limit, lambda: there.prove(entry, database), world), limit, name)
         yield Proven("rows", name, shows(entry["proof"]), time.monotonic() - begun, tuple(found))
         return
+    if host is not None and not into and kind == "files":
+        removed = removed_of(world, name, set_id)
+        yield _hashed(name, bounded(limit, lambda: _on_host(entry, host, source.there, removed, repository, world), world), limit, begun, removed)
+        return
     if host is not None and not into:
         away = Difference(name, "files of this machine", f"files of {host}, which are not read from here: prove them by a command")
         yield Proven(kind, name, "", 0.0, (away,))
@@ -103,6 +109,18 @@ def _meant(differences: Sequence[Difference], place: Path, removed: Sequence[Rem
     again = [Difference(one.path.removeprefix(below), f"nothing: run {one.run} removed it on purpose", "a file") for one in removed
              if hashes.told(one.path.removeprefix(below)) not in gone]
     return [*(one for one in differences if one.where not in gone), *again]
+
+
+def _on_host(
+    entry: Mapping[str, Any], host: str, there: Any, removed: Sequence[Removed], repository: Repository, world: World
+) -> hashes.Hashed:
+    """The paths of a source on its host: hashed again there by restic, and counted, since that does not see what is there besides."""
+    compared = repository.on(there).compare_files(entry["snapshot"], Path("/"))
+    gone = {hashes.told(one.path) for one in removed}
+    wrong = [Difference(path, "its content as in the set", "other content, or missing") for path in compared.different if path not in gone]
+    found = [HostFiles(root, host, world).counted(root) for root in outermost(entry["paths"])]
+    wrong += files.compare(left_of(entry, removed)["proof"], Count(sum(one.files for one in found), sum(one.bytes for one in found)))
+    return hashes.Hashed(compared.equal, tuple(wrong), compared.more)
 
 
 def _in_place(entry: Mapping[str, Any], into: str, removed: Sequence[Removed], repository: Repository, world: World) -> hashes.Hashed:

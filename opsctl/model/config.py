@@ -425,7 +425,9 @@ class Config(Part):
             for name, entry in part.items():
                 object.__setattr__(entry, "_name", name)
         gates = {self.isolation.store, self.clean_room.host, *(host.gateway for host in self.hosts.values()),
-                 *(service.on for service in self.services.values()), *(wave.on for wave in self.reopening.waves.values())}
+                 *(service.on for service in self.services.values()), *(wave.on for wave in self.reopening.waves.values()),
+                 *(source.host for service in self.services.values() for name in service.restores
+                   if (source := self.sources.get(name)) is not None and source.kind == "paths" and source.promotion is None)}
         for name, host in self.hosts.items():
             wanted = (programs_as_root(source) for source in self.sources.values() if source.host == name)
             object.__setattr__(host, "_root_shell", name in gates)

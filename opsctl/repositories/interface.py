@@ -78,7 +78,8 @@ class Repository(ABC):
 
     @abstractmethod
     def on(self, shell: SshShell) -> Repository:
-        """The same repository for ``backup_paths`` and ``unlock_stale`` of files on another machine: restic runs there,
+        """The same repository for ``backup_paths`` and ``unlock_stale`` of files on another machine, for ``restore`` of all of a snapshot
+        and ``compare_files`` there: restic runs there,
         its password goes over standard input, and nothing is kept on that machine's disk.
 
         ProgramFailed where it has no restic, one that is too old, or not the certificate of the store.

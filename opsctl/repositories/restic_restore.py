@@ -36,6 +36,8 @@ def restore(
     errors = restic_output.restore_errors(restic_output.sort_lines(result.stderr).objects)
     if result.code or errors:
         raise _failure(caller, snapshot_id, target, result, errors, status)
+    if not wanted:
+        return
     base = os.fsencode(target)
     absent = [path for path in wanted if not os.path.lexists(base + b"/" + path.lstrip(b"/"))]
     if absent:

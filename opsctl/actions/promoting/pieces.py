@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from opsctl.actions.interface import World
 from opsctl.actions.promoting.databases import BroughtDatabase, Named
 from opsctl.actions.promoting.files import BroughtFiles, Files
+from opsctl.actions.promoting.host_files import BroughtHostFiles, HostFiles
 from opsctl.actions.promoting.piece import Brought, Piece
 from opsctl.actions.promoting.site import BroughtBySite, Placed
 from opsctl.actions.promoting.sqlite import BroughtSqlite, SqliteFile
@@ -68,6 +69,8 @@ def placed(note: Mapping[str, Any], world: World) -> Piece:
             raise UsageError(f"{note['source']} came into production by a command, and the configuration names none to take it back",
                              hint="promotion: {rollback: …} of the source")
         return Placed(note["source"], spec.promotion, note["set"], world)
+    if note.get("on_host"):
+        return HostFiles(note["place"], note["on_host"], world)
     if note["kind"] == "paths":
         return Files(note["place"])
     if note["kind"] == "sqlite":
@@ -88,8 +91,14 @@ def _paths(asked: Asked, set_id: str, entry: Mapping[str, Any], history: History
         raise UsageError(f"{asked.source} has {len(roots)} paths, and only one can become {into}",
                          hint=f"leave it out, and they become {', '.join(roots)} again")
     place = {root: plain(into) if into else root for root in roots}
-    _refuse_elsewhere(asked.source, into, world)
     removed = removed_of(world, asked.source, set_id)
+    spec = world.config.sources.get(asked.source)
+    if spec is not None and spec.host is not None and not into:
+        if len(roots) > 1:
+            raise UsageError(f"{asked.source} has {len(roots)} paths, and only one comes into production on {spec.host}",
+                             hint="make a source of each; or give the source commands of your own (promotion:)")
+        return [BroughtHostFiles(roots[0], spec.host, there=world.source(asked.source, entry).there, snapshot=entry["snapshot"],
+                                 expected=_expected(roots[0], roots, entry, history), history=history, world=world, removed=removed)]
     return [BroughtFiles(place[root], inside=root, snapshot=entry["snapshot"], expected=_expected(root, roots, entry, history),
                          repository=history.repository, world=world,
                          removed=[one for one in removed if one.path.startswith(f"{root.rstrip('/')}/")]) for root in roots]
