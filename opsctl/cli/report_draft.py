@@ -62,9 +62,10 @@ def chosen(site: Site, name: str) -> Incident:
         found: Incident = site.incidents.get(name)
         return found
     open_ones: list[Incident] = site.incidents.open_ones()
-    if len(open_ones) != 1:
-        raise UsageError(f"{counted(len(open_ones), 'incident')} {'is' if len(open_ones) == 1 else 'are'} open: which one?",
-                         hint="--incident ID; opsctl incident list" if site.incidents.all() else "opsctl incident open")
+    if not open_ones:
+        raise UsageError("no incident is open", hint="opsctl incident open" + ("; --incident ID for one that was closed" if site.incidents.all() else ""))
+    if len(open_ones) > 1:
+        raise UsageError(f"{counted(len(open_ones), 'incident')} are open: which one?", hint="--incident ID; opsctl incident list")
     return open_ones[0]
 
 

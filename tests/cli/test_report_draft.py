@@ -98,3 +98,10 @@ def test_with_a_full_folder_it_is_shown_all_the_same(machine: Machine) -> None:
     (machine.state / "incidents" / "inc-1" / "reports").write_text("in the way")
     said = machine("report", "draft", "cert-in", expect=3)
     assert "Incident report to CERT-In" in said.out
+
+
+def test_without_an_incident_it_says_how_to_open_one(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "m")
+    machine.configure(f"state: {machine.state}\n")
+    said = machine("report", "draft", "cert-in", expect=2)
+    assert "no incident is open" in said.err and "opsctl incident open" in said.err
