@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from opsctl.actions.interface import Change, StateAction, World
-from opsctl.actions.isolating import HostParams, place
+from opsctl.actions.isolating import HostParams, place, refuse_after_reopening
 from opsctl.isolation.knock import Knocked
 from opsctl.model.connections import bare
 from opsctl.model.isolation import Mark, Order, Stand
@@ -54,6 +54,8 @@ class Door(StateAction[DoorParams, Seen]):
         return params.retry_for
 
     def observe(self, params: DoorParams, world: World) -> Seen:
+        if params.to == "shut":
+            refuse_after_reopening(params.host, world)
         door = world.door(params.host)
         if door is None:
             return Seen(None)

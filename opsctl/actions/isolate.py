@@ -22,6 +22,7 @@ from opsctl.actions.isolating import (
     place,
     probed,
     proof,
+    refuse_after_reopening,
     register,
     snapshot,
 )
@@ -103,6 +104,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
         let_go(params, world)
 
     def observe(self, params: IsolateParams, world: World) -> Seen:
+        refuse_after_reopening(params.host, world)
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
             raise refusal
         order, stand, entry, known = _order(params, world), driver(params, world).observe(), world.isolated.get(params.host), kept(params, world)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from opsctl.actions.interface import Params, World
-from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Partial, Unreachable
+from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Partial, SafetyRefusal, Unreachable
 from opsctl.isolation.register import Entry
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.isolation import Order, Stand
@@ -209,6 +209,14 @@ def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matr
         before=done["before"] if done else stand.connections if stand.standing == "armed" else None,
         after=stand.connections if stand.connections is not None else done["after"] if done else None)
     return matrix
+
+
+def refuse_after_reopening(host: str, world: World) -> None:
+    """SafetyRefusal where this run has let people in again: what failed weeks ago is not made up for by taking the run up again."""
+    for step, params, outcome in world.outcomes("other_run"):
+        if outcome in ("ok", "changed") and not {"reopen", "reopen-approved", "release", "release-agreed"}.isdisjoint(params["playbook"]):
+            raise SafetyRefusal(f"{host} was not cut off when this run began, and people were let in again since ({step}): it is left as it is",
+                                where=host, hint=f"where it has to be: opsctl isolate apply {host}")
 
 
 def proof(matrix: Matrix) -> dict[str, Any]:

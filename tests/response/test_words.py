@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -300,10 +301,7 @@ def test_a_first_notice_is_never_defaulted_and_never_in_the_future(machine: Mach
 
 def test_the_first_report_lies_ready_while_no_host_answers_and_the_store_is_gone(machine: Machine) -> None:
     """Promise 8, by the whole playbook: hosts that are tried for minutes, a repository that is not there, nobody who takes a notice."""
-    config = machine.etc / "opsctl.yaml"
-    hosts = "".join(f'  h{number}: {{address: 127.0.0.1, port: {number + 2}, user: root, zone: portal, isolation: nftables, host_key: "{_KEY}"}}\n'
-                    for number in range(3))
-    config.write_text(f"{config.read_text()}hosts:\n{hosts}")
+    silent(machine, 3)
     process = machine.start("run", "ransomware", "--set", "zone=portal", *NOTICED, start_new_session=True)
     try:
         until(lambda: bool(list((machine.state / "incidents").glob("*/reports/cert-in-1.eml"))))
@@ -313,6 +311,27 @@ def test_the_first_report_lies_ready_while_no_host_answers_and_the_store_is_gone
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def silent(machine: Machine, count: int) -> None:
+    """Hosts in zone portal, at addresses where nobody is, that could be logged into."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", machine.etc / "keys" / "ssh-isolation"], check=True, stdin=subprocess.DEVNULL)
+    config = machine.etc / "opsctl.yaml"
+    config.write_text(f"{config.read_text()}hosts:\n" + "".join(
+        f'  h{number}: {{address: 198.51.100.{number + 1}, user: root, zone: portal, isolation: nftables, host_key: "{_KEY}"}}\n' for number in range(count)))
+
+
+def test_a_host_that_could_not_be_cut_off_is_left_alone_once_people_were_let_in_again(machine: Machine) -> None:
+    silent(machine, 1)
+    own(machine, "cut", """
+  - {id: cut, uses: isolate, after: [], with: {host: h0, retry_for: 0}}
+  - {id: wave, uses: other_run, after: [declare], with: {playbook: [reopen], inputs: {wave: pilot}, say: let the pilot bodies in}}
+""")
+    said = machine.json("run", "cut", *NOTICED, expect=13)
+    run = said.document["run"]
+    machine("done", run, "wave", "--by", "asha", "--note", "by the switch", "--key", str(machine.root / "asha"), expect=0)
+    machine("resume", run, expect=13)
+    assert "people were let in again since (wave): it is left as it is" in machine.json("resume", run, expect=23).errors[0]["message"]
 
 
 def test_a_response_is_planned_without_opening_anything(machine: Machine) -> None:
