@@ -36,6 +36,10 @@ def make_next_key(directory: Path, shell: Shell) -> Path:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(directory / "next", shell)
+        if not (directory / "next.pub").exists():  # killed between the two halves
+            fresh = directory / ".next.pub"
+            fresh.write_text(f"{public_key(directory, 'next', shell)}\n")
+            os.replace(fresh, directory / "next.pub")
     except OSError as error:
         raise ProgramFailed(f"no key can be made in {directory}: {error.strerror}", where=str(directory)) from error
     return directory / "next"

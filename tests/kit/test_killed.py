@@ -14,6 +14,7 @@ import pytest
 from opsctl.engine.journal import Journal
 from tests.actions.planting import name_of
 from tests.badluck.faults import lines
+from tests.lab.promotion import struck_before
 from tests.machine import Kept, Machine
 
 
@@ -73,7 +74,7 @@ def rotated(machine: Machine, before: str) -> None:
     machine("backup", "run", "--force", expect=0)
     assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good", "good"]
     told = [one for one in machine.snapshots() if "rotation" in (one.get("tags") or ())]
-    assert len(told) == 1 and len(list((keys / "rotations").iterdir())) == 1
+    assert len(told) == 1 and len(list((keys / "rotations").glob("*.json"))) == 1
     machine("journal", "verify", expect=0)
 
 
@@ -110,3 +111,21 @@ def test_promise_7_an_escrow_that_is_killed_at_any_line_ends_with_one_set_of_sha
     else:
         assert number > 7
     kept_in_parts(machine, folder, number)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["rotate", "escrow"])
+def test_promise_7_killed_before_any_rename_or_link_of_keys_and_shares(made: Kept, what: str) -> None:
+    number = 0
+    while True:
+        number += 1
+        machine = made.again()
+        before, folder = name_of(machine.etc / "keys" / "controller"), machine.root / "paper"
+        words = ("keys", "rotate") if what == "rotate" else ("keys", "escrow", "--shares", "3", "--need", "2", "--into", str(folder))
+        killed = struck_before(number, lambda: machine.json(*words), ("os.rename", "os.link"))  # noqa: B023
+        if killed:
+            go_on(machine, words)
+        rotated(machine, before) if what == "rotate" else kept_in_parts(machine, folder, number)
+        if not killed:
+            break
+    assert number > 3
