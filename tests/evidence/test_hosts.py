@@ -153,3 +153,13 @@ def test_a_connection_that_is_lost_midway_leaves_what_came_and_the_rest_failed(m
     assert first["outcome"] == "collected" and slow["outcome"] == "failed" and "the connection was lost" in slow["because"]
     assert slow["cut"] and (bags(machine)["h0-1"] / "data" / slow["file"]).read_text() == "begun\n"
     machine("evidence", "verify", expect=0)
+
+
+def test_where_root_is_refused_the_account_itself_has_to_do_and_that_is_said(machine: Machine, lab: Lab) -> None:
+    lab.hosts["h0"].put("sudo", "#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    try:
+        said = machine("evidence", "collect", "h0", "--profile", "logs", expect=0)
+    finally:
+        lab.hosts["h0"].drop("sudo")
+    header = json.loads((bags(machine)["h0-1"] / "custody.jsonl").read_text().splitlines()[0])
+    assert "not as root" in said.err and "not as root" in header["note"] and header["device"]["user"] == "ops"
