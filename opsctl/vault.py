@@ -70,8 +70,8 @@ class Arriving:
             self._blocks.put(self._block)
             self._block = bytearray()
 
-    def close(self) -> None:
-        """Bring it to the disk. Raises ProgramFailed."""
+    def close(self, *, flush: bool = True) -> None:
+        """Bring it to the disk; without ``flush`` whoever calls does that, for many at once. Raises ProgramFailed."""
         if self._keeper is not None:
             self._blocks.put(None)
             self._keeper.join()
@@ -81,7 +81,8 @@ class Arriving:
         try:
             if self._failure is None:
                 self._put(self._block)
-                os.fsync(self._file)
+                if flush:
+                    os.fsync(self._file)
         except OSError as error:
             self._failure = error
         file, self._file, self._block = self._file, None, bytearray()
@@ -133,10 +134,18 @@ class Half:
         """A file below ``data/``."""
         return Arriving(self.folder / "data" / path)
 
-    def record(self, item: Mapping[str, Any]) -> None:
+    def record(self, item: Mapping[str, Any], *, flush: bool = True) -> None:
         """One more line of the custody record, on disk before the next thing is asked for."""
         self.items.append(dict(item))
-        self._line(item)
+        self._line(item, flush=flush)
+
+    def flush(self, paths: Iterable[Path]) -> None:
+        """Bring files that were closed without it, and the custody record, to the disk. Raises ProgramFailed."""
+        for path in (*paths, self.folder / CUSTODY):
+            try:
+                _flush(path)
+            except OSError as error:
+                raise system_said_no(error, path) from error
 
     def close(self, info: Sequence[tuple[str, str]], end: Mapping[str, Any]) -> str:
         """Write the lists, and give the folder its name. The SHA-256 of the tag manifest. Raises ProgramFailed."""
@@ -164,13 +173,14 @@ class Half:
         with contextlib.suppress(OSError):
             remove_tree(self.folder)
 
-    def _line(self, said: Mapping[str, Any]) -> None:
+    def _line(self, said: Mapping[str, Any], *, flush: bool = True) -> None:
         path = self.folder / CUSTODY
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
                 os.write(file, canonical(said) + b"\n")
-                os.fsync(file)
+                if flush:
+                    os.fsync(file)
             finally:
                 os.close(file)
         except OSError as error:
@@ -394,8 +404,8 @@ def _number(path: Path) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else 0
 
 
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

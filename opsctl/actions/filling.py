@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from opsctl import __version__
@@ -88,8 +89,8 @@ class Filling:
         self._seen.update(file.path for file in fresh)
         for small, files in batching.batches(fresh[:_MOST_FILES]):
             together = self._together(files) if small else {}
-            for file in files:
-                self._file(one, file, together.get(file.path))
+            paths = [self._file(one, file, together.get(file.path)) for file in files]
+            self.half.flush(path for path in paths if path is not None)
         if len(fresh) > _MOST_FILES:
             self._record(one.key, one.about, Ended(Outcome.FAILED, f"{len(fresh) - _MOST_FILES:,} more files are left out: {_MOST_FILES:,} are the most",
                                                    cut=True), nothing, at, method, personal=False, type_=one.type)
@@ -102,8 +103,8 @@ class Filling:
             return batching.together(self.entered.shell, files)
         return {}
 
-    def _file(self, one: Logs, file: fetching.Found, there: tuple[bytes, dict[str, Any]] | None) -> None:
-        """``there``: its content, if it came already, and what the host said of it."""
+    def _file(self, one: Logs, file: fetching.Found, there: tuple[bytes, dict[str, Any]] | None) -> Path | None:
+        """``there``: its content, if it came already, and what the host said of it; then its path here, which is yet to be flushed."""
         at = self.world.clock()
         into = self.half.arriving(in_bag(file.path))
 
@@ -111,12 +112,13 @@ class Filling:
             if there is None:
                 return fetching.take(self.entered.shell, file.path, into, self._limits())
             into.write(there[0])
-            into.close()
+            into.close(flush=False)
             return Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=there[1])
 
         ended = self._try(get, into)
         self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and sha256sum" if there is None else "tar and sha256sum"),
-                     personal=one.personal, path=file.path, type_=one.type)
+                     personal=one.personal, path=file.path, type_=one.type, flush=there is None)
+        return into.path if there is not None and ended.outcome == Outcome.COLLECTED else None
 
     def _try(self, get: Any, into: Arriving) -> Ended:
         """What came of one thing, whatever went wrong with it."""
@@ -160,7 +162,7 @@ class Filling:
         return self.world.now - self.since
 
     def _record(self, name: str, about: str, ended: Ended, into: Arriving, at: datetime, method: str, *, personal: bool,
-                path: bytes | None = None, type_: str = "") -> None:
+                path: bytes | None = None, type_: str = "", flush: bool = True) -> None:
         """The custody record of one item: the fields of ``evidence_record`` (protocol.yaml), and how it ended."""
         number = len(self.half.items) + 1
         source = dict(ended.source or {})
@@ -176,7 +178,7 @@ class Filling:
             "file": into.path.relative_to(self.half.folder / "data").as_posix() if ended.size else "",
             "personal_data": personal, **({"retain_until": self._retain()} if personal and ended.size else {}),
             **({"log_type": type_} if type_ else {}), **({"path": percent(path), "source": source} if path is not None else {}),
-        })
+        }, flush=flush)
 
     def _retain(self) -> str:
         return f"{self.world.now + self.spec.personal_data:%Y-%m-%d}"
