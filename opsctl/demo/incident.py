@@ -20,7 +20,7 @@ _MINUTES = timedelta(minutes=1)
 WAVES = ("internal", "pilot", "all-bodies", "public")
 _CONFIGURATION = """\
 # DRILL: bodies that go on working on paper, and no more than seconds for evidence: all hosts of the lab have this machine's files.
-evidence: {limit: 15s}
+evidence: {limit: 8s}
 bodies:
   sagar:   {name: DRILL Sagar, name_hi: "अभ्यास सागर", series: [SGR]}
   vidisha: {name: DRILL Vidisha, name_hi: "अभ्यास विदिशा", series: [VDS]}
@@ -165,6 +165,7 @@ def reopen(incident: Incident) -> None:
         incident.go_on(playbook)
     for wave in WAVES:
         incident.to_the_end("restore", "reopen", wave, show=4)
+    incident.lab.facts["public_open"] = (incident.lab.root / "public-open").exists()
     incident.to_the_end("isolate", "release", "--zone", "portal", "--incident", incident.id)
 
 
@@ -190,6 +191,7 @@ def close(incident: Incident) -> None:
         incident.done(playbook, "close", "closed")
         incident.go_on(playbook, expect=(0,))
     incident.opsctl("journal", "verify", show=6)
+    lab.facts["closed"] = True
     lab.say("  From the first notice to the last signature it is on record, and the record verifies.", Tone.GOOD)
 
 
