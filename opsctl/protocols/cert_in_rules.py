@@ -6,7 +6,7 @@ None of it calls a playbook compliant: it says which rule is broken, where that 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from opsctl.model.clocks import Duty
 from opsctl.model.playbook import REFERENCE, Playbook, Step
@@ -18,7 +18,7 @@ AUDITOR, ACCEPTANCE = "auditor-certificate", "data-centre-acceptance"
 """What the papers are called that stand before reopening (``document``: ``kind``)."""
 
 _ENDS = ("met", "document", "person")
-_INITIAL = "certin-initial-report"
+_INITIAL, _FIRST = "certin-initial-report", "cert-in"
 _PERSONAL = frozenset({"data-breach", "data-leak"})
 _PAYMENT = frozenset({"digital-payment"})
 _ON_PAPER = frozenset({"incident", "report"})
@@ -82,11 +82,16 @@ def force(duty: Duty) -> str:
 
 
 def _duties(graph: Graph, known: Protocol) -> Iterator[Finding]:
-    there = {step.duty for step in graph.playbook.steps if step.uses in _ENDS}
+    there = {ended(step) for step in graph.playbook.steps if step.uses in _ENDS}
     for duty in triggered(graph.playbook.incident_types, known):
         if duty.id not in there:
             yield Finding("duty", f"no step ends the duty {duty.id} ({duty.obligation}): {' or '.join(_ENDS)} with duty: {duty.id}",
                           duty.sources, force(duty))
+
+
+def ended(step: Step) -> str | None:
+    """The duty that a step ends: what it is given goes before what it is labelled with."""
+    return parameter(step, "duty") or step.duty
 
 
 def _cutting(graph: Graph) -> list[Step]:
@@ -107,15 +112,21 @@ def _noticed(graph: Graph) -> Iterator[tuple[str | None, str]]:
 
 
 def _drafted(graph: Graph) -> Iterator[tuple[str | None, str]]:
-    if not [step for step in graph.using("report") if step.duty == _INITIAL]:
-        yield None, f"no step drafts the first report to CERT-In: report with duty: {_INITIAL}"
+    if not [step for step in graph.playbook.steps if _drafts(step)]:
+        yield None, f"no step drafts the first report to CERT-In: report with duty: {_INITIAL} and report: {_FIRST}"
+
+
+def _drafts(step: Step) -> bool:
+    return step.uses == "report" and step.duty == _INITIAL and parameter(step, "report") == _FIRST
 
 
 def _report_free(graph: Graph) -> Iterator[tuple[str | None, str]]:
     told: set[str] = set()
     for step in graph.playbook.steps:
-        if step.duty == _INITIAL:
-            held = [one.id for one in graph.before(step) if not graph.words(one) <= _ON_PAPER and one.duty != _INITIAL and one.id not in told]
+        if step.duty == _INITIAL or (step.uses == "report" and parameter(step, "report") == _FIRST):
+            sending = step.uses in _ENDS  # drafting waits for nobody, sending for whoever sends
+            held = [one.id for one in graph.before(step) if one.id not in told and not graph.words(one) <= _ON_PAPER
+                    and not (sending and one.uses in _ENDS and one.duty == _INITIAL)]
             told.update(held)
             if held:
                 yield step.id, f"the report to CERT-In waits for {', '.join(held)}: it may come after nothing but declaring and drafting"
@@ -154,8 +165,9 @@ def _rebuilding(graph: Graph) -> list[Step]:
 
 def _preserved(graph: Graph) -> Iterator[tuple[str | None, str]]:
     for step in _rebuilding(graph):
-        before = frozenset().union(*(graph.words(one) for one in graph.before(step)))
-        if missing := [word for word in ("collect", "seal") if word not in before]:
+        before = graph.before(step)
+        there = {"collect": graph.using("collect"), "seal": [one for one in graph.using("seal") if any("collect" in graph.words(each) for each in graph.before(one))]}
+        if missing := [word for word, steps in there.items() if not any(one in before for one in steps)]:
             yield step.id, f"hosts are rebuilt or overwritten before {' and '.join(missing)}: evidence is preserved first"
 
 
@@ -194,7 +206,7 @@ def _accepted(graph: Graph) -> Iterator[tuple[str | None, str]]:
 
 def _answered(graph: Graph) -> Iterator[tuple[str | None, str]]:
     duty = "certin-order-compliance"
-    return _before_reopening(graph, lambda one: one.uses == "met" and (one.duty or parameter(one, "duty")) == duty,
+    return _before_reopening(graph, lambda one: one.uses == "met" and ended(one) == duty,
                              f"CERT-In's orders are answered: met with duty: {duty}")
 
 
@@ -204,6 +216,13 @@ def _waves(graph: Graph) -> Iterator[tuple[str | None, str]]:
     if steps and len(waves) < 2:
         yield steps[0].id, "everybody is let in at once: reopening goes in waves (other_run of reopen, one for each wave)"
         return
+    let_in: list[object] = []
+    for step in waves:
+        inputs = parameter(step, "inputs")
+        wave = inputs.get("wave") if isinstance(inputs, Mapping) else None
+        if step.uses == "other_run" and (wave is None or wave in let_in):
+            yield step.id, "the run of another wave satisfies this step as well: inputs with a wave of its own (inputs: {wave: pilot})"
+        let_in.append(wave)
     for earlier, step in itertools.pairwise(waves):
         if earlier not in graph.holding(step):
             yield step.id, f"this wave does not wait for {earlier.id}, so that nobody has watched that one first"
