@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,11 +32,16 @@ say() {
     for one; do facts=$(stat -c '%Y %s %f' -- "$one" 2>/dev/null) && printf '%s\0%s\0' "$facts" "$one"; done
 }
 for pattern; do
+    told=
+    if [ "$gnu" ]; then
+        stat --printf '%Y %s %f\0%n\0' -- $pattern 2>/dev/null
+        [ $? -gt 1 ] || told=1
+    fi
     for f in $pattern; do
         if [ -d "$f" ]; then
             if [ "$gnu" ]; then find "$f" -xdev \( -type f -o -type l \) -exec stat --printf '%Y %s %f\0%n\0' -- {} + 2>/dev/null
             else find "$f" -xdev \( -type f -o -type l \) -print0 2>/dev/null | while IFS= read -r -d '' one; do say "$one"; done; fi
-        elif [ -e "$f" ] || [ -L "$f" ]; then say "$f"
+        elif [ -e "$f" ] || [ -L "$f" ]; then [ "$told" ] || say "$f"
         elif [ "$f" = "$pattern" ]; then case $f in *[*?[]*) ;; *) printf 'gone 0 0\0%s\0' "$f" ;; esac
         fi
     done
@@ -95,7 +101,8 @@ def find(shell: Any, patterns: Sequence[str]) -> list[Found]:
     words = bytes(said).split(b"\0")
     found: dict[bytes, Found] = {}
     for facts, path in zip(words[::2], words[1::2], strict=False):
-        if (match := re.fullmatch(rb"(gone|[0-9]{1,15}) ([0-9]{1,15}) ([0-9a-f]{1,8})", facts)) and path:
+        match = re.fullmatch(rb"(gone|[0-9]{1,15}) ([0-9]{1,15}) ([0-9a-f]{1,8})", facts)
+        if match and path and not stat.S_ISDIR(int(match[3], 16)):
             found[path] = Found(path, None if match[1] == b"gone" else int(match[1]), int(match[2]), int(match[3], 16))
     return sorted(found.values(), key=lambda one: one.path)
 
