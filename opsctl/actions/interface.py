@@ -45,7 +45,8 @@ class World(Protocol):
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume,
     ``kept_by`` that of another run. ``outcomes`` tells of this run's steps that use a word: step, parameters, and how each ended
-    last, as the journal has it (empty: not yet; `planned` in a dry run).
+    last, as the journal has it (empty: not yet; `planned` in a dry run); ``outcomes_before`` as it was when this process first asked, which
+    hundreds of hosts can ask for.
     ``by`` is who started the run; ``dry``: nothing is done in it. ``open_incidents`` are those that
     were open when it was first asked, without drills. ``entries`` are type and content of what the journal has of this run, ``note`` adds one. ``warn`` says something at the end, ``tell`` at once.
     """
@@ -170,6 +171,8 @@ class World(Protocol):
     def note(self, type: str, data: Mapping[str, Any]) -> None: ...
 
     def outcomes(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]: ...
+
+    def outcomes_before(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]: ...
 
 
 class Params(Part):

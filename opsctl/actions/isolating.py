@@ -213,7 +213,7 @@ def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matr
 
 def refuse_after_reopening(host: str, world: World) -> None:
     """SafetyRefusal where this run has let people in again: what failed weeks ago is not made up for by taking the run up again."""
-    for step, params, outcome in world.outcomes("other_run"):
+    for step, params, outcome in world.outcomes_before("other_run"):
         if outcome in ("ok", "changed") and not {"reopen", "reopen-approved", "release", "release-agreed"}.isdisjoint(params["playbook"]):
             raise SafetyRefusal(f"{host} was not cut off when this run began, and people were let in again since ({step}): it is left as it is",
                                 where=host, hint=f"where it has to be: opsctl isolate apply {host}")

@@ -42,6 +42,7 @@ class World:
         self.signatures = site.signatures
         self._warnings: list[str] = []
         self._drivers: dict[str, Any] = {}
+        self._outcomes: dict[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {}
         self._on_progress = on_progress
         self._on_tell = on_tell
         self._guard = threading.Lock()
@@ -328,6 +329,12 @@ class World:
 
     def note(self, type: str, data: Mapping[str, Any]) -> None:
         self.site.journal.append(type, data, run=self.run)
+
+    def outcomes_before(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]:
+        with self._guard:
+            if word not in self._outcomes:
+                self._outcomes[word] = self.outcomes(word) if any(step.uses == word for step in self.plan.steps) else []
+            return self._outcomes[word]
 
     def outcomes(self, word: str) -> Sequence[tuple[str, Mapping[str, Any], str]]:
         ended = {(entry.data["step"], entry.data["item"]): str(entry.data["outcome"])
