@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from opsctl.repositories.whole import system_said_no, write_whole
 CUSTODY, MANIFEST, TAGS, SEAL = "custody.jsonl", "manifest-sha256.txt", "tagmanifest-sha256.txt", "tagmanifest-sha256.txt.sig"
 _BAGIT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _TAGGED = ("bagit.txt", "bag-info.txt", CUSTODY, MANIFEST)
+_HANDED = re.compile(r"handed-[1-9][0-9]{0,8}\.json(?:\.sig)?")
 _CHUNK = 1 << 20
 _AHEAD = 16  # blocks that may wait to be hashed and written
 Sign = Callable[[bytes, str], str]
@@ -234,9 +236,13 @@ class Bag:
         found = []
         for path in sorted(self.folder.glob("handed-*.json"), key=_number):
             try:
-                found.append((json.loads(path.read_bytes()), path.with_suffix(".json.sig").read_text()))
+                content, signature = path.read_bytes(), path.with_suffix(".json.sig").read_text()
+                record = json.loads(content)
+                if canonical(record) != content:  # one name twice, say: people would read another one than programs
+                    raise ValueError(f"{path.name} is not as it was written")
+                found.append((record, signature))
             except (OSError, ValueError) as error:
-                raise DamagedData(f"{path.name} of {self.name} cannot be read", where=self.name) from error
+                raise DamagedData(f"{path.name} of {self.name} was altered, or cannot be read", where=self.name) from error
         return found
 
 
@@ -308,7 +314,7 @@ def contents(bag: Bag, *, read: bool = True) -> list[Finding]:
     sizes = {} if read else {f"data/{one['file']}": one["size_bytes"] for one in bag.custody()[1] if one.get("file")}
     found = {path: payload[path] if path in payload and _has_size(bag.folder / path, sizes.get(path)) else _digest_or_why(bag.folder / path)
              for path in _files(bag.folder)}
-    beside = {path for path in found if path in (TAGS, SEAL) or path.startswith("handed-")}
+    beside = {path for path in found if path in (TAGS, SEAL) or _HANDED.fullmatch(path)}
     findings = compared(bag.name, {**payload, **tags}, {path: digest for path, digest in found.items() if path not in beside})
     return [Finding(one.bag, "custody", one.file, f"the custody record was altered: {one.text}") if one.file == CUSTODY else one
             for one in findings]

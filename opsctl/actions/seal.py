@@ -35,7 +35,8 @@ class Seal(EventAction[SealParams, Seen]):
       incident  the incident
       host      only the bags of this host; of every host, where it is left out
 
-    A bag that is not as it was collected is not sealed (22). Half bags are named and never sealed. The signature is one of
+    A bag that is not as it was collected is not sealed (22). Half bags, and those of which the journal does not know that this
+    controller collected them, are named and never sealed. The signature is one of
     `ssh-keygen -Y`, namespace `evidence@opsctl`, by this controller's key.
     """
 
@@ -51,10 +52,14 @@ class Seal(EventAction[SealParams, Seen]):
 
     def happen(self, params: SealParams, world: World) -> Mapping[str, Any]:
         shelf = vault(world, params.incident)
-        recorded = collected(world, params.incident)
+        lines = world.incidents.lines(params.incident)
+        recorded = {line.data["bag"]: line.data["manifest_sha256"] for line in lines if line.type == COLLECTED}
         sealed = []
         for name in self.observe(params, world).open:
             digest = shelf.bag(name).digest()
+            if lines and name not in recorded:
+                world.warn(f"{name} is not sealed: the journal does not know that it was collected; collect from that host again")
+                continue
             if recorded.get(name, digest) != digest:
                 raise DamagedData(f"{name} is not sealed: its tag manifest is not the one that was collected", where=name)
             digest = shelf.seal(name, world.signatures.sign)
@@ -65,9 +70,3 @@ class Seal(EventAction[SealParams, Seen]):
         for name in halves:
             world.warn(f"{name} is a half bag and is not sealed")
         return {"sealed": sealed, "halves": halves}
-
-
-def collected(world: World, incident: str) -> dict[str, str]:
-    """The bags that the journal knows, each with the SHA-256 of its tag manifest."""
-    known = world.incidents.all().get(incident)
-    return {one.data["bag"]: one.data["manifest_sha256"] for one in known.of(COLLECTED)} if known is not None else {}

@@ -18,6 +18,7 @@ def take_in(session: Session, incident: str, which: str, file: Path, body: str, 
     """Read it, write it down, say what it came to."""
     from opsctl.cli.paper_common import alone, store, the_incident, the_order
     from opsctl.cli.work import open_site, who
+    from opsctl.engine.incidents import refuse_closed
     from opsctl.engine.paper_entries import read_entries
     from opsctl.model.config_bodies import services_known
     from opsctl.model.incident import ENTERED
@@ -42,7 +43,7 @@ def take_in(session: Session, incident: str, which: str, file: Path, body: str, 
             if not same:
                 said = {"incident": found.id, "order": order.id, "bodies": dict(by_body), "file": file.name, "sha256": sheet.sha256, "kept": put,
                         "rows": len(rows), "total": rupees(total), "by": by or who()}
-                site.incidents.write(ENTERED, said)
+                site.incidents.write(ENTERED, said, check=refuse_closed)
                 with kept.index([*lists, said], {sheet.sha256: rows}):
                     pass
 

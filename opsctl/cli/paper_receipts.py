@@ -58,13 +58,14 @@ def receipts(
 def _write_down(
     site: Site, found: Incident, order: PaperOrder, fresh: Sequence[Range], said: Sequence[tuple[str, str, list[dict[str, Any]]]], by: str
 ) -> None:
+    from opsctl.engine.incidents import refuse_closed
     from opsctl.model.incident import ISSUED, LAST
 
     if fresh:
         site.incidents.write(ISSUED, {"incident": found.id, "order": order.id, "by": by, "ranges": [
-            {"body": one.body, "series": one.series, "first": one.first, "last": one.last} for one in fresh]})
+            {"body": one.body, "series": one.series, "first": one.first, "last": one.last} for one in fresh]}, check=refuse_closed)
     for what, origin, rows in said:
-        site.incidents.write(LAST, {"incident": found.id, "order": order.id, "what": what, "origin": origin, "rows": rows, "by": by})
+        site.incidents.write(LAST, {"incident": found.id, "order": order.id, "what": what, "origin": origin, "rows": rows, "by": by}, check=refuse_closed)
 
 
 def _one(site: Site, body: str, series: str, numbers: str) -> Range:

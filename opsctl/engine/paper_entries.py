@@ -57,8 +57,13 @@ def read_entries(path: Path, bodies: Mapping[str, Body], paper: Paper, services:
     return sheet, found
 
 
-def _names(bodies: Mapping[str, Body]) -> dict[str, str]:
-    return {cells.heading(said): name for name, one in bodies.items() for said in (name, one.name, one.name_hi) if said}
+def _names(bodies: Mapping[str, Body]) -> dict[str, tuple[str, ...]]:
+    """Ids by what a body is called; two bodies may be called the same."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, one in bodies.items():
+        for said in {cells.heading(said) for said in (name, one.name, one.name_hi) if said}:
+            found[said] = (*found.get(said, ()), name)
+    return found
 
 
 def _service_names(paper: Paper, services: Collection[str]) -> dict[str, str]:
@@ -66,13 +71,15 @@ def _service_names(paper: Paper, services: Collection[str]) -> dict[str, str]:
     return known | {cells.heading(said): name for name, one in paper.services.items() for said in (one.name, one.name_hi) if said}
 
 
-def _body(sheet: Sheet, line: int, said: str, bodies: Mapping[str, Body], by_name: Mapping[str, str]) -> str | None:
+def _body(sheet: Sheet, line: int, said: str, bodies: Mapping[str, Body], by_name: Mapping[str, tuple[str, ...]]) -> str | None:
     if said in bodies:
         return said
-    found = by_name.get(cells.heading(said))
-    if found is None:
+    found = by_name.get(cells.heading(said), ())
+    if not found:
         sheet.problems.add(line, "body", f"there is no body {shown(said)}{meant(said, bodies)}" if said.strip() else "is missing")
-    return found
+    elif len(found) > 1:
+        sheet.problems.add(line, "body", f"{shown(said)} is the name of {', '.join(found)}: write which one")
+    return found[0] if len(found) == 1 else None
 
 
 def _service(sheet: Sheet, line: int, said: str, known: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +32,7 @@ class Paper:
 def take_in(source: Path, folder: Path, kind: str) -> Paper:
     """Copy a document into ``folder``, whole and durably, under a name of its kind; a later one of that kind gets the next number.
 
-    UsageError where it is too large, ProgramFailed where the system says no: nothing is left behind then.
+    UsageError where it is no file, empty or too large, ProgramFailed where the system says no: nothing is left behind then.
     """
     ending = re.sub(r"[^A-Za-z0-9.]", "", source.suffix)[:9].lower()
     private_folder(folder)
@@ -53,7 +54,9 @@ def _copy(source: Path, out: BinaryIO) -> tuple[str, int]:
     """What was written is what was hashed, also of a file that changes meanwhile."""
     digest, size = hashlib.sha256(), 0
     try:
-        with source.open("rb") as opened:
+        with os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise UsageError(f"{source} is no file", hint="save the document, and name that file")
             while piece := opened.read(1 << 20):
                 size += len(piece)
                 if size > LARGEST:
@@ -62,6 +65,8 @@ def _copy(source: Path, out: BinaryIO) -> tuple[str, int]:
                 out.write(piece)
     except OSError as error:
         raise ProgramFailed(f"{source}: {error.strerror}", where=str(source)) from error
+    if not size:
+        raise UsageError(f"{source} is empty", hint="name the document itself")
     return digest.hexdigest(), size
 
 

@@ -52,6 +52,8 @@ def test_a_hand_over_is_checked_signed_and_chained_and_any_change_to_it_shows(ma
     second.chmod(0o600)
     second.write_bytes(kept.replace(b"Forensic laboratory", b"a friend of mine..."))
     assert "the hand-over handed-2.json was altered" in machine("evidence", "verify", expect=22).err
+    second.write_bytes(kept.replace(b'{"bag"', b'{"to":"nobody","bag"'))  # the name twice: programs take the last one, people the first
+    assert "handed-2.json" in machine("evidence", "verify", expect=22).err
     second.unlink()
     assert "there are 1 hand-overs in it, and 2 in the journal" in machine("evidence", "verify", expect=22).err
 
@@ -90,6 +92,15 @@ def test_the_certificate_holds_facts_and_hashes_and_leaves_the_rest_to_people(ma
     again = machine.json("evidence", "certificate", expect=0).result["certificates"][0]["files"]
     assert not set(again) & set(said["files"])  # older ones are kept
     assert json.loads(files["json"].read_text())["drill"] is True
+
+
+def test_a_bag_that_somebody_put_there_gets_no_seal_of_ours(machine: Machine) -> None:
+    planted = bag(machine).with_name("vm-9")
+    shutil.copytree(bag(machine), planted)
+    (planted / "tagmanifest-sha256.txt.sig").unlink()
+    assert "vm-9 is not sealed: the journal does not know that it was collected" in machine("evidence", "collect", "localhost", "--profile", "own").err
+    assert not (planted / "tagmanifest-sha256.txt.sig").exists()
+    assert "vm-9: the journal knows nothing of this bag" in machine("evidence", "verify", expect=22).err
 
 
 def test_a_half_bag_is_neither_sealed_nor_handed_over(machine: Machine) -> None:

@@ -76,7 +76,7 @@ def test_the_incident_knows_what_was_collected_and_sealed(machine: Machine) -> N
     assert "sealed" in machine("evidence", "list", expect=0).out
 
 
-@pytest.mark.parametrize("attack", ["changed", "missing", "added", "renamed", "custody", "seal", "manifests", "gone"])
+@pytest.mark.parametrize("attack", ["changed", "missing", "added", "beside", "renamed", "custody", "seal", "manifests", "gone"])
 def test_verify_names_whatever_is_not_as_it_was_sealed(machine: Machine, attack: str) -> None:
     folder = bag(machine)
     file = folder / "data" / str(items(folder)["processes"]["file"])
@@ -90,6 +90,9 @@ def test_verify_names_whatever_is_not_as_it_was_sealed(machine: Machine, attack:
     elif attack == "added":
         (folder / "data" / "x\n\x1b[31m").write_text("planted")
         said = r"data/x\n\x1b[31m was added"
+    elif attack == "beside":
+        (folder / "handed-over.exe").write_text("planted, under a name like those of hand-overs")
+        said = "handed-over.exe was added"
     elif attack == "renamed":
         file.rename(file.with_name("other.txt"))
         said = f"data/{file.name} was renamed: it is data/other.txt now"

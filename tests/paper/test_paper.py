@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsctl.cli import paper_common
 from opsctl.engine.incident_folder import Folder
 from tests.machine import Kept, Machine
 
@@ -129,6 +131,29 @@ rewa,4,22/12/2026,5,
     assert "column number is missing" in machine("paper", "import", put(machine, "x.csv", "body,date,amount\n"), expect=10).err
     (machine.root / "latin.csv").write_bytes("body,number,date,amount,payer\nrewa,1,22/12/2026,5,Jos\xe9\n".encode("latin-1"))
     assert "CSV UTF-8" in machine("paper", "import", str(machine.root / "latin.csv"), expect=10).err
+
+
+def test_a_name_that_two_bodies_have_is_asked_about_and_never_guessed(machine: Machine) -> None:
+    machine("paper", "bodies", put(machine, "b.csv", "id,name\nrewa-2,REWA Municipal Corporation\n"), expect=0)
+    listed = "body,series,number,date,amount\nRewa Municipal Corporation,REW,1,22/12/2026,5\n"
+    refused = machine("paper", "import", put(machine, "r.csv", listed), expect=10)
+    assert "r.csv:2: body: Rewa Municipal Corporation is the name of rewa, rewa-2: write which one" in refused.err
+    machine("paper", "import", put(machine, "r.csv", listed.replace("Rewa Municipal Corporation", "rewa-2")), expect=0)
+
+
+@pytest.mark.parametrize("words", [("receipts", "rewa", "11-20"), ("receipts", "--cut", "CUT"), ("import", "LIST")])
+def test_nothing_is_given_out_or_entered_for_an_incident_that_is_closed_in_between(machine: Machine, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered(machine)
+    files = {"CUT": put(machine, "cut.csv", "body,series,number\nindore,IND-WT,503\n"), "LIST": put(machine, "list.csv", LISTED)}
+    real = paper_common.alone
+
+    def closed_first(site: Any, *more: Any) -> Any:
+        site.incidents.write("incident.closed", {"incident": "inc-1", "by": "imran", "note": "done"})
+        return real(site, *more)
+
+    monkeypatch.setattr(paper_common, "alone", closed_first)
+    assert "was closed" in machine("paper", *(files.get(word, word) for word in words), expect=23).err
+    assert machine.json("incident", "show", "inc-1").result["timeline"][-1]["text"] == "closed: done"
 
 
 def test_what_was_entered_is_held_against_what_was_given_out_and_closing_waits_for_it(machine: Machine) -> None:

@@ -78,6 +78,11 @@ def test_likely_mistakes_with_papers_are_told(machine: Machine) -> None:
     with (machine.root / "large").open("wb") as out:
         out.truncate((256 << 20) + 1)
     assert "larger than 256 MiB" in machine("incident", "paper", incident, "review", str(machine.root / "large"), expect=2).err
+    (machine.root / "blank").touch()
+    assert "blank is empty" in machine("incident", "paper", incident, "auditor-certificate", str(machine.root / "blank"), expect=2).err
+    os.mkfifo(machine.root / "pipe")
+    for what in (str(machine.root / "pipe"), "/dev/zero"):
+        assert "is no file" in machine("incident", "paper", incident, "auditor-certificate", what, expect=2).err
     folder = machine.state / "incidents" / incident / "papers"
     assert [one.name for one in folder.iterdir()] == ["auditors-certificate-1"], "nothing is left of what was refused"
 
