@@ -62,7 +62,9 @@ echo "opsctl before $facts" >&2
 size=${{facts%% *}}
 if [ -z "$size" ] || [ "$size" = 0 ] || [ "$size" -gt "$most" ]; then size=$most; fi
 first() {{ dd bs=1048576 count=$((size / 1048576)) 2>/dev/null; head -c $((size % 1048576)); }}
-if command -v sha256sum >/dev/null 2>&1; then first </proc/self/fd/3 | sha256sum >&2 & fi
+# sha256sum of most distributions knows nothing of what processors have for it, and takes four times as long.
+if command -v openssl >/dev/null 2>&1; then first </proc/self/fd/3 | openssl dgst -sha256 -r >&2 &
+elif command -v sha256sum >/dev/null 2>&1; then first </proc/self/fd/3 | sha256sum >&2 & fi
 first </proc/self/fd/3
 code=$?
 wait
@@ -153,7 +155,7 @@ def _facts(errors: str) -> dict[str, Any]:
     """What the script said of the file, as far as it has the right form: a host may say anything."""
     found: dict[str, Any] = {}
     for line in errors.splitlines():
-        if re.fullmatch(r"[0-9a-f]{64}  -", line):
+        if re.fullmatch(r"[0-9a-f]{64} [ *](-|stdin)", line):
             found["sha256"] = line[:64]
         word, _, rest = line.removeprefix("opsctl ").partition(" ")
         if not line.startswith("opsctl "):

@@ -116,7 +116,7 @@ class Filling:
             return Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=there[1])
 
         ended = self._try(get, into)
-        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and sha256sum" if there is None else "tar and sha256sum"),
+        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and openssl or sha256sum" if there is None else "tar and sha256sum"),
                      personal=one.personal, path=file.path, type_=one.type, flush=there is None)
         return into.path if there is not None and ended.outcome == Outcome.COLLECTED else None
 
