@@ -69,7 +69,8 @@ class Folder:
 
         DamagedData, with nothing put there, where one is not what was signed.
         """
-        wrong = [name for name, digest in files.items() if not (came / name).is_file() or (came / name).is_symlink() or _sha256(came / name) != digest]
+        there = came.resolve()
+        wrong = [name for name, digest in files.items() if (came / name).resolve() != there / name or not (came / name).is_file() or _sha256(came / name) != digest]
         if wrong:
             raise DamagedData(f"{len(wrong)} of the {len(files)} files are not what was signed: {', '.join(wrong[:5])}",
                               hint="another repository may have them: opsctl incident take-over --from NAME", where=str(came))

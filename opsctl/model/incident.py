@@ -168,26 +168,33 @@ class Incident:
         return self.records.get(kind, ())
 
 
+_NOT_UNDERSTOOD = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+
+
 def fold(lines: Iterable[Line]) -> dict[str, Incident]:
     """The incidents that these entries of a journal make, by id, in the order in which they were opened.
 
-    Entries for an incident whose opening is not among them are left out: they are not lost, only not told of here.
+    Entries for an incident whose opening is not among them are left out: they are not lost, only not told of here. One that cannot
+    be understood (another controller's, taken over) changes nothing beside its line in the timeline, and holds no report up.
     """
     found: dict[str, Incident] = {}
     timelines: dict[str, list[Event]] = {}
     records: dict[str, dict[str, list[Record]]] = {}
     for line in lines:
-        name = line.data.get("incident")
-        if line.type == OPENED and name not in found:
-            found[str(name)] = _opened(line)
-            timelines[str(name)], records[str(name)] = [], {}
-        elif name in found and line.type in RECORDS:
-            records[str(name)].setdefault(line.type, []).append(Record(line.time, line.data))
-        elif name in found:
-            found[str(name)] = _with(found[str(name)], line)
-        else:
-            continue
-        timelines[str(name)].append(Event(line.time, says(line), str(line.data.get("by", "?")), line.seq, line.type))
+        name = str(line.data.get("incident"))
+        try:
+            text = says(line)
+            if line.type == OPENED and name not in found:
+                found[name] = _opened(line)
+                timelines[name], records[name] = [], {}
+            elif name in found and line.type in RECORDS:
+                records[name].setdefault(line.type, []).append(Record(line.time, line.data))
+            elif name in found:
+                found[name] = _with(found[name], line)
+        except _NOT_UNDERSTOOD:
+            text = f"an entry that cannot be understood ({line.type})"
+        if name in found:
+            timelines[name].append(Event(line.time, text, str(line.data.get("by", "?")), line.seq, line.type))
     return {name: replace(one, timeline=tuple(timelines[name]), records={kind: tuple(all_) for kind, all_ in records[name].items()})
             for name, one in found.items()}
 

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Any, Protocol
 
-from opsctl.model.incident import COLLECTED, DRAFTED, ENTERED, OFFLINE, PAPERED, SEALED, TAKEN_OVER, Line
+from opsctl.model.incident import COLLECTED, DRAFTED, ENTERED, ENTRIES, OFFLINE, PAPERED, SEALED, TAKEN_OVER, Line
 from opsctl.model.quantities import counted
 from opsctl.model.records import Record
 from opsctl.model.snapshots import parse_time
@@ -91,13 +91,16 @@ def flat(line: Hashed) -> Iterator[Hashed]:
 
 
 def gather(found: Sequence[tuple[str, Record]]) -> Kept | None:
-    """Put together what repositories hold of one incident: records that count, each with the name of its repository. None: of none."""
+    """Put together what repositories hold of one incident: records that count, each with the name of its repository. None: of none.
+
+    An entry of another incident is none of this one, whatever record it lies in.
+    """
     ordered = sorted(found, key=lambda one: parse_time(one[1].record["time"]))
     if not ordered:
         return None
     entries: dict[str, Entry] = {}
     for _, record in ordered:
-        for said in record.record["entries"]:
+        for said in _own(record):
             entries.setdefault(said["hash"], unpack(said))
     gaps = [f"what was written before {_first(record)} (as {name} tells)" for name, record in ordered
             if record.record["previous"] and record.record["previous"] not in entries]
@@ -106,11 +109,15 @@ def gather(found: Sequence[tuple[str, Record]]) -> Kept | None:
                 tuple(dict.fromkeys(gaps)), _folders(ordered))
 
 
+def _own(record: Record) -> list[Mapping[str, Any]]:
+    return [said for said in record.record["entries"] if said["data"].get("incident") == record.record["incident"] and said["type"] in ENTRIES]
+
+
 def _in_order(entries: Mapping[str, Entry], records: Iterable[Record]) -> tuple[Entry, ...]:
     """Each behind those that its records have before it, and otherwise by time: clocks jump, and repositories miss some."""
     after: dict[str, set[str]] = {name: set() for name in entries}
     for record in records:
-        chain = [name for name in (record.record["previous"], *(said["hash"] for said in record.record["entries"])) if name in entries]
+        chain = [name for name in (record.record["previous"], *(said["hash"] for said in _own(record))) if name in entries]
         for one, next_ in pairwise(chain):
             after[one].add(next_)
     behind = Counter(name for names in after.values() for name in names)
