@@ -27,11 +27,11 @@ from opsctl.sources.postgresql_server import Postgres
 
 IST = timezone(timedelta(hours=5, minutes=30))
 #: Every three days, by night, up to the one before the attack of the 21st.
-NIGHTS = tuple(datetime(2026, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
+NIGHTS = tuple(datetime(2025, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
 #: When the attacker began, as it turns out: nothing from after that is gone back to.
-FIRST_BAD = datetime(2026, 12, 20, 22, 0, tzinfo=IST)
-ATTACKED = datetime(2026, 12, 21, 2, 30, tzinfo=IST)
-LOSS = datetime(2026, 12, 21, 9, 15, tzinfo=IST)
+FIRST_BAD = datetime(2025, 12, 20, 22, 0, tzinfo=IST)
+ATTACKED = datetime(2025, 12, 21, 2, 30, tzinfo=IST)
+LOSS = datetime(2025, 12, 21, 9, 15, tzinfo=IST)
 
 _CONFIGURATION = """\
 # DRILL: a throw-away portal. These nine lines are all that it takes.

@@ -103,7 +103,7 @@ class Consents:
             elif record.format == CHOICE and record.signer is not None:
                 people = self._people_of(record, repository_id)
                 if isinstance(people, str):
-                    findings.append(_forged(record, "choice", people))
+                    findings += [_forged(record, "choice", people)] if self._knows_people else []
                 else:
                     choices.append(_choice(record, people))
             elif record.format == FREEZE and record.signer is not None and record.record["state"] == THAWED:

@@ -27,6 +27,11 @@ def test_two_people_choose_the_set_and_every_machine_sees_it(machine: Machine, k
     machine("backup", "init", expect=0)
     chosen = machine.json("restore", "points", "portal", expect=3).result["chosen"]
     assert (chosen["set"], chosen["people"], chosen["why"]) == (made, ["asha", "imran"], "the register is whole in it"), said
+    bare = Machine(machine.root / "bare")
+    where = ["--repository", str(machine.store), "--password-file", str(machine.etc / "keys" / "repository-password")]
+    signer = machine.json("backup", "list", expect=0).result["sets"][0]["signer"]
+    bare.environ["XDG_STATE_HOME"] = str(bare.root / "home")
+    bare("verify", "--level", "data", *where, "--trust", signer, expect=0)  # knows nobody who could have signed: no forgery
     record = {"format": "opsctl-choice/1", "repository": "x", "run": "r", "time": "2026-12-13T00:00:00+00:00", "host": "h", "by": "b", "backup": "portal",
               "set": "20260101-0000-none", "why": "", "consent": {}}
     plant(machine, record, machine.etc / "keys" / "controller", mark="choice")
