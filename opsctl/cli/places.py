@@ -170,6 +170,8 @@ def _advice(found: Sequence[SetView], told: Sequence[str]) -> str:
                 f"that is not {signers[0]}, somebody else signed these sets")
     if signers:
         return f"if this is the fingerprint that you kept: --trust {signers[0]}"
+    if found[-1].state == "future":
+        return "is this machine's clock right (`date`)? If it is, choose one by its id: --set ID"
     return "choose one by its id: --set ID"
 
 

@@ -403,6 +403,8 @@ def _set_findings(view: SetView) -> list[Finding]:
     repair = "use another set"
     if view.state == FOREIGN:
         repair = "if the key is one of yours, accept it with --trust; otherwise find out who wrote it"
+    elif view.state == FUTURE:
+        repair = "is this machine's clock right? If it is, use another set"
     elif view.state == DAMAGED and view.record:
         repair = "use another set; until someone prunes, `restic recover` brings deleted snapshots back"
     return [Finding(kinds[view.state], f"set {view.id} of {view.backup}: {'; '.join(view.reasons)}",

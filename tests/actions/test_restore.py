@@ -100,6 +100,9 @@ def test_promise_10_from_a_machine_that_has_nothing(kept: Machine, tmp_path: Pat
     assert "proven in" in bare("verify", "--level", "drill", "portal", *where, "--trust", fingerprint, expect=0).out
     refused = bare.json("restore", "set", "portal", *where, "--into", str(tmp_path / "back"), expect=23)
     assert f"--trust {fingerprint}" in refused.errors[0]["hint"]
+    bare.at("2003-01-01T00:00:00+00:00")  # as of a machine whose battery is empty
+    assert "this machine's clock" in bare("restore", "set", "portal", *where, "--trust", fingerprint, "--into", str(tmp_path / "back"), expect=23).err
+    bare.at(kept.environ["OPSCTL_CLOCK"])
     bare("restore", "set", "portal", *where, "--trust", fingerprint, "--into", str(tmp_path / "back"), expect=0)
     assert tree(Path(f"{tmp_path}/back/files{kept.data}")) == tree(kept.data)
     assert os.readlink(f"{tmp_path}/back/files{kept.data}/link") == "top.txt"
