@@ -266,6 +266,23 @@ def close(
     return carry_out(of(context), name, note, by=by)
 
 
+@app.command("export")
+def export(
+    context: typer.Context,
+    name: Id,
+    into: Annotated[Path, typer.Argument(metavar="DIR", help="a new folder, best on a disk that goes to them")],
+    by: By = "",
+) -> Report:
+    """Pack all of an incident into a folder, to be handed over.
+
+    Reports, evidence, papers, its entries in the journal, what people signed, each run with what it restored and proved, and a
+    first page. `sha256sum -c SHA256SUMS` checks it, the controller signs the list; no opsctl is needed. Exit 3 names what is not in it.
+    """
+    from opsctl.cli.incident_export import export as carry_out
+
+    return carry_out(of(context), name, into, by)
+
+
 @app.command("keep")
 def keep(
     context: typer.Context,

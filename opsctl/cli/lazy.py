@@ -58,7 +58,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
     Entry("every day", "media", "media:app", "register, out, in, copy, list: disks carried away"),
-    Entry("incident", "incident", "incident:app", "open, show, note, order, close: clocks and duties"),
+    Entry("incident", "incident", "incident:app", "open, show, note, close, export: clocks and duties"),
     Entry("incident", "evidence", "evidence:app", "collect, list, verify, hand, certificate: of an attack"),
     Entry("incident", "report", "reports:app", "draft, list: what a named person sends"),
     Entry("incident", "paper", "paper:app", "order, receipts, import, reconcile: work on paper"),
