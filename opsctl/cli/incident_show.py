@@ -102,7 +102,8 @@ def write_clocks(out: Out, site: Site, found: Incident) -> None:
     out.table(Table(
         ("duty", "force", "state", Column("due", flexible=True), Column("to", flexible=True)),
         [(one.duty, one.force.replace("_", " "), Mark(one.state, _TONES.get(one.state, Tone.QUIET)), due_words(site, one),
-          duties[one.duty].channel if one.duty in duties and not one.ended else one.recipient) for one in of_incident(site, found)]))
+          f"{'nobody (DRILL); in earnest: ' if found.drill else ''}{duties[one.duty].channel if one.duty in duties and not one.ended else one.recipient}")
+         for one in of_incident(site, found)]))
 
 
 def due_words(site: Site, clock: Clock | None) -> str:

@@ -17,6 +17,10 @@ from opsctl.reports.kinds import KINDS, Kind
 from opsctl.reports.words import Words
 
 
+TO_NOBODY = "drill@example.invalid"
+"""Whom a drill is addressed to."""
+
+
 @value
 class Draft:
     """``files``: content by name. ``text``: in the first language asked for, to be read out; ``problems``: what could not be made, and why.
@@ -79,7 +83,8 @@ def document(report: str, facts: Facts, words: Words) -> Document:
     kind = kind_of(report)
     contact = protocol().contacts[kind.recipient]
     return Document(report, words.title(report), words.language, facts.incident, facts.at, tuple(_head(kind, contact, facts, words)),
-                    tuple(_notes(kind, contact, facts, words)), kind.fill(facts, words), words("unknown"), contact.get("incident_email"),
+                    tuple(_notes(kind, contact, facts, words)), kind.fill(facts, words), words("unknown"),
+                    TO_NOBODY if facts.incident.drill else contact.get("incident_email"),
                     facts.reporter.email)
 
 
@@ -105,7 +110,8 @@ def _notes(kind: Kind, contact: Mapping[str, Any], facts: Facts, words: Words) -
     for duty in (protocol().duties[one] for one in kind.duties):
         clock = clocks.get(duty.id)
         until = words.stamp(clock.due) if clock and clock.due and not duty.immediate else duty.due_text
-        found += [(words("duty"), f"{duty.id}: {duty.obligation} ({duty.force.replace('_', ' ')})"), (words("due"), until), (words("channel"), duty.channel)]
+        found += [(words("duty"), f"{duty.id}: {duty.obligation} ({duty.force.replace('_', ' ')})"), (words("due"), until),
+                  (words("channel"), words("in_earnest", channel=duty.channel) if facts.incident.drill else duty.channel)]
         found += [(words("only_if"), duty.applies_if)] if duty.applies_if else []
         found += [(words("source"), "; ".join(duty.sources) + f" ({duty.confidence})")]
     if contact.get("incident_email_confidence", "verified") != "verified":

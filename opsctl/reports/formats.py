@@ -74,10 +74,10 @@ def json_bytes(found: Mapping[str, Any]) -> bytes:
 
 
 def as_mail(found: Document, text: str, attached: Mapping[str, bytes]) -> bytes:
-    """A message that a person sends; opsctl sends none. A drill is addressed to nobody real, and a recipient without a known address to nobody."""
+    """A message that a person sends; opsctl sends none. A recipient without a known address is left to them."""
     message = EmailMessage(policy=SMTP)
-    if to := "drill@example.invalid" if found.incident.drill else found.to:
-        message["To"] = to
+    if found.to:
+        message["To"] = found.to
     if found.sender and not _breaks(found.sender):
         message["From"] = found.sender
     message["Subject"] = f"{'DRILL: ' if found.incident.drill else ''}{found.title}: {one_line(found.incident.title)} ({found.incident.id})"

@@ -80,6 +80,8 @@ def test_a_drill_says_so_and_is_addressed_to_nobody_real(machine: Machine) -> No
     machine(*OPEN[:2], "drill-1", *OPEN[3:], "--drill", expect=0)
     found = machine.json("report", "draft", "cert-in", "--incident", "drill-1", expect=0).result
     assert found["text"].startswith("DRILL") and b"cert-in.org.in\r\n" not in Path(found["files"][-1]).read_bytes().split(b"\r\n\r\n")[0]
+    for line in machine("incident", "show", "drill-1", expect=0).out.splitlines():
+        assert "cert-in.org.in" not in line or "nobody (DRILL); in earnest: " in line
     refused = machine("report", "draft", "cert-in", expect=2)
     assert "2 incidents are open: which one?" in refused.err
 

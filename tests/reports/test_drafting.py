@@ -286,7 +286,9 @@ def test_a_drill_says_so_everywhere_and_is_addressed_to_nobody_real() -> None:
     found = drafted("cert-in", facts(incident(drill=True)), ("en", "hi"))
     message = email.message_from_bytes(found.files["cert-in-1.eml"], policy=email.policy.default)
     assert str(message["To"]).endswith(".invalid") and str(message["Subject"]).startswith("DRILL")
-    assert found.text.startswith("DRILL") and found.json["drill"] is True
+    assert found.text.startswith("DRILL") and found.json["drill"] is True and found.json["to"].endswith(".invalid")
+    (by,) = [text for name, text in found.notes if name == "by"]
+    assert by.startswith("this is a drill, send it to nobody; in earnest: e-mail incident@cert-in.org.in")
     for name in ("cert-in-1.en.html", "cert-in-1.hi.html"):
         assert b"DRILL: this is an exercise" in found.files[name]
 
