@@ -49,7 +49,8 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
       incident  the incident; that of the playbook, where it has an input of that type
       role      the role that it needs to say that it was done in another way; anyone in `people`, where it is left out
 
-    Only runs count that were begun after the incident was opened, and not for another incident. It starts nothing: whoever is
+    Only runs count that were begun after the incident was opened, and not for another incident; while several are open, not those
+    either that could have said for which one and did not. It starts nothing: whoever is
     at it starts that run, looks at it, and takes this one up again. Where it was done without opsctl, a person says so with
     their signature: `opsctl done RUN STEP --by NAME --note HOW`.
     """
@@ -62,12 +63,15 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
     def observe(self, params: OtherRunParams, world: World) -> Seen:
         found = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)
         done, others = [], []
+        several = len(world.incidents.open_ones()) > 1
         for one in world.other_runs(params.playbook, found) if found is not None else ():
             if one.inputs.get("incident") not in (None, "", params.incident):
                 continue
             if any(not _fits(one.inputs.get(name), wanted) for name, wanted in params.inputs.items()):
                 continue
-            if one.ended and one.exit_code == 0:
+            if several and one.inputs.get("incident") == "":
+                others.append(f"{one.run} was begun for no incident, while several are open: --incident {params.incident}")
+            elif one.ended and one.exit_code == 0:
                 done.append(one.run)
             else:
                 others.append(f"{one.run} {f'ended with {one.exit_code}' if one.ended else 'has not ended'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ def sent(session: Session, which: str, incident: str, *, channel: str, by: str, 
     how = _channel(site, channel)
     number = _number(found, report, number) if report else 0
     went = [*_of_draft(site, found, report, number, how), *files]
+    site.notes += _not_as_drafted(found, report, number, went[: len(went) - len(files)])
     kept = [] if session.dry_run else site.reports.keep_sent(found.id, report or duty.split(" ")[0], number, went)
     if late:
         write_entry(session, site, found.id, EXPLAINED, {"duty": duty, "reason": late}, by=by)
@@ -72,6 +74,24 @@ def _number(found: Incident, report: str, number: int) -> int:
     if number and number not in drafts:
         raise UsageError(f"there is no draft {number} of {report}", hint=f"opsctl report list --incident {found.id}")
     return number or max(drafts, default=0)
+
+
+def _not_as_drafted(found: Incident, report: str, number: int, went: Sequence[Path]) -> list[str]:
+    """What a person should know before they say that this draft was sent: its files are gone, or are others than were drafted."""
+    if not number:
+        return []
+    if not went:
+        return [f"nothing is left of draft {number} of {report}, so that no copy of what was sent is kept: --file FILE gives one"]
+    drafted = {(one["name"], one["sha256"]) for record in found.of(DRAFTED) if record.data["report"] == report for one in record.data["files"]}
+    return [f"{path.name} is not as it was drafted; it is kept as it is now" for path in went if (path.name, _digest(path)) not in drafted]
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:  # keeping it will say so
+        return ""
 
 
 def _of_draft(site: Site, found: Incident, report: str, number: int, channel: str) -> list[Path]:

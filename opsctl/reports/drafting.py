@@ -16,7 +16,6 @@ from opsctl.reports.document import Document, Facts
 from opsctl.reports.kinds import KINDS, Kind
 from opsctl.reports.words import Words
 
-
 TO_NOBODY = "drill@example.invalid"
 """Whom a drill is addressed to."""
 

@@ -103,6 +103,17 @@ def test_a_draft_that_was_changed_or_is_gone_shows(machine: Machine) -> None:
     assert "cert-in-1.en.txt: changed since it was drafted" in said.err and "cert-in-1.en.html gone" in said.out
 
 
+def test_sent_as_it_was_not_drafted_is_recorded_and_said(machine: Machine) -> None:
+    message = reports(machine) / "cert-in-1.eml"
+    message.write_bytes(message.read_bytes().replace(b"Subject: ", b"Subject: nothing "))
+    said = machine("report", "sent", "cert-in", "--channel", "email", "--by", "Asha", expect=0)
+    assert "cert-in-1.eml is not as it was drafted; it is kept as it is now" in said.err
+    message.unlink()
+    said = machine("report", "sent", "cert-in", "--channel", "email", "--by", "Asha", expect=0)
+    assert "nothing is left of draft 1 of cert-in, so that no copy of what was sent is kept" in said.err
+    assert [len(one["files"]) for one in machine.json("report", "list", expect=0).result["sent"]] == [1, 0]
+
+
 def test_a_lost_folder_gives_no_number_twice(machine: Machine) -> None:
     for path in reports(machine).iterdir():
         path.unlink()

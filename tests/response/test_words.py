@@ -152,6 +152,21 @@ def test_another_run_is_waited_for_only_since_the_incident_and_only_as_it_was_as
     assert machine.json("resume", run, expect=0).result["steps"][-1]["result"]["runs"] == [failed]
 
 
+def test_while_two_incidents_are_open_one_run_does_not_end_what_both_wait_for(machine: Machine) -> None:
+    flag = machine.root / "flag"
+    flag.touch()
+    (machine.etc / "playbooks" / "small.yaml").write_text(SMALL.replace("FLAG", str(flag)))
+    own(machine, "other", OTHER)
+    first, incident = begun(machine, "other")
+    second, _ = begun(machine, "other")
+    nobodys = machine.json("run", "small", "--set", "services=tax", expect=0).document["run"]
+    for run in (first, second):
+        assert f"{nobodys} was begun for no incident, while several are open" in machine.json("resume", run, expect=4).errors[0]["message"]
+    machine("run", "small", "--set", "services=tax", "--set", f"incident={incident}", expect=0)
+    machine("resume", first, expect=0)
+    machine("resume", second, expect=4)
+
+
 def test_what_was_done_without_opsctl_is_said_under_a_signature_with_its_note_and_paper(machine: Machine) -> None:
     own(machine, "other", OTHER)
     run, incident = begun(machine, "other")
