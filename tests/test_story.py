@@ -19,6 +19,7 @@ def demo(*words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, objec
     return done, json.loads(done.stdout)["result"]
 
 
+@pytest.mark.long
 def test_the_whole_story_is_told_to_its_end_although_commands_are_killed_on_the_way(tmp_path: Path) -> None:
     """From the backups before the attack to the incident closed, the record verified, and the portal equal; the city lost no packet."""
     tmp_path.chmod(0o711)
