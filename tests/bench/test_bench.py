@@ -52,8 +52,8 @@ def test_every_benchmark_is_run_here() -> None:
     assert set(NAMES) <= modules
 
 
-#: It starts hosts, or takes many sets.
-SLOW = ("signals", "remote", "isolate", "gateway", "evidence")
+#: It starts hosts or servers, takes many sets, or compares three ways of one thing, each several times.
+SLOW = ("signals", "remote", "isolate", "gateway", "evidence", "drills", "copies", "restore", "growth", "mariadb")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full) if name in SLOW else name for name in NAMES])

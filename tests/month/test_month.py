@@ -29,7 +29,7 @@ def place() -> Iterator[Path]:
 @pytest.mark.long
 @as_root
 def test_promises_1_and_2_hold_for_some_days_of_faults_by_inspection_of_the_stores_alone(place: Path) -> None:
-    assert live(place, int(os.environ.get("OPSCTL_TEST_SEED", "20261201")), days=6) == []
+    assert live(place, int(os.environ.get("OPSCTL_TEST_SEED", "20261201")), days=4) == []
 
 
 @as_root
