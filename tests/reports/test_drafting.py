@@ -23,6 +23,7 @@ from opsctl.model.clocks import clocks
 from opsctl.model.incident import COLLECTED, SEALED, Incident, Met, Notice, Record, Statement
 from opsctl.protocols.cert_in import protocol
 from opsctl.protocols.report_fields import fillable, report_fields
+from opsctl.reports import typeset
 from opsctl.reports.document import Deed, Facts, Reporter
 from opsctl.reports.drafting import Draft, document, draft
 from opsctl.reports.kinds import KINDS
@@ -305,6 +306,14 @@ def test_without_typst_everything_else_comes_and_it_is_said(monkeypatch: pytest.
     found = drafted("cert-in", languages=("en", "hi"))
     assert [one.message for one in found.problems] == ["there is no PDF: the Python package typst is not installed"]
     assert {name.rpartition(".")[2] for name in found.files} == {"txt", "html", "json", "eml"}
+
+
+@pytest.mark.parametrize(("note", "said"), [("A" * 60_000, "typst is not done with the PDF of report.typ after"), ("क" + "्" * 5000 + "ि" * 5000, "typst made no PDF")])
+def test_promise_8_no_text_that_typst_takes_hours_or_dies_of_holds_a_draft_up(note: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typeset, "LIMIT", 1.0)
+    found = drafted("cert-in", facts(incident(title=note)))
+    assert next(iter(found.problems)).message.startswith(said)
+    assert note in found.text and {name.rpartition(".")[2] for name in found.files} == {"txt", "html", "json", "eml"}
 
 
 def test_a_report_that_there_is_not_is_named_with_the_nearest() -> None:
