@@ -75,7 +75,7 @@ class MetAction(GateAction[MetParams, Seen]):
 
     def result(self, params: MetParams, seen: Seen) -> Mapping[str, Any]:
         return {"duty": params.duty, "clocks": [{"duty": one.duty, "state": one.state, "due": one.due.isoformat() if one.due else None}
-                                                for one in seen.clocks], "say": _say(params, seen), "how": list(_how(params, seen))}
+                                                for one in seen.clocks], "say": _say(params, seen), "how": _listed(*_how(params, seen))}
 
 
 def _say(params: MetParams, seen: Seen) -> str:
@@ -91,6 +91,10 @@ def _how(params: MetParams, seen: Seen) -> tuple[str, str]:
     sent = (f"opsctl report sent {duty} --incident {params.incident} --channel HOW --by WHO" if duty in _REPORTED
             else f"opsctl incident met {params.incident} {named} --channel HOW --by WHO")
     return sent, f"opsctl incident decide {params.incident} {named} --reason WHY --by NAME"
+
+
+def _listed(sent: str, decide: str) -> list[str]:
+    return [sent, f"or, where it does not apply: {decide}"]
 
 
 def _due(one: Clock, zone: tzinfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from opsctl.actions.interface import GateAction, Params, World
@@ -13,11 +14,15 @@ from opsctl.model.values import value
 
 
 class PersonParams(Params):
-    """``say`` is what the person is asked to do; ``role`` who may say that it is done (anyone configured, if None)."""
+    """``say`` is what the person is asked to do; ``role`` who may say that it is done (anyone configured, if None).
+
+    ``closes``: an incident that they close by it.
+    """
 
     step: str
     say: AnyTitle
     role: str | None = None
+    closes: str = ""
 
 
 @value
@@ -25,7 +30,7 @@ class Said:
     """What persons have said of one step: (person, note) where the signature holds and the person may say so.
 
     ``refused``: why others do not count, though they are who they say. ``forged``: records that nobody under
-    ``people`` has signed like this.
+    ``people`` has signed like this. ``closed``: the incident that the step closes is closed.
     """
 
     run: str
@@ -33,9 +38,12 @@ class Said:
     said: tuple[tuple[str, str], ...] = ()
     refused: tuple[str, ...] = ()
     forged: tuple[str, ...] = ()
+    closed: bool = False
 
     def counts(self) -> bool:
-        """Whether somebody has said it. Refused (12) where only records say so that nobody has signed."""
+        """Whether somebody has said it, or it shows. Refused (12) where only records say so that nobody has signed."""
+        if self.closed:
+            return True
         if self.forged and not self.said:
             raise Refused(
                 f"what the journal says of step {self.step} was signed by nobody who may: {'; '.join(self.forged)}",
@@ -49,8 +57,9 @@ class Person(GateAction[PersonParams, Said]):
     """Waits until a person has done something and said so: `opsctl done RUN STEP --by NAME`.
 
     with:
-      say   what the person is asked to do: a text, or one for each of en, hi
-      role  the role that they need (people.NAME.roles); anyone in `people`, where it is left out
+      say     what the person is asked to do: a text, or one for each of en, hi
+      role    the role that they need (people.NAME.roles); anyone in `people`, where it is left out
+      closes  the incident that is closed by it: once it is, by `opsctl incident close`, nobody has to say so
 
     What counts is a statement signed with the SSH key that stands under `people` in the configuration. A record that was
     changed, or signed by nobody there, is refused (12).
@@ -60,19 +69,23 @@ class Person(GateAction[PersonParams, Said]):
     Params = PersonParams
 
     def observe(self, params: PersonParams, world: World) -> Said:
-        return weigh(world.records(params.step), world, step=params.step, role=params.role)
+        found = weigh(world.records(params.step), world, step=params.step, role=params.role)
+        incident = world.incidents.all().get(params.closes) if params.closes else None
+        return replace(found, closed=incident is not None and incident.closed is not None)
 
     def waits_for(self, params: PersonParams, seen: Said) -> str | None:
         if seen.counts():
             return None
         who = f"someone with the role {params.role}" if params.role else "a person"
         not_counted = f" (not counted: {'; '.join(seen.refused)})" if seen.refused else ""
-        return f"{params.say}: {who} says so with `opsctl done {seen.run} {params.step} --by NAME`{not_counted}"
+        how = "" if params.closes else f": {who} says so with `opsctl done {seen.run} {params.step} --by NAME`"
+        return f"{params.say}{how}{not_counted}"
 
     def result(self, params: PersonParams, seen: Said) -> Mapping[str, Any]:
         return {"said": [{"by": by, "note": note} for by, note in seen.said],
                 "not_counted": [*seen.refused, *seen.forged], "say": str(params.say),
-                "how": [f"opsctl done {seen.run} {params.step} --by NAME --note WHAT"]}
+                "how": [f"opsctl incident close {params.closes} --note CRITERIA" if params.closes else
+                        f"opsctl done {seen.run} {params.step} --by NAME --note WHAT"]}
 
 
 def weigh(records: Iterable[Mapping[str, Any]], world: World, *, step: str, role: str | None = None) -> Said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -34,7 +35,8 @@ class WatchParams(Params):
 class Seen:
     """``began`` and ``looked``: when the watch began and the proofs were last looked at before, None where that was never.
 
-    ``proofs``: how many were looked at now, None where it was not time yet; ``wrong``: what was not as expected.
+    ``proofs``: how many were looked at now, None where it was not time yet; ``wrong``: what was not as expected. ``stays``: nothing closes
+    the wave by itself, since its own command opened it.
     """
 
     run: str
@@ -44,6 +46,7 @@ class Seen:
     zone: Any
     proofs: int | None = None
     wrong: tuple[OpsError, ...] = ()
+    stays: bool = False
 
 
 class Watch(GateAction[WatchParams, Seen]):
@@ -67,12 +70,13 @@ class Watch(GateAction[WatchParams, Seen]):
     def observe(self, params: WatchParams, world: World) -> Seen:
         moments = [parse_time(data["at"]) for _, data in world.entries(("watch.looked",)) if data["step"] == params.step]
         began, looked = (moments[0], moments[-1]) if moments else (None, None)
-        seen = Seen(world.run, began, looked, world.clock(), world.config.organisation.tz)
+        wave = world.config.reopening.waves.get(params.wave) if params.wave else None
+        seen = Seen(world.run, began, looked, world.clock(), world.config.organisation.tz, stays=wave is not None and not wave.hosts)
         if looked is not None and seen.now < min(looked + timedelta(seconds=params.every), _until(params, seen)):
             return seen
         found = [(service, tried(spec, world)) for service, spec in _proofs(params, world)]
         wrong = tuple(finding(service, one) for service, one in found if one.differences)
-        return Seen(seen.run, began, looked, seen.now, seen.zone, len(found), wrong)
+        return replace(seen, proofs=len(found), wrong=wrong)
 
     def waits_for(self, params: WatchParams, seen: Seen) -> str | None:
         if seen.wrong:
@@ -82,8 +86,10 @@ class Watch(GateAction[WatchParams, Seen]):
         if seen.now >= _until(params, seen):
             return None
         closes = local((seen.began or seen.now) + timedelta(seconds=params.stays), seen.zone)
+        otherwise = f"nothing closes it by itself: `opsctl restore reopen --back {params.wave}` does" if seen.stays else (
+            f"hosts close themselves at {closes} unless that was done")
         return (f"wave {params.wave} is open and watched until {local(_until(params, seen), seen.zone)}: then `opsctl resume {seen.run}` keeps it "
-                f"open; hosts close themselves at {closes} unless that was done")
+                f"open; {otherwise}")
 
     def ask(self, params: WatchParams, seen: Seen, world: World) -> None:
         if seen.proofs is not None:

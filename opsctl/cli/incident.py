@@ -62,7 +62,7 @@ def list_(context: typer.Context) -> Report:
 @app.command("show")
 def show(
     context: typer.Context,
-    name: Id,
+    name: Annotated[str, typer.Argument(metavar="[ID]", help="id of the incident; the open one, if there is only one")] = "",
     every: Annotated[bool, typer.Option("--all", help="the whole timeline, not only its newest entries")] = False,
 ) -> Report:
     """One incident: its clocks, orders, and timeline. Exit 5 where a duty is overdue."""
@@ -120,7 +120,7 @@ def clock(
     context: typer.Context,
     name: Id,
     anchor: Annotated[str, typer.Argument(metavar="WHAT", help="became-aware, money-moved, complaint-filed, or reopen-requested")],
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="what it is known by")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="what it is known by; asked for if not given")] = "",
     at: At = None,
     by: By = "",
 ) -> Report:
@@ -207,19 +207,17 @@ def state(
     context: typer.Context,
     name: Id,
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="such as `leak` or `payments`")],
-    text: Annotated[str, typer.Option("--says", metavar="TEXT", help="the statement: no evidence of a leak was found until now")],
-    basis: Annotated[str, typer.Option("--basis", metavar="TEXT", help="on what it rests")],
-    by: Annotated[str, typer.Option("--by", metavar="WHO", help="whose statement it is")],
+    text: Annotated[str, typer.Option("--says", metavar="TEXT", help="the statement: no evidence of a leak was found until now")] = "",
+    basis: Annotated[str, typer.Option("--basis", metavar="TEXT", help="on what it rests")] = "",
+    by: Annotated[str, typer.Option("--by", metavar="WHO", help="whose statement it is")] = "",
 ) -> Report:
     """Record a statement with its author, time and basis.
 
-    That nothing points to a leak is such a statement, and never a default.
+    That nothing points to a leak is such a statement, and never a default. What is not given is asked for.
     """
-    from opsctl.cli.incident_write import write
-    from opsctl.model.incident import STATED
+    from opsctl.cli.incident_write import state as carry_out
 
-    session = of(context)
-    return write(session, name, STATED, {"subject": subject, "text": text, "basis": basis}, by=by, at="at")
+    return carry_out(of(context), name, subject, text, basis, by)
 
 
 @app.command("fill")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
-from opsctl.errors import Overdue
+from opsctl.errors import Overdue, UsageError
 from opsctl.model.clocks import Clock, clocks, next_due
 from opsctl.model.incident import Incident
 from opsctl.model.moments import in_zone
@@ -52,7 +52,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
     from opsctl.engine.incidents import as_json
 
     site = open_site(session)
-    found = site.incidents.get(name)
+    found = _meant(site, name)
     problems = [] if found.closed else _overdue(site, found)
 
     def text(out: Out) -> None:
@@ -63,6 +63,7 @@ def show_incident(session: Session, name: str, *, every: bool = False) -> Report
         write_clocks(out, site, found)
         from opsctl.cli import incident_keep
 
+        out.lines(runs(site, found))
         out.lines(incident_keep.lines(site, found))
         for said in found.statements:
             out.line(f"{said.by} states on {said.subject}, {local_time(site, said.at)}: {said.text} (basis: {said.basis})")
@@ -158,12 +159,37 @@ def lines(site: Site) -> list[Mark]:
         next_ = f"next: {clock.duty} {due_words(site, clock)}" if clock is not None else "no duty with a number is left"
         found.append(Mark(f"{'DRILL: ' if one.drill else ''}incident {one.id} ({one.title}) is open; {next_}", Tone.BAD if late_one else Tone.WARN))
         found += [Mark(f"  missed: {each.duty}, {due_words(site, each)}", Tone.WARN) for each in of_incident(site, one) if each.state == "late" and each.missed]
+        found += [Mark(f"  {said.text}", said.tone) for said in runs(site, one)]
         found += [Mark(f"  {repository} still lacks {words}: opsctl incident keep {one.id}", Tone.WARN) for repository, words in behind(site, one)]
     known = site.incidents.all()
     strange = {freeze["incident"]: name for name, freezes in freezing.frozen(site).items() for freeze in freezes if freeze["incident"] not in known}
     found += [Mark(f"incident {one}, for which {name} is frozen, is not led here; where its controller is lost: opsctl incident take-over {one}", Tone.WARN)
               for one, name in strange.items() if one != UNREADABLE]
     return found
+
+
+def runs(site: Site, found: Incident) -> list[Mark]:
+    """A line for each run of an incident that waits or was interrupted, with the command that goes on with it."""
+    from opsctl.engine.runs import Runs
+
+    said = []
+    for plan, result, word in Runs(site.place, site.journal, site.locks).unended():
+        if plan.inputs.get("incident") != found.id or word == "running":
+            continue
+        named = {one["step"] for one in (result or {}).get("waiting", ())} if word == "waiting" else set()
+        steps = [step.id for step in plan.steps if step.id in named]
+        waits = f"waits for people: {', '.join(steps)}" if steps else f"is {word}"
+        said.append(Mark(f"run of {plan.playbook} {waits}: opsctl resume {plan.run}", Tone.WARN))
+    return said
+
+
+def _meant(site: Site, name: str) -> Incident:
+    """The incident of that name, or the only one that is open."""
+    open_ones: list[Incident] = site.incidents.open_ones()
+    if name or len(open_ones) == 1:
+        found: Incident = site.incidents.get(name or open_ones[0].id)
+        return found
+    raise UsageError(f"{counted(len(open_ones), 'incident')} are open: which one?" if open_ones else "no incident is open", hint="opsctl incident list names all")
 
 
 def clocks_json(site: Site, found: Incident) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
-from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED
+from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED, STATED
 from opsctl.model.moments import in_zone
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def start_clock(session: Session, name: str, what: str, why: str, at: str | None
         raise unknown("clock", what, _CLOCKS)
     site = open_site(session)
     found = moment(session, site, at, "when was that?", "--at")
+    why = why or session.ask("by what is it known?", option="--why TEXT")
     return write_entry(session, site, name, ANCHORED, {"anchor": _CLOCKS[what], "at": found.isoformat(), "why": why}, by=by)
 
 
@@ -170,6 +171,14 @@ def decide(session: Session, name: str, duty: str, reason: str, by: str, key: Pa
     return write_entry(session, site, name, DECIDED, {"duty": duty, "reason": reason, "statement": said, "signature": signature, "key": signer}, by=by)
 
 
+def state(session: Session, name: str, subject: str, text: str, basis: str, by: str) -> Report:
+    """What was not given is asked for: a statement without its basis or its author is none."""
+    text = text or session.ask(f"what is stated on {subject}?", option="--says TEXT")
+    basis = basis or session.ask("on what does it rest?", option="--basis TEXT")
+    by = by or session.ask("whose statement is it?", option="--by WHO")
+    return write(session, name, STATED, {"subject": subject, "text": text, "basis": basis}, by=by, at="at")
+
+
 def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> Report:
     """The reason is asked for where it was not given."""
     from opsctl.cli.work import open_site
@@ -219,7 +228,19 @@ def close(session: Session, name: str, note: str, *, by: str) -> Report:
     check(found)
     site.notes += [f"{one.duty} was missed, and nobody said why: opsctl incident missed {name} {one.duty}" for one in of_incident(site, found)
                    if one.missed and not one.reason]
-    return write_entry(session, site, name, CLOSED, {"note": note}, by=by, check=check)
+    made = write_entry(session, site, name, CLOSED, {"note": note}, by=by, check=check)
+    from opsctl.cli import freezing
+
+    frozen = [repository for repository, freezes in freezing.frozen(site).items() if any(one["incident"] == name for one in freezes)]
+
+    def text(out: Out) -> None:
+        if made.text is not None:
+            made.text(out)
+        if frozen:
+            out.line(f"retention stays frozen in {', '.join(frozen)}, until two have signed: opsctl backup thaw --incident {name}")
+        out.line(f"all of it in one folder, to be handed over: opsctl incident export {name} DIR")
+
+    return replace(made, text=text)
 
 
 def _refuse_open(site: Site, found: Incident) -> None:

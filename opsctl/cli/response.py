@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from opsctl.cli.report import Cell, Mark, Out, Tone
@@ -10,6 +10,7 @@ from opsctl.cli.report import Cell, Mark, Out, Tone
 if TYPE_CHECKING:
     from opsctl.actions.interface import StepResult
     from opsctl.engine.runs import Tally
+    from opsctl.model.incident import Incident
     from opsctl.model.plan import BoundPlan, BoundStep
     from opsctl.wiring import Site
 
@@ -49,15 +50,15 @@ def _write(out: Out, site: Site, tally: Tally, plan: BoundPlan) -> None:
         drill = "DRILL: " if found.drill else ""
         out.line(Mark(f"{drill}incident {found.id}: {found.title}; in charge: {found.in_charge}", Tone.STRONG))
         out.line(f"noticed {both(site, found.noticed)} by {found.notices[0].by}")
+    cut_off = {entry.host for entry in site.isolations.register.all()}
     for word, good, bad in (("isolate", "cut off", "NOT cut off"), ("freeze", "retention frozen", "retention NOT frozen"),
                             ("collect", "evidence of", "NO evidence of")):
-        _items(out, tally, plan, word, good, bad)
+        _items(out, tally, plan, word, good, bad, now=cut_off if word == "isolate" else None)
     for one in tally.results:
         if one.outcome in ("failed", "unknown") and plan.step(one.step).uses not in ("isolate", "freeze", "collect"):
             out.line(Mark(f"{one.step}{f' {one.item}' if one.item else ''} {one.outcome}: {one.because}", Tone.BAD))
-    drafts = [path for one in tally.results for path in one.result.get("files", ()) if plan.step(one.step).uses == "report"]
-    if drafts:
-        out.line(f"drafts: {drafts[0].rpartition('/')[0]} ({len(drafts)} files)")
+    if found is not None:
+        _papers(out, site, found)
     order = {step.id: number for number, step in enumerate(plan.steps)}
     waiting = sorted(tally.waiting, key=lambda one: order[one.step])
     if waiting:
@@ -71,11 +72,27 @@ def _write(out: Out, site: Site, tally: Tally, plan: BoundPlan) -> None:
         out.line(Mark("nothing is left to do", Tone.GOOD))
 
 
-def _items(out: Out, tally: Tally, plan: BoundPlan, word: str, good: str, bad: str) -> None:
+def _papers(out: Out, site: Site, found: Incident) -> None:
+    """Where the drafts lie, and the order that a person signs."""
+    from opsctl.model.incident import DRAFTED, OFFLINE
+
+    folder = site.incidents.folder(found.id)
+    newest = {one.data["report"]: one.data["number"] for one in found.of(DRAFTED)}
+    if newest:
+        out.line(f"drafts: {folder / 'reports'} ({', '.join(f'{report}-{number}' for report, number in newest.items())})")
+    for order in dict.fromkeys(str(one.data["order"]) for one in found.of(OFFLINE)):
+        out.line(f"order to work on paper, to be signed: {folder / 'offline' / order}")
+
+
+def _items(out: Out, tally: Tally, plan: BoundPlan, word: str, good: str, bad: str, *, now: Collection[str] | None) -> None:
+    """``now``: of which it still is so, where that can be known; of the others it is said that it was."""
     ended = [one for one in tally.results if plan.step(one.step).uses == word]
     well = dict.fromkeys(str(one.item) for one in ended if one.outcome in ("changed", "ok"))
-    if well:
-        out.line(Mark(f"{good}: {_some(list(well))}", Tone.GOOD))
+    over = [name for name in well if now is not None and name not in now]
+    if left := [name for name in well if name not in over]:
+        out.line(Mark(f"{good}: {_some(left)}", Tone.GOOD))
+    if over:
+        out.line(f"was {good}, and is open again: {_some(over)}")
     for one in ended:
         if one.outcome in ("failed", "unknown", "skipped"):
             out.line(Mark(f"{bad}: {one.item} ({one.because})", Tone.BAD))

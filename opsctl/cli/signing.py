@@ -27,7 +27,8 @@ def sign_as(site: Site, by: str, key: Path | None, content: bytes, namespace: st
 
     person = site.config.people.get(by)
     if person is None:
-        raise unknown("person", by, site.config.people)
+        called = [name for name, one in site.config.people.items() if one.name.casefold() == by.casefold()]
+        raise unknown("person", by, site.config.people, hint=f"{by} is called {called[0]} here: --by {called[0]}" if called else "")
     if person.ssh_key is None:
         raise SafetyRefusal(f"{by} has no ssh_key in the configuration, so nothing they say can be checked",
                             hint=f"put their public key under people.{by}.ssh_key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from opsctl.model.playbook import EVERY, NEW, REFERENCE, ForEach, Input, Playboo
 #: What ``for_each`` can go through besides ``items``, and where the names stand in the configuration.
 COLLECTIONS = ("backups", "hosts", "repositories", "sources")
 _ONE = {"backups": "backup", "hosts": "host", "repositories": "repository", "sources": "source", "zones": "zone"}
+_EXAMPLE = "YYYY-MM-DDThh:mm+05:30"  # nothing that can be taken as it is: a moment is never guessed
 
 Registry = Callable[[str], Action]
 
@@ -66,7 +68,7 @@ def bind(
         bound = _step(step, graph[step.id], values, playbook.inputs, config, registry, run, problems, said, prefix)
         if bound is not None:
             steps.append(bound)
-    what, hint = f"playbook {playbook.name} cannot be run like this", f"opsctl playbooks show {playbook.name}"
+    what, hint = f"playbook {playbook.name} cannot be run like this", _how(playbook, inputs)
     if problems:
         raise ConfigError(what, problems=[*problems, *said], hint=hint)
     if said:
@@ -127,6 +129,16 @@ def _unknown(declared: Input, value: Any, config: Any) -> str | None:
     if value in names:
         return None
     return f"there is no {declared.type} {value!r} in the configuration{meant(str(value), names)}"
+
+
+def _how(playbook: Playbook, inputs: Mapping[str, Any]) -> str:
+    """The command line with what was given and what is missing, for whoever has no terminal where it is asked for."""
+    missing = [name for name, declared in playbook.inputs.items() if declared.required and name not in inputs]
+    if not missing:
+        return f"opsctl playbooks show {playbook.name}"
+    given = [f"{name}={value}" for name, value in inputs.items() if isinstance(value, str)]
+    words = [*given, *(f"{name}={_EXAMPLE if playbook.inputs[name].type == 'datetime' else '…'}" for name in missing)]
+    return f"at a terminal it is asked for; else: opsctl run {playbook.name} {' '.join(f'--set {shlex.quote(one)}' for one in words)}"
 
 
 def _step(

@@ -245,3 +245,31 @@ def test_hostile_text_is_shown_harmless(machine: Machine) -> None:
     shown = machine("incident", "show", "inc-1", expect=0).out
     assert "\x1b" not in shown and "\x07" not in shown
     assert json.loads(machine.json("incident", "show", "inc-1").out)["result"]["timeline"][-1]["text"].startswith("\x1b]0;")
+
+
+def test_the_only_open_incident_is_the_one_that_is_meant(machine: Machine) -> None:
+    assert machine("incident", "show", expect=0).out.startswith("inc-1: Portal encrypted")
+    machine("incident", "open", "inc-2", *OPEN[3:])
+    assert "2 incidents are open: which one?" in machine("incident", "show", expect=2).err
+
+
+def test_what_a_statement_lacks_is_asked_for(machine: Machine) -> None:
+    assert "answer it with --says TEXT" in machine("incident", "state", "inc-1", "leak", expect=4).err
+    assert "answer it with --basis TEXT" in machine("incident", "state", "inc-1", "leak", "--says", "none was found", expect=4).err
+    assert "answer it with --why TEXT" in machine("incident", "clock", "inc-1", "became-aware", "--at", "2026-12-21T02:45+05:30", expect=4).err
+    assert not machine.json("incident", "show", "inc-1").result["statements"]
+
+
+def test_who_is_named_in_full_is_told_their_short_name(machine: Machine) -> None:
+    said = machine("incident", "decide", "inc-1", "police-complaint", "--reason", "x", "--by", "Asha Verma", expect=2)
+    assert "Asha Verma is called asha here: --by asha" in said.err
+
+
+def test_closing_says_that_retention_stays_frozen_and_how_all_of_it_is_handed_over(machine: Machine) -> None:
+    (machine.data / "a").write_text("a")
+    machine("backup", "run", "portal", expect=0)
+    for duty in [name for name, one in clocks(machine).items() if one["state"] in ("running", "open", "overdue")]:
+        machine("incident", "met", "inc-1", duty, "--channel", "phone", "--by", "Asha", expect=0)
+    said = machine("incident", "close", "inc-1", "--note", "all is back", expect=0).out
+    assert "retention stays frozen in main, until two have signed: opsctl backup thaw --incident inc-1" in said
+    assert "opsctl incident export inc-1 DIR" in said

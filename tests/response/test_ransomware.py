@@ -62,6 +62,8 @@ def test_ransomware_is_answered_to_where_people_have_to_act_also_after_a_kill(po
     assert [line.partition(":")[0] for line in said.out.splitlines() if line.partition(":")[0] in WAITS] == WAITS
     assert f"waits for people: {', '.join(WAITS)}" in said.err
 
+    assert f"drafts: {folder(portal, incident) / 'reports'} (" in said.out and f"run of ransomware waits for people: {', '.join(WAITS)}: opsctl resume {run}" in portal("status").out
+
     found = portal.json("incident", "show", incident).result
     assert [one["text"].partition(":")[0] for one in found["timeline"]].count("opened") == 1
     assert found["records"]["sealed"] and found["drill"] and found["zones"] == ["main"]
@@ -73,4 +75,13 @@ def test_ransomware_is_answered_to_where_people_have_to_act_also_after_a_kill(po
     portal("report", "sent", "cert-in", "--incident", incident, "--channel", "email", "--by", "Asha", "--reference", "CERTIn-77", expect=0)
     left = [one["where"] for one in portal.json("resume", run, expect=4).errors if one["code"] == 4]
     assert left == [step for step in WAITS if step != "sent"]
+    portal("isolate", "release", "h0", "--incident", incident, "--yes")
+    for who in ("asha", "imran"):
+        portal("--yes", "approve", _newest(portal, "release-agreed"), "agree", "--by", who, "--key", str(portal.root / who), expect=0)
+    portal("resume", _newest(portal, "release-agreed"), expect=0)
+    assert "was cut off, and is open again: h0" in portal("resume", run, expect=4).out
     portal("journal", "verify", expect=0)
+
+
+def _newest(portal: Machine, playbook: str) -> str:
+    return str(next(one["run"] for one in portal.json("runs").result["runs"] if one["playbook"] == playbook))
