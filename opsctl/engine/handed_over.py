@@ -16,6 +16,7 @@ from opsctl.engine.journal_files import ADOPTED, adopted_place
 from opsctl.engine.journal_lines import FORMAT, canonical, stamp
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model.incident import Incident
+from opsctl.model.stages import Course, courses
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -29,7 +30,10 @@ _NOT_OF_IT = frozenset({"incident-keep"})
 
 @dataclass
 class RunSeen:
-    """A run of the time in which the incident was open. ``steps``: (time, step, item, outcome, because), as they ended."""
+    """A run of the time in which the incident was open. ``steps``: (time, step, item, outcome, because), as they ended.
+
+    ``services``: those that it brought back in stages.
+    """
 
     run: str
     playbook: str
@@ -39,6 +43,7 @@ class RunSeen:
     exit_code: int | None = None
     ended: bool = False
     steps: list[tuple[datetime, str, str, str, str]] = field(default_factory=list)
+    services: list[Course] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +90,9 @@ def look(journal: Any, incident: Incident) -> Seen:
         _signed(seen, entry)
         if entry.run in seen.runs:
             _step(seen.runs[entry.run], entry)
+    for run in seen.runs.values():
+        if run.inputs.get("stages"):
+            run.services += courses(list(journal.read(run=run.run, on_damage=lambda _: None)))
     return seen
 
 

@@ -10,6 +10,7 @@ from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from opsctl.model.quantities import counted
 from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
@@ -303,7 +304,7 @@ def says(line: Line) -> str:
             where = {"restored": "in the restored data", "cut": "before the cut"}[data["what"]]
             return f"last receipts {where}: {len(data['rows'])} series, from {data['origin']}"
         case "incident.entered":
-            return f"{data['rows']} receipts of {len(data['bodies'])} bodies entered from paper, {data['total']} rupees: {data['file']}"
+            return f"{counted(data['rows'], 'receipt')} of {counted(len(data['bodies']), 'body', 'bodies')} entered from paper, {data['total']} rupees: {data['file']}"
         case "incident.settled":
             first, number = data["findings"][0], len(data["findings"]) - 1
             return f"{first['body']}: {first['finding']}{f' and {number} more' if number else ''} settled: {data['note']}"

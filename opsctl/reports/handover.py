@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from opsctl.model.due import words
 from opsctl.model.incident import Incident
 from opsctl.model.moments import in_zone
 
@@ -46,5 +47,12 @@ def page(found: Incident, seen: Any, files: Mapping[str, str], now: datetime, *,
                 for name, purpose, said, _ in seen.signed],
         runs=[(one.run, one.playbook, at(one.began), one.by, "ended" if one.ended else "not ended", "" if one.exit_code is None else one.exit_code,
                ", ".join(f"{key}={value}" for key, value in one.inputs.items() if value and isinstance(value, str | int))) for one in seen.runs.values()],
+        restored=[(one.service, one.set, one.backup, one.outcome, _span(one.after, one.rto, "RTO"), _span(one.loss, one.rpo, "RPO"), run.run)
+                  for run in seen.runs.values() for one in run.services],
         timeline=[(at(one.at), in_zone(one.text, zone), one.by) for one in found.timeline],
         files=[(name, files[name]) for name in names], left_out=sorted(left_out.items()), damage=[str(one) for one in seen.damage], key=key)
+
+
+def _span(took: timedelta | None, target: timedelta | None, name: str) -> str:
+    known = words(took) if took is not None else "–"
+    return f"{known} ({name} {words(target)})" if target is not None else known
