@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from opsctl.errors import ProgramFailed
 from opsctl.model.limits import Limits
@@ -17,6 +18,7 @@ from opsctl.model.values import value
 from opsctl.repositories.interface import OnProgress, Repository
 
 if TYPE_CHECKING:
+    from opsctl.shells.interface import Shell
     from opsctl.sources.throwaway import Throwaway
 
 #: How many paths a Problem names; the rest is a number.
@@ -179,7 +181,10 @@ class Source(ABC):
 
 
 class Database(Source):
-    """A source that is loaded into a server to be used."""
+    """A source that is loaded into a server to be used: by programs that ``shell`` runs, for a backup those that ``there`` does."""
+
+    shell: Shell
+    there: Shell
 
     @abstractmethod
     def load(
@@ -264,9 +269,16 @@ class Database(Source):
         ``said``: what the server's program on another ``place`` says of its version.
         """
 
-    @abstractmethod
-    def beside(self) -> Database:
+    def beside(self) -> Self:
         """The same, whose programs run where those of a backup do, and reach the server as they do: for production on another machine."""
+        found = copy.copy(self)
+        found.shell = self.there
+        return found
+
+    @property
+    def _beside(self) -> bool:
+        """Whether a restore's programs run on the machine from which the server is seen as the configuration says."""
+        return self.there.here or self.shell is self.there
 
     @abstractmethod
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:

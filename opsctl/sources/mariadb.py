@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import select
@@ -276,16 +275,6 @@ class Mariadb(Database):
         password = self.password if here and user == self.address.user else None
         with open_door(self.shell, self._at(server), password) as door:
             yield door
-
-    def beside(self) -> Mariadb:
-        found = copy.copy(self)
-        found.shell = self.there
-        return found
-
-    @property
-    def _beside(self) -> bool:
-        """Whether a restore's programs run on the machine from which the server is seen as the configuration says."""
-        return self.there.here or self.shell is self.there
 
     def _at(self, server: Mapping[str, str] | None) -> Address:
         return (self.address if self._beside else Address()).override(server)

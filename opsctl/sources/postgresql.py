@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,16 +254,6 @@ class Postgresql(Database):
     def drop(self, database: str, *, server: Mapping[str, str] | None = None) -> None:
         with credentials(self.shell, self._password_for(server)) as environment:
             postgresql_load.drop(self.shell, self._at(server), environment, database)
-
-    def beside(self) -> Postgresql:
-        found = copy.copy(self)
-        found.shell = self.there
-        return found
-
-    @property
-    def _beside(self) -> bool:
-        """Whether a restore's programs run on the machine from which the server is seen as the configuration says."""
-        return self.there.here or self.shell is self.there
 
     def _at(self, server: Mapping[str, str] | None) -> Address:
         """Where a restore goes: what the source says is seen from its own machine, and means nothing on another."""
