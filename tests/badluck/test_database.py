@@ -82,7 +82,7 @@ def held(server: Postgres, table: str) -> Iterator[None]:
     ("table", "number"),
     [
         ("bills", signal.SIGTERM),
-        ("pg_ts_parser", signal.SIGINT),
+        pytest.param("pg_ts_parser", signal.SIGINT, marks=pytest.mark.full),
         ("pg_ts_parser", signal.SIGKILL),
     ],
 )
@@ -132,8 +132,8 @@ def waiting(server: Postgres) -> str:
     ("type", "change"),
     [
         ("change.begin", "load:db"),
-        ("change.done", "load:db"),
-        ("change.begin", "name:db"),
+        pytest.param("change.done", "load:db", marks=pytest.mark.full),
+        pytest.param("change.begin", "name:db", marks=pytest.mark.full),
         ("change.done", "name:db"),
     ],
 )

@@ -15,6 +15,7 @@ import yaml
 
 from opsctl.engine.incidents import Incidents
 from opsctl.engine.journal import Journal
+from tests.lab.quick_key import make_quick
 from tests.machine import Kept, Machine
 
 OPEN = ("incident", "open", "inc-1", "--title", "Portal encrypted", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
@@ -36,6 +37,7 @@ people: {{asha: {{name: Asha Verma, roles: [incident-lead], ssh_key: "{public}"}
     machine.make_key()
     machine.at(NOW)
     machine("backup", "init", expect=0)
+    make_quick(machine.store, "for tests only", machine.state / "repositories" / "main.json")
     machine(*OPEN, expect=0)
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")
 

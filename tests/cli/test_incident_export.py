@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import Machine
+from tests.lab.quick_key import make_quick
+from tests.machine import Kept, Machine
 
 NOW = "2026-12-21T03:00:00+05:30"
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    found = Machine(tmp_path / "m")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    found = Machine(tmp_path_factory.mktemp("export") / "m")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "asha", "-f", found.root / "asha"], check=True, stdin=subprocess.DEVNULL)
     public = (found.root / "asha.pub").read_text().strip()
     found.configure(more=f"""
@@ -27,9 +28,15 @@ people: {{asha: {{name: Asha Verma, roles: [incident-lead], ssh_key: "{public}"}
     found.at(NOW)
     (found.data / "a").write_text("a")
     found("backup", "init", expect=0)
+    make_quick(found.store, "for tests only", found.state / "repositories" / "main.json")
     found("incident", "open", "inc-1", "--title", "Portal <b>encrypted</b>", "--noticed-at", "2026-12-21T02:30+05:30", "--noticed-by", "night operator",
           "--signal", "files renamed", "--in-charge", "Asha Verma", "--type", "malicious-code", expect=0)
-    return found
+    return Kept(found, tmp_path_factory.mktemp("kept") / "m")
+
+
+@pytest.fixture
+def machine(made: Kept) -> Machine:
+    return made.again()
 
 
 def checked(folder: Path) -> tuple[int, str]:

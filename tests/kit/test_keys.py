@@ -54,15 +54,9 @@ def test_numbers_and_line_breaks_of_the_page_are_no_words() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
+def made(tmp_path_factory: pytest.TempPathFactory, with_a_file: Machine) -> Kept:
     """A machine whose repository has a key in escrow; its shares in ``paper``."""
-    root = tmp_path_factory.mktemp("keys") / "m"
-    shutil.copytree(_made_machine, root, symlinks=True)
-    machine = Machine(root)
-    machine.configure()
-    machine.forget()
-    machine("backup", "init", expect=0)
-    (machine.data / "a").write_text("a")
+    machine = with_a_file
     found = machine.json("keys", "escrow", "--shares", "3", "--need", "2", "--into", str(machine.root / "paper"), expect=0).result
     assert found["steps"][0]["result"]["repositories"] == ["main"]
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")

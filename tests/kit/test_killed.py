@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,15 +18,9 @@ from tests.machine import Kept, Machine
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
+def made(tmp_path_factory: pytest.TempPathFactory, with_a_file: Machine) -> Kept:
     """A machine with one set."""
-    root = tmp_path_factory.mktemp("killed") / "m"
-    shutil.copytree(_made_machine, root, symlinks=True)
-    machine = Machine(root)
-    machine.configure()
-    machine.forget()
-    machine("backup", "init", expect=0)
-    (machine.data / "a").write_text("a")
+    machine = with_a_file
     machine("backup", "run", expect=0)
     machine.at("2026-12-13T02:30:00+05:30")
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")

@@ -41,15 +41,9 @@ def test_of_two_successors_neither_counts_by_the_old_keys_word() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, _made_machine: Path) -> Kept:
+def made(tmp_path_factory: pytest.TempPathFactory, with_a_file: Machine) -> Kept:
     """A machine with one set of its first key and one of its second; the first one's fingerprint is in ``old``."""
-    root = tmp_path_factory.mktemp("rotation") / "m"
-    shutil.copytree(_made_machine, root, symlinks=True)
-    machine = Machine(root)
-    machine.configure()
-    machine.forget()
-    machine("backup", "init", expect=0)
-    (machine.data / "a").write_text("a")
+    machine = with_a_file
     machine("backup", "run", expect=0)
     (machine.root / "old").write_text(name_of(machine.etc / "keys" / "controller"))
     shutil.copytree(machine.etc / "keys", machine.root / "old-keys")
