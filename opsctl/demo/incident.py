@@ -142,7 +142,11 @@ def investigate(incident: Incident, first_bad: datetime) -> None:
 
 
 def back(incident: Incident, first_bad: datetime) -> None:
-    """The clean set chosen by two, proven in a clean room, and the portal back in stages."""
+    """The clean set chosen by two, proven in a clean room, and the portal back in stages; all of it on this machine.
+
+    An ordinary user's lab network knows one user alone: nothing could be restored there that a folder of root's leads to.
+    """
+    network, incident.inside = incident.inside, ()
     incident.later(days=1)
     said = incident.opsctl("restore", "points", "portal", "--before", first_bad.isoformat(), show=14)
     clean = _found(r"newest clean.*?(\d{8}-\d{4}-[0-9a-f]{4})", said)
@@ -152,6 +156,7 @@ def back(incident: Incident, first_bad: datetime) -> None:
     incident.done("ransomware", "rebuild", "both hosts are new, from trusted media")
     incident.opsctl("restore", "plan", "--before", first_bad.isoformat(), show=30)
     incident.to_the_end("restore", "run", "--before", first_bad.isoformat(), show=30)
+    incident.inside = network
 
 
 def reopen(incident: Incident) -> None:

@@ -12,6 +12,7 @@ OF_ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "ld.s
 #: and cannot be changed: what was proven stays what was proven.
 MAKE = r"""
 set -eu
+PATH=$PATH:/usr/sbin:/sbin  # pivot_root and chroot, for ordinary users of Debian
 room=$1 of_etc=$2; shift 2
 read -r number rest </proc/self/stat
 root=$room/root

@@ -144,7 +144,7 @@ def test_an_ordinary_user_has_one_as_well() -> None:
         (place / "room").mkdir()
         os.chown(place / "room", 65534, 65534)
         said = subprocess.run(["/usr/bin/python3", "-c", script, str(place / "room")], user=65534, group=65534, extra_groups=[], cwd="/",
-                              env={"PATH": "/usr/bin:/bin:/usr/sbin", "PYTHONPATH": str(place / "package")}, capture_output=True, text=True)
+                              env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": str(place / "package")}, capture_output=True, text=True)
         assert (said.stdout, said.stderr) == ("0 65534\n3\n", "")
 
 
