@@ -29,6 +29,8 @@ DEVANAGARI = ("/usr/share/fonts/truetype/noto/NotoSansDevanagari-Regular.ttf", "
               "/usr/share/fonts/truetype/lohit-devanagari/Lohit-Devanagari.ttf")
 """Any of these draws Hindi; the first looks best."""
 
+ATOMIC = ("/usr/lib/x86_64-linux-gnu/libatomic.so.1", "/usr/lib/aarch64-linux-gnu/libatomic.so.1")
+
 ANSWER_WITHIN = 20.0
 """Seconds that a program may take to say its version."""
 
@@ -117,6 +119,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("pkill", "test", "procps", "ends what sudo started", (3,)),
     Program("logrotate", "test", "logrotate", "turns the log of a schedule over"),
     Program("chromium", "test", "chromium", "opens the pages of the tests", (90,)),
+    Program("libatomic", "test", "libatomic1", "what playwright's own node is linked with", files=ATOMIC),
     Program("pdftotext", "test", "poppler-utils", "reads the PDFs of the tests", (20,), ("-v",)),
 )
 
@@ -202,7 +205,7 @@ def look(program: Program, path: str | None = None) -> Found:
     """Look at one program as it is now, at `path` or where `find` finds it."""
     if program.files:
         there = next((one for one in program.files if Path(one).is_file()), None)
-        return Found(program, there, (), "" if there else f"{program.name} are not installed ({program.why})")
+        return Found(program, there, (), "" if there else f"no {program.name} installed ({program.why})")
     path = path or find(program.name) or (find(program.instead) if program.instead else None)
     if path is None:
         return Found(program, None, (), f"{program.name} is not installed ({program.why})")
