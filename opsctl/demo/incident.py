@@ -150,7 +150,6 @@ def back(incident: Incident, first_bad: datetime) -> None:
     incident.later(days=1)
     said = incident.opsctl("restore", "points", "portal", "--before", first_bad.isoformat(), show=14)
     clean = _found(r"newest clean.*?(\d{8}-\d{4}-[0-9a-f]{4})", said)
-    incident.lab.facts["clean_set"] = clean
     incident.to_the_end("restore", "choose", "portal", clean)
     incident.opsctl("verify", "portal", "--level", "drill", "--set", clean, show=8)
     incident.done("ransomware", "rebuild", "both hosts are new, from trusted media")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import subprocess
 import time
 from datetime import datetime, timedelta
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from opsctl.cli.report import Tone
 from opsctl.demo.sink import Sink
-from opsctl.errors import ProgramFailed
+from opsctl.errors import ProgramFailed, SafetyRefusal
+from opsctl.shells.clean_room import CleanRoomShell
 
 if TYPE_CHECKING:
     from opsctl.demo.lab import Lab
@@ -84,7 +86,23 @@ def notice(lab: Lab, config: Path, sink: Sink, at: datetime) -> None:
 
 def points(lab: Lab, config: Path, at: datetime, before: datetime) -> None:
     """Which set to go back to."""
-    lab.opsctl("restore", "points", "portal", "--before", before.isoformat(), at=at, config=config, show=14)
+    done = lab.opsctl("restore", "points", "portal", "--before", before.isoformat(), at=at, config=config, show=14)
+    lab.facts["clean_set"] = re.findall(r"newest clean.*?(\d{8}-\d{4}-[0-9a-f]{4})", done.stdout)[0]
+
+
+def no_room(lab: Lab) -> str | None:
+    """Why this machine gives no clean room, as an ordinary user's or a container may; None where it does."""
+    place = lab.root / "room"
+    place.mkdir()
+    shell = CleanRoomShell(place)
+    try:
+        shell.run(["true"])
+    except (SafetyRefusal, ProgramFailed) as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    finally:
+        shell.close()
+        shutil.rmtree(place)
+    return None
 
 
 def bring_back(lab: Lab, config: Path, at: datetime, before: datetime) -> None:
@@ -93,7 +111,6 @@ def bring_back(lab: Lab, config: Path, at: datetime, before: datetime) -> None:
     lab.opsctl("restore", "plan", "--before", before.isoformat(), at=at, config=config, show=30)
     done = lab.opsctl("restore", "run", "--before", before.isoformat(), at=at, config=config, expect=(0, 4), show=30)
     run = _waits(done.stderr)[0][0]
-    lab.facts["clean_set"] = re.findall(r"portal (\d{8}-\d{4}-[0-9a-f]{4})", done.stdout)[0]
     told = 40  # what a person signs is shown in full, the first time
     while waits := _waits(done.stderr):
         at += timedelta(minutes=5)
