@@ -32,9 +32,9 @@ paper:
 """
 _RECEIPTS = """\
 series,number,date,service,payer,account,amount
-SGR,1,21/12/2025,property-tax,DRILL Citizen A,SGR-000001,"1,23,456.50"
-SGR,2,22/12/2025,water,DRILL Citizen B,SGR-000002,450.00
-SGR,3,22/12/2025,property-tax,DRILL Citizen C,SGR-000003,980.00
+SGR,1,21/12/2026,property-tax,DRILL Citizen A,SGR-000001,"1,23,456.50"
+SGR,2,22/12/2026,water,DRILL Citizen B,SGR-000002,450.00
+SGR,3,22/12/2026,property-tax,DRILL Citizen C,SGR-000003,980.00
 """
 _RESUME = re.compile(r"opsctl resume (\d{8}-\d{4}-[\w-]+)")
 _WAITS = re.compile(r"`opsctl (?:approve|done) (\S+) (\S+) --by")

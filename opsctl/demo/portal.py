@@ -12,7 +12,7 @@ from opsctl.sources.postgresql_server import Postgres
 DATABASE = "enagar"
 SEED = 412
 BODIES = 412
-OPENED = date(2025, 12, 1)  # the first day of business that day() plays
+OPENED = date(2026, 12, 1)  # the first day of business that day() plays
 DAYS = 3  # days of business in one call of day()
 
 

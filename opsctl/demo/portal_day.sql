@@ -65,7 +65,7 @@ SELECT count(*) FROM added;
 
 WITH last AS (SELECT max(id) AS id, greatest(1, count(*) / 150) AS few FROM licence.trades), issued AS (
     INSERT INTO licence.trades (body_id, holder_id, licence_no, trade_hi, trade_en, fee, valid)
-    SELECT c.body_id, c.id, 'LIC/2025/' || lpad((last.id + i)::text, 6, '0'),
+    SELECT c.body_id, c.id, 'LIC/2026/' || lpad((last.id + i)::text, 6, '0'),
         pg_temp.trade_hi(d), pg_temp.trade_en(d), 500 + d % 90 * 50,
         daterange(:'opened', :'opened'::date + 365)
     FROM last CROSS JOIN generate_series(1, few) AS i CROSS JOIN pg_temp.draw(i * 1000 + :n, 25) AS d

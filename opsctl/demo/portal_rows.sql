@@ -36,7 +36,7 @@ INSERT INTO municipal.citizens (id, body_id, name_hi, name_en, mobile, address_h
 SELECT id, pg_temp.body_of(d >> 24), pg_temp.citizen_hi(d), pg_temp.citizen_en(d),
     '5' || lpad((d % 1000000000)::text, 9, '0'),
     CASE WHEN d % 11 > 0 THEN 'मकान ' || 1 + d % 900 || ', ' || pg_temp.family_hi(d >> 32) || ' गली' END,
-    pg_temp.at_counter('2018-04-01'::date + (id * 2700 / :citizens)::integer, d)
+    pg_temp.at_counter('2019-04-01'::date + (id * 2700 / :citizens)::integer, d)
 FROM (SELECT id, pg_temp.draw(id, 3) AS d FROM generate_series(1, :citizens) AS id) AS citizen;
 
 INSERT INTO tax.properties
@@ -47,7 +47,7 @@ SELECT p.id, b.id, w.id, c.id,
     (2500 + d % 60000) / 100.0, 1 + d % 4,
     jsonb_build_object('roof', CASE WHEN d % 4 > 0 THEN 'पक्की' ELSE 'टीन' END, 'well', d % 9 = 0,
                        'built', 1950 + d % 74),
-    pg_temp.at_counter('2019-01-01'::date + (p.id * 1500 / :properties)::integer, d)
+    pg_temp.at_counter('2020-01-01'::date + (p.id * 1500 / :properties)::integer, d)
 FROM (SELECT id, pg_temp.draw(id, 4) AS d FROM generate_series(1, :properties) AS id) AS p
 JOIN municipal.citizens c ON c.id = 1 + d / 1000 % :citizens
 JOIN municipal.bodies b ON b.id = c.body_id
@@ -59,23 +59,23 @@ SELECT id, property_id, year, amount,
     CASE WHEN d % 100 < share - 5 THEN amount WHEN d % 100 < share THEN round(amount / 2, 2) ELSE 0 END,
     make_date(year, 12, 31)
 FROM (
-    SELECT 3 * (p.id - 1) + year - 2022 AS id, p.id AS property_id, year,
-        pg_temp.draw(3 * (p.id - 1) + year - 2022, 5) AS d,
+    SELECT 3 * (p.id - 1) + year - 2023 AS id, p.id AS property_id, year,
+        pg_temp.draw(3 * (p.id - 1) + year - 2023, 5) AS d,
         round(p.area_sqm * p.floors * CASE p.usage WHEN 'residential' THEN 6.5 ELSE 17.25 END
-              * (1 + (year - 2023) * 0.05), 2) AS amount,
-        CASE year WHEN 2025 THEN 60 ELSE 92 END AS share
-    FROM tax.properties p, generate_series(2023, 2025) AS year
+              * (1 + (year - 2024) * 0.05), 2) AS amount,
+        CASE year WHEN 2026 THEN 60 ELSE 92 END AS share
+    FROM tax.properties p, generate_series(2024, 2026) AS year
 ) AS demand;
 
 INSERT INTO water.connections (id, body_id, property_id, connection_no, size_mm, connected_on, active)
 SELECT c.id, p.body_id, p.id, 'JAL-' || lpad(c.id::text, 7, '0'), ('{15,20,25,40}'::integer[])[1 + d % 4],
-    '2017-01-01'::date + (d % 2000)::integer, d % 50 > 0
+    '2018-01-01'::date + (d % 2000)::integer, d % 50 > 0
 FROM (SELECT id, pg_temp.draw(id, 6) AS d FROM generate_series(1, :connections) AS id) AS c
 JOIN tax.properties p ON p.id = 1 + d / 100 % :properties;
 
 INSERT INTO water.readings (id, connection_id, read_on, litres, reader_hi)
 SELECT 4 * (c.id - 1) + turn, c.id,
-    ('2024-12-01'::date + turn * interval '2 months')::date + (d % 20)::integer,
+    ('2025-12-01'::date + turn * interval '2 months')::date + (d % 20)::integer,
     pg_temp.draw(c.id, 7) % 900000 + turn * 30000 + d % 9000,
     CASE WHEN d % 6 > 0 THEN pg_temp.groom_hi(d >> 12) END
 FROM water.connections c, generate_series(1, 4) AS turn, pg_temp.draw(4 * c.id + turn, 8) AS d;
@@ -97,7 +97,7 @@ SELECT t.id, c.body_id, c.id, 'LIC/' || year || '/' || lpad(t.id::text, 6, '0'),
     daterange(make_date(year, 4, 1), make_date(year + 1, 4, 1)),
     CASE WHEN d % 3 = 0 THEN '{अग्निशमन यंत्र अनिवार्य,"closed on dry days"}'::text[] ELSE '{}' END
 FROM (SELECT id, pg_temp.draw(id, 10) AS d FROM generate_series(1, :trades) AS id) AS t
-CROSS JOIN LATERAL (SELECT (2023 + d / 100 % 3)::integer AS year) AS issue
+CROSS JOIN LATERAL (SELECT (2024 + d / 100 % 3)::integer AS year) AS issue
 JOIN municipal.citizens c ON c.id = 1 + d / 1000 % :citizens;
 
 INSERT INTO registry.marriages
@@ -109,7 +109,7 @@ SELECT id, pg_temp.body_of(d >> 30), 'VIV-' || lpad(id::text, 6, '0'),
     jsonb_build_array(pg_temp.citizen_hi(d >> 3), pg_temp.citizen_hi(d >> 7)),
     sha256(convert_to('stamp ' || d, 'UTF8'))
 FROM (
-    SELECT id, pg_temp.draw(id, 11) AS d, '2020-01-01'::date + (id * 2150 / :marriages)::integer AS day
+    SELECT id, pg_temp.draw(id, 11) AS d, '2021-01-01'::date + (id * 2150 / :marriages)::integer AS day
     FROM generate_series(1, :marriages) AS id
 ) AS marriage;
 

@@ -13,7 +13,7 @@ from opsctl.demo.portal import BODIES, SEED, body_code
 
 MEGABYTE = 2**20
 SMALLEST, LARGEST = 20_000, 2_000_000  # bytes of a scan
-YEARS = (2020, 2021, 2022, 2023, 2024)
+YEARS = (2021, 2022, 2023, 2024, 2025)
 NAMES = (
     "marriage-{:06d}.pdf",
     "property-tax-{:06d}.pdf",
@@ -69,7 +69,7 @@ def make_scans(directory: Path, *, megabytes: int = 200, seed: int = SEED) -> li
     return written
 
 
-def add_scans(directory: Path, *, count: int, seed: int = SEED, on: date = date(2025, 11, 2)) -> list[Path]:
+def add_scans(directory: Path, *, count: int, seed: int = SEED, on: date = date(2026, 11, 2)) -> list[Path]:
     """Add `count` scans of the day `on` to the tree that make_scans left, in new names; returns them."""
     numbers = [int(found[1]) for path in directory.rglob("*") if (found := re.search(r"(\d{6})", path.name))]
     first = max(numbers, default=0) + 1

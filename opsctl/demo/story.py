@@ -27,11 +27,11 @@ from opsctl.sources.postgresql_server import Postgres
 
 IST = timezone(timedelta(hours=5, minutes=30))
 #: Every three days, by night, up to the one before the attack of the 21st.
-NIGHTS = tuple(datetime(2025, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
+NIGHTS = tuple(datetime(2026, 12, day, 2, 30, tzinfo=IST) for day in (12, 15, 18))
 #: When the attacker began, as it turns out: nothing from after that is gone back to.
-FIRST_BAD = datetime(2025, 12, 20, 22, 0, tzinfo=IST)
-ATTACKED = datetime(2025, 12, 21, 2, 30, tzinfo=IST)
-LOSS = datetime(2025, 12, 21, 9, 15, tzinfo=IST)
+FIRST_BAD = datetime(2026, 12, 20, 22, 0, tzinfo=IST)
+ATTACKED = datetime(2026, 12, 21, 2, 30, tzinfo=IST)
+LOSS = datetime(2026, 12, 21, 9, 15, tzinfo=IST)
 
 _CONFIGURATION = """\
 # DRILL: a throw-away portal. These nine lines are all that it takes.
@@ -272,4 +272,5 @@ def _end(out: Out, lab: Lab, keep: bool) -> None:
     out.line("Its servers are stopped. To look at the sets:")
     out.line(f"  opsctl backup list portal --repository {lab.root}/store "
              f"--password-file {lab.root}/paper-from-the-safe/password --trust {lab.facts['fingerprint']}")
+    out.line("The story plays in December 2026: while that lies ahead, its sets are of the future, and are taken by their id: --set ID")
     out.line(f"To throw it away: rm -r {lab.root}")

@@ -229,7 +229,7 @@ def test_days_are_played_once_and_in_turn(server: Postgres) -> None:
     with pytest.raises(ProgramFailed, match="already exists"):
         portal.day(server, "days", 1)
     assert content(server, "days") == played
-    assert server.psql("SELECT max(paid_on) FROM billing.payments", "days") == "2025-12-03"
+    assert server.psql("SELECT max(paid_on) FROM billing.payments", "days") == "2026-12-03"
 
 
 def test_each_role_may_do_its_own_and_no_more(server: Postgres, enagar: str) -> None:
@@ -242,7 +242,7 @@ def test_each_role_may_do_its_own_and_no_more(server: Postgres, enagar: str) -> 
         BEGIN;
         SELECT last_no + 1 FROM billing.receipts WHERE body_id = 1;
         INSERT INTO billing.payments (body_id, paid_on, service, licence_id, amount, method)
-            SELECT 1, '2025-12-01', 'trade_licence', min(id), 500, 'cash' FROM licence.trades
+            SELECT 1, '2026-12-01', 'trade_licence', min(id), 500, 'cash' FROM licence.trades
             RETURNING receipt_no;
         ROLLBACK;
     """
@@ -275,7 +275,7 @@ def test_scans_repeat_for_a_seed_and_later_ones_only_add(tmp_path: Path) -> None
     assert sorted(str(path.relative_to(tmp_path / "a")) for path in written) == sorted(first)
     assert sum(path.stat().st_size for path in written) >= 6 * 2**20
     more = add_scans(tmp_path / "a", count=3, seed=1)
-    assert [path.parent.name for path in more] == ["2025"] * 3
+    assert [path.parent.name for path in more] == ["2026"] * 3
     second = tree(tmp_path / "a")
     assert first.items() < second.items() and len(second) == len(first) + 3
     assert len({digest for digest, _ in second.values()}) == len(second)
@@ -291,7 +291,7 @@ def test_scans_look_like_scans(tmp_path: Path) -> None:
     codes = {portal.body_code(number) for number in range(1, 413)}
     for path in written:
         code, year, _ = path.relative_to(tmp_path).parts
-        assert code in codes and time.gmtime(path.stat().st_mtime).tm_year == int(year) <= 2024
+        assert code in codes and time.gmtime(path.stat().st_mtime).tm_year == int(year) <= 2025
         data = path.read_bytes()
         assert 20_000 <= len(data) <= 2_000_000
         if path.suffix == ".pdf":
