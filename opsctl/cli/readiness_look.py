@@ -103,10 +103,12 @@ def _clocks(site: Site, item: Item, offline: bool) -> Stand:
         f"{counted(len(hosts), 'host')} not asked (--offline)" if offline and hosts else "",
         f"{counted(len(site.config.hosts) - len(hosts), 'other machine')} that nobody logs into" if len(site.config.hosts) > len(hosts) else "")))
     details = {name or "this machine": {"ok": fine, "seen": seen} for name, (fine, seen) in found.items()}
+    if rest and not wrong:  # what was not looked at is not called fine; a person can say it
+        return Stand(item, MISSING, f"{few(right, 3)}; {rest}", item.hint, details)
     if wrong:
         told = few([f"{name} {seen}" for name, seen in wrong.items()], 3)
         return Stand(item, MISSING, f"{told}{f'; {len(right)} as they should be' if right else ''}{f'; {rest}' if rest else ''}", item.hint, details)
-    return Stand(item, OK, few(right, 3) + (f"; {rest}" if rest else ""), "", details)
+    return Stand(item, OK, few(right, 3), "", details)
 
 
 def _restores(site: Site, item: Item) -> Stand:

@@ -15,5 +15,7 @@ def test_the_clock_of_every_host_is_looked_at_and_what_does_not_answer_is_named(
     # The hosts of the lab are processes of this machine, whose clock nobody keeps for them.
     assert found["details"]["h0"]["seen"] == found["details"]["this machine"]["seen"] == found["details"]["h1"]["seen"]
     assert "1 other machine that nobody logs into" in found["seen"]
+    assert found["state"] == "missing"
     offline = next(one for one in remote.machine.json("readiness", "--offline").result["items"] if one["item"] == "clocks")
     assert set(offline["details"]) == {"this machine"} and "3 hosts not asked" in offline["seen"]
+    assert offline["state"] == "missing", "what was not looked at is not called fine"
