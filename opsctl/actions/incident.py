@@ -13,15 +13,15 @@ from opsctl.model.due import elapsed, words
 from opsctl.model.fields import Incident as Id
 from opsctl.model.fields import Line, meant, shown
 from opsctl.model.incident import OPENED
+from opsctl.model.moments import parse_moment
 from opsctl.model.part import AfterValidator, Field, Strict
-from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 from opsctl.protocols.cert_in import protocol
 
 
 def _moment(text: str) -> str:
     try:
-        parse_time(text)
+        parse_moment(text)
     except ValueError:
         raise ValueError("must be a moment with its time zone, such as 2026-12-21T02:30:00+05:30") from None
     return text
@@ -79,10 +79,11 @@ class Incident(EventAction[IncidentParams, Seen]):
     Params = IncidentParams
 
     def observe(self, params: IncidentParams, world: World) -> Seen:
-        for doubt in doubts(params.types, parse_time(params.noticed_at), world.clock()):
+        noticed = parse_moment(params.noticed_at)
+        for doubt in doubts(params.types, noticed, world.clock()):
             world.warn(doubt)
-        if parse_time(params.noticed_at) > world.clock():
-            raise UsageError(f"noticed_at {params.noticed_at} lies in the future", hint=reading(parse_time(params.noticed_at), world.config.organisation.tz))
+        if noticed > world.clock():
+            raise UsageError(f"noticed_at {params.noticed_at} lies in the future", hint=reading(noticed, world.config.organisation.tz))
         there = params.incident in world.incidents.all()
         if there and params.join:
             world.incidents.require_open(params.incident)

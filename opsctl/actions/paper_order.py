@@ -14,10 +14,10 @@ from opsctl.model.config_bodies import services_known
 from opsctl.model.fields import Incident as Id
 from opsctl.model.fields import Line, Names
 from opsctl.model.incident import OFFLINE, Incident
+from opsctl.model.moments import parse_moment
 from opsctl.model.paper_cells import day
 from opsctl.model.paper_orders import PaperOrder, orders
 from opsctl.model.part import AfterValidator, Field
-from opsctl.model.snapshots import parse_time
 from opsctl.model.unknown import unknown
 from opsctl.model.values import value
 from opsctl.reports import paper_order as papers
@@ -26,7 +26,7 @@ from opsctl.repositories.whole import write_whole
 
 def _moment(text: str) -> str:
     try:
-        parse_time(text)
+        parse_moment(text)
     except ValueError:
         raise ValueError("must be a moment with its time zone, such as 2026-12-21T10:00:00+05:30") from None
     return text
@@ -115,7 +115,7 @@ def wanted(found: Incident, params: PaperOrderParams, config: Any) -> PaperOrder
         raise UsageError("which bodies go on on paper?", hint="the configuration holds none: opsctl paper bodies FILE.csv")
     extend = {**(before.extend if before else {}), **{name: _day(text) for name, text in params.extend.items()}}
     until = date.fromisoformat(_day(params.until)) if params.until else before.until if before else None
-    since = parse_time(params.since)
+    since = parse_moment(params.since)
     if until is not None and until < since.date():
         raise UsageError(f"the order would end on {until}, before it begins")
     return PaperOrder(ident, params.number or (before.number if before else ""), tuple(services), tuple(bodies), since, until, extend,

@@ -56,12 +56,15 @@ def moment(session: Session, site: Site, said: str | None, question: str, option
     UsageError where it is none and nobody can be asked, Waiting where none was given.
     """
     from opsctl.actions.incident import reading
+    from opsctl.model.moments import FIRST_YEAR
 
     while True:
         text = said or session.ask(f"{question} (with the time zone: 2026-12-21T02:30+05:30)", option=option)
         try:
             found = datetime.fromisoformat(text.strip())
             problem, hint = ("has no time zone", f"{text.strip()}+05:30 is in IST; {text.strip()}Z in UTC") if found.tzinfo is None else ("", "")
+            if not problem and found.year < FIRST_YEAR:
+                problem, hint = f"lies in the year {found.year}", "write it as 2026-12-21T02:30+05:30"
             if not problem and found > site.clock():
                 problem, hint = "lies in the future", reading(found, site.config.organisation.tz)
         except ValueError:

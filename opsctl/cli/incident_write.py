@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
 from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED, STATED
-from opsctl.model.moments import in_zone
+from opsctl.model.moments import FIRST_YEAR, LAST_YEAR, in_zone
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -130,6 +130,8 @@ def order(session: Session, name: str, ident: str, text: str, received: str | No
             raise UsageError(f"--due-at {due} is no moment", hint="write it as 2026-12-21T18:00+05:30") from error
         if until.tzinfo is None:
             raise UsageError(f"--due-at {due} has no time zone", hint=f"{due}+05:30 is in IST")
+        if not FIRST_YEAR <= until.year <= LAST_YEAR:
+            raise UsageError(f"--due-at {due} lies in the year {until.year}", hint="write it as 2026-12-21T18:00+05:30")
     return write_entry(session, site, name, ORDERED, {"order": ident, "text": text, "received_at": came.isoformat(),
                                                 "due_at": until.isoformat() if until else None}, by=by, check=check)
 

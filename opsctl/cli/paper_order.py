@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import UsageError
+from opsctl.model.moments import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -66,6 +67,8 @@ def _when(text: str) -> datetime:
         raise UsageError(f"--since {text} is no moment", hint="write it as 2026-12-21T10:00+05:30") from error
     if found.tzinfo is None:
         raise UsageError(f"--since {text} has no time zone", hint=f"{text.strip()}+05:30 is in IST")
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise UsageError(f"--since {text} lies in the year {found.year}", hint="write it as 2026-12-21T10:00+05:30")
     return found
 
 

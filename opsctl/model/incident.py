@@ -10,8 +10,8 @@ from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from opsctl.model.moments import parse_moment
 from opsctl.model.quantities import counted
-from opsctl.model.snapshots import parse_time
 from opsctl.model.values import value
 
 OPENED, NOTED, CORRECTED, ANCHORED, ORDERED, MET, DECIDED, EXPLAINED, STATED, FILED, CLOSED = (
@@ -202,7 +202,7 @@ def fold(lines: Iterable[Line]) -> dict[str, Incident]:
 
 def _opened(line: Line) -> Incident:
     data = line.data
-    noticed = parse_time(data["noticed_at"])
+    noticed = parse_moment(data["noticed_at"])
     recorded = line.time
     return Incident(
         id=data["incident"], title=data["title"], opened=recorded, opened_by=data["by"],
@@ -215,12 +215,12 @@ def _with(found: Incident, line: Line) -> Incident:
     if line.type == CORRECTED:
         return _corrected(found, data, recorded)
     if line.type == ANCHORED:
-        return _anchored(found, data["anchor"], parse_time(data["at"]))
+        return _anchored(found, data["anchor"], parse_moment(data["at"]))
     if line.type == ORDERED:
-        order = Order(data["order"], parse_time(data["received_at"]), parse_time(data["due_at"]) if data.get("due_at") else None, data["text"])
+        order = Order(data["order"], parse_moment(data["received_at"]), parse_moment(data["due_at"]) if data.get("due_at") else None, data["text"])
         return replace(_anchored(found, "order_received_at", order.received), orders=(*found.orders, order))
     if line.type == MET:
-        met = Met(data["duty"], parse_time(data["at"]), data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
+        met = Met(data["duty"], parse_moment(data["at"]), data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
                   tuple((one["name"], one["sha256"]) for one in data.get("files", ())), str(data.get("report", "")), int(data.get("draft", 0)))
         return replace(found, met=(*found.met, met))
     if line.type == DECIDED:
@@ -228,7 +228,7 @@ def _with(found: Incident, line: Line) -> Incident:
     if line.type == EXPLAINED:
         return replace(found, reasons={**found.reasons, data["duty"]: f"{data['reason']} ({data['by']})"})
     if line.type == STATED:
-        said = Statement(data["subject"], data["text"], data["basis"], data["by"], parse_time(data["at"]))
+        said = Statement(data["subject"], data["text"], data["basis"], data["by"], parse_moment(data["at"]))
         return replace(found, statements=(*found.statements, said))
     if line.type == FILED:
         return replace(found, fields={**found.fields, **data["fields"]})
@@ -240,7 +240,7 @@ def _with(found: Incident, line: Line) -> Incident:
 def _corrected(found: Incident, data: Mapping[str, Any], recorded: datetime) -> Incident:
     """An earlier notice starts the clock; a later one is kept and changes nothing."""
     if data["what"] == "noticed_at":
-        notice = Notice(parse_time(data["value"]), data.get("noticed_by", data["by"]), data["why"], recorded)
+        notice = Notice(parse_moment(data["value"]), data.get("noticed_by", data["by"]), data["why"], recorded)
         return replace(_anchored(found, "noticed_at", notice.at), notices=(*found.notices, notice))
     if data["what"] == "types":
         return replace(found, types=tuple(data["value"]))

@@ -10,6 +10,18 @@ from opsctl.model.snapshots import parse_time
 _WRITTEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)")
 
 
+FIRST_YEAR, LAST_YEAR = 1990, 2100
+"""Of moments of an incident: what lies beyond was mistyped, and no calendar can reckon from the ends of time."""
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment of an incident, RFC 3339. ValueError where it is none."""
+    found = parse_time(text)
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        raise ValueError(f"lies in the year {found.year}")
+    return found
+
+
 def local(moment: datetime, zone: tzinfo | None) -> str:
     """A moment in a time zone, to the minute and with the zone's name: ``2026-11-25 08:05 IST``."""
     try:

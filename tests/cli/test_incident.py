@@ -275,3 +275,18 @@ def test_closing_says_that_retention_stays_frozen_and_how_all_of_it_is_handed_ov
     said = machine("incident", "close", "inc-1", "--note", "all is back", expect=0).out
     assert "retention stays frozen in main, until two have signed: opsctl backup thaw --incident inc-1" in said
     assert "opsctl incident export inc-1 DIR" in said
+
+
+@pytest.mark.parametrize("words", [
+    ("incident", "correct", "inc-1", "--noticed-at", "0001-01-01T00:00+05:30", "--why", "x"), ("incident", "clock", "inc-1", "became-aware", "--why", "x", "--at", "0001-01-01T00:00+05:30"),
+    ("incident", "met", "inc-1", "certin-initial-report", "--channel", "phone", "--by", "A", "--at", "0001-01-01T00:00+05:30"),
+    ("incident", "order", "inc-1", "answer us", "--order", "O1", "--received-at", "2026-12-21T02:40+05:30", "--due-at", "9999-12-31T23:59-12:00"),
+])
+def test_promise_8_no_moment_at_the_end_of_time_gets_into_an_incident_and_one_that_did_holds_nothing_up(machine: Machine, words: tuple[str, ...]) -> None:
+    before = machine.json("incident", "show", "inc-1").result["clocks"]
+    assert "in the year" in machine(*words, expect=2).err
+    Journal(machine.state / "journal", lambda: datetime(2026, 12, 20, 21, 40, tzinfo=UTC)).append("incident.corrected", {"incident": "inc-1", "by": "x", "what": "noticed_at", "value": "0001-01-01T00:00:00+05:30", "why": "x"})
+    shown = machine.json("incident", "show", "inc-1", expect=0).result
+    assert [one["due"] for one in shown["clocks"]] == [one["due"] for one in before]
+    assert shown["timeline"][-1]["text"] == "an entry that cannot be understood (incident.corrected)"
+    machine("report", "draft", "cert-in", expect=0)
