@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
 from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED, STATED
-from opsctl.model.moments import FIRST_YEAR, LAST_YEAR, in_zone
+from opsctl.model.moments import FIRST_YEAR, LAST_YEAR, in_zone, local
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -151,6 +151,9 @@ def record_met(session: Session, site: Site, name: str, duty: str, data: Mapping
     """A duty was done. Where that was late and nobody has said why, the reason is asked for; it holds nothing up."""
     report = write_entry(session, site, name, MET, {"duty": duty, **data}, by=by)
     clock = _clock(site, name, duty)
+    if clock is not None and clock.met is not None and clock.met.at < clock.since:
+        early = f"{duty} is written down as done {local(clock.met.at, site.config.organisation.tz)}, before its clock began: was that --at meant?"
+        report = replace(report, warnings=[*report.warnings, early])
     if clock is None or not clock.missed or clock.reason:
         return report
     if session.interactive and not session.dry_run and not session.json:

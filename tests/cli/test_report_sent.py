@@ -77,6 +77,11 @@ def test_sent_late_asks_for_the_reason_and_the_next_draft_has_it(machine: Machin
     assert "First report of an Annexure I incident to CERT-In was late: no line out" in machine.json("report", "draft", "police", expect=0).result["text"]
 
 
+def test_sent_before_its_clock_began_is_recorded_and_doubted(machine: Machine) -> None:
+    said = machine("report", "sent", "cert-in", "--channel", "email", "--by", "Asha", "--at", "2026-12-20T02:50+05:30", expect=0)
+    assert "certin-initial-report is written down as done 2026-12-20 02:50 IST, before its clock began" in said.err
+
+
 def test_the_reason_can_be_given_with_it(machine: Machine) -> None:
     machine.at("2026-12-21T10:00:00+05:30")
     said = machine("report", "sent", "cert-in", "--channel", "email", "--by", "Asha", "--late-reason", "no line out", expect=0)
