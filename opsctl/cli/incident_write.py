@@ -78,11 +78,15 @@ def correct(session: Session, name: str, why: str, values: Mapping[str, Any], *,
     from opsctl.actions.incident import doubts
     from opsctl.cli.incident_open import moment
     from opsctl.cli.work import open_site
+    from opsctl.model.unknown import unknown
 
     given = {key: value for key, value in values.items() if value}
     if not given:
         raise UsageError("what is to be corrected?", hint="--noticed-at, --type, --zone or --in-charge")
     site = open_site(session)
+    for zone in given.get("zones", ()):
+        if zone not in site.config.zones:
+            raise unknown("zone", zone, site.config.zones)
     report = None
     for what, value in given.items():
         if what == "noticed_at":

@@ -249,6 +249,11 @@ def test_hostile_text_is_shown_harmless(machine: Machine) -> None:
     assert json.loads(machine.json("incident", "show", "inc-1").out)["result"]["timeline"][-1]["text"].startswith("\x1b]0;")
 
 
+def test_a_zone_that_there_is_not_is_no_correction(machine: Machine) -> None:
+    assert "did you mean portal?" in machine("incident", "correct", "inc-1", "--zone", "portl", "--why", "more is hit", expect=2).err
+    assert machine.json("incident", "show", "inc-1").result["zones"] == ["portal"]
+
+
 def test_the_only_open_incident_is_the_one_that_is_meant(machine: Machine) -> None:
     assert machine("incident", "show", expect=0).out.startswith("inc-1: Portal encrypted")
     machine("incident", "open", "inc-2", *OPEN[3:])
