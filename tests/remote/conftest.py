@@ -26,6 +26,7 @@ PASSWORD = "hunter2 : \\ back"
 ROWS = 3000
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
