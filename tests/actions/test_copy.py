@@ -345,6 +345,9 @@ def test_a_copy_behind_an_append_only_server(machine: Machine) -> None:
   far: {{url: "{server.repository_url('portal')}", user: far, secret_file: {secret}, cacert: {server.certificate},
         password_file: {secret}, append_only: true}}""", copies="second, far")
             machine("backup", "init", "far", expect=0)
+            place = server.repository_path("portal")
+            key = place / "keys" / make_quick(place, "for tests only", machine.state / "repositories" / "far.json")
+            os.chown(key, place.stat().st_uid, place.stat().st_gid)
             assert stand(machine, "backup", "copy") == {"second": "current", "far": "current"}
             found = machine.json("status", expect=0).result["backups"]["portal"]["copies"]["far"]
             assert found["sets"] == 1 and "append_only" in found["survives"]
@@ -355,6 +358,7 @@ def test_a_copy_behind_an_append_only_server(machine: Machine) -> None:
         password_file: {secret}, append_only: true}}
   third: {{url: {machine.root}/third, password_file: {secret}}}""", copies="third", home="far")
             machine("backup", "init", "third", expect=0)
+            make_quick(machine.root / "third", "for tests only", machine.state / "repositories" / "third.json")
             machine.at(DAYS[1])
             change(machine, "second")
             assert stand(machine, "backup", "run") == {"third": "current"}

@@ -41,7 +41,8 @@ backups:
     (machine.data / "ledger.csv").write_text("ward,tax\n1,200\n")
     with Disk(root / "disk.img", root / "offline-a") as machine.disk:
         machine("backup", "init", expect=0)
-        make_quick(machine.store, PASSWORD, machine.state / "repositories" / "main.json")
+        for name, place in (("main", machine.store), ("offline", machine.disk.from_here / "portal")):
+            make_quick(place, PASSWORD, machine.state / "repositories" / f"{name}.json")
         machine("backup", "run", expect=0)
         machine("media", "register", "offline-a", "--repository", "offline", expect=0)
     return Kept(machine, tmp_path_factory.mktemp("kept") / "m")

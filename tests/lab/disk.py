@@ -74,6 +74,12 @@ class Disk:
         return done.stdout.decode().strip()
 
     @property
+    def from_here(self) -> Path:
+        """The mounted disk as this process reaches it, which stands outside."""
+        assert self._init is not None
+        return Path(f"/proc/{self._init.pid}/root{self.mount}")
+
+    @property
     def uuid(self) -> str:
         return self.run("blkid", "--cache-file", "/dev/null", "-s", "UUID", "-o", "value", str(self.file))
 

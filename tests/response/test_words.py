@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.badluck.faults import until
+from tests.lab.quick_key import make_quick
 from tests.machine import Machine
 from tests.response.conftest import NOTICED, own
 
@@ -365,6 +366,7 @@ def test_a_response_is_planned_without_opening_anything(machine: Machine) -> Non
 
 def test_a_response_begins_also_where_the_state_directory_cannot_be_used(machine: Machine) -> None:
     machine("backup", "init", expect=0)
+    make_quick(machine.store, "for tests only")
     shutil.rmtree(machine.state)
     machine.state.write_text("not a directory any more")
     said = machine("--break-glass", "run", "web-intrusion", "--set", "hosts=", *NOTICED)
