@@ -26,7 +26,7 @@ def test_what_is_shared_is_made_by_one_worker(tmp_path: Path) -> None:
         (tmp_path / name).write_text(MODULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p tests.conftest -p no:cacheprovider\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-v", "-n", "2", "--dist", "loadgroup"], cwd=tmp_path, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "pytest", "-v", "-n", "2", "--dist", "loadgroup", "--basetemp", str(tmp_path / "base")], cwd=tmp_path, capture_output=True, text=True,
                           env={**clean, "PYTHONPATH": os.pathsep.join([str(PROJECT), *sys.path])}, check=False)
     ran = re.findall(r"\[(gw\d)\].*PASSED (test_.)\.py::test_of_(the_module|a_group)", done.stdout)
     assert len(ran) == 24, done.stdout + done.stderr
