@@ -60,7 +60,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("every day", "media", "media:app", "register, out, in, copy, list: disks carried away"),
     Entry("incident", "incident", "incident:app", "open, show, note, close, export: clocks and duties"),
     Entry("incident", "evidence", "evidence:app", "collect, list, verify, hand, certificate: of an attack"),
-    Entry("incident", "report", "reports:app", "draft, list: what a named person sends"),
+    Entry("incident", "report", "reports:app", "draft, sent, list: what a named person sends"),
     Entry("incident", "paper", "paper:app", "order, receipts, import, reconcile: work on paper"),
     Entry("incident", "readiness", "readiness:readiness", "what has to stand beforehand; record, contacts"),
     Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),

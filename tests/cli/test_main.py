@@ -26,7 +26,7 @@ class TestHelp:
         assert (code, err) == (0, "")
         assert max(map(len, lines)) <= 80
         for entry in lazy.COMMANDS:
-            assert any(f" {entry.name} " in line and line.endswith(entry.help) for line in lines[:30]), (
+            assert any(f" {entry.name} " in line and line.endswith(entry.help) for line in lines[:36]), (
                 entry.name
             )
         assert all(name in out for name in ("--config", "--dry-run", "--version", "Exit codes:"))

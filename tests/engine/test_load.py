@@ -474,7 +474,7 @@ PLAYBOOK = "name: x\ntitle: X\ninputs:\n  backup: {type: backup, help: h}\nsteps
          "a.yaml:4: inputs.n.default: must say its offset from UTC, as in 2026-12-01T09:30:00+05:30"),
         ("name: x\ntitle: X\ninputs:\n  n: {type: nothing, help: h}\nsteps: [{id: a, uses: x}]",
          "a.yaml:4: inputs.n.type: must be string, datetime, integer, duration, backup, source, repository, set, path, "
-         "host, zone or list; did you mean string?"),
+         "host, zone, list or incident; did you mean string?"),
         ("name: x\ntitle: X\ninputs:\n  item: {type: string, help: h}\nsteps: [{id: a, uses: x}]",
          "a.yaml:4: inputs.item: must be small letters, digits and _, starting with a letter; not item"),
     ],
