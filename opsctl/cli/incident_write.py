@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
-from opsctl.errors import ProgramFailed, SafetyRefusal, UsageError
+from opsctl.errors import DamagedData, ProgramFailed, SafetyRefusal, UsageError
 from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED, STATED
 from opsctl.model.moments import FIRST_YEAR, LAST_YEAR, in_zone, local
 
@@ -258,11 +258,32 @@ def _refuse_open(site: Site, found: Incident) -> None:
     from opsctl.model.incident_ends import open_ends
 
     left = [f"{one.duty} ({due_words(site, one)})" for one in of_incident(site, found) if not one.ended]
+    left += [f"{duty} (the decision that it does not apply is {why})" for duty, why in _forged(site, found)]
     ends = open_ends(found)
     if left or ends:
         hints = ["record what was done with `opsctl incident met`, or a signed decision with `opsctl incident decide`"] if left else []
         raise SafetyRefusal(f"incident {found.id} stays open: " + "; ".join([*left, *(one.what for one in ends)]), where=found.id,
                             hint="; ".join(dict.fromkeys([*hints, *(f"`{one.how}`" for one in ends)])))
+
+
+def _forged(site: Site, found: Incident) -> Iterator[tuple[str, str]]:
+    """Duties that a decision ended which nobody of the configuration has signed as it stands, and what is wrong with it."""
+    from opsctl.model.records import canonical
+
+    last = {line.data.get("duty"): line for line in site.incidents.lines(found.id) if line.type == DECIDED}
+    for line in last.values():
+        said, person = line.data.get("statement") or {}, site.config.people.get(str(line.data.get("by")))
+        told = {"incident": found.id, "duty": line.data.get("duty"), "reason": line.data.get("reason"), "by": line.data.get("by")}
+        if person is None or person.ssh_key is None:
+            yield str(told["duty"]), f"by {told['by']}, who has no key under `people`"
+            continue
+        try:
+            signer = site.signatures.check(canonical(said), str(line.data.get("signature")), NAMESPACE)
+        except DamagedData as error:
+            yield str(told["duty"]), error.message
+        else:
+            if signer != site.fingerprint(person.ssh_key) or any(said.get(key) != value for key, value in told.items()):
+                yield str(told["duty"]), f"not what {told['by']} signed"
 
 
 def _clock(site: Site, name: str, duty: str) -> Clock | None:

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from opsctl.engine.configuration import load_config
 from opsctl.engine.incidents import Incidents
 from opsctl.engine.journal import Journal
+from opsctl.model.incident import DECIDED
+from opsctl.wiring import Site
 from tests.lab.quick_key import make_quick
 from tests.machine import Kept, Machine
 
@@ -144,6 +147,9 @@ def test_it_is_closed_only_when_every_duty_was_done_or_decided_under_a_signature
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True, stdin=subprocess.DEVNULL)
     decide = ("incident", "decide", "inc-1", "police-complaint", "--reason", "exercise", "--by", "asha", "--key")
     assert "not the one of asha" in machine(*decide, str(other), expect=12).err
+    site = Site(load_config(machine.etc), clock=lambda: datetime.now(UTC))
+    site.incidents.write(DECIDED, {"incident": "inc-1", "duty": "police-complaint", "reason": "none", "by": "asha", "statement": {}, "signature": ""})
+    assert "police-complaint (the decision that it does not apply is " in machine("incident", "close", "inc-1", expect=23).err
     machine(*decide, str(machine.root / "asha"), expect=0)
     machine("incident", "close", "inc-1", "--note", "portal is back", expect=0)
     found = machine.json("incident", "show", "inc-1", expect=0).result
