@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
-from opsctl.errors import DamagedData, ProgramFailed, SafetyRefusal, UsageError
+from opsctl.errors import DamagedData, SafetyRefusal, UsageError
 from opsctl.model.incident import ANCHORED, CLOSED, CORRECTED, DECIDED, EXPLAINED, FILED, MET, ORDERED, STATED
 from opsctl.model.moments import FIRST_YEAR, LAST_YEAR, in_zone, local
 
@@ -25,7 +25,6 @@ _CLOCKS = {"became-aware": "became_aware_at", "money-moved": "money_moved_at", "
            "reopen-requested": "reopen_requested_at"}
 _AFTER_CLOSING = (MET, DECIDED, EXPLAINED)
 """What is written down of a closed incident as well: the clock of the lessons learned starts with its closing."""
-_LARGEST = 256 << 20  # bytes of a file that went with a report
 
 
 def write(session: Session, name: str, kind: str, data: Mapping[str, Any], *, by: str = "", at: str = "") -> Report:
@@ -303,15 +302,8 @@ def _refuse_unknown(site: Site, name: str, duty: str) -> None:
 
 
 def _hashed(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as source:
-            size = 0
-            while piece := source.read(1 << 20):
-                digest.update(piece)
-                size += len(piece)
-                if size > _LARGEST:
-                    raise UsageError(f"{path} is larger than {_LARGEST >> 20} MiB", hint="evidence goes by `evidence collect`")
-    except OSError as error:
-        raise ProgramFailed(f"{path}: {error.strerror}", where=str(path)) from error
-    return {"name": path.name, "sha256": digest.hexdigest(), "bytes": size}
+    from opsctl.repositories.papers import copy_hashed
+
+    with open(os.devnull, "wb") as nowhere:
+        sha256, size = copy_hashed(path, nowhere)
+    return {"name": path.name, "sha256": sha256, "bytes": size}

@@ -13,16 +13,14 @@ from typing import Any
 
 from opsctl.engine.incidents import Incidents
 from opsctl.engine.report_facts import facts
-from opsctl.errors import OpsError, UsageError
+from opsctl.errors import OpsError
 from opsctl.model.incident import DRAFTED, Incident
 from opsctl.model.values import value
 from opsctl.reports.document import Facts
 from opsctl.reports.drafting import Draft, draft
+from opsctl.repositories.papers import copy_hashed
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no, write_whole
-
-_LARGEST = 256 << 20
-"""Bytes of a file that went with a report."""
 
 
 @value
@@ -126,17 +124,11 @@ class Reports:
 
 
 def _copy(path: Path, target: Path) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as source, os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
-        while piece := source.read(1 << 20):
-            digest.update(piece)
-            size += len(piece)
-            out.write(piece)
-            if size > _LARGEST:
-                raise UsageError(f"{path} is larger than {_LARGEST >> 20} MiB", hint="evidence goes by `evidence collect`")
+    with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as out:
+        sha256, size = copy_hashed(path, out)
         out.flush()
         os.fsync(out.fileno())
-    return {"sha256": digest.hexdigest(), "bytes": size}
+    return {"sha256": sha256, "bytes": size}
 
 
 def _free(path: Path) -> Path:

@@ -39,7 +39,9 @@ def take_in(source: Path, folder: Path, kind: str) -> Paper:
     handle, made = tempfile.mkstemp(dir=folder, prefix=".paper.")
     try:
         with os.fdopen(handle, "wb") as out:
-            sha256, size = _copy(source, out)
+            sha256, size = copy_hashed(source, out)
+            if not size:
+                raise UsageError(f"{source} is empty", hint="name the document itself")
             out.flush()
             os.fsync(out.fileno())
         return Paper(_link(Path(made), folder, kind, ending), sha256, size)
@@ -50,8 +52,11 @@ def take_in(source: Path, folder: Path, kind: str) -> Paper:
             os.unlink(made)
 
 
-def _copy(source: Path, out: BinaryIO) -> tuple[str, int]:
-    """What was written is what was hashed, also of a file that changes meanwhile."""
+def copy_hashed(source: Path, out: BinaryIO) -> tuple[str, int]:
+    """SHA-256 and bytes of a plain file, as it was written into ``out``, also of one that changes meanwhile.
+
+    UsageError where it is no file or larger than ``LARGEST``, ProgramFailed where the system says no.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with os.fdopen(os.open(source, os.O_RDONLY | os.O_NONBLOCK), "rb") as opened:
@@ -65,8 +70,6 @@ def _copy(source: Path, out: BinaryIO) -> tuple[str, int]:
                 out.write(piece)
     except OSError as error:
         raise ProgramFailed(f"{source}: {error.strerror}", where=str(source)) from error
-    if not size:
-        raise UsageError(f"{source} is empty", hint="name the document itself")
     return digest.hexdigest(), size
 
 

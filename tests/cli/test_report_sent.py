@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,13 @@ def test_a_channel_that_nobody_knows_is_told_and_taken(machine: Machine) -> None
 def test_what_cannot_be_is_refused_and_nothing_is_recorded(machine: Machine, words: tuple[str, ...]) -> None:
     machine("report", "sent", *words, "--by", "Asha", expect=2)
     assert machine.json("report", "list").result["sent"] == [] and not (reports(machine) / "sent").exists()
+
+
+@pytest.mark.parametrize("command", [("report", "sent", "cert-in", "--incident", "inc-1"), ("incident", "met", "inc-1", "certin-initial-report")])
+def test_a_pipe_is_no_attachment_and_nobody_waits_for_it(machine: Machine, command: tuple[str, ...]) -> None:
+    os.mkfifo(machine.root / "pipe")
+    said = machine(*command, "--channel", "email", "--by", "Asha", "--file", str(machine.root / "pipe"), expect=2)
+    assert "pipe is no file" in said.err
 
 
 def test_a_draft_that_was_changed_or_is_gone_shows(machine: Machine) -> None:
