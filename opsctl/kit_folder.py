@@ -5,7 +5,7 @@ Standard library only. A folder of nothing but wheels does as well.
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import os
 import shlex
@@ -19,10 +19,12 @@ from typing import Any
 
 from opsctl import apt
 from opsctl.environments import SetupFailed
+from opsctl.plain_file import read_plain, sha256_of
 
 INDEX = "KIT.json"
 WANTED = "WANTED"
 """Beside the packages: the names of those that are not there only for others."""
+_CHANGED = "was changed, or the medium is damaged"
 CODE, WHEELS, PACKAGES = "code", "wheels", "packages"
 CONFIGURATION, KEYS, PRINT, ADDRESSES = "configuration", "keys", "print", "addresses"
 
@@ -53,12 +55,14 @@ def not_installed(packages: Path) -> list[str]:
 def read_index(folder: Path) -> Mapping[str, Any] | None:
     """The record of the index, whoever signed it; None where there is none. `SetupFailed` where it cannot be read."""
     try:
-        found = json.loads((folder / INDEX).read_bytes())
+        found = json.loads(read_plain(folder / INDEX))
         files = found["record"]["files"]
         assert all(len(entry) == 2 for entry in files.values())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except OSError as error:
+        raise SetupFailed(f"{folder / INDEX} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise SetupFailed(f"{folder / INDEX} cannot be read: is this kit whole?") from error
     return dict(found["record"])
 
@@ -66,25 +70,22 @@ def read_index(folder: Path) -> Mapping[str, Any] | None:
 def differences(folder: Path, files: Mapping[str, Sequence[Any]], below: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
     """(name, what is wrong with it) for each file that is not as the index says; of `below`, where given, only."""
     parts = tuple(f"{name}/" for name in below)
+    inside = folder.resolve()
     for name, (size, digest) in sorted(files.items()):
         if parts and not name.startswith(parts):
             continue
         path = folder / name
         try:
-            if path.is_symlink() or not path.is_file():
-                yield name, "is missing"
-            elif path.stat().st_size != size or digest_of(path) != digest:
-                yield name, "was changed, or the medium is damaged"
+            if not path.resolve().is_relative_to(inside):
+                yield name, "lies elsewhere, through a link"
+            elif sha256_of(path, size) != digest:
+                yield name, _CHANGED
+        except (FileNotFoundError, NotADirectoryError):
+            yield name, "is missing"
+        except RuntimeError:
+            yield name, "is a link in a circle"
         except OSError as error:
-            yield name, f"cannot be read: {error.strerror}"
-
-
-def digest_of(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            yield name, _CHANGED if error.errno == errno.EFBIG else f"cannot be read: {error.strerror}"
 
 
 def refuse_damaged(folder: Path) -> None:

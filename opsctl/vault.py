@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from opsctl.errors import DamagedData, OpsError, SafetyRefusal
-from opsctl.model.evidence import HALF, HAND_NAMESPACE, NAMESPACE, Finding, bag_info, bag_name, compared, numbered
+from opsctl.model.evidence import (
+    HALF,
+    HAND_NAMESPACE,
+    NAMESPACE,
+    Finding,
+    bag_info,
+    bag_name,
+    compared,
+    is_digest,
+    numbered,
+)
 from opsctl.model.media import listed, read_list
 from opsctl.model.records import canonical
 from opsctl.model.values import value
+from opsctl.plain_file import LARGEST, read_plain, sha256_of
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -157,7 +168,7 @@ class Half:
         write_whole(self.folder / "bagit.txt", _BAGIT)
         write_whole(self.folder / "bag-info.txt", bag_info([*info, ("Payload-Oxum", f"{size}.{len(payload)}")]))
         write_whole(self.folder / MANIFEST, listed(payload))
-        tags = listed([(name, _digest(self.folder / name)) for name in _TAGGED])
+        tags = listed([(name, sha256_of(self.folder / name)) for name in _TAGGED])
         write_whole(self.folder / TAGS, tags)
         for name in (*_TAGGED, TAGS):
             (self.folder / name).chmod(0o400)
@@ -210,7 +221,7 @@ class Bag:
     def custody(self) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
         """What was begun, the items that arrived, and the end (empty of a half bag). DamagedData where it cannot be read."""
         try:
-            lines = [json.loads(line) for line in (self.folder / CUSTODY).read_bytes().split(b"\n") if line]
+            lines = [json.loads(line) for line in read_plain(self.folder / CUSTODY).split(b"\n") if line]
         except (OSError, ValueError) as error:
             if not self.half:
                 raise DamagedData(f"the custody record of {self.name} cannot be read", where=self.name) from error
@@ -223,20 +234,20 @@ class Bag:
     def digest(self) -> str:
         """SHA-256 of the tag manifest, which holds the hash of everything else. DamagedData where it is gone."""
         try:
-            return _digest(self.folder / TAGS)
+            return sha256_of(self.folder / TAGS, LARGEST)
         except OSError as error:
             raise DamagedData(f"the tag manifest of {self.name} cannot be read: {error.strerror}", where=self.name) from error
 
     def lists(self) -> dict[str, str]:
         """SHA-256 of its two manifests, by name."""
-        return {name: _digest(self.folder / name) for name in (MANIFEST, TAGS)}
+        return {name: sha256_of(self.folder / name, LARGEST) for name in (MANIFEST, TAGS)}
 
     def hand_overs(self) -> list[tuple[dict[str, Any], str]]:
         """The hand-overs that lie in it, with their signatures, in their order. DamagedData where one cannot be read."""
         found = []
         for path in sorted(self.folder.glob("handed-*.json"), key=_number):
             try:
-                content, signature = path.read_bytes(), path.with_suffix(".json.sig").read_text()
+                content, signature = read_plain(path), read_plain(path.with_suffix(".json.sig")).decode()
                 record = json.loads(content)
                 if canonical(record) != content:  # one name twice, say: people would read another one than programs
                     raise ValueError(f"{path.name} is not as it was written")
@@ -280,7 +291,7 @@ class Vault:
             raise SafetyRefusal(f"{name} is a half bag, and nothing vouches that it is whole", where=name)
         if wrong := contents(bag, read=False):
             raise DamagedData(f"{name} is not sealed: {wrong[0].text}", where=name, details={"findings": [one.text for one in wrong]})
-        tags = (bag.folder / TAGS).read_bytes()
+        tags = read_plain(bag.folder / TAGS)
         write_whole(bag.folder / SEAL, sign(tags, NAMESPACE).encode())
         (bag.folder / SEAL).chmod(0o400)
         return hashlib.sha256(tags).hexdigest()
@@ -304,18 +315,21 @@ def contents(bag: Bag, *, read: bool = True) -> list[Finding]:
     ``read``: where it is not, files of the payload are believed where they have the size that came.
     """
     try:
-        tags = read_list((bag.folder / TAGS).read_bytes())
-    except (OSError, ValueError):
-        return [Finding(bag.name, "missing", TAGS, f"{TAGS} is missing or cannot be read, and with it what vouches for the rest")]
+        tags = read_list(read_plain(bag.folder / TAGS))
+    except (OSError, ValueError) as error:
+        return [Finding(bag.name, "missing", TAGS, f"{TAGS} is missing or cannot be read, and with it what vouches for the rest: {_why(error)}")]
     try:
-        payload = read_list((bag.folder / MANIFEST).read_bytes())
+        payload = read_list(read_plain(bag.folder / MANIFEST))
     except (OSError, ValueError):
         payload = {}
-    sizes = {} if read else {f"data/{one['file']}": one["size_bytes"] for one in bag.custody()[1] if one.get("file")}
-    found = {path: payload[path] if path in payload and _has_size(bag.folder / path, sizes.get(path)) else _digest_or_why(bag.folder / path)
-             for path in _files(bag.folder)}
+    sizes = _sizes(bag)
+    most = max(sizes.values(), default=LARGEST)
+    found = {path: payload[path] if not read and path in payload and _has_size(bag.folder / path, sizes.get(path))
+             else _digest_or_why(bag.folder / path, sizes.get(path, max(most, LARGEST))) for path in _files(bag.folder)}
     beside = {path for path in found if path in (TAGS, SEAL) or _HANDED.fullmatch(path)}
     findings = compared(bag.name, {**payload, **tags}, {path: digest for path, digest in found.items() if path not in beside})
+    findings += [Finding(bag.name, "seal" if path == SEAL else "custody", path, f"{path} cannot be read: {found[path]}")
+                 for path in sorted(beside) if not is_digest(found[path])]
     return [Finding(one.bag, "custody", one.file, f"the custody record was altered: {one.text}") if one.file == CUSTODY else one
             for one in findings]
 
@@ -339,7 +353,7 @@ def verify(bag: Bag, check: Check, trusted: Sequence[str], *, recorded: str, han
             wrong("seal", TAGS, f"{TAGS} is not the one that was collected: it is {digest[:12]}…, the journal has {recorded[:12]}…")
         if bag.sealed:
             try:
-                signer = check((bag.folder / TAGS).read_bytes(), (bag.folder / SEAL).read_text(errors="replace"), NAMESPACE)
+                signer = check(read_plain(bag.folder / TAGS), read_plain(bag.folder / SEAL).decode(errors="replace"), NAMESPACE)
                 if signer not in trusted:
                     wrong("seal", SEAL, f"it was sealed with the key {signer}, which is not one of ours")
             except (OpsError, OSError) as error:
@@ -378,28 +392,34 @@ def _files(folder: Path) -> Iterator[str]:
             yield os.path.relpath(os.path.join(here, name), folder)
 
 
-def _digest_or_why(path: Path) -> str:
-    """SHA-256 of a file; of what is no plain file, or cannot be read, a word that is none."""
+def _sizes(bag: Bag) -> dict[str, int]:
+    """How many bytes of each file came, by its path in the bag; empty where the custody record does not tell."""
+    with contextlib.suppress(DamagedData, KeyError, TypeError, ValueError):
+        return {f"data/{one['file']}": int(one["size_bytes"]) for one in bag.custody()[1] if one.get("file")}
+    return {}
+
+
+def _digest_or_why(path: Path, most: int) -> str:
+    """SHA-256 of a file; of what is no plain file, has more bytes than it may, or cannot be read, why."""
     try:
-        return _digest(path) if path.is_file() and not path.is_symlink() else "no plain file"
+        return sha256_of(path, most)
     except OSError as error:
-        return f"unreadable ({error.strerror})"
+        return _why(error)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def _has_size(path: Path, size: int | None) -> bool:
     return size is not None and path.is_file() and not path.is_symlink() and path.lstat().st_size == size
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a record that was cut off, as far as they are whole."""
     found = []
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_bytes().split(b"\n"):
+        for line in read_plain(path).split(b"\n"):
             if line:
                 found.append(json.loads(line))
     return found

@@ -16,7 +16,7 @@ ROW = (
     {"shells"}, {"protocols"}, {"model"}, {"errors"},
 )
 #: What sets a machine up runs before anything is installed, so it stands beside the row.
-SET_UP = {"bootstrap", "environments", "programs", "apt", "setup_machine", "kit_folder", "__init__"}
+SET_UP = {"bootstrap", "environments", "programs", "apt", "setup_machine", "kit_folder", "plain_file", "__init__"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 

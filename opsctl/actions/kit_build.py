@@ -20,6 +20,7 @@ from opsctl.kit import debian, pages, wheels
 from opsctl.model.kit import KIT, NAMESPACE, open_index, write_index
 from opsctl.model.part import AfterValidator
 from opsctl.model.records import canonical
+from opsctl.plain_file import read_plain, sha256_of
 
 
 class KitBuildParams(Params):
@@ -58,7 +59,7 @@ class KitBuild(StateAction[KitBuildParams, Seen]):
         target = Path(params.into)
         refuse_own_places(world, target)
         try:
-            record, _ = open_index((target / kit_folder.INDEX).read_bytes())
+            record, _ = open_index(read_plain(target / kit_folder.INDEX))
             if record.get("run") == world.run:
                 return Seen(record)
         except (OSError, ValueError):
@@ -147,7 +148,7 @@ def _not_ours(folder: str, names: list[str]) -> set[str]:
 
 def _finish(place: Path, target: Path, params: KitBuildParams, world: World) -> None:
     system = apt.read_facts(())
-    files = {str(path.relative_to(place)): [path.stat().st_size, kit_folder.digest_of(path)]
+    files = {str(path.relative_to(place)): [path.stat().st_size, sha256_of(path)]
              for path in sorted(place.rglob("*")) if path.is_file() and path.name != kit_folder.INDEX}
     record = {
         "format": KIT, "time": world.now.isoformat(), "run": world.run, "host": world.host, "present": world.kit.present().as_json(),

@@ -23,6 +23,7 @@ from opsctl.model.kit import NAMESPACE, open_index, stale
 from opsctl.model.part import AfterValidator
 from opsctl.model.quantities import counted
 from opsctl.model.records import canonical
+from opsctl.plain_file import read_plain
 
 _SECONDS = 900.0
 
@@ -65,11 +66,12 @@ class KitCheck(CheckAction[KitCheckParams, Seen]):
     def observe(self, params: KitCheckParams, world: World) -> Seen:
         kit = Path(params.kit)
         try:
-            record, signature = open_index((kit / kit_folder.INDEX).read_bytes())
+            record, signature = open_index(read_plain(kit / kit_folder.INDEX))
         except FileNotFoundError as error:
             raise SafetyRefusal(f"there is no kit in {kit}", hint="is it mounted? `opsctl kit build DIR` makes one") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedData(f"{kit / kit_folder.INDEX} cannot be used: {error}", hint="use another copy of the kit") from error
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DamagedData(f"{kit / kit_folder.INDEX} cannot be used: {why}", hint="use another copy of the kit") from error
         signer = world.signatures.check(canonical(record), signature, NAMESPACE)
         wrong: list[OpsError] = []
         if signer not in world.trusted:
@@ -96,7 +98,7 @@ class KitCheck(CheckAction[KitCheckParams, Seen]):
 
 def _damage(kit: Path, files: Mapping[str, Any]) -> list[OpsError]:
     found = [f"{name} {what}" for name, what in kit_folder.differences(kit, files)]
-    there = {str(path.relative_to(kit)) for path in kit.rglob("*") if not path.is_dir()}
+    there = {str(path.relative_to(kit)) for path in kit.rglob("*") if path.is_symlink() or not path.is_dir()}
     strange = [name for name in there - set(files) - {kit_folder.INDEX}
                if "__pycache__" not in name and not name.startswith("lost+found")]
     found += [f"{name} is in no index" for name in sorted(strange)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model.incident import DRAFTED
+from opsctl.plain_file import LARGEST, sha256_of
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -67,9 +67,11 @@ def list_fields(session: Session, which: str) -> Report:
 
 def _state(path: Path, digest: str) -> str:
     try:
-        return "as drafted" if hashlib.sha256(path.read_bytes()).hexdigest() == digest else "changed"
-    except OSError:
+        return "as drafted" if sha256_of(path, LARGEST) == digest else "changed"
+    except FileNotFoundError:
         return "gone"
+    except OSError:
+        return "changed"
 
 
 def _files(found: dict[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.report import Report
 from opsctl.errors import UsageError
 from opsctl.model.incident import DRAFTED, EXPLAINED, Incident
+from opsctl.plain_file import LARGEST, sha256_of
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
@@ -88,8 +88,7 @@ def _not_as_drafted(found: Incident, report: str, number: int, went: Sequence[Pa
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path, LARGEST)
     except OSError:  # keeping it will say so
         return ""
 

@@ -17,6 +17,7 @@ from opsctl.engine.journal_lines import FORMAT, canonical, stamp
 from opsctl.errors import DamagedData, OpsError
 from opsctl.model.incident import Incident
 from opsctl.model.stages import Course, courses
+from opsctl.plain_file import open_plain
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -148,7 +149,7 @@ class Packing:
         target, digest = self.place / name, hashlib.sha256()
         with _explained(target):
             private_folder(target.parent)
-            with source.open("rb") as found, target.open("xb") as out:
+            with open_plain(source) as found, target.open("xb") as out:
                 target.chmod(0o600)
                 while piece := found.read(1 << 20):
                     digest.update(piece)

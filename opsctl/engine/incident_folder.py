@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 from opsctl.errors import DamagedData
 from opsctl.model.evidence import HALF
+from opsctl.plain_file import read_plain, sha256_of
 from opsctl.repositories.private import private_folder, remove_tree
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -44,7 +44,7 @@ class Folder:
                 stat = path.stat()
                 mark = [stat.st_size, stat.st_mtime_ns]
                 before = known.get(name)
-                digest = before[2] if isinstance(before, list) and before[:2] == mark else _sha256(path)
+                digest = before[2] if isinstance(before, list) and before[:2] == mark else sha256_of(path)
             except OSError as error:
                 left_out[ascii(name)[1:-1]] = str(error.strerror)
                 continue
@@ -70,14 +70,14 @@ class Folder:
         DamagedData, with nothing put there, where one is not what was signed.
         """
         there = came.resolve()
-        wrong = [name for name, digest in files.items() if (came / name).resolve() != there / name or not (came / name).is_file() or _sha256(came / name) != digest]
+        wrong = [name for name, digest in files.items() if (came / name).resolve() != there / name or not (came / name).is_file() or sha256_of(came / name) != digest]
         if wrong:
             raise DamagedData(f"{len(wrong)} of the {len(files)} files are not what was signed: {', '.join(wrong[:5])}",
                               hint="another repository may have them: opsctl incident take-over --from NAME", where=str(came))
         aside = []
         for name, digest in files.items():
             target = self.place / name
-            if target.is_file() and _sha256(target) == digest:
+            if target.is_file() and sha256_of(target) == digest:
                 continue
             if os.path.lexists(target):
                 aside.append(name)
@@ -143,11 +143,6 @@ def _is_text(name: str) -> bool:
     return name.encode("utf-8", "replace").decode() == name
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _link(source: Path, target: Path) -> None:
     if target.exists():
         return
@@ -161,7 +156,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_plain(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -15,6 +15,7 @@ from opsctl.engine.paper_entries import Typed
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.model.paper_cells import plain
 from opsctl.model.paper_work import Entry
+from opsctl.plain_file import read_plain
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no, write_whole
 
@@ -91,7 +92,7 @@ class PaperStore:
     def _read(self, kept: Mapping[str, str]) -> Iterator[Sequence[Any]]:
         path = self.folder / kept["name"]
         try:
-            content = path.read_bytes()
+            content = read_plain(path)
         except OSError as error:
             raise system_said_no(error, path) from error
         if hashlib.sha256(content).hexdigest() != kept["sha256"]:

@@ -14,6 +14,7 @@ from opsctl.errors import OpsError
 from opsctl.model.clocks import clocks
 from opsctl.model.incident import CLOSED, OPENED, Incident
 from opsctl.model.unknown import unknown
+from opsctl.plain_file import read_plain
 from opsctl.protocols.cert_in import protocol
 from opsctl.reports.document import Deed, Facts, Reporter
 
@@ -90,5 +91,5 @@ def _sent(found: Incident, folder: Path) -> dict[str, Mapping[str, Any]]:
     for one in found.met:
         if one.report:
             with contextlib.suppress(OSError, ValueError):
-                last[one.report] = json.loads((folder / f"{one.report}-{one.draft}.json").read_text("utf-8"))
+                last[one.report] = json.loads(read_plain(folder / f"{one.report}-{one.draft}.json"))
     return last

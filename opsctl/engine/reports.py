@@ -16,6 +16,7 @@ from opsctl.engine.report_facts import facts
 from opsctl.errors import OpsError
 from opsctl.model.incident import DRAFTED, Incident
 from opsctl.model.values import value
+from opsctl.plain_file import read_plain
 from opsctl.reports.document import Facts
 from opsctl.reports.drafting import Draft, draft
 from opsctl.repositories.papers import copy_hashed
@@ -91,7 +92,7 @@ class Reports:
             numbers += [int(rest) for path in folder.glob(f"{report}-*.json") if (rest := path.stem.removeprefix(f"{report}-")).isdigit()]
         last = max(numbers, default=0)
         try:
-            content = json.loads((folder / f"{report}-{last}.json").read_bytes())
+            content = json.loads(read_plain(folder / f"{report}-{last}.json"))
         except (OSError, ValueError):
             return last, {}
         return last, content if isinstance(content, dict) else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from opsctl import apt, kit_folder, programs
 from opsctl.errors import ProgramFailed
+from opsctl.plain_file import sha256_of
 from opsctl.shells.interface import Shell
 
 _SECONDS = 1800.0
@@ -77,7 +78,7 @@ def write_list(folder: Path, shell: Shell) -> None:
     parts = []
     for path in sorted(folder.glob("*.deb")):
         control = shell.run(["dpkg-deb", "--field", str(path)], timeout=60).text.rstrip("\n")
-        parts.append(f"{control}\nFilename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {kit_folder.digest_of(path)}\n")
+        parts.append(f"{control}\nFilename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {sha256_of(path)}\n")
     (folder / "Packages").write_text("\n".join(parts), "utf-8")
 
 

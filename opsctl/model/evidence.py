@@ -115,11 +115,16 @@ class Finding:
     text: str
 
 
+def is_digest(text: str) -> bool:
+    """Whether this is the SHA-256 of a file, and not why there is none."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
+
+
 def compared(bag: str, listed: Mapping[str, str], found: Mapping[str, str]) -> list[Finding]:
-    """The files of a bag (path to SHA-256) against its lists. What is gone and new with the same content was renamed."""
+    """The files of a bag (path to SHA-256, or why it has none) against its lists. What is gone and new with the same content was renamed."""
     gone = sorted(listed.keys() - found.keys())
     new = sorted(found.keys() - listed.keys())
-    findings = [Finding(bag, "changed", path, f"{path} was changed: it is {found[path][:12]}…, and was {digest[:12]}…")
+    findings = [Finding(bag, "changed", path, f"{path} was changed: {_instead(found[path], digest)}")
                 for path, digest in sorted(listed.items()) if path in found and found[path] != digest]
     for path in gone:
         there = next((one for one in new if found[one] == listed[path]), None)
@@ -128,7 +133,11 @@ def compared(bag: str, listed: Mapping[str, str], found: Mapping[str, str]) -> l
             findings.append(Finding(bag, "renamed", path, f"{path} was renamed: it is {there} now"))
         else:
             findings.append(Finding(bag, "missing", path, f"{path} is missing"))
-    return [*findings, *(Finding(bag, "added", path, f"{path} was added") for path in new)]
+    return [*findings, *(Finding(bag, "added", path, f"{path} was added{'' if is_digest(found[path]) else f': {found[path]}'}") for path in new)]
+
+
+def _instead(found: str, digest: str) -> str:
+    return f"it is {found[:12]}…, and was {digest[:12]}…" if is_digest(found) else found
 
 
 def bag_info(said: Sequence[tuple[str, str]]) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from opsctl.errors import DamagedData, ProgramFailed
 from opsctl.model.media import FOLDER, Medium, listed, medium
 from opsctl.model.unknown import unknown
+from opsctl.plain_file import open_plain, read_plain
 from opsctl.repositories.whole import system_said_no, write_whole
 
 _PIECE = 1 << 20
@@ -89,7 +90,7 @@ def hashes(root: Path, paths: list[Path], on_bytes: Callable[[int], None]) -> It
     for path in paths:
         digest = hashlib.sha256()
         try:
-            with open(root / path, "rb", buffering=0) as source:
+            with open_plain(root / path) as source:
                 os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # what is on the disk, not what we remember of it
                 while piece := source.read(_PIECE):
                     digest.update(piece)
@@ -115,10 +116,12 @@ def read_beside(root: Path, name: str) -> tuple[bytes, str] | None:
     """The list and its signature as they lie on the disk; None where there is none. Raises ProgramFailed."""
     path = root / FOLDER / f"{name}.sha256"
     try:
-        return path.read_bytes(), path.with_name(f"{path.name}.sig").read_text()
+        return read_plain(path), read_plain(path.with_name(f"{path.name}.sig")).decode()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ProgramFailed(f"{error.filename or path} cannot be read: {error.strerror}", where=str(path)) from error
+    except ValueError as error:
         raise ProgramFailed(f"{path}: {error}", where=str(path)) from error
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from opsctl.errors import ProgramFailed, UsageError
 from opsctl.model.values import value
+from opsctl.plain_file import sha256_of
 from opsctl.repositories.private import private_folder
 from opsctl.repositories.whole import system_said_no
 
@@ -88,11 +89,8 @@ def _link(made: Path, folder: Path, kind: str, ending: str) -> str:
 
 def trouble(folder: Path, name: str, sha256: str) -> str:
     """What is wrong with a document that was taken in; empty where it is whole."""
-    digest = hashlib.sha256()
     try:
-        with (folder / name).open("rb") as opened:
-            while piece := opened.read(1 << 20):
-                digest.update(piece)
+        now = sha256_of(folder / name, LARGEST)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return "" if digest.hexdigest() == sha256 else f"was changed since it was taken in: SHA-256 is {digest.hexdigest()[:12]}…, it was {sha256[:12]}…"
+    return "" if now == sha256 else f"was changed since it was taken in: SHA-256 is {now[:12]}…, it was {sha256[:12]}…"

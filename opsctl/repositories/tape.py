@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from opsctl.errors import DamagedData, OpsError, ProgramFailed
 from opsctl.model.config_libraries import Library
 from opsctl.model.quantities import format_duration
+from opsctl.plain_file import open_plain
 from opsctl.repositories.media import files_of
 from opsctl.shells.interface import Shell
 from opsctl.sources.outside import feed_pieces
@@ -98,7 +99,7 @@ def _stream(root: Path, paths: list[Path], found: dict[str, str], on_bytes: Told
     """A tar stream; ``found`` gets the hash of each file as it goes by."""
     for path in paths:
         digest = hashlib.sha256()
-        with open(root / path, "rb", buffering=0) as source:
+        with open_plain(root / path) as source:
             entry = tarfile.TarInfo(str(path))
             entry.size, entry.mode, entry.mtime = os.fstat(source.fileno()).st_size, 0o400, int(os.fstat(source.fileno()).st_mtime)
             yield entry.tobuf(tarfile.PAX_FORMAT)

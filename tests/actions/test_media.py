@@ -13,6 +13,7 @@ import pytest
 from tests.lab.disk import Disk, Plugged
 from tests.lab.quick_key import make_quick
 from tests.machine import Kept, tree
+from tests.within import within
 
 pytestmark = pytest.mark.as_root("loop devices and mounting need root")
 
@@ -121,11 +122,12 @@ def test_a_disk_that_was_touched_while_it_was_away_is_22_by_name(machine: Plugge
         machine.disk.run("sh", "-c", 'chmod u+w "$1" && printf x | dd of="$1" bs=1 seek=40 conv=notrunc status=none', "sh", place)
     elif harm == "missing":
         machine.disk.run("rm", place)
-    else:
+    else:  # and one that nobody can read
         pack = "data/00/" + "0" * 64
-        machine.disk.run("sh", "-c", 'echo planted >"$1"', "sh", str(machine.disk.mount / "portal" / pack))
+        machine.disk.run("mkfifo", str(machine.disk.mount / "portal" / pack))
     machine.disk.run("umount", str(machine.disk.mount))
-    said = machine.json("media", "in", "offline-a", "--from", "Asha", expect=22)
+    with within():
+        said = machine.json("media", "in", "offline-a", "--from", "Asha", expect=22)
     (error,) = said.errors
     assert error["details"][harm] == [f"portal/{pack}"]
     assert f"1 file {harm}" in error["message"]
@@ -233,3 +235,6 @@ def test_a_new_controller_takes_the_sealed_list_from_the_disk(machine: Plugged) 
     machine.disk.run("mount", "-o", "remount,rw", str(machine.disk.mount))
     machine.disk.run("sed", "-i", "1s/^./x/", str(path))
     assert "does not hold" in machine("media", "register", "offline-a", "--repository", "offline", expect=22).err
+    machine.disk.run("sh", "-c", 'rm "$1" && mkfifo "$1"', "sh", str(path))
+    with within():
+        assert "cannot be read: it is a pipe" in machine("media", "register", "offline-a", "--repository", "offline", expect=20).err

@@ -19,6 +19,7 @@ from opsctl.shells.local import LocalShell
 from tests.lab.waiting import until
 from tests.machine import PACKAGE, Kept, Machine, tree
 from tests.test_bootstrap import wheel
+from tests.within import within
 
 SECRETS = {"repository-password": "for tests only", "mail": "mailto://ops:correct-horse@mail.invalid"}
 PEOPLE = """
@@ -153,6 +154,25 @@ def test_a_check_names_what_is_damaged_planted_or_gone(machine: Machine, checkou
     (kit / "wheels" / "runtimepart-1.0-py3-none-any.whl").write_bytes(b"bad")
     with pytest.raises(SetupFailed, match="runtimepart"):
         kit_folder.refuse_damaged(kit)
+
+
+def test_what_became_a_pipe_or_lies_elsewhere_is_named_and_nobody_waits(machine: Machine, checkout: Checkout) -> None:
+    kit = machine.root / "kit"
+    (kit / "addresses").unlink()
+    os.mkfifo(kit / "addresses")
+    (kit / "start").unlink()
+    (kit / "start").symlink_to("/dev/zero")
+    (kit / "print").rename(machine.root / "print")
+    (kit / "print").symlink_to(machine.root / "print")
+    with within():
+        [error] = check(machine, checkout, 22)["errors"]
+        told = " / ".join(error["details"]["files"])
+        assert "addresses cannot be read: it is a pipe" in told and "start lies elsewhere" in told and "print/runbook.en.txt lies elsewhere" in told
+        (kit / "KIT.json").unlink()
+        os.mkfifo(kit / "KIT.json")
+        assert "KIT.json cannot be used: it is a pipe" in check(machine, checkout, 22)["errors"][0]["message"]
+        with pytest.raises(SetupFailed, match="it is a pipe"):
+            kit_folder.refuse_damaged(kit)
 
 
 def test_a_kit_that_somebody_else_signed_is_refused(machine: Machine, checkout: Checkout) -> None:
