@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import io
 import os
@@ -18,6 +17,7 @@ from typing import IO
 from opsctl import programs
 from opsctl.errors import Interrupted, ProgramFailed, Unreachable
 from opsctl.shells import watchdog
+from opsctl.shells.complaints import Complaints
 from opsctl.shells.interface import Result, Session, Shell, Word
 
 _KEPT = (
@@ -122,16 +122,9 @@ class LocalShell(Shell):
 
 
 class _Child(subprocess.Popen[bytes]):
-    """A running command.
+    """A running command."""
 
-    Its standard error is a file in memory, not a pipe: it never fills up, and where we are killed it does not
-    break. restic dies of a broken one before it has taken its lock away.
-    """
-
-    complaints: int
-
-    def said(self) -> bytes:
-        return os.pread(self.complaints, os.fstat(self.complaints).st_size, 0)
+    complaints: Complaints
 
 
 class LocalSession(Session):
@@ -202,22 +195,22 @@ def _start(argv: Sequence[Word], env: Mapping[str, str] | None, talk: bool, cwd:
     if cwd is not None and not os.path.isdir(cwd):
         raise ProgramFailed(f"{cwd} is not there")
     path = _find(argv[0], surroundings["PATH"], cwd)
-    complaints = os.memfd_create("stderr")
+    complaints = Complaints()
     try:
-        fcntl.fcntl(complaints, fcntl.F_SETFL, os.O_APPEND)
         child = _Child(
             ["/bin/sh", "-c", _GATE if talk else f"{_GATE} </dev/null", "sh", path, *argv[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=complaints.descriptor,
             env=surroundings,
             cwd=cwd,
             start_new_session=True,
         )
     except OSError as error:
-        os.close(complaints)
+        complaints.close()
         raise ProgramFailed(f"{program(argv)} could not be started: {error.strerror}") from error
     child.complaints = complaints
+    complaints.mind()
     _live[child.pid] = child
     watchdog.guard(child.pid, _live)
     assert child.stdin is not None
@@ -373,8 +366,8 @@ def _finish(child: _Child, reader: threading.Thread | None = None) -> tuple[int,
     watchdog.release(child.pid)
     if reader is not None:
         reader.join(_LINGER)
-    errors = child.said()
-    os.close(child.complaints)
+    errors = child.complaints.said()
+    child.complaints.close()
     for stream in (child.stdin, child.stdout):
         if stream is not None:
             with suppress(OSError):

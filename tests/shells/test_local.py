@@ -14,7 +14,8 @@ import pytest
 
 from opsctl.errors import Interrupted, ProgramFailed, Unreachable
 from opsctl.shells import local
-from opsctl.shells.local import LocalShell
+from opsctl.shells.complaints import BEGINNING, END
+from opsctl.shells.local import LocalSession, LocalShell
 from tests.lab.waiting import alive, until
 
 
@@ -54,6 +55,21 @@ def test_a_full_error_pipe_is_no_deadlock(shell: LocalShell) -> None:
     result = shell.run(["sh", "-c", script], on_line=lines.append, timeout=60)
     assert lines == [b"line %d" % number for number in range(1000, 7000, 1000)]
     assert len(result.stderr) > 450_000 and result.stdout == b""
+
+
+def test_of_a_gigabyte_of_complaints_the_beginning_and_the_end_are_kept_and_no_memory_is_taken(shell: LocalShell) -> None:
+    script = "echo the beginning >&2; head -c 1G /dev/zero >&2; echo; read -r go; echo the end >&2; exit 3"
+    with shell.open(["sh", "-c", script]) as session:
+        assert isinstance(session, LocalSession) and session.stdout.readline() == b"\n"
+        memory = session._child.complaints.descriptor
+        assert os.fstat(memory).st_size > 1 << 30
+        until(lambda: os.fstat(memory).st_blocks * 512 <= BEGINNING + END + (2 << 20), "the memory given back")
+        session.stdin.write(b"go\n")
+        session.stdin.flush()
+        result = session.close(60)
+    assert result.code == 3 and len(result.stderr) < BEGINNING + END + 100
+    assert result.stderr.startswith(b"the beginning\n") and result.stderr.endswith(b"\0the end\n")
+    assert b" bytes are left out here" in result.stderr
 
 
 def test_lines_come_while_the_command_runs(shell: LocalShell, tmp_path: Path) -> None:
