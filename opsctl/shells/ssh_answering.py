@@ -16,7 +16,7 @@ from opsctl.shells.interface import Answering, Result, Word
 from opsctl.shells.local import how_it_ended, last_words
 from opsctl.shells.ssh import MOST_OUTPUT, Running, SshShell, send
 from opsctl.shells.ssh_connection import lost
-from opsctl.shells.ssh_wrapper import on_one_line
+from opsctl.shells.ssh_wrapper import Fed, on_one_line
 
 # A line that was cut off is not carried out. What a request says on standard error comes behind what it printed.
 _LOOP = r"""
@@ -25,7 +25,7 @@ n='
 exec 3<&0 4>&1 </dev/null
 while IFS= read -r request <&3; do
     errors=$(eval "$request" 2>&1 >&4 3<&- 4>&-)
-    printf '\n%s %d\n%s\n%s\n' "$1" $? "$errors" "$1"
+    printf '\nMARK %d\n%s\nMARK\n' $? "$errors"
 done
 """
 _CHUNK = 1 << 18
@@ -40,7 +40,9 @@ class SshAnswering(Answering):
         self._env = env
         # So that nothing that a request prints is taken for the end of its answer.
         self._mark = secrets.token_hex(8)
-        self._argv = [*prefix, "sh", "-c", script + _LOOP, "sh", self._mark]
+        self._argv = [*prefix, "sh", "-c", script + _LOOP.replace("MARK", self._mark)]
+        # A shell stands around each command already; only sudo, or what stands before it, needs one more.
+        self._fed: Fed = "lines" if shell.sudo or shell.prefix or prefix else "script"
         self._running: Running | None = None
 
     def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
@@ -48,7 +50,7 @@ class SshAnswering(Answering):
         said = bytearray() if partial is None else partial
         try:
             if self._running is None:
-                self._running = Running(self._shell, self._argv, self._env, fed="lines")
+                self._running = Running(self._shell, self._argv, self._env, fed=self._fed)
             if not send(self._running.channel, b"eval " + on_one_line(request) + b"\n"):
                 raise self._ended(self._running, b"")
             code, errors = self._answer(self._running, said, timeout, begun + timeout)

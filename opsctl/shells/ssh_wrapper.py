@@ -20,7 +20,7 @@ from typing import Literal
 
 from opsctl.shells.interface import Word
 
-Fed = Literal["", "frames", "lines"]
+Fed = Literal["", "frames", "lines", "script"]
 BEAT = b"\0"
 BLOCK = 1 << 16  # as much as a pipe holds
 NOT_INSTALLED = b"opsctl: not installed\n"
@@ -31,7 +31,7 @@ SUDO = ("sudo", "-n", "--")
 # byte more than its line, so that what follows it on standard input is the command's. The group holds what the command
 # started. What sudo started belongs to root, and `kill` may not: there pkill is asked, where sudoers allows it.
 _SCRIPT = " ".join(line.strip() for line in r"""
-    n=$(printf '\nx'); n=${n%x};
+    n=${IFS#??}; [ ${#n} -eq 1 ] || { n=$(printf '\nx'); n=${n%x}; };
     IFS= read -r e || exit 125;
     eval "$e" || exit 125;
     unset e n;
@@ -73,7 +73,7 @@ _SCRIPT = " ".join(line.strip() for line in r"""
     };
     ending=;
     trap 'ending=1' TERM;
-    case $fed in frames) feed | run "$@";; lines) run "$@";; *) run "$@" </dev/null;; esac;
+    case $fed in frames) feed | run "$@";; lines) run "$@";; script) unset name raised limit fed pause session; run eval "$3";; *) run "$@" </dev/null;; esac;
 """.strip().splitlines())
 
 
@@ -105,11 +105,12 @@ def first_line(
     """The line that lets the command begin.
 
     ``limit`` is in seconds, after which the host itself ends it. ``fed``: standard input follows, in frames, or as lines
-    of which the command acts on none that is not whole.
+    of which the command acts on none that is not whole. ``script`` is the same for ``sh -c SCRIPT``, which the shell that is
+    there runs itself.
     """
     settings: dict[str, Word] = {
         "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
-        "fed": fed, "pause": "5" if fed == "lines" else "1",
+        "fed": fed, "pause": "5" if fed in ("lines", "script") else "1",
     }
     parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
     parts += [name.encode() + b"=" + on_one_line(value) for name, value in settings.items()]

@@ -97,6 +97,7 @@ def test_a_shell_that_sudo_refuses_is_12(lab: Lab) -> None:
 @pytest.mark.parametrize("end", [" ", " x", " 1 1", " 9999"])
 def test_an_answer_whose_end_another_program_there_has_written_is_20(shell: SshShell, end: str) -> None:
     asked = shell.answering(SCRIPT)
+    assert isinstance(asked, SshAnswering)
     with pytest.raises(ProgramFailed):  # who owns the host knows the mark
-        asked.ask(rf"printf '\n%s{end}\nerrors\n%s\n' $1 $1; sleep 20", 10)
+        asked.ask(rf"printf '\n{asked._mark}{end}\nerrors\n{asked._mark}\n'; sleep 20", 10)
     assert asked.ask("greet again", 20).stdout == b"hello again\n"
