@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from opsctl.errors import ProgramFailed, Unreachable
 from opsctl.isolation import dial
-from opsctl.isolation.probe_scripts import trying
+from opsctl.isolation.probe_scripts import CALLS, trying
 from opsctl.model.probes import Endpoint, Outcome, reachable
 from opsctl.model.values import value
 from opsctl.shells.interface import Answering, Shell
@@ -148,7 +148,7 @@ class Elsewhere:
     def through(cls, shell: Shell, targets: Sequence[Endpoint]) -> Elsewhere:
         """On a machine that nobody asks anything else, as the account itself."""
         plain = getattr(shell, "plain", None)
-        return cls(shell.name, (plain() if plain else shell).answering(""), targets)
+        return cls(shell.name, (plain() if plain else shell).answering(CALLS), targets)
 
     def read(self) -> tuple[Sequence[Answer], Ways, str | None]:
         """The answers, what the machine knows of itself, and from where it sees us; ``asked`` is closed then.

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
 from opsctl.isolation.nftables_scripts import SCRIPT, UNIT_TEXT
+from opsctl.isolation.probe_scripts import CALLS
 from opsctl.model import connections, nft_listing, nft_rules
 from opsctl.model.isolation import Cut, Facts, Opening, Order, Stand, Standing
 from opsctl.shells.interface import Answering, Result, Shell
@@ -19,6 +20,8 @@ from opsctl.shells.turns import Turn
 _Sections = Sequence[tuple[str, str]]
 _SECONDS = 30.0
 _SNAPSHOT = 5.0
+_DONE = b"== done\n"
+_NOTING = f"""code=$?; [ $code = 0 ] || exit $code; echo "{_DONE.decode().strip()}"; snapshot; exit 0"""
 _OLD = ("no rules on the network ports themselves, for its nft or kernel (5.16) is too old: raw frames, DHCP and children of a "
         "port (macvlan) pass")
 _CALLER = re.compile(r"(\S+) [0-9]+ \S+ ([0-9]{1,5})")
@@ -47,15 +50,17 @@ class Nftables(Driver):
         self._shell: Shell | None = None
         self._answering: Answering | None = None
         self._loaded = False
+        self._noting = True
         self._families: Sequence[str] | None = None
         self._looked: _Sections | None = None
+        self._noted: bytes | None = None
 
     def observe(self) -> Stand:
         found = self._looked or _sections(self._script("look", *self._known).stdout)
         self._looked = None
         with _reading(self.host):
             facts = _facts(found)
-            tables = nft_listing.tables("\n".join(text for name, text in found if name == "rules"))
+            tables = nft_listing.tables(dict(found).get("rules", ""))  # the last of them is whole
             self._families = [family for family in nft_rules.FAMILIES if family in tables]
             self.last = self._stand(found, facts, tables)
         return self.last
@@ -108,19 +113,26 @@ class Nftables(Driver):
         self._loaded = True
 
     def confirm(self) -> None:
-        self._arm(None)
+        self._noted = None
+        self._arm(None, noting=self._noting)
 
     def extend(self, seconds: float) -> None:
         self._arm(seconds)
 
     def snapshot(self) -> bytes:
+        noted, self._noted = self._noted, None  # where it was confirmed just now, that came with the answer
+        if noted is not None:
+            return noted
         found = bytearray()
         try:
             self._run("snapshot", seconds=_SNAPSHOT, partial=found)
         except (ProgramFailed, Unreachable, Refused) as error:
-            found += f"== broken off: {error.message}\n".encode()
-            self.close()  # what hangs there would hold a session that sshd may not have twice
+            found += self._broken_off(error)
         return bytes(found)
+
+    def _broken_off(self, error: OpsError) -> bytes:
+        self.close()  # what hangs there would hold a session that sshd may not have twice
+        return f"== broken off: {error.message}\n".encode()
 
     def cut(self, order: Order) -> Cut:
         allowed = (*nft_rules.managers(order, Facts()), *order.allow, *order.opened)
@@ -152,12 +164,13 @@ class Nftables(Driver):
             connection.close()
         self._shell = self._answering = None
 
-    def _arm(self, seconds: float | None) -> None:
+    def _arm(self, seconds: float | None, *, noting: bool = False) -> None:
         if self._loaded and not self._here:  # an old session proves nothing: whether a new one can be made is the question
             self.close()
-        result = self._run("load", nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
+        ask = self._noting_behind if noting else self._nft
+        result = ask(nft_rules.arm(seconds, self._families or nft_rules.FAMILIES))
         if result.code and self._families is None:
-            result = self._run("load", nft_rules.arm(seconds, ("inet",)))
+            result = ask(nft_rules.arm(seconds, ("inet",)))
         self._loaded = False
         if result.code and "No such file or directory" in result.errors:
             raise NotConverged(f"the isolation of {self.host} had lifted itself before it was confirmed", where=self.host,
@@ -179,6 +192,20 @@ class Nftables(Driver):
     def _nft(self, text: str) -> Result:
         return self._run("load", text)
 
+    def _noting_behind(self, text: str) -> Result:
+        """Load, and where that is done note what there is: a host that is asked both at once answers sooner."""
+        found, self._noting = bytearray(), False
+        try:
+            result = self._run("load", text, then=_NOTING, seconds=2 * _SNAPSHOT, partial=found)
+        except (ProgramFailed, Unreachable, Refused) as error:
+            if not found.startswith(_DONE):
+                raise
+            result = Result(("nft",), 0, b"", b"", 0.0)
+            found += self._broken_off(error)
+        self._noting = True
+        self._noted = bytes(found).removeprefix(_DONE) if not result.code else None
+        return result
+
     def _script(self, function: str, *words: str, then: str = "") -> Result:
         result = self._run(function, *words, then=then)
         if result.code:
@@ -187,7 +214,7 @@ class Nftables(Driver):
 
     def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None, then: str = "") -> Result:
         """A function of the script as root, with any exit code; ``then`` is a command behind it, whose code is the one."""
-        self._looked = None
+        self._looked = self._noted = None
         asked = self.asked
         self.shell.reach()
         with self.turn():
@@ -199,7 +226,7 @@ class Nftables(Driver):
         if self._answering is None:
             raised = self._here and self.sudo
             self._answering = self.shell.answering(
-                SCRIPT, prefix=("sudo", "-n", "--") if raised else (),
+                SCRIPT + CALLS, prefix=("sudo", "-n", "--") if raised else (),
                 env=self.environ if self._here else None)
         return self._answering
 

@@ -34,32 +34,39 @@ _WANTED = f"{_UNITS}/sysinit.target.wants"
 
 # Addresses and sockets of one network namespace: what is read here is judged by `model.connections`. `uncounted` where it has
 # no `ss`, or a namespace cannot be looked into: no connection seen is not the same as none. Whoever is root in a container may call
-# an address anything, with lines of ours in it.
+# an address anything, with lines of ours in it. Behind `cut_off` the addresses are known.
 _SPACE = r"""
 [ "$space" ] || space=$(ip -o addr show)
+counted=
 case $space in *"
-== "*) space=; echo "== uncounted" ;; esac
-echo "== space"; echo "$space"
-sockets=$(ss -Htuan) || echo "== uncounted"
-echo "== sockets"
-if [ ${#sockets} -lt 500000 ]; then echo "$sockets"; else echo "$sockets" | head -n 5000; fi
+== "*) space= counted="== uncounted
+" ;; esac
+sockets=$(ss -Htuan) || counted="== uncounted
+"
+if [ ${#sockets} -ge 500000 ]; then sockets=$(echo "$sockets" | head -n 5000); fi
+echo "$counted== space
+$space
+== sockets
+$sockets"
 """
 
 # `others` sets `spaces` to what `lsns` says where there is any network namespace but our own, which `own` is. Whether there is one
-# costs a program that tells it of all processes half of what `lsns` costs.
+# the shell sees by itself: a program that tells it of all processes costs half of what `lsns` costs.
 # `everywhere` runs `$inside` with the words given in every network namespace, our own first.
 _EVERYWHERE = r"""
 others() {
     own= spaces=
-    for seen in $(readlink /proc/self/ns/net /proc/[0-9]*/ns/net 2>/dev/null); do
-        if [ "${own:=$seen}" != "$seen" ]; then own=$own/; break; fi
+    [ -e /proc/self/ns/net ] || return 1
+    for seen in /proc/[0-9]*/ns/net; do
+        if ! [ "$seen" -ef /proc/self/ns/net ] && [ -e "$seen" ]; then
+            own=$(readlink /proc/self/ns/net) && spaces=$(lsns -n -t net -o NS,PID)
+            return
+        fi
     done
-    case $own in net:*]) return 0 ;; esac
-    own=${own%/}
-    spaces=$(lsns -n -t net -o NS,PID)
 }
+here() { eval "$inside"; }
 everywhere() {
-    (eval "$inside")
+    here "$@"
     others || echo "== uncounted"
     case $spaces in *[!0-9' ']*) ;; *) return 0 ;; esac
     echo "$spaces" | while read -r space pid; do
@@ -71,45 +78,55 @@ everywhere() {
 """
 
 # Words: families of which our table is known to be there. nft 1.0.6 lists no two tables of different families in one call.
+# What broke off is begun once more under the same name.
 _RULES = rf"""
 echo "== rules"
-text=
-for family; do more=$(nft list table $family {TABLE} 2>/dev/null) || {{ text=; break; }}; text="$text$more
-"; done
-if [ -z "$text" ]; then
-    all=$(nft list tables) || return $?
-    for family in inet netdev; do
-        case $all in *"table $family {TABLE}"*) more=$(nft list table $family {TABLE}) || return $?; text="$text$more
-" ;; esac
-    done
-fi
-printf '%s' "$text"
+listed=
+for family; do listed=yes; nft list table $family {TABLE} 2>/dev/null || {{ listed=; break; }}; done
+[ -z "$listed" ] || return 0
+all=$(nft list tables) || return $?
+echo "== rules"
+for family in inet netdev; do
+    case $all in *"table $family {TABLE}"*) nft list table $family {TABLE} || return $? ;; esac
+done
 """
 
 # Words as those of `rules`. A port leads out: it has a device, or its other end is in a namespace that is none of ours to see (the host is a container).
 _LOOK = rf"""
-echo "== manager"; echo "$SSH_CONNECTION"
-echo "== kernel"; read -r release </proc/sys/kernel/osrelease; echo "$release"
-echo "== ports"
+ports=
 for one in /sys/class/net/*; do
-    if [ -e "$one/device" ]; then echo "${{one##*/}} device"; continue; fi
+    name=${{one##*/}}
+    if [ -e "$one/device" ]; then ports="$ports$name device
+"; continue; fi
     if [ -e "$one/bridge" ]; then
         kind=inner
         for port in "$one"/lower_*/device "$one"/lower_*/lower_*/device "$one"/lower_*/lower_*/lower_*/device; do
             [ ! -e "$port" ] || kind=bridge
         done
-        echo "${{one##*/}} $kind"
+        ports="$ports$name $kind
+"
         continue
     fi
     read -r type <"$one/type"; read -r own <"$one/ifindex"; read -r other <"$one/iflink"
     if [ "$type" = 1 ] && [ "$other" != "$own" ] && [ "$other" != 0 ] && ! [ -e "$one/master" ]; then
-        for lower in "$one"/lower_*; do [ -e "$lower" ] || echo "${{one##*/}} other-end"; break; done
+        for lower in "$one"/lower_*; do [ -e "$lower" ] || ports="$ports$name other-end
+"; break; done
     fi
 done
-echo "== persisted"
-if [ -L {_WANTED}/{UNIT} ]; then echo enabled; fi
-echo "== unit"; if [ -e {_UNITS}/{UNIT} ]; then cat {_UNITS}/{UNIT}; fi
-echo "== file"; if [ -e {FILE} ]; then cat {FILE}; fi
+read -r release </proc/sys/kernel/osrelease
+enabled=
+if [ -L {_WANTED}/{UNIT} ]; then enabled=enabled; fi
+echo "== manager
+$SSH_CONNECTION
+== kernel
+$release
+== ports
+$ports== persisted
+$enabled
+== unit"
+if [ -e {_UNITS}/{UNIT} ]; then cat {_UNITS}/{UNIT}; fi
+echo "== file"
+if [ -e {FILE} ]; then cat {FILE}; fi
 rules "$@" || exit $?
 inside='{_SPACE}'
 everywhere
@@ -145,11 +162,12 @@ export manager port
 everywhere "$@"
 """
 
+# When it was stands in the list of processes, which holds `ps` itself.
 _SNAPSHOT = r"""
 asked() { timeout -k 1 2 "$@" 2>/dev/null; }
-echo "== date"; date -u +%Y-%m-%dT%H:%M:%SZ
-echo "== sockets"; asked ss -tuanpie
-echo "== processes"; asked ps -eo pid,ppid,user,lstart,args
+echo "== times are in UTC
+== sockets"; ss -tuanpie 2>/dev/null
+echo "== processes"; TZ=UTC0 asked ps -eo pid,ppid,user,lstart,args || date -u +%Y-%m-%dT%H:%M:%SZ
 echo "== tracked"; tracked=0 count=/proc/sys/net/netfilter/nf_conntrack_count
 [ ! -r $count ] || read -r tracked <$count
 [ "$tracked" = 0 ] || asked conntrack -L
@@ -171,7 +189,7 @@ for family in inet netdev; do
     case $all in *"table $family {TABLE}"*) text="${{text}}delete table $family {TABLE}
 " ;; esac
 done
-if [ "$text" ]; then printf '%s' "$text" | nft -f - || return 1; fi
+if [ "$text" ]; then nft "$text" || return 1; fi
 return $forgotten
 """
 
@@ -206,7 +224,7 @@ PATH=$PATH:/usr/sbin:/sbin
 {_EVERYWHERE}
 rules() {{ {_RULES} }}
 look() {{ {_LOOK} }}
-load() {{ printf '%s' "$1" | nft -f -; }}
+load() {{ if [ ${{#1}} -lt 100000 ]; then nft "$1"; else printf '%s' "$1" | nft -f -; fi; }}
 cut_off() {{ {_CUT} }}
 snapshot() {{ {_SNAPSHOT} }}
 release() {{ {_RELEASE} }}

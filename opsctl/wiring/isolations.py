@@ -149,6 +149,7 @@ class Isolations:
 
     def prober(self, name: str, driver: Any) -> Any:
         """Who tries whether a host that ``driver`` cuts off can be reached, or reaches anything (``isolation.probes.Prober``)."""
+        from opsctl.isolation.probe_scripts import CALLS
         from opsctl.isolation.probes import Prober
         from opsctl.model.probes import endpoint
 
@@ -160,7 +161,7 @@ class Isolations:
             if driver.enforced == "host":
                 return driver.asked
             entered = spec is not None and spec.os == "linux" and spec.pinned
-            return self.site.on_host(name, "ssh-isolation").plain().answering("") if entered else None
+            return self.site.on_host(name, "ssh-isolation").plain().answering(CALLS) if entered else None
 
         return Prober(name, addresses=[one for one in self._addresses(name) if "/" not in one], enter=enter, here=here,
                       witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),
