@@ -62,7 +62,7 @@ class Scene:
         if what == "slow":
             host.put("nft", f"#!/bin/sh\nsleep {self.dealt.uniform(0.5, 4) * self.scale:.1f}\nexec /usr/sbin/nft \"$@\"\n")
         if what == "shut out":
-            host.put("nft", f"#!/bin/sh\ncase $* in *'-f -'*) sed 's/{self.lab.address}/192.0.2.1/g' | /usr/sbin/nft \"$@\"; "
+            host.put("nft", f"#!/bin/sh\ncase $1 in add*|delete*) echo \"$1\" | sed 's/{self.lab.address}/192.0.2.1/g' | /usr/sbin/nft -f -; "
                             "exit $?;; esac\nexec /usr/sbin/nft \"$@\"\n")
         return what, []
 

@@ -337,7 +337,7 @@ def order(machine: Machine, lab: Lab, *, seconds: float, confirmed: bool = False
 
 def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, lab: Lab) -> None:
     # a host that does not know where we come from: what is let through is somebody else's address
-    lab.hosts["h0"].put("nft", f"#!/bin/sh\ncase $* in *'-f -'*) sed 's/{lab.address}/192.0.2.1/g' | /usr/sbin/nft \"$@\"; exit $?;; esac\n"
+    lab.hosts["h0"].put("nft", f"#!/bin/sh\ncase $1 in add*|delete*) echo \"$1\" | sed 's/{lab.address}/192.0.2.1/g' | /usr/sbin/nft -f -; exit $?;; esac\n"
                                "exec /usr/sbin/nft \"$@\"\n")
     try:
         said = machine.json("isolate", "apply", "h0", "--confirm-within", "2s", "--retry-for", "0s", expect=21)
@@ -350,8 +350,8 @@ def test_promise_5_rules_that_shut_opsctl_out_lift_themselves(machine: Machine, 
 
 def test_promise_4_a_port_that_stays_open_is_told_with_the_rule_that_lets_it_pass(machine: Machine, lab: Lab) -> None:
     address = lab.hosts["h0"].address
-    lab.hosts["h0"].put("nft", "#!/bin/sh\ncase $* in *'-f -'*) sed 's/chain iso_in {/&\\n tcp dport 8000 accept/; s/chain iso_out {/&\\n tcp sport 8000 accept/' "
-                               "| /usr/sbin/nft \"$@\"; exit $?;; esac\nexec /usr/sbin/nft \"$@\"\n")
+    lab.hosts["h0"].put("nft", "#!/bin/sh\ncase $1 in add*|delete*) echo \"$1\" | sed 's/chain iso_in {/&\\n tcp dport 8000 accept/; s/chain iso_out {/&\\n tcp sport 8000 accept/' "
+                               "| /usr/sbin/nft -f -; exit $?;; esac\nexec /usr/sbin/nft \"$@\"\n")
     with lab.within("h0"):
         heard = socket.create_server((address, 8000))
     try:
@@ -388,7 +388,7 @@ def test_promise_5_an_interruption_says_which_hosts_are_isolated_and_which_lift_
 
 
 def test_promise_5_a_run_killed_between_loading_and_confirming_lifts_itself_and_a_resume_finishes(machine: Machine, lab: Lab) -> None:
-    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $* in *'-f -'*) while [ -e /tmp/wait ]; do sleep 0.05; done;; "
+    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $1 in add*|delete*) while [ -e /tmp/wait ]; do sleep 0.05; done;; "
                                "esac\nexit $code\n")
     lab.run("h0", ["touch", "/tmp/wait"])
     try:
@@ -419,7 +419,7 @@ def test_promise_7_a_run_killed_between_confirming_and_writing_it_down_ends_what
 
 def test_a_host_that_is_off_stays_off_when_a_change_of_what_is_let_through_is_killed(machine: Machine, lab: Lab) -> None:
     machine("isolate", "apply", "h0", expect=0)
-    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $* in *'-f -'*) sleep 30;; esac\nexit $code\n")
+    lab.hosts["h0"].put("nft", "#!/bin/sh\n/usr/sbin/nft \"$@\"; code=$?\ncase $1 in add*|delete*) sleep 30;; esac\nexit $code\n")
     try:
         running = machine.start("isolate", "apply", "h0", "--allow", "in:10.9.9.9:443", "--confirm-within", "5s")
         until(lambda: "10.9.9.9" in lab.run("h0", ["/usr/sbin/nft", "list", "ruleset"]))

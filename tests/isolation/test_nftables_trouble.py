@@ -57,11 +57,7 @@ def is_armed(lab: Lab) -> bool:
 # nft itself
 
 OLD_KERNEL = """#!/bin/sh
-if [ "$1" = -f ]; then
-    rules=$(cat)
-    case $rules in *"hook egress"*) echo "Error: Could not process rule: Operation not supported" >&2; exit 1 ;; esac
-    printf '%s\\n' "$rules" | exec /usr/sbin/nft -f -
-fi
+case $1 in *"hook egress"*) echo "Error: Could not process rule: Operation not supported" >&2; exit 1 ;; esac
 exec /usr/sbin/nft "$@"
 """
 

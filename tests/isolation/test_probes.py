@@ -15,6 +15,7 @@ from opsctl.isolation.calling import Answer, Desk, from_here
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.nftables import Nftables
+from opsctl.isolation.probe_scripts import CALLS
 from opsctl.isolation.probes import Prober, Witness
 from opsctl.model.isolation import Mark, Opening, Order, Stand
 from opsctl.model.nft_rules import FAMILIES
@@ -286,7 +287,7 @@ def test_at_a_gateway_counts_only_what_passes_it() -> None:
 
         def probe(witness: str, enter: bool = True) -> Matrix:
             other = Witness(witness, lambda: SshShell(Connection(lab.target(witness), keyring)), 22, outside)
-            prober = Prober("a0", addresses=first, enter=lambda: host.answering("") if enter else None, knock=True,
+            prober = Prober("a0", addresses=first, enter=lambda: host.answering(CALLS) if enter else None, knock=True,
                             here=Desk(functools.partial(from_here, LocalShell())), witness=other, ports=(22, 443),
                             outside=outside, gateway="gw")
             stand = driver.observe()
