@@ -274,6 +274,7 @@ def _place(trace: TracebackType | None) -> str:
 def _print(call: _Call, report: Report) -> int:
     """Print the report; the exit code, also of what went wrong while printing."""
     hooks = call.session.hooks
+    hooks.told = True
     run = report.run or hooks.run
     report = replace(report, run=run)
     for error in report.errors:

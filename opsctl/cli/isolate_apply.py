@@ -55,11 +55,11 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
         return isolate_text.line(result, ended[str(result.item)])
 
     def before(plan: BoundPlan, world: World) -> None:
-        session.hooks.interrupted = lambda: _left(site, plan.run, hosts, inputs["within"])
+        session.hooks.interrupted = lambda: _left(site, hosts, inputs["within"], way_back)
 
     def text(out: Out, tally: Tally, plan: BoundPlan) -> None:
         isolate_text.write(out, tally, plan, ended)
-        out.lines(list(isolate_text.offers(tally, site.config)))
+        out.lines(list(isolate_text.offers(tally, site.config, said["incident"])))
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because,
@@ -125,8 +125,8 @@ def _incidents(site: Site, hosts: Sequence[str]) -> dict[str, str]:
     return {name: entry.order.mark.incident or "" for name in hosts if (entry := site.isolations.register.get(name)) is not None}
 
 
-def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:
-    """In what state an interruption leaves each host, by what was written down before anything was loaded."""
+def _left(site: Site, hosts: Sequence[str], within: float, way_back: Callable[[], str]) -> str:
+    """In what state an interruption leaves each host, by what was written down before anything was loaded, and what opens them."""
     known = {name: entry for name in hosts if (entry := site.isolations.register.get(name)) is not None}
     done = [name for name, entry in known.items() if entry.stage == "confirmed"]
     held = [name for name, entry in known.items() if entry.stage == "ordered" and entry.order.seconds is None]
@@ -134,4 +134,5 @@ def _left(site: Site, run: str, hosts: Sequence[str], within: float) -> str:
     rest = [name for name in hosts if name not in known]
     parts = [("isolated and confirmed", done), ("cut off for good without being confirmed", held),
              (f"open, isolated already, or lifting itself within {within:g} s", lifting), ("not touched", rest)]
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+    said = [f"{what}: {', '.join(names)}" for what, names in parts if names]
+    return "; ".join([*said, f"`{way_back()}` releases"] if known else said)

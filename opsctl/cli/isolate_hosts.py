@@ -77,6 +77,8 @@ def site_for(session: Session, asked: Asked, unread: list[OpsError] | None = Non
                              hint=f"without one, with the account that logs in: root@{first} --host-key SHA256:…") from error
         known = asked.names or os.path.isdir(os.path.join(home, "opsctl", "isolated"))
         if not known or not all(map(is_given, asked.names)) or asked.zones or asked.every:
+            if asked.names and not error.problems:  # there is none at all, and a machine is to be off now
+                error.hint = f"without one, with the account that logs in: {_written_out(asked.names[0])} --host-key SHA256:… --key FILE; otherwise {error.hint}"
             raise
         site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
         session.hooks.session, session.hooks.site = session, site
@@ -86,6 +88,14 @@ def site_for(session: Session, asked: Asked, unread: list[OpsError] | None = Non
         elif error.problems or session.config is not None:
             site.notes.append(f"without the configuration, which cannot be used: {error.message}")
         return site
+
+
+def _written_out(name: str) -> str:
+    """As a host that no configuration holds is named."""
+    try:
+        return given_host(f"root@{name}").name
+    except ValueError:
+        return name if is_given(name) else "root@ADDRESS"
 
 
 def hosts_of(asked: Asked, config: Any) -> list[str]:

@@ -22,7 +22,10 @@ def confirm(session: Session, asked: Asked, seconds: int | None) -> Report:
 
 def rehearse(session: Session, asked: Asked, seconds: int) -> Report:
     """Cut off, wait until it has lifted itself."""
-    return _carry_out(session, asked, "rehearse", {"seconds": seconds})
+    session.hooks.interrupted = lambda: f"whatever is cut off lifts itself within {seconds} s"
+    report = _carry_out(session, asked, "rehearse", {"seconds": seconds})
+    session.hooks.interrupted = None
+    return report
 
 
 def _carry_out(session: Session, asked: Asked, playbook: str, inputs: Mapping[str, Any]) -> Report:

@@ -49,7 +49,7 @@ class Looked:
             return None if standing in ("armed", "isolated") else NotConverged(
                 f"{host} was to be cut off and is open: {'it lifted itself' if standing == 'lifted' else 'nothing is loaded there'}",
                 where=host, hint=f"opsctl resume {self.entry.order.mark.run}")
-        way_back = f"opsctl isolate apply {host} cuts it off again"
+        way_back = f"opsctl isolate status {host} --keep cuts it off again, as it was"
         if standing != "isolated":
             how = {"open": "OPEN: its rules are gone", "lifted": "OPEN: its rules lifted themselves",
                    "armed": "about to lift itself"}[standing]
@@ -72,7 +72,8 @@ class Looked:
             yield f"lets {what} in for {self.stand.open_left:.0f} s more" if self.stand.open_left else f"let {what} in for a time, and has closed itself"
         if drift := self.drift():
             yield drift.message
-        yield from (f"in part: {why}" for why in self.stand.partial)
+        if self.stand.standing in ("armed", "isolated"):  # what is over covers nothing
+            yield from (f"in part: {why}" for why in self.stand.partial)
         if self.stand.standing == "isolated" and self.stand.persisted is not None:
             whose = " of its gateway" if self.entry is not None and self.entry.driver == "gateway" else ""
             yield f"stays after a reboot{whose}" if self.stand.persisted else f"a reboot{whose} lifts it"

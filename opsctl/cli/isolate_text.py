@@ -120,14 +120,15 @@ def _few(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
 
 
-def offers(tally: Tally, config: Any) -> Iterator[str]:
+def offers(tally: Tally, config: Any, incident: str) -> Iterator[str]:
     """Hosts that never answered, and can be cut off by the host that forwards for them."""
     silent = [str(one.item) for one in tally.results
               if one.step == "isolate" and one.errors and all(error.code == 13 for error in one.errors)]
+    more = f" --incident {shlex.quote(incident)}" if incident else ""
     for name in silent:
         spec = config.hosts.get(name)
         if spec is not None and spec.gateway is not None and spec.isolation != "gateway":
-            yield f"{name} never answered; its gateway {spec.gateway} can cut it off: opsctl isolate apply {name} --by-gateway"
+            yield f"{name} never answered; its gateway {spec.gateway} can cut it off: opsctl isolate apply {name} --by-gateway{more}"
 
 
 def ending(report: Report, last: str) -> Report:

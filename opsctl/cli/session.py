@@ -27,7 +27,7 @@ class Hooks:
     first signal that asked for the end of work. ``last_words(signal)`` prints the report of an interruption for
     a process that has to be ended; ``main`` sets it. ``site``: the configuration made to work, once one was
     loaded; ``session``: with which options it was looked for. ``interrupted`` says in what state an interruption
-    leaves the world, in words that end its sentence.
+    leaves the world, in words that end its sentence. ``told``: the report is being printed.
     """
 
     run: str | None = None
@@ -38,6 +38,7 @@ class Hooks:
     site: Any = None
     session: Session | None = None
     interrupted: Callable[[], str] | None = None
+    told: bool = False
 
 
 def _utc_now() -> datetime:

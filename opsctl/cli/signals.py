@@ -27,7 +27,7 @@ def working(session: Session) -> Iterator[threading.Event]:
 
     The first signal ends every command of ``shells.local``, whose calls then raise Interrupted, and sets the
     event. The second one ends the process at once, and so does the end of ``PATIENCE``, after the session's
-    last words. A person being asked is not asked any longer: Stopped is raised. The handlers from before come
+    last words; the second one as well where the world may be left half-way. A person being asked is not asked any longer: Stopped is raised. The handlers from before come
     back at the end; a signal that was ignored (``nohup``) stays so. In another thread than the main one
     nothing is installed.
     """
@@ -78,6 +78,8 @@ def _watch(session: Session, stopping: threading.Event, arrived: int, over: int)
             if number not in OURS:
                 continue
             if hooks.signal is not None:
+                if hooks.interrupted is not None and hooks.last_words is not None and not hooks.told:
+                    hooks.last_words(number)
                 _leave(number)
             hooks.signal = number
             deadline = time.monotonic() + PATIENCE

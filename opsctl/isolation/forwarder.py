@@ -82,7 +82,7 @@ class Forwarder:
             looks.append(Look(
                 gate, Facts(addresses=addresses, manager=manager, versions=versions), known, shared,
                 found["forwards6"].strip() == "1", tuple(found["flowtables"].split()), tuple(found["addresses"].split()), mine,
-                tuple(others(mine, gate)) if tracker or mine else None))
+                tuple(others(mine, gate)) if tracker or mine or self.table == nft_gateway.DOOR else None))  # what comes to it is its own
         return looks
 
     def _hardware(self, owns: Sequence[Own], neighbours: str, seconds: float) -> Mapping[str, str]:
@@ -258,6 +258,6 @@ def _ends(look: Look) -> list[str]:
 
 
 def _cut(was: Look, now: Look, gateway: str) -> Cut:
-    notes = () if was.old is not None else (f"{gateway} does not track connections (is conntrack installed there?): idle ones "
-                                            "are not ended",)
-    return Cut(len(was.old or ()), len(now.old or ()), notes)
+    notes = () if was.old is not None else (f"{gateway} does not track connections (is conntrack installed there?), so nobody counts them, "
+                                            "and idle ones may outlast the release",)
+    return Cut(None if was.old is None else len(was.old), None if now.old is None else len(now.old), notes)

@@ -53,9 +53,12 @@ exit 0
 #: A transaction on standard input.
 LOAD = "exec nft -f -"
 
-#: Connections of the addresses on standard input, one a line (``*``: of all): what is tracked, and this machine's own.
+#: Connections of the addresses on standard input, one a line (``*``: of all): what is tracked, and this machine's own. A kernel without
+#: a rule that asks for it tracks none, not even the one that this is asked over; what it tracked before may be listed for days.
 FLOWS = r"""
-echo "== tracker"; conntrack --version 2>/dev/null
+echo "== tracker"
+ours() { if [ "$4" ]; then set -- --sport "$2" --dport "$4"; else set --; fi; conntrack -L -p tcp "$@" 2>/dev/null | head -n 1; }
+ours $SSH_CONNECTION
 echo "== flows"
 { cat; echo ==; conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null; ss -Htn state connected exclude time-wait 2>/dev/null
 } | awk '

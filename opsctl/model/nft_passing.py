@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 _TERM = re.compile(r"""
     (?P<version>ip6?)\ (?P<side>[sd]addr)\ (?P<not_address>!=\ )?(?P<addresses>\{[^}]*\}|\S+)
+    | (?P<family>ip6?)\ (?:hoplimit|ttl)\ (?:!=\ )?\S+
     | tcp\ (?P<port_side>[sd]port)\ (?P<not_port>!=\ )?(?P<ports>\{[^}]*\}|\S+)
     | (?P<no_call>tcp\ flags\ !=\ syn\ /\ syn,ack|ct\ state\ \S+|[io]if(name)?\ "?lo"?|(icmp|icmpv6|udp|igmp)\ \S+)
     | (?P<nothing>counter(\ packets\ \d+\ bytes\ \d+)?|meta\ l4proto\ tcp)
@@ -37,6 +38,8 @@ def _accepts(rule: str, side: str, version: int, other: str, port: int) -> bool:
             return rest.endswith("accept")
         rest = rest[term.end():].strip()
         if term["no_call"] and not (term["no_call"].startswith("ct") and "new" in term["no_call"]):
+            return False
+        if term["family"] and (term["family"] == "ip6") != (version == 6):
             return False
         if term["version"] and not (
             (term["version"] == "ip6") == (version == 6) and term["side"] == side

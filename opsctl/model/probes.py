@@ -61,17 +61,20 @@ class Probe:
 
 @value
 class Finding:
-    """Something that got through. ``rule``: the one that let it, where the host's own rules can say so."""
+    """Something that got through. ``rule``: the one that let it, where the host's own rules can say so; ``foreign``: by what the
+    host says the address is none of its own, so that it may be a machine before it that answers."""
 
     probe: Probe
     rule: str | None = None
+    foreign: bool = False
 
     def __str__(self) -> str:
         to, how = self.probe.to, "is open" if self.probe.outcome == "open" else "answers (refused)"
         where = {"here": f"port {to.port} of {to.address} {how} from this machine",
                  "witness": f"port {to.port} of {to.address} {how} from the witness",
                  "out": f"{to} {how} from the host"}[self.probe.place]
-        return f"{where}, over IPv{to.version}: " + (f"let through by `{self.rule}`" if self.rule else "no rule of ours lets it through")
+        why = f"let through by `{self.rule}`" if self.rule else "no rule of ours lets it through"
+        return f"{where}, over IPv{to.version}: {why}" + (f", and {to.address} is none of its own addresses: a machine before it may answer" if self.foreign else "")
 
 
 @value
@@ -198,7 +201,7 @@ def judge(
     """
     look = replace(look, probes=tuple(_settled(look, earlier)))
     versions = tuple(families([*outer(stand.facts), *(probe.to.address for probe in look.probes if probe.place != "out")]))
-    findings = tuple(Finding(probe, _rule(probe, stand)) for probe in look.probes
+    findings = tuple(Finding(probe, _rule(probe, stand), _foreign(probe, stand)) for probe in look.probes
                      if probe.answered and not _let_through(probe, look, order, stand))
     matrix = Matrix(
         host, "partial", findings, tuple(_gaps(look, order, stand, versions, after, earlier)),
@@ -212,6 +215,11 @@ def _rule(probe: Probe, stand: Stand) -> str | None:
     incoming = probe.place != "out"
     return letting(stand.raw, incoming=incoming, version=probe.to.version, port=probe.to.port,
                    other=probe.source if incoming else probe.to.address)
+
+
+def _foreign(probe: Probe, stand: Stand) -> bool:
+    """Whether the host was called by an address that it does not have, as behind a forwarded port; only what is logged into tells its own."""
+    return probe.place != "out" and stand.facts.port is not None and probe.to.address not in stand.facts.addresses
 
 
 def _settled(look: Look, earlier: Look | None) -> Iterator[Probe]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.errors import OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.shells import local
 from opsctl.shells.signing import fingerprint
+from opsctl.shells.ssh_keys import PURPOSES
 from opsctl.shells.turns import Turn
 
 if TYPE_CHECKING:
@@ -368,7 +369,9 @@ def _login_keys(login: Login) -> list[PKey]:
 
     agent = login.agent or os.environ.get("SSH_AUTH_SOCK")
     path = login.key
-    trouble = "there is no login key"
+    trouble = "there is no login key: none was given, and no ssh-agent holds one"
+    ours = path is not None and path.name in PURPOSES
+    made = "`opsctl hosts prepare HOST` makes it and prints the line for the host" if ours else "--key FILE: the private key that the host lets in"
     if path is not None:
         try:
             with path.open("rb") as file:
@@ -384,12 +387,12 @@ def _login_keys(login: Login) -> list[PKey]:
             trouble = f"the login key {path} is protected by a passphrase"
         except (paramiko.SSHException, ValueError, paramiko.pkey.UnknownKeyType) as error:
             raise Refused(f"{path} is no private SSH key", where=str(path),
-                          hint="`opsctl hosts prepare HOST` makes one where there is none") from error
+                          hint="`opsctl hosts prepare HOST` makes one where there is none" if ours else made) from error
     found = _agent_keys(agent, path) if agent else []
     if not found:
         raise Refused(trouble, where=str(path) if path else None,
                       hint=f"`ssh-add {path}` where ssh-agent runs, then the same again" if "passphrase" in trouble
-                      else "`opsctl hosts prepare HOST` makes it and prints the line for the host")
+                      else made)
     return found
 
 

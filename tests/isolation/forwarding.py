@@ -257,6 +257,7 @@ class Forwarding:
             assert self._init.poll() is None, (self.place / "log").read_text()
             children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()
             self._one = int(children[0])
+            self.log_in()
         except BaseException:
             self.__exit__()
             raise
@@ -272,6 +273,11 @@ class Forwarding:
                 with suppress(OSError):
                     stream.close()  # type: ignore[union-attr]
         shutil.rmtree(self.place, ignore_errors=True)
+
+    def log_in(self) -> None:
+        """Have gw track the connection that ``There`` says it comes by, as it tracks every other."""
+        self.run("gw", "conntrack", "-I", "-p", "tcp", "-s", CONTROLLER, "-d", "10.60.0.1", "--sport", "40000", "--dport", "22",
+                 "--state", "ESTABLISHED", "-t", "3600", "-u", "ASSURED,SEEN_REPLY")
 
     def inside(self, name: str, argv: Sequence[Any]) -> list[Any]:
         return ["nsenter", "-t", str(self._one), "-m", "-n", "-p", "--root", "--wdns=/", "--", "ip", "netns", "exec", name, *argv]

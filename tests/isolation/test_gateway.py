@@ -40,6 +40,7 @@ def lab(_lab: Forwarding, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forwardin
     for each in ("out", "a1", "b"):  # what a test before left half closed would go on sending, and be a flow again
         _lab.run(each, "ss", "-K", "-t", "state", "connected")
     _lab.run("gw", "conntrack", "-F")
+    _lab.log_in()
     yield _lab
     for table in ("opsctl_gate", "opsctl_door"):
         _lab.run("gw", "nft", "delete", "table", "inet", table, check=False)
@@ -97,6 +98,19 @@ def test_live_connections_are_reset_new_ones_do_not_pass_and_idle_ones_are_dead_
     sent, missing = other.lost()
     assert sent > 100 and missing == 0
     assert lab.foreign() == foreign
+
+
+def test_where_nothing_is_tracked_nobody_says_that_no_connection_is_left(lab: Forwarding) -> None:
+    lab.agent("out")
+    assert lab.agent("a1").join({"4": A1}, "10.60.0.2") == {"4": "alive"}
+    lab.run("gw", "conntrack", "-F")  # not even the one that it is asked over
+    at, _ = lab.forwarder()
+    driver = a1(at)
+    assert driver.observe().connections is None
+    driver.load(ORDER, driver.observe())
+    driver.confirm()
+    done = driver.cut(ORDER)
+    assert (done.before, done.after) == (None, None) and "nobody counts them" in done.notes[0]
 
 
 @pytest.mark.parametrize("many", [40, pytest.param(412, marks=pytest.mark.full)])

@@ -14,6 +14,8 @@ table inet opsctl_iso {
 		ip saddr { 10.0.0.7, 10.0.0.8 } tcp dport 22 accept comment "in:tcp:10.0.0.7:22"
 		ip saddr 10.0.0.7 icmp type echo-request accept
 		icmpv6 type packet-too-big accept
+		ip6 hoplimit 255 icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+		ip6 hoplimit 1 icmpv6 type mld-listener-query accept
 		udp sport 67 udp dport 68 accept
 		ip saddr 10.1.0.0/24 accept comment "10.1.0.0/24"
 		ip6 saddr fd00::/64 tcp dport { 80, 443, 8000-8100 } counter accept

@@ -104,6 +104,15 @@ def test_behind_a_forwarded_port_its_own_is_open_as_well() -> None:
     assert judge("db-1", WHOLE, order, replace(STAND, facts=replace(STAND.facts, port=22)), after=0).findings == ()
 
 
+def test_of_an_address_that_it_does_not_have_it_is_said_that_another_machine_may_answer() -> None:
+    through = with_(probe("here", "10.0.0.99:80", "refused"), probe("here", f"{V4}:80", "refused"))
+    known = replace(STAND, facts=replace(STAND.facts, port=22))
+    said = judge("db-1", through, ORDER, known, after=0)
+    assert said.verdict == "open"  # what a host says of itself hides nothing
+    assert [("a machine before it may answer" in one) for one in said.wrong] == [True, False]
+    assert "none of its own" not in judge("db-1", through, ORDER, STAND, after=0).wrong[0]  # nobody was told its own ones there
+
+
 @pytest.mark.parametrize(("place", "port", "facts"), [("here", 443, {"port": 443}), ("witness", 22, {"manager": WITNESS}),
                                                       ("witness", 443, {"manager": WITNESS, "port": 443})])
 def test_promise_4_a_host_that_lies_about_who_is_connected_to_it_hides_no_port(place: Place, port: int, facts: Any) -> None:

@@ -75,7 +75,10 @@ def test_the_wrong_login_key_is_12_and_names_it(lab: Lab, tmp_path: Path) -> Non
 
 def test_login_keys_that_cannot_be_used(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    assert "is not there" in refused(lab, login=Login(tmp_path / "none")).message
+    missing = refused(lab, login=Login(tmp_path / "none"))
+    assert "is not there" in missing.message and "--key FILE" in (missing.hint or "")
+    assert "hosts prepare" in (refused(lab, login=Login(tmp_path / "ssh-isolation")).hint or "")
+    assert "no ssh-agent holds one" in refused(lab, login=Login(None)).message
     new_key(tmp_path / "open")
     (tmp_path / "open").chmod(0o644)
     error = refused(lab, login=Login(tmp_path / "open"))
