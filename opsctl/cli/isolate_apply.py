@@ -50,7 +50,7 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
         if step.uses == "door":
             return isolate_text.door(result)
         ended[str(result.item)] = time.monotonic() - begun
-        if result.outcome != "failed" or site.isolations.register.get(str(result.item)) is not None or result.result:
+        if result.outcome in ("ok", "changed") or site.isolations.register.get(str(result.item)) is not None or result.result:
             touched.add(str(result.item))
         return isolate_text.line(result, ended[str(result.item)])
 

@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 
-from opsctl.actions.interface import Change, CheckAction, EventAction, GateAction, Outcome, Params, StateAction
+from opsctl.actions.interface import (
+    Change,
+    CheckAction,
+    EventAction,
+    GateAction,
+    Outcome,
+    Params,
+    StateAction,
+    StepResult,
+)
 from opsctl.engine.perform import Performer
+from opsctl.engine.runs import Tally
 from opsctl.errors import Busy, DamagedData, Interrupted, OpsError, ProgramFailed, Unreachable, worst
 from opsctl.model.plan import BoundItem, BoundStep
 
@@ -165,6 +175,15 @@ def test_what_needed_no_change_counts_for_the_exit_code_where_it_was_asked_for()
     step = BoundStep("s", "put", "s", (), ())
     assert worst(performer(step, BoundItem(None, {"words": ("a", "b")})).codes) == 3
     assert worst(performer(step, BoundItem(None, {"words": ("b",)})).codes) == 13
+
+
+@pytest.mark.parametrize("codes", [(13, 13, 0), (0, 13, 13), (0, 0, 0, 13), (12, 12, 0, 0)])
+def test_where_some_of_many_succeeded_it_is_3_whoever_ended_first(codes: Sequence[int]) -> None:
+    step = BoundStep("s", "put", "s", (), tuple(BoundItem(str(one), {}) for one in range(len(codes))))
+    tally = Tally()
+    for item, code in zip(step.items, codes, strict=True):
+        tally.add(step, StepResult("s", item.item, Outcome.FAILED if code else Outcome.CHANGED, "", (code,)))
+    assert tally.exit_code == 3
 
 
 def test_where_the_commit_fails_nothing_was_achieved() -> None:

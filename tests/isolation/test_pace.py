@@ -52,6 +52,7 @@ def test_a_canary_that_fails_leaves_the_rest_open(machine: Machine, lab: Lab) ->
     assert outcomes(said) == ["failed", "skipped", "skipped"] and cut_off(lab) == []
     told = machine("isolate", "apply", *NAMES, "--canary", "1", expect=12)
     assert "h1: NOT isolated: not begun: the canary h0 failed" in told.err
+    assert "release with" not in told.out + told.err  # nothing was touched
     machine("isolate", "apply", "h1", "h2", "h0", "--canary", "2", "--tolerate", "1", expect=3)
     assert cut_off(lab) == ["h1", "h2"]
 
