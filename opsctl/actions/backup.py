@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from opsctl.model.snapshots import Snapshot
 from opsctl.model.taken_with import changed, settings
 from opsctl.model.values import value
 from opsctl.proofs import shows
+from opsctl.repositories.history import History
 from opsctl.repositories.patience import patiently
 from opsctl.repositories.whole import write_whole
 from opsctl.sources.hooks import Hooks
@@ -263,9 +265,11 @@ def _take(params: BackupParams, name: str, world: World) -> dict[str, Any]:
     problems = [*before, *(found for found in captured.problems if found not in before)]
     kept = {**_plain(captured), "kind": source.kind, "problems": [asdict(found) for found in problems], "taken": taken,
             "settings": settings(world.config.sources[name])}
+    left = _open_problems(json.loads(json.dumps(kept)), name, params)
+    if not left and name == world.config.backups[params.backup].sources[-1] and not world.config.sources[name].after:
+        return {**kept, "put_off": signalling.put_off(world, captured.snapshot, captured.touched)}
     kept["signals"] = signalling.just_taken(source, name, kept, signalling.before(judgement.of(params.backup)), repository, world,
                                             captured.touched)
-    left = _open_problems(json.loads(json.dumps(kept)), name, params)
     if left:
         write_whole(_keep_path(world, params, name), json.dumps(kept).encode())
         raise _error(f"{params.backup}/{name}", left)
@@ -297,7 +301,7 @@ def _error(where: str, problems: Sequence[Problem]) -> OpsError:
 
 
 def _refuse_lost(params: BackupParams, name: str, kept: Mapping[str, Any], snapshot: Snapshot, world: World) -> None:
-    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems", "taken", "settings", "hooks", "signals")}
+    fields = {key: value for key, value in kept.items() if key not in ("kind", "problems", "taken", "settings", "hooks", "signals", "put_off")}
     lost = world.source(name).look_again(Captured(**fields), snapshot)
     left = [found for found in lost if not (found.acceptable and name in params.accept)]
     if left:
@@ -305,12 +309,35 @@ def _refuse_lost(params: BackupParams, name: str, kept: Mapping[str, Any], snaps
 
 
 def _commit(params: BackupParams, world: World) -> None:
+    history = world.repository(world.config.backups[params.backup].repository)
+    made: dict[str, Any] = {}
+    with world.scratch() as beside:
+        journal = dict(world.journal_head())  # before the journal is copied: the copy reaches at least to here
+        carried = world.carry(history.name, beside)
+
+        def make() -> Mapping[str, Any]:
+            made.update(_record(params, history, world), journal=journal, carried=carried)
+            _say_late(made, world)
+            return made
+
+        history.write_made(MANIFEST, make, tags=(f"backup={params.backup}", f"set={params.set}"),
+                           filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host, beside=beside)
+    history.repository.unlock_stale()
+    if made["signals"]["verdict"] == SUSPECT:
+        world.warn(f"SUSPECT: set {params.set} of {params.backup} is whole, and what changed in it looks like an attack: "
+                   f"{'; '.join(reasons(made['signals']))}. Look at these files now; `opsctl restore points {params.backup}` "
+                   "names the newest set before it that is clean")
+
+
+def _record(params: BackupParams, history: History, world: World) -> dict[str, Any]:
+    """The manifest, of sources whose snapshots are surely there."""
     plan = world.config.backups[params.backup]
-    history = world.repository(plan.repository)
-    holdings = history.look(world.clock())
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(_late_signals, params, history, history.seen(world.clock()).judgement, world)
+        holdings = history.look(world.clock())
+        signals = dict(late.result())
     snapshots = {snapshot.id: snapshot for snapshot in holdings.snapshots}
     sources: dict[str, Any] = {}
-    signals: dict[str, Any] = {}
     for name in plan.sources:
         kept = dict(_kept(world, params, name) or {})
         if kept.get("snapshot") not in snapshots:
@@ -321,13 +348,13 @@ def _commit(params: BackupParams, world: World) -> None:
             )
         snapshot = snapshots[kept["snapshot"]]
         _refuse_lost(params, name, kept, snapshot, world)
-        signals[name] = kept.pop("signals", None) or unknown("captured by a version that looks at no changes").as_json()
-        for key in ("hooks", "settings"):
+        signals.setdefault(name, kept.pop("signals", None) or unknown("captured by a version that looks at no changes").as_json())
+        for key in ("hooks", "settings", "put_off"):
             kept.pop(key, None)
         accepted = [raw["message"] for raw in kept.pop("problems")]
         sources[name] = {**kept, "tree": snapshot.tree, "accepted": accepted}
     newest = holdings.judgement.newest_good(params.backup)
-    record: dict[str, Any] = {
+    return {
         "format": MANIFEST,
         "backup": params.backup,
         "set": params.set,
@@ -339,19 +366,17 @@ def _commit(params: BackupParams, world: World) -> None:
         "sources": sources,
         "signals": together(signals),
         "previous": {"set": newest.id, "manifest": newest.manifest} if newest else None,
-        "journal": dict(world.journal_head()),
         "versions": {"opsctl": __version__, **world.versions()},
     }
-    _say_late(record, world)
-    with world.scratch() as beside:
-        record["carried"] = world.carry(plan.repository, beside)
-        history.write(record, tags=(f"backup={params.backup}", f"set={params.set}"),
-                      filename=f"opsctl-manifest-{params.backup}-{params.set}.json", host=world.host, beside=beside)
-    history.repository.unlock_stale()
-    if record["signals"]["verdict"] == SUSPECT:
-        world.warn(f"SUSPECT: set {params.set} of {params.backup} is whole, and what changed in it looks like an attack: "
-                   f"{'; '.join(reasons(record['signals']))}. Look at these files now; `opsctl restore points {params.backup}` "
-                   "names the newest set before it that is clean")
+
+
+def _late_signals(params: BackupParams, history: History, judgement: Judgement, world: World) -> dict[str, Any]:
+    """The change signals of what was captured last: they wait for the commit, which asks the repository at the same time."""
+    plan = world.config.backups[params.backup]
+    kept = {name: _kept(world, params, name) or {} for name in plan.sources}
+    earlier = signalling.before(judgement.of(params.backup))
+    return {name: signalling.made_up_for(world.source(name), name, entry, earlier, history.repository.limited(plan.limits), world)
+            for name, entry in kept.items() if "put_off" in entry}
 
 
 def _say_late(record: Mapping[str, Any], world: World) -> None:

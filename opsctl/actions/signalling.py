@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from opsctl.errors import Interrupted, OpsError
 from opsctl.model.sets import WHOLE, SetView
@@ -21,6 +22,10 @@ class Place(Protocol):
     def scratch(self) -> Any: ...
 
 
+#: The snapshots whose signals were put off, by the world of the run that does so.
+_just_taken: WeakKeyDictionary[Place, set[str]] = WeakKeyDictionary()
+
+
 def before(sets: Sequence[SetView], view: SetView | None = None) -> list[SetView]:
     """The whole sets before this one (before one that is only being taken, where None), newest first."""
     # Sets of one minute stand in the order in which they were stored.
@@ -35,6 +40,22 @@ def just_taken(
 ) -> dict[str, Any]:
     """The signals of a source that was captured a moment ago, while it still is as it was. ``touched``: as ``Captured`` has it."""
     return _of(source, name, entry, earlier, repository, place, {}, live=True, touched=touched)
+
+
+def put_off(place: Place, snapshot: str, touched: int | None) -> dict[str, Any]:
+    """What to keep of a source that was captured a moment ago, for ``made_up_for`` to take its signals a moment later."""
+    _just_taken.setdefault(place, set()).add(snapshot)
+    return {"touched": touched}
+
+
+def made_up_for(
+    source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place
+) -> dict[str, Any]:
+    """The signals that were put off. Where that was no moment ago, but before a kill, say, the source may no longer be as it was."""
+    taken = _just_taken.get(place, set())
+    live = entry["snapshot"] in taken
+    taken.discard(entry["snapshot"])
+    return _of(source, name, entry, earlier, repository, place, {}, live=live, touched=entry["put_off"]["touched"])
 
 
 def of_set(

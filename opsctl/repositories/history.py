@@ -361,15 +361,25 @@ class History:
         self, record: Mapping[str, Any], *, tags: Sequence[str], filename: str, host: str, beside: Path | None = None
     ) -> str:
         """Sign a record, store it (with all that is in the folder ``beside``), and return its snapshot's id."""
-        signature = self.signatures.sign(canonical(record), NAMESPACES[record["format"]])
-        mark = RECORD_TAGS[record["format"]]
-        content = envelope(record, signature)
-        summary = self.repository.backup_bytes(content, filename=filename, tags=("opsctl", mark, *tags), host=host,
-                                               beside=beside)
+        return self.write_made(record["format"], lambda: record, tags=tags, filename=filename, host=host, beside=beside)
+
+    def write_made(
+        self, kind: str, make: Callable[[], Mapping[str, Any]], *, tags: Sequence[str], filename: str, host: str, beside: Path | None = None
+    ) -> str:
+        """As ``write``, a record of format ``kind`` that is made while the repository is being opened for it; ``make`` may look into it."""
+        mark = RECORD_TAGS[kind]
+        contents = []
+
+        def signed() -> bytes:
+            record = make()
+            contents.append(envelope(record, self.signatures.sign(canonical(record), NAMESPACES[kind])))
+            return contents[-1]
+
+        summary = self.repository.backup_bytes(signed, filename=filename, tags=("opsctl", mark, *tags), host=host, beside=beside)
         if summary.snapshot is None:
             raise DamagedData(f"the {mark} was not stored in {self.name}", where=self.name)
         identity = self.identity()
-        self.cache.put_records(identity.id, [self._checked(summary.snapshot, content)])
+        self.cache.put_records(identity.id, [self._checked(summary.snapshot, contents[-1])])
         return summary.snapshot
 
     def _in_its_time(self, record: Record) -> Record:

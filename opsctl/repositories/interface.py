@@ -138,9 +138,12 @@ class Repository(ABC):
 
     @abstractmethod
     def backup_bytes(
-        self, content: bytes, *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
+        self, content: bytes | Callable[[], bytes], *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
     ) -> BackupSummary:
-        """Back up a small document (a manifest, a record) from memory; all that is in ``beside``, a folder of our own, with it."""
+        """Back up a small document (a manifest, a record) from memory; all that is in ``beside``, a folder of our own, with it.
+
+        One that is still to be made may be made while the repository is being opened, and may ask that repository.
+        """
 
     @abstractmethod
     def copy_from(

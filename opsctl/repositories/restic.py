@@ -201,10 +201,11 @@ class Restic(Calls, Repository):
         return self._backup(tags, host, on_progress).command(argv, filename, env)
 
     def backup_bytes(
-        self, content: bytes, *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
+        self, content: bytes | Callable[[], bytes], *, filename: str, tags: Sequence[str], host: str, beside: Path | None = None
     ) -> BackupSummary:
         backup = self._backup(tags, host, None)
-        return backup.document(content, filename) if beside is None or not any(beside.iterdir()) else backup.folder(content, filename, beside)
+        make = content if callable(content) else lambda: content
+        return backup.document(make(), filename) if beside is None or not any(beside.iterdir()) else backup.folder(make, filename, beside)
 
     def _backup(self, tags: Sequence[str], host: str, on_progress: OnProgress | None) -> Backup:
         return Backup(self, self.program, self._cache_dir, tags, host, on_progress)

@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from opsctl.model.snapshots import BackupSummary
 from opsctl.repositories import restic_failures, restic_output
 from opsctl.repositories.interface import OnProgress
 from opsctl.repositories.restic_failures import NO_LIMIT, Caller
+from opsctl.repositories.restic_gate import Gate
 from opsctl.repositories.restic_output import Said, Status
 from opsctl.repositories.restic_program import Program
 from opsctl.shells.interface import Result, Word
@@ -93,30 +95,26 @@ class Backup:
         # end of the pipe for the end of the document.
         with self._scratch() as scratch:
             document = scratch / "document"
-            try:
-                document.write_bytes(content)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise ProgramFailed(f"{document} cannot be written: {error.strerror}") from error
-                where = self._scratch_parent or Path(tempfile.gettempdir())
-                raise restic_failures.no_space(f"no space left in {where}", shutil.disk_usage(where).free, len(content)) from error
+            _put(document, content)
             found = self._stdin(f"store {filename}", ["cat", str(document)], filename, None)
         if found.bytes != len(content):
             raise ProgramFailed(f"restic stored {found.bytes} of {len(content)} bytes of {filename}")
         return found
 
-    def folder(self, content: bytes, filename: str, beside: Path) -> BackupSummary:
-        """Bytes from memory, as a file of this name in a folder, and all that lies there: in the snapshot, at its top."""
-        try:
-            (beside / filename).write_bytes(content)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise ProgramFailed(f"{beside / filename} cannot be written: {error.strerror}") from error
-            raise restic_failures.no_space(f"no space left in {beside}", shutil.disk_usage(beside).free, len(content)) from error
+    def folder(self, make: Callable[[], bytes], filename: str, beside: Path) -> BackupSummary:
+        """Bytes as a file of this name in a folder, and all that lies there: in the snapshot, at its top.
+
+        ``make`` is called while restic opens the repository.
+        """
         doing = f"store {filename}"
+        _put(beside / filename, b"")  # what is not there when restic is called is left out
         names = sorted(path.name for path in beside.iterdir())
-        size = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
-        result, output, status = self._run(doing, ["--no-scan", "--force", "--", *names], cwd=str(beside))
+        with ThreadPoolExecutor(1) as pool, Gate() as gate:
+            running = pool.submit(self._run, doing, ["--no-scan", "--force", *gate.options, "--", *names], cwd=str(beside))
+            _put(beside / filename, make())
+            size = sum(path.stat().st_size for path in beside.rglob("*") if path.is_file())
+            gate.open()
+            result, output, status = running.result()
         found = self._summary(doing, result, output, status, names)
         if found.unreadable or found.bytes != size:
             raise ProgramFailed(f"restic stored {found.bytes} of {size} bytes of {filename} and what belongs to it",
@@ -191,6 +189,17 @@ class Backup:
             raise ProgramFailed(f"nothing can be written into {where}: {error.strerror}") from error
         with directory as path:
             yield Path(path)
+
+
+def _put(document: Path, content: bytes) -> None:
+    """Write a document of ours to where restic reads it."""
+    try:
+        document.write_bytes(content)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise ProgramFailed(f"{document} cannot be written: {error.strerror}") from error
+        free = shutil.disk_usage(document.parent).free
+        raise restic_failures.no_space(f"no space left in {document.parent}", free, len(content)) from error
 
 
 def _last_lines(path: Path, count: int = 5) -> list[str]:

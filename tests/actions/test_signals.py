@@ -41,12 +41,12 @@ def older(machine: Machine) -> None:
 
 
 @contextlib.contextmanager
-def no_difference(machine: Machine) -> Iterator[None]:
-    """A restic that crashes whenever it is to compare."""
+def restic_without(machine: Machine, refused: str) -> Iterator[None]:
+    """A restic that crashes where it is told this word."""
     programs = machine.root / "programs"
     programs.mkdir()
     script = programs / "restic"
-    script.write_text(f'#!/bin/sh\nfor word; do [ "$word" != diff ] || exit 2; done\nexec {shutil.which("restic")} "$@"\n')
+    script.write_text(f'#!/bin/sh\nfor word; do [ "$word" != {refused} ] || exit 2; done\nexec {shutil.which("restic")} "$@"\n')
     script.chmod(0o755)
     machine.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
     yield
@@ -76,7 +76,7 @@ def test_a_set_is_judged_when_it_is_taken_and_the_clean_point_is_named(machine: 
     assert f"set {bad} may hold an attack (suspect: " in back and f"; the newest clean one is {clean} (--set)" in back
     assert "attack" not in machine("restore", "set", "portal", "--set", clean, "--into", str(machine.root / "before"), expect=0).err
     (machine.data / "note-2.txt").write_text("paid late\n" * 200)
-    with no_difference(machine):
+    with restic_without(machine, "diff"):
         lame = taken(machine, 21)
     assert lame["verdict"] == "unknown" and "looking at what changed failed: restic could not compare" in str(lame), "and the backup stands"
     status = machine("status", expect=5)
@@ -103,3 +103,20 @@ def test_a_set_is_judged_when_it_is_taken_and_the_clean_point_is_named(machine: 
     (machine.state / "catalogue.sqlite").unlink()
     machine("--yes", "restore", "looked", "portal", suspect["set"], "--innocent", expect=0)
     assert machine.json("restore", "points", "portal", expect=0).result["clean"] == after["set"]
+
+
+def test_where_the_run_was_cut_off_before_its_manifest_the_repository_tells_what_changed(machine: Machine) -> None:
+    fill(machine)
+    taken(machine, 12)
+    for number in range(5):
+        (machine.data / f"plan-{number}.pdf").write_bytes(CHANCE.randbytes(5000))
+    machine.at("2026-12-15T02:30:00+05:30")
+    with restic_without(machine, "manifest"):
+        run = machine.json("backup", "run", expect=20).document["run"]
+    for number in range(5):
+        (machine.data / f"plan-{number}.pdf").write_bytes(b"%PDF-1.7\n" + b"put back\n" * 300)
+    machine("resume", run, expect=0)
+    record = machine.json("backup", "show", "newest", expect=0).result["sets"][0]["record"]
+    assert record["signals"]["verdict"] == "suspect", "of what was captured, not of what lies there since"
+    assert record["signals"]["sources"]["files"]["numbers"]["sample"] == {"scrambled": 5}
+    assert "put_off" not in str(record)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 PACKAGE = Path(__file__).parent.parent.parent
 
@@ -72,9 +73,12 @@ def opsctl(*words: str) -> list[str]:
     return python("-m", "opsctl", *words)
 
 
-def turns(rounds: int, **what: Callable[[], Cost]) -> dict[str, list[Cost]]:
+Measured = TypeVar("Measured")
+
+
+def turns(rounds: int, **what: Callable[[], Measured]) -> dict[str, list[Measured]]:
     """Measure things in turn, A B A B …, so that whatever else the machine does meets all of them alike."""
-    found: dict[str, list[Cost]] = {name: [] for name in what}
+    found: dict[str, list[Measured]] = {name: [] for name in what}
     for _ in range(rounds):
         for name, measure in what.items():
             found[name].append(measure())

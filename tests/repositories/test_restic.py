@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from opsctl.errors import DamagedData, ProgramFailed, Refused, SafetyRefusal
 from opsctl.model.snapshots import Progress
 from opsctl.repositories.restic import Restic
+from opsctl.repositories.restic_gate import Gate
 from tests.repositories.conftest import PASSWORD, Copy, make_restic
 
 Make = Callable[..., Restic]
@@ -257,6 +259,47 @@ def test_documents(copy: Copy) -> None:
         assert ".go:" not in caught.value.message and "\n" not in caught.value.message
     with pytest.raises(ValueError, match="empty"):
         repository.backup_bytes(b"", filename="x", tags=["x"], host="h")
+
+
+def test_a_document_is_made_while_its_repository_is_being_opened(copy: Copy, tmp_path: Path) -> None:
+    repository = copy.open(pin=copy.template.identity)
+    before = {found.id for found in repository.snapshots()}
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "journal").write_text("a line\n")
+
+    def store(make: Callable[[], bytes]) -> str | None:
+        return repository.backup_bytes(make, filename="manifest.json", tags=["manifest"], host="h", beside=tmp_path / "beside").snapshot
+
+    def fails() -> bytes:
+        while not os.listdir(copy.root / "locks"):  # restic has opened it by then, and waits
+            time.sleep(0.02)
+        raise ValueError("nothing to say")
+
+    with pytest.raises(ValueError, match="nothing to say"):
+        store(fails)
+    assert {found.id for found in repository.snapshots()} == before, "what was not made is not stored"
+    assert not os.listdir(copy.root / "locks")
+
+    def looks() -> bytes:
+        return str(len(repository.snapshots())).encode()
+
+    made = store(looks)
+    assert made is not None and repository.read(made, "/manifest.json") == str(len(before)).encode()
+    assert repository.read(made, "/journal") == b"a line\n"
+
+
+def test_a_document_is_not_stored_where_its_maker_is_killed(copy: Copy, tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "journal").write_text("a line\n")
+    with Gate() as gate:
+        words = ["restic", "--no-cache", "-r", str(copy.root), "-p", str(copy.template.password), "backup", "--force", *gate.options, "journal"]
+        running = subprocess.Popen(words, cwd=tmp_path / "beside", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        pipe = os.readlink(gate.options[-1])
+        while pipe not in {os.readlink(one) for one in Path(f"/proc/{running.pid}/fd").iterdir()}:
+            time.sleep(0.02)
+    # The ends of the pipe are gone as they are where the process is.
+    assert b"invalid pattern" in running.communicate()[1] and running.returncode == 1
+    assert len(copy.open(pin=copy.template.identity).snapshots()) == 3
 
 
 def test_dump_to(copy: Copy, tmp_path: Path) -> None:
