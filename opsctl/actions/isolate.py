@@ -145,10 +145,11 @@ class Isolate(StateAction[IsolateParams, Seen]):
             if stand.standing == "isolated" and way.enforced == "host":
                 order = replace(order, seconds=None)  # it is off and we are in: a timer could only open it, should we die now
             load(params, world, order)
-            keep(params, world, loaded=world.clock().isoformat())
+            way.loaded = world.clock().isoformat()
         elif change.key == "confirm":
             confirm(params, world, order)
-            keep(params, world, confirmed=world.clock().isoformat())
+            loaded = {"loaded": way.loaded} if way.loaded else {}
+            keep(params, world, **loaded, confirmed=world.clock().isoformat())
             note(params, world, order, again="keep" in params.options)
         elif change.key == "persist":
             way.persist(order)

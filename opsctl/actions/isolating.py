@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from opsctl.actions.interface import Params, World
@@ -103,10 +104,10 @@ def kept(params: HostParams, world: World) -> Mapping[str, Any]:
 
 
 def keep(params: HostParams, world: World, **facts: Any) -> None:
-    """Write down more about the host. A disk that is full holds nothing up."""
+    """Write down more about the host. A disk that is full, or that would have to be waited for, holds nothing up."""
     with contextlib.suppress(OSError, OpsError):
         content = json.dumps({**kept(params, world), **facts}).encode()
-        write_whole(world.keep("isolation") / f"{params.host}.json", content)
+        write_whole(world.keep("isolation") / f"{params.host}.json", content, durable=False)
 
 
 def load(params: HostParams, world: World, order: Order) -> None:
@@ -174,21 +175,22 @@ def pause(world: World, seconds: float) -> None:
 def snapshot(params: HostParams, world: World) -> None:
     """Sockets, connections and processes, for evidence. What goes wrong with it never prevents what follows."""
     try:
-        found = driver(params, world).snapshot()
-        path = world.keep("isolation") / f"{params.host}.snapshot"
-        write_whole(path, found)
+        write_whole(_snapshot(params, world), driver(params, world).snapshot())
     except Interrupted:
         raise
     except (OpsError, OSError) as error:
         world.warn(f"{params.host}: its sockets and processes were not noted: {error}")
-    else:
-        keep(params, world, snapshot=str(path))
+
+
+def _snapshot(params: HostParams, world: World) -> Path:
+    return world.keep("isolation") / f"{params.host}.snapshot"
 
 
 def cut(params: HostParams, world: World, order: Order) -> None:
-    """End old connections, and keep how many there were."""
+    """End old connections, and keep how many there were, and where it was noted before what there was."""
     done = driver(params, world).cut(order)
-    keep(params, world, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
+    noted = {"snapshot": str(path) for path in [_snapshot(params, world)] if path.exists()}
+    keep(params, world, **noted, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
 
 
 def look_first(params: HostParams, world: World, stand: Stand) -> None:

@@ -59,6 +59,9 @@ class Pending:
     entry: Entry | None = None
     done: bool = False
     error: OpsError | None = None
+    #: Of a line that somebody waits for while another thread writes: set when it is done, or this thread is to write.
+    called: threading.Event | None = None
+    leads: bool = False
 
 
 def chained(lines: Sequence[Pending], seq: int, digest: str) -> tuple[bytes, int, str]:
@@ -88,7 +91,7 @@ class Journal:
     def __init__(self, directory: Path, clock: Clock) -> None:
         self.directory = directory
         self._clock = clock
-        self._changed = threading.Condition()
+        self._guard = threading.Lock()
         self._queue: list[Pending] = []
         self._queued_since = 0.0
         self._leading = False
@@ -125,7 +128,7 @@ class Journal:
         if durable:
             self._commit(line)
             return line.entry
-        with self._changed:
+        with self._guard:
             if not self._queue:
                 self._queued_since = time.monotonic()
             self._queue.append(line)
@@ -138,14 +141,14 @@ class Journal:
                 self.flush()
             except OpsError:
                 # The caller hears of this one; those whose callers have gone on stay queued for better times.
-                with self._changed, contextlib.suppress(ValueError):
+                with self._guard, contextlib.suppress(ValueError):
                     self._queue.remove(line)
                 raise
         return None
 
     def flush(self) -> None:
         """Return when every line appended so far is on disk."""
-        with self._changed:
+        with self._guard:
             idle = not self._queue and not self._leading
         if not idle:
             self._commit(Pending(None))
@@ -257,31 +260,53 @@ class Journal:
 
     def _commit(self, mine: Pending) -> None:
         """Wait until ``mine`` is on disk: one thread writes for all that have queued meanwhile."""
-        with self._changed:
+        with self._guard:
             self._queue.append(mine)
-            while not mine.done and self._leading:
-                self._changed.wait()
+            if self._leading:
+                mine.called = threading.Event()
+            self._leading = True
+        if mine.called is not None:
+            self._wait(mine, mine.called)
             if mine.done:
                 if mine.error is not None:
                     raise _again(mine.error)
                 return
-            self._leading = True
+        with self._guard:
             batch, self._queue = self._queue, []
         try:
             lines = [line for line in batch if line.body is not None]
             if lines:
                 self._write_batch(lines)
         except BaseException as error:
-            with self._changed:
+            with self._guard:
                 self._queue[:0] = self._unfinished(batch, mine, error)
             raise
         else:
             for line in batch:
                 line.done = True
         finally:
-            with self._changed:
-                self._leading = False
-                self._changed.notify_all()
+            self._hand_over(batch)
+
+    def _wait(self, mine: Pending, called: threading.Event) -> None:
+        try:
+            called.wait()
+        except BaseException:  # an interrupt of this thread: others still wait for somebody who writes
+            with self._guard:
+                mine.called = None
+            if mine.leads and not mine.done:
+                self._hand_over([])
+            raise
+
+    def _hand_over(self, batch: Sequence[Pending]) -> None:
+        """Wake those whose lines are done, and one that writes next; each by itself, since hundreds may wait."""
+        with self._guard:
+            heir = next((line for line in self._queue if line.called is not None), None)
+            self._leading = heir is not None
+            if heir is not None:
+                heir.leads = True
+            calls = [line.called for line in (*batch, *([heir] if heir else [])) if line.called is not None and (line.done or line is heir)]
+        for call in calls:
+            call.set()
 
     def _unfinished(self, batch: list[Pending], mine: Pending, error: BaseException) -> list[Pending]:
         """What stays queued when a batch was not written: lines nobody waits for.

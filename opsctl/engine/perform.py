@@ -207,7 +207,8 @@ class Performer:
                 self._note("change.failed", step, item, {"change": change.key, "error": error.as_dict()})
             else:
                 codes.append(0)
-                self._note("change.done", step, item, {"change": change.key})
+                # What begins next brings it to the disk.
+                self._note("change.done", step, item, {"change": change.key}, durable=change is changes[-1])
         return errors, codes
 
     def _check(self, action: CheckAction, params: Params, step: BoundStep, item: BoundItem) -> StepResult:

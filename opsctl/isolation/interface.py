@@ -33,6 +33,9 @@ class Driver(ABC):
     last: Stand | None = None
     """What ``observe`` found last, where the driver keeps it."""
 
+    loaded: str | None = None
+    """When this run loaded something, for people."""
+
     @abstractmethod
     def observe(self) -> Stand:
         """How the host stands. Reads only."""

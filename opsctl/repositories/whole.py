@@ -12,8 +12,11 @@ from opsctl.errors import ProgramFailed
 from opsctl.repositories.private import private_folder
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file, private unless ``mode`` says otherwise, whole or not at all, and durably. ProgramFailed where the system says no."""
+def write_whole(path: Path, content: bytes, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Write a file, private unless ``mode`` says otherwise, whole or not at all, and durably. ProgramFailed where the system says no.
+
+    ``durable``: it outlives the machine's own end; without that a process's.
+    """
     try:
         private_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -22,7 +25,8 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
                 out.write(content)
                 out.flush()
                 os.fchmod(out.fileno(), mode)
-                os.fsync(out.fileno())
+                if durable:
+                    os.fsync(out.fileno())
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
