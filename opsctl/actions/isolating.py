@@ -188,8 +188,13 @@ def _snapshot(params: HostParams, world: World) -> Path:
 
 def cut(params: HostParams, world: World, order: Order) -> None:
     """End old connections, and keep how many there were, and where it was noted before what there was."""
-    done = driver(params, world).cut(order)
-    noted = {"snapshot": str(path) for path in [_snapshot(params, world)] if path.exists()}
+    path = _snapshot(params, world)
+    noted = {"snapshot": str(path)} if path.exists() else {}
+    try:
+        done = driver(params, world).cut(order)
+    except OpsError:
+        keep(params, world, **noted)
+        raise
     keep(params, world, **noted, cut={"before": done.before, "after": done.after, "notes": list(done.notes)})
 
 
