@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsctl.actions.interface import GateAction, Params, World
+from opsctl.actions.opened import opened
 from opsctl.errors import DamagedData
 from opsctl.model.fields import Incident as Id
 from opsctl.model.fields import Name
@@ -49,7 +50,7 @@ class Document(GateAction[DocumentParams, Seen]):
     lasting = False
 
     def observe(self, params: DocumentParams, world: World) -> Seen:
-        found = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)
+        found = opened(params.incident, world)
         if found is None:  # the run that is only looked at would have opened it
             return Seen(None, "", True)
         papers = [one.data for one in found.of(PAPERED) if one.data["kind"] == params.kind]

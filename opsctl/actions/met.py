@@ -7,6 +7,7 @@ from datetime import tzinfo
 from typing import Any
 
 from opsctl.actions.interface import GateAction, Params, World
+from opsctl.actions.opened import opened
 from opsctl.model.clocks import Clock, clocks
 from opsctl.model.fields import Incident as Id
 from opsctl.model.fields import Name
@@ -60,7 +61,7 @@ class MetAction(GateAction[MetParams, Seen]):
     lasting = False
 
     def observe(self, params: MetParams, world: World) -> Seen:
-        incident = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)
+        incident = opened(params.incident, world)
         if incident is None:  # the run that is only looked at would have opened it
             return Seen((), world.config.organisation.tz, coming=True)
         found = clocks(incident, protocol().duties, world.clock(), protected=world.config.organisation.protected_system)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from opsctl.actions.interface import GateAction, Params, World
+from opsctl.actions.opened import opened
 from opsctl.actions.person import Said, weigh
 from opsctl.errors import Refused
 from opsctl.model.fields import Incident as Id
@@ -20,7 +21,10 @@ def _listed(given: Any) -> Any:
 
 
 class OtherRunParams(Params):
-    """``playbook``: one of these; ``inputs``: what it has to have been bound to, as far as it is said; ``say``: what a person has to start."""
+    """``playbook``: one of these; ``inputs``: what it has to have been bound to, as far as it is said; ``say``: what a person has to start.
+
+    ``lifted``: and no host is cut off for the incident any more; ``zone``: nor any of that zone, for whatever it was cut off.
+    """
 
     step: str
     incident: Id
@@ -28,15 +32,21 @@ class OtherRunParams(Params):
     say: AnyTitle
     inputs: dict[str, Any] = Field(default_factory=dict)
     role: str | None = None
+    lifted: bool = False
+    zone: str = ""
 
 
 @value
 class Seen:
-    """Runs that were begun for it: ``done`` those that ended as wanted, ``others`` in words how the rest stand; and what people said instead."""
+    """Runs of it: ``done`` those for the incident that ended as wanted, ``others`` in words how the rest stand; and what people said instead.
+
+    ``cut_off``: hosts that should not be any more.
+    """
 
     done: tuple[str, ...]
     others: tuple[str, ...]
     said: Said
+    cut_off: tuple[str, ...] = ()
 
 
 class OtherRun(GateAction[OtherRunParams, Seen]):
@@ -47,12 +57,13 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
       inputs    what it has to have been started with: {wave: pilot}
       say       what a person has to start, in a sentence
       incident  the incident; that of the playbook, where it has an input of that type
+      lifted    true: and no host is cut off for the incident any more
+      zone      with lifted: nor any host of this zone, for whatever it was cut off
       role      the role that it needs to say that it was done in another way; anyone in `people`, where it is left out
 
-    Only runs count that were begun after the incident was opened, and not for another incident; while several are open, not those
-    either that could have said for which one and did not. It starts nothing: whoever is
-    at it starts that run, looks at it, and takes this one up again. Where it was done without opsctl, a person says so with
-    their signature: `opsctl done RUN STEP --by NAME --note HOW`.
+    Only runs count that were begun after the incident was opened, and for it: their input `incident` names it (--incident ID, or the
+    only one that was open). It starts nothing: whoever is at it starts that run, looks at it, and takes this one up again. Where it
+    was done without opsctl, or by a run of no incident, a person says so with their signature: `opsctl done RUN STEP --by NAME --note HOW`.
     """
 
     word = "other_run"
@@ -61,36 +72,44 @@ class OtherRun(GateAction[OtherRunParams, Seen]):
     acted = True
 
     def observe(self, params: OtherRunParams, world: World) -> Seen:
-        found = world.incidents.all().get(params.incident) if world.dry else world.incidents.get(params.incident)
+        found = opened(params.incident, world)
         done, others = [], []
-        several = len(world.incidents.open_ones()) > 1
         for one in world.other_runs(params.playbook, found) if found is not None else ():
             if one.inputs.get("incident") not in (None, "", params.incident):
                 continue
             if any(not _fits(one.inputs.get(name), wanted) for name, wanted in params.inputs.items()):
                 continue
-            if several and one.inputs.get("incident") == "":
-                others.append(f"{one.run} was begun for no incident, while several are open: --incident {params.incident}")
+            if not one.inputs.get("incident"):
+                others.append(f"{one.run} was begun for no incident")
             elif one.ended and one.exit_code == 0:
                 done.append(one.run)
             else:
                 others.append(f"{one.run} {f'ended with {one.exit_code}' if one.ended else 'has not ended'}")
-        return Seen(tuple(done), tuple(others), weigh(world.records(params.step), world, step=params.step, role=params.role))
+        return Seen(tuple(done), tuple(others), weigh(world.records(params.step), world, step=params.step, role=params.role),
+                    _cut_off(params, world) if params.lifted else ())
 
     def waits_for(self, params: OtherRunParams, seen: Seen) -> str | None:
-        if seen.done or seen.said.said:
+        if (seen.done and not seen.cut_off) or seen.said.said:
             return None
         if seen.said.forged:
             raise Refused(f"what the journal says of step {params.step} was signed by nobody who may: {'; '.join(seen.said.forged)}",
                           hint="find out who wrote that", where=params.step)
-        others = f" ({'; '.join(seen.others)})" if seen.others else ""
+        stands = [*seen.others, *([f"still cut off: {', '.join(seen.cut_off)}"] if seen.cut_off else [])]
+        others = f" ({'; '.join(stands)})" if stands else ""
         not_counted = f" (not counted: {'; '.join(seen.said.refused)})" if seen.said.refused else ""
         return (f"{params.say}{others}; this goes on when that run has ended well, or somebody says that it was done in another way: "
                 f"`{_how(params, seen)}`{not_counted}")
 
     def result(self, params: OtherRunParams, seen: Seen) -> Mapping[str, Any]:
         return {"runs": list(seen.done), "said": [{"by": by, "note": note} for by, note in seen.said.said], "others": list(seen.others),
-                "say": str(params.say), "how": [f"or, done in another way: {_how(params, seen)}"]}
+                "cut_off": list(seen.cut_off), "say": str(params.say), "how": [f"or, done in another way: {_how(params, seen)}"]}
+
+
+def _cut_off(params: OtherRunParams, world: World) -> tuple[str, ...]:
+    """Hosts that are cut off by what is written down here, for the incident or in the zone; also those whose entry cannot be read."""
+    zone = {name for name, host in world.config.hosts.items() if params.zone and host.zone == params.zone}
+    found = {one.host for one in world.isolated.all() if one.order.mark.incident == params.incident or one.host in zone}
+    return tuple(sorted(found | (zone & set(world.isolated.unreadable()))))
 
 
 def _how(params: OtherRunParams, seen: Seen) -> str:

@@ -134,7 +134,8 @@ def _sign(session: Session, gate: Gate, by: str, key: Path | None, refuse: bool,
     if by not in (known := gate.world.members()):  # before anybody reads what they cannot sign
         raise unknown("person", by, known)
     said = statement(gate.seen.wanted.asked, by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=gate.site.clock())
-    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said, gate.site.config.organisation.tz, gate.seen.removed), refuse)
+    approve_text.ask(session, approve_text.shown(gate.plan, gate.params.step, said, gate.site.config.organisation.tz, gate.seen.removed,
+                                               [one.id for one in gate.site.incidents.open_ones()]), refuse)
     signature, _ = sign_as(gate.site, by, key, signed_bytes(said), NAMESPACE)
     if not gate.take(said, signature, write=not session.dry_run):
         raise SafetyRefusal(f"{by}: has signed this already, and one person counts once", where=gate.params.step)

@@ -28,7 +28,8 @@ def write(session: Session, gate: Gate, out: Path) -> Report:
         raise UsageError(f"{out} exists", hint="it may hold signatures; name a new file")
     if not session.dry_run:
         write_json(out, {"format": _FORMAT, "request": dict(gate.seen.wanted.asked), "plan": gate.plan.as_json(), "signatures": [],
-                         **({"removed": list(gate.seen.removed)} if gate.seen.removed else {})})
+                         **({"removed": list(gate.seen.removed)} if gate.seen.removed else {}),
+                         **({"open": open_now} if (open_now := [one.id for one in gate.site.incidents.open_ones()]) else {})})
 
     def text(to: Out) -> None:
         to.line(f"the request is in {out}; on another machine: opsctl approve --file {out.name} --by NAME --key FILE")
@@ -48,7 +49,7 @@ def sign(session: Session, file: Path, by: str, key: Path | None, refuse: bool, 
     content, plan = read(file)
     site = signed_nowhere(session)
     said = statement(content["request"], by=by, decision=REFUSE if refuse else APPROVE, note=speakable(note), now=site.clock())
-    approve_text.ask(session, approve_text.shown(plan, said["step"], said, site.config.organisation.tz, content.get("removed", ())), refuse)
+    approve_text.ask(session, approve_text.shown(plan, said["step"], said, site.config.organisation.tz, content.get("removed", ()), content.get("open", ())), refuse)
     signature, signer = signed(site, key, signed_bytes(said), NAMESPACE)
     if not session.dry_run:
         write_json(file, {**content, "signatures": [*content["signatures"], {"statement": said, "signature": signature}]})
@@ -90,8 +91,8 @@ def read(file: Path) -> tuple[dict[str, Any], BoundPlan]:
     content = read_json(file, "a request for approval")
     problem = DamagedData(f"{file} is no request for approval", where=str(file), hint="opsctl approve RUN STEP --out FILE makes one")
     if (
-        not isinstance(content, dict) or set(content) - {"removed"} != {"format", "request", "plan", "signatures"} or content["format"] != _FORMAT
-        or not isinstance(content.get("removed", []), list) or not all(isinstance(one, str) for one in content.get("removed", []))
+        not isinstance(content, dict) or set(content) - {"removed", "open"} != {"format", "request", "plan", "signatures"} or content["format"] != _FORMAT
+        or any(not isinstance(content.get(key, []), list) or not all(isinstance(one, str) for one in content.get(key, [])) for key in ("removed", "open"))
         or not well_asked(content["request"]) or not isinstance(content["signatures"], list)
         or not all(isinstance(one, dict) and set(one) == {"statement", "signature"} and isinstance(one["statement"], dict)
                    and isinstance(one["signature"], str) for one in content["signatures"])

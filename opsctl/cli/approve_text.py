@@ -27,7 +27,7 @@ def ask(session: Session, lines: Sequence[Cell], refuse: bool) -> None:
         raise SafetyRefusal("nothing was signed")
 
 
-def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, removed: Sequence[str] = ()) -> list[Cell]:
+def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, removed: Sequence[str] = (), open_now: Sequence[str] = ()) -> list[Cell]:
     """Everything that a statement binds: the run, what the step opens with all its parameters, until when it holds; and what was ``removed``."""
     opened = plan.behind(step)
     asked = dict(plan.step(step).items[0].params) if plan.step(step).items else {}
@@ -37,7 +37,7 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, rem
         f"step        {step}: {plan.step(step).title}",
         *([f"            {asked['say']}"] if asked.get("say") else []),
         *(Mark(f"without     {one}", Tone.WARN) for one in removed),
-        f"incident    {said['incident'] or 'none'}",
+        f"incident    {said['incident']}" if said["incident"] else _of_none(open_now),
         f"repository  {said['repository'] or 'none'}",
         f"plan        SHA-256 {said['plan_sha256']}",
         *([f"it uses     {_few(list(bound))} in the configuration; whoever changes one of them voids it"] if (bound := plan.step(step).configured) else []),
@@ -50,6 +50,12 @@ def shown(plan: BoundPlan, step: str, said: Mapping[str, Any], zone: tzinfo, rem
             lines.append(f"    {f'{item.item}: ' if item.item else ''}{told or 'without parameters'}")
     return [*lines, Mark(f"decision    {said['decision']}{note}", Tone.STRONG),
             f"as          {said['by']}, at {in_zone(said['time'], zone)}; it holds until {in_zone(said['expires'], zone)}"]
+
+
+def _of_none(open_now: Sequence[str]) -> Cell:
+    if not open_now:
+        return "incident    none"
+    return Mark(f"incident    none, although {', '.join(open_now)} {'is' if len(open_now) == 1 else 'are'} open: this is signed for none of them", Tone.WARN)
 
 
 def _few(names: Sequence[str]) -> str:

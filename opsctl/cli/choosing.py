@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import for_incident, places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import SafetyRefusal, UsageError
@@ -81,6 +81,7 @@ def choose(
     before: Annotated[str | None, typer.Option("--before", metavar="TIME", help="when the data first went bad")] = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="the reason; it is signed with the rest")] = "",
     copy_in: places.From = None,
+    incident: for_incident.Named = "",
 ) -> Report:
     """Decide to which set one goes back: two people sign it.
 
@@ -95,6 +96,7 @@ def choose(
     site = open_site(session)
     if copy_in is not None and copy_in not in site.config.repositories:
         raise unknown("repository", copy_in, site.config.repositories)
+    ours = for_incident.meant(site, incident)
     repository = copy_in or places.home(site, backup)
     view = next((one for one in places.look(site, repository).judgement.of(backup) if one.id == set_id), None)
     if view is None:
@@ -107,7 +109,7 @@ def choose(
     moment = (view.taken_until if view.record else None) or view.time
     if bound is not None and (moment is None or moment >= bound):
         say += f", and which is NOT from before the first bad time, {local_time(site, bound)}"
-    inputs = {"backup": backup, "set": set_id, "repository": repository, "before": bound.isoformat() if bound else "", "why": why, "say": say}
+    inputs = {"backup": backup, "set": set_id, "repository": repository, "before": bound.isoformat() if bound else "", "why": why, "say": say, "incident": ours}
     return carry_out(session, site, "restore-choose", inputs, subject=backup, text=_write, once=True)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import for_incident, places
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.rooms import write_left
 from opsctl.cli.session import of
@@ -29,6 +29,7 @@ def promote(
     replace: Annotated[bool, typer.Option("--replace", help="keep what is there under a dated name; otherwise data there is refused")] = False,
     people: Annotated[int, typer.Option("--people", metavar="N", min=2, max=20, help="how many people have to approve it")] = 2,
     role: Annotated[str, typer.Option("--role", metavar="ROLE", help="the role that they need")] = "",
+    incident: for_incident.Named = "",
 ) -> Report:
     """Bring one source into production, proven and approved.
 
@@ -40,6 +41,7 @@ def promote(
 
     session = of(context)
     site = open_site(session)
+    ours = for_incident.meant(site, incident)
     view = choose(session, site, backup, set_id, copy_in)
     if source not in view.sources:
         raise UsageError(f"set {view.id} holds no source {source}", hint=f"it holds {', '.join(view.sources)}")
@@ -49,7 +51,7 @@ def promote(
                             hint=f"opsctl restore points {backup} names the clean one; --set ID takes one all the same")
     word = _word(site, backup, copy_in, view.id)
     inputs = {"backup": backup, "set": view.id, "doubt": f", which {doubt}," if doubt else f", clean as it was {word}," if word else "", "source": source, "into": into, "replace": "yes" if replace else "no",
-              "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role}
+              "copy_in": copy_in or "", "room": f"promote-{view.id}-{source}"[:127].rstrip("-"), "people": people, "role": role, "incident": ours}
     return carry_out(session, site, "promote", inputs, subject=backup, text=write_promoted, once=True)
 
 

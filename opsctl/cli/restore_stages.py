@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opsctl.cli import for_incident
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.rooms import write_left
 from opsctl.cli.session import of
@@ -129,7 +130,7 @@ def _against(span: timedelta | None, target: timedelta | None, name: str) -> Mar
 
 def run(
     context: typer.Context, services: Services = None, sets: Sets = None, before: Before = None, copy_in: CopyIn = None,
-    alone: Alone = False,
+    alone: Alone = False, incident: for_incident.Named = "",
 ) -> Report:
     """Bring services back, in stages that are proven and approved.
 
@@ -142,19 +143,20 @@ def run(
 
     session = of(context)
     site = open_site(session)
+    ours = for_incident.meant(site, incident)
     chosen = choice(site, sets or (), before, copy_in)
     found = gather(site, services or (), chosen, alone=alone)
     if told := problems(found):
         return Report(result={"stages": [one.as_json() for one in found]}, errors=told, warnings=site.said,
                       text=lambda out: _write_plan(out, site, found, chosen, None))
-    bound = bound_run(site, found)
+    bound = bound_run(site, found, ours)
     refuse_hopeless(bound, action, site.config)
     _announce(session, site, found, bound)
     result = None if session.dry_run else lambda tally: _result(site, bound)
     return go(session, site, bound, text=stages_writer(site), result=result)
 
 
-def bound_run(site: Site, found: Sequence[Stage]) -> BoundPlan:
+def bound_run(site: Site, found: Sequence[Stage], incident: str = "") -> BoundPlan:
     """All stages as one plan, with every set, place and name fixed."""
     from opsctl.actions.registry import action
     from opsctl.cli.work import who
@@ -167,7 +169,7 @@ def bound_run(site: Site, found: Sequence[Stage]) -> BoundPlan:
     parts = [_part(one, ident, Part, find("staged-restoration" if one.backup else "staged-start", site.config)) for one in found]
     told = [{**_fixed(one), "steps": [step.id for step in part.playbook.steps]} for one, part in zip(found, parts, strict=True)]
     backups = list(dict.fromkeys(one.backup for one in found if one.backup))
-    inputs: dict[str, Any] = {"services": [one.service for one in found], "stages": told}
+    inputs: dict[str, Any] = {"services": [one.service for one in found], "stages": told, "incident": incident}
     if len(backups) == 1:
         inputs["backup"] = backups[0]
     return compose(parts, playbook=RUN, title="Bring services back in stages", inputs=inputs, config=site.config, registry=action,

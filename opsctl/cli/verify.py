@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from opsctl.cli import places
+from opsctl.cli import for_incident, places
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.cli.session import of
 from opsctl.errors import UsageError
@@ -45,6 +45,7 @@ def verify(
     scratch: Annotated[str | None, typer.Option(
         "--scratch", metavar="DIR", help="drill: where there is room for the set; what clean_room: says if not given")] = None,
     due: Annotated[bool, typer.Option("--due", help="drill: only what `verify: {drill: …}` asks for by now; for timers")] = False,
+    incident: for_incident.Named = "",
     wait: places.Wait = None,
     given: Given | None = None,
     trust: Sequence[str] = (),
@@ -65,11 +66,11 @@ def verify(
     _check_share(share)
     site = open_site(session, wait=wait, trust=trust, given=given)
     if level is Level.drill:
-        return _drill(session, site, names, set_id, copy_in, scratch, due)
+        return _drill(session, site, names, set_id, copy_in, scratch, due, incident)
     if given and names:
         raise UsageError("--repository is verified whole: give no NAME with it")
-    if set_id or copy_in or scratch or due:
-        raise UsageError("--set, --from, --scratch and --due are for --level drill", hint="opsctl verify --level drill BACKUP")
+    if set_id or copy_in or scratch or due or incident:
+        raise UsageError("--set, --from, --scratch, --incident and --due are for --level drill", hint="opsctl verify --level drill BACKUP")
     repositories = _repositories(names, site.config)
     if not names:  # a disk that is away on purpose is no failure, unless it was asked for
         away = [name for name in repositories if site.history(name).is_away()]
@@ -86,7 +87,7 @@ def verify(
 
 def _drill(
     session: Session, site: Site, names: Sequence[str] | None, set_id: str | None, copy_in: str | None, scratch: str | None,
-    due: bool,
+    due: bool, incident: str,
 ) -> Report:
     from opsctl.cli.backup import known, remember
     from opsctl.cli.work import carry_out
@@ -104,7 +105,8 @@ def _drill(
     if set_id not in (None, "newest") and len(backups) > 1:
         raise UsageError("--set ID is of one backup: name it", hint=f"one of {', '.join(backups)}")
     inputs = {"backups": backups, "set": set_id or "chance", "copy_in": copy_in or "",
-              "scratch": os.path.abspath(scratch) if scratch else "", "when": "due" if due else "always"}
+              "scratch": os.path.abspath(scratch) if scratch else "", "when": "due" if due else "always",
+              "incident": "" if due and not incident else for_incident.meant(site, incident)}
     report = carry_out(session, site, "drill", inputs, subject=backups[0] if len(backups) == 1 else "drill",
                        text=write_drill)
     if not session.dry_run:

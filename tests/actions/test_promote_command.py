@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,34 @@ def test_whoever_asks_twice_is_told_of_the_run_that_waits(machine: Machine, keys
     machine("restore", "choose", "portal", machine.json("backup", "list").result["sets"][0]["set"], "--why", "calm", expect=4)
     machine.at("2026-12-12T04:30:00+05:30")
     assert "waits already" in machine("restore", "choose", "portal", machine.json("backup", "list").result["sets"][0]["set"], "--why", "calm", expect=4).err
+
+
+OPENED = ("incident", "open", "--title", "Portal encrypted", "--noticed-at", "2026-12-12T02:00+05:30", "--noticed-by", "night operator",
+          "--signal", "files renamed", "--in-charge", "Asha Verma")
+
+
+def test_what_is_decided_while_an_incident_is_open_is_signed_for_it(machine: Machine, keys: Path) -> None:
+    backed_up(machine, keys, GOOD)
+    set_id = machine.json("backup", "list").result["sets"][0]["set"]
+    choose = ("restore", "choose", "portal", set_id)
+    before = machine.json(*choose, expect=4).document["run"]
+    machine(*OPENED[:2], "inc-1", *OPENED[2:])
+    shown = machine("--yes", "approve", before, "agree", "--by", "asha", "--key", str(keys / "asha")).err
+    assert "incident    none, although inc-1 is open: this is signed for none of them" in shown
+    for words, step in ((choose, "agree"), (("restore", "promote", "portal", "files", "--replace"), "approve")):
+        run = machine.json(*words, expect=4).document["run"]
+        assert run != before and machine.json("show", run).result["inputs"]["incident"] == "inc-1"
+        shown = machine("--yes", "approve", run, step, "--by", "asha", "--key", str(keys / "asha"), expect=0).err
+        assert "incident    inc-1" in shown
+        [signed] = [json.loads(line)["data"]["statement"] for path in (machine.state / "journal").glob("*.jsonl") for line in path.read_text().splitlines()
+                    if '"approve.signed"' in line and run in line]
+        assert signed["incident"] == "inc-1"
+    machine(*OPENED[:2], "inc-2", *OPENED[2:])
+    for words in (choose, ("restore", "promote", "portal", "files", "--replace"), ("restore", "run"), ("verify", "portal", "--level", "drill")):
+        assert "2 incidents are open: inc-1, inc-2; which one is it for?" in machine(*words, expect=2).err
+    run = machine.json(*choose, "--incident", "inc-2", "--why", "again", expect=4).document["run"]
+    assert machine.json("show", run).result["inputs"]["incident"] == "inc-2"
+    machine(*choose, "--incident", "inc-9", expect=2)
 
 
 @pytest.mark.parametrize("where", ["begun", "done"])

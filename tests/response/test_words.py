@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from opsctl.isolation.register import Entry, Register
+from opsctl.model.isolation import Mark, Order
 from tests.badluck.faults import until
 from tests.lab.quick_key import make_quick
 from tests.machine import Machine
@@ -141,13 +143,15 @@ def test_another_run_is_waited_for_only_since_the_incident_and_only_as_it_was_as
     (machine.etc / "playbooks" / "small.yaml").write_text(SMALL.replace("FLAG", str(flag)))
     machine("run", "small", "--set", "services=tax", expect=0)  # before the incident: it does not count
     own(machine, "other", OTHER)
-    run, _ = begun(machine, "other")
-    machine("run", "small", "--set", "services=water", expect=0)  # another service
+    run, incident = begun(machine, "other")
+    ours = ("--set", f"incident={incident}")
+    machine("run", "small", "--set", "services=water", *ours, expect=0)  # another service
     machine("run", "small", "--set", "services=tax", "--set", "incident=inc-9", expect=0)  # another incident
+    nobodys = machine.json("run", "small", "--set", "services=tax", expect=0).document["run"]
     flag.unlink()
-    failed = machine.json("run", "small", "--set", "services=tax,water", expect=20).document["run"]
+    failed = machine.json("run", "small", "--set", "services=tax,water", *ours, expect=20).document["run"]
     said = machine.json("resume", run, expect=4).errors[0]["message"]
-    assert said.startswith(f"bring the services back ({failed} ended with 20); this goes on when")
+    assert said.startswith(f"bring the services back ({nobodys} was begun for no incident; {failed} ended with 20); this goes on when")
     flag.touch()
     machine("resume", failed, expect=0)
     assert machine.json("resume", run, expect=0).result["steps"][-1]["result"]["runs"] == [failed]
@@ -162,10 +166,35 @@ def test_while_two_incidents_are_open_one_run_does_not_end_what_both_wait_for(ma
     second, _ = begun(machine, "other")
     nobodys = machine.json("run", "small", "--set", "services=tax", expect=0).document["run"]
     for run in (first, second):
-        assert f"{nobodys} was begun for no incident, while several are open" in machine.json("resume", run, expect=4).errors[0]["message"]
+        assert f"{nobodys} was begun for no incident" in machine.json("resume", run, expect=4).errors[0]["message"]
     machine("run", "small", "--set", "services=tax", "--set", f"incident={incident}", expect=0)
     machine("resume", first, expect=0)
     machine("resume", second, expect=4)
+
+
+LIFTED = """
+  - {id: back, uses: other_run, with: {playbook: small, say: lift it, lifted: true, zone: portal}}
+"""
+
+
+def test_one_host_that_is_let_back_is_not_the_zone(machine: Machine) -> None:
+    (machine.etc / "hosts.yaml").write_text("hosts: {h1: {address: 10.0.0.1, zone: portal}, h2: {address: 10.0.0.2, zone: portal}}\n")
+    flag = machine.root / "flag"
+    flag.touch()
+    (machine.etc / "playbooks" / "small.yaml").write_text(SMALL.replace("FLAG", str(flag)))
+    own(machine, "other", LIFTED)
+    run, incident = begun(machine, "other")
+    register = Register(machine.state / "isolated")
+    for host, whose in (("h1", incident), ("h2", None), ("h3", incident), ("h4", "inc-other")):
+        register.put(Entry(host, "nftables", Order(Mark("r", "asha", "2026-12-21T03:00:00+05:30", whose)), "confirmed"))
+    machine("run", "small", "--set", "services=tax", "--set", f"incident={incident}", expect=0)
+    for left, gone in (("h1, h2, h3", "h1"), ("h2, h3", "h3"), ("h2", "h2")):
+        assert f"still cut off: {left})" in machine.json("resume", run, expect=4).errors[0]["message"]
+        register.drop(gone)
+    (machine.state / "isolated" / "h2.json").write_text("spoilt")
+    assert "still cut off: h2)" in machine.json("resume", run, expect=4).errors[0]["message"]
+    register.drop("h2")
+    machine("resume", run, expect=0)
 
 
 def test_what_was_done_without_opsctl_is_said_under_a_signature_with_its_note_and_paper(machine: Machine) -> None:
