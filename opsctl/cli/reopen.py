@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opsctl.actions.interface import StepResult
     from opsctl.engine.runs import Tally
     from opsctl.model.plan import BoundPlan, BoundStep
-    from opsctl.wiring import Site
+    from opsctl.wiring import Site, World
 
 _STANDS = {"open": Tone.GOOD, "timed": Tone.WARN, "shut": Tone.QUIET, "closed itself": Tone.BAD}
 
@@ -57,7 +57,8 @@ def reopen(
     if people:
         who = f"{', '.join(spec.allow)} at {', '.join(inputs['places'])}" if spec.open is None else "by its own command"
         inputs |= {"people": people, "role": spec.role or "", "say": f"wave {wave} is let in, {who}"}
-    return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told, once=True)
+    return carry_out(session, site, "reopen-approved" if people else "reopen", inputs, subject=f"reopen-{wave}", text=_write, told=_told, once=True,
+                     stands=lambda: _is_timed(site, wave, incident))
 
 
 def places_of(name: str, wave: Wave, site: Site) -> list[str]:
@@ -86,14 +87,30 @@ def _write(out: Out, tally: Tally, plan: BoundPlan) -> None:
         out.line(Mark(f"wave {found['wave']} at {host}: {words[found['stands']]}{left}", _STANDS[found["stands"]]))
 
 
-def _shown(site: Site, incident: str) -> Report:
-    """How each wave stands at each of its places, looked at now."""
-    from opsctl.actions.reopening import WaveParams, door
+def _to_look(site: Site) -> World:
     from opsctl.model.plan import BoundPlan
     from opsctl.wiring import World
 
-    plan = BoundPlan("look", "reopen", "", site.clock(), "", {}, ())
-    world = World(site, plan)
+    return World(site, BoundPlan("look", "reopen", "", site.clock(), "", {}, ()))
+
+
+def _is_timed(site: Site, name: str, incident: str) -> bool:
+    """Whether a wave is let in for its time somewhere; what cannot be seen the run that is begun then says itself."""
+    from opsctl.actions.reopening import WaveParams, door
+
+    wave, world = site.config.reopening.waves[name], _to_look(site)
+    try:
+        return any(door(WaveParams(host=place, wave=name, allow=wave.allow, incident=incident), world).look().stands == "timed"
+                   for place in places_of(name, wave, site))
+    except OpsError:
+        return False
+
+
+def _shown(site: Site, incident: str) -> Report:
+    """How each wave stands at each of its places, looked at now."""
+    from opsctl.actions.reopening import WaveParams, door
+
+    world = _to_look(site)
     found: list[Mapping[str, Any]] = []
     errors: list[OpsError] = []
     for name, wave in site.config.reopening.waves.items():

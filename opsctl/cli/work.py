@@ -170,8 +170,10 @@ def carry_out(
     shape: Callable[[BoundPlan], BoundPlan] | None = None,
     brief: bool = False,
     once: bool = False,
+    stands: Callable[[], bool] | None = None,
 ) -> Report:
-    """Bind a playbook and carry it out (or say what it would do, with --dry-run). ``once``: not where a run waits that asks for the very same.
+    """Bind a playbook and carry it out (or say what it would do, with --dry-run). ``once``: not where a run waits that asks for the very same:
+    for people to approve it, or with ``stands`` also for its time, where what it did still stands.
 
     ``shape`` changes the bound plan: how many at once, how many may fail. ``told`` gives a line to be said as each step ends; ``by``: who starts it, where that is not the user that we run as.
     """
@@ -191,13 +193,13 @@ def carry_out(
                 started_by=by or person())
     refuse_hopeless(plan, action, site.config)
     plan = shape(plan) if shape else plan
-    if once and (asked := _asked_before(site, plan, subject)) is not None:
+    if once and (asked := _asked_before(site, plan, subject, stands)) is not None:
         return asked
     return go(session, site, plan, before=before, text=text, result=result, told=told, brief=brief)
 
 
-def _asked_before(site: Site, plan: BoundPlan, subject: str) -> Report | None:
-    """That a run waits for people to approve which would do the very same; None where none does."""
+def _asked_before(site: Site, plan: BoundPlan, subject: str, stands: Callable[[], bool] | None) -> Report | None:
+    """That a run waits, for people or for its time, which would do the very same; None where none does."""
     from opsctl.engine.runs import Runs
     from opsctl.wiring import load_plan
 
@@ -209,7 +211,7 @@ def _asked_before(site: Site, plan: BoundPlan, subject: str) -> Report | None:
             continue
         waits = (runs.result(other.run) or {}).get("waiting", ()) if runs.standing(other.run) == "waiting" else ()
         gates = {step.id for step in other.steps if step.uses == "approve"}
-        if gates & {one["step"] for one in waits} and _matter(other) == _matter(plan):
+        if waits and _matter(other) == _matter(plan) and (gates & {one["step"] for one in waits} or (stands is not None and stands())):
             return _waits_already(site, other, waits)
     return None
 
@@ -218,7 +220,7 @@ def _waits_already(site: Site, other: BoundPlan, waits: Sequence[Mapping[str, An
     why = "; ".join(str(one["for"]) for one in waits)
     return Report(result={"waiting": [dict(one) for one in waits]}, run=other.run, warnings=site.said,
                   text=lambda out: out.line(f"run {other.run} asks for the very same already, and no other was begun"),
-                  errors=[Waiting(f"run {other.run} waits already: {why}", where=other.playbook, hint=f"when they have: opsctl resume {other.run}")])
+                  errors=[Waiting(f"run {other.run} waits already: {why}", where=other.playbook, hint=f"opsctl resume {other.run} goes on with it")])
 
 
 def _matter(plan: BoundPlan) -> tuple[Any, ...]:

@@ -81,6 +81,10 @@ def test_a_wave_is_let_in_for_a_time_and_kept_when_its_watch_is_over_and_the_nex
     shown = machine("isolate", "status", expect=0).out
     assert "lets in:tcp:" in shown.replace("\n", " ")
     machine("resume", run, expect=4)
+    again = machine.json("restore", "reopen", "internal", expect=4)
+    assert again.document["run"] == run and f"run {run} waits already: " in again.errors[0]["message"]
+    assert again.errors[0]["hint"] == f"opsctl resume {run} goes on with it"
+    assert [one["playbook"] for one in machine.json("runs").result["runs"]].count("reopen") == 2, "the one of pilot that was refused, and this one"
     assert "comes after internal" in machine.json("restore", "reopen", "pilot", expect=23).errors[0]["message"]
     machine.at(LATER)
     machine("resume", run, expect=0)
