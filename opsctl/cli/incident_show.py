@@ -115,7 +115,10 @@ def due_words(site: Site, clock: Clock | None) -> str:
         return "nothing"
     now = site.clock()
     if clock.met is not None:
-        late = f"; MISSED by {words(elapsed(clock.due, clock.met.at))}: {clock.reason or 'nobody said why yet'}" if clock.missed and clock.due else ""
+        by = f" by {words(elapsed(clock.due, clock.met.at))}" if clock.due and clock.met.at > clock.due else ""
+        late = f"; MISSED{by}: {clock.reason or 'nobody said why yet'}" if clock.missed else ""
+        late += f"; recorded {both(site, clock.met.recorded)}, AFTER it was due" if clock.recorded_late else ""
+        late += f"; one of {both(site, clock.earlier.at)} was recorded only {both(site, clock.earlier.recorded)}" if clock.earlier else ""
         return f"done {both(site, clock.met.at)}, {clock.met.channel}" + (f", {clock.met.reference}" if clock.met.reference else "") + late
     if clock.state == "decided":
         return str(clock.reason)
@@ -158,7 +161,8 @@ def lines(site: Site) -> list[Mark]:
         late_one = clock is not None and clock.state == "overdue"
         next_ = f"next: {clock.duty} {due_words(site, clock)}" if clock is not None else "no duty with a number is left"
         found.append(Mark(f"{'DRILL: ' if one.drill else ''}incident {one.id} ({one.title}) is open; {next_}", Tone.BAD if late_one else Tone.WARN))
-        found += [Mark(f"  missed: {each.duty}, {due_words(site, each)}", Tone.WARN) for each in of_incident(site, one) if each.state == "late" and each.missed]
+        found += [Mark(f"  {'missed' if each.missed else 'recorded late'}: {each.duty}, {due_words(site, each)}", Tone.WARN)
+                  for each in of_incident(site, one) if (each.state == "late" and each.missed) or each.recorded_late]
         found += [Mark(f"  {said.text}", said.tone) for said in runs(site, one)]
         found += [Mark(f"  {repository} still lacks {words}: opsctl incident keep {one.id}", Tone.WARN) for repository, words in behind(site, one)]
     known = site.incidents.all()
@@ -212,6 +216,8 @@ def _clock_json(clock: Clock) -> dict[str, Any]:
     return {"duty": clock.duty, "obligation": clock.obligation, "recipient": clock.recipient, "force": clock.force, "state": clock.state,
             "since": clock.since.isoformat(), "due": clock.due.isoformat() if clock.due else None,
             "prompt": clock.prompt.isoformat() if clock.prompt else None, "missed": clock.missed,
-            "met": {"at": clock.met.at.isoformat(), "by": clock.met.by, "channel": clock.met.channel, "reference": clock.met.reference}
-            if clock.met else None, "reason": clock.reason,
+            "met": {"at": clock.met.at.isoformat(), "by": clock.met.by, "channel": clock.met.channel, "reference": clock.met.reference,
+                    "recorded_at": clock.met.recorded.isoformat()}
+            if clock.met else None, "recorded_late": clock.recorded_late, "reason": clock.reason,
+            "earlier": {"at": clock.earlier.at.isoformat(), "recorded_at": clock.earlier.recorded.isoformat()} if clock.earlier else None,
             "in_force_from": clock.in_force_from.isoformat() if clock.in_force_from else None}

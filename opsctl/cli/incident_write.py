@@ -157,6 +157,9 @@ def record_met(session: Session, site: Site, name: str, duty: str, data: Mapping
     if clock is not None and clock.met is not None and clock.met.at < clock.since:
         early = f"{duty} is written down as done {local(clock.met.at, site.config.organisation.tz)}, before its clock began: was that --at meant?"
         report = replace(report, warnings=[*report.warnings, early])
+    if clock is not None and clock.recorded_late:
+        after = f"{duty} was due before now: that it was done in time is recorded with the time of this entry beside it, in every report"
+        return replace(report, warnings=[*report.warnings, after])
     if clock is None or not clock.missed or clock.reason:
         return report
     if session.interactive and not session.dry_run and not session.json:
@@ -194,7 +197,7 @@ def missed(session: Session, name: str, duty: str, reason: str, *, by: str) -> R
     site = open_site(session)
     _refuse_unknown(site, name, duty)
     clock = _clock(site, name, duty)
-    if clock is not None and not clock.missed:
+    if clock is not None and not clock.missed and not clock.recorded_late:
         raise SafetyRefusal(f"{duty} was not missed: it is {clock.state}", where=name, hint=f"opsctl incident show {name}")
     reason = reason or session.ask(f"why was {duty} missed?", option="--reason")
     return write_entry(session, site, name, EXPLAINED, {"duty": duty, "reason": reason}, by=by)

@@ -43,14 +43,13 @@ def sent(session: Session, which: str, incident: str, *, channel: str, by: str, 
 
 def _which(site: Site, found: Incident, which: str) -> tuple[str, str]:
     """Name of the report (empty for a duty that has none), and the duty that it meets."""
-    from opsctl.model.clocks import first_met
     from opsctl.model.unknown import unknown
     from opsctl.protocols.cert_in import protocol
     from opsctl.reports.kinds import KINDS
 
     if which in KINDS:
         duties = KINDS[which].duties
-        return which, next((one for one in duties if first_met(found.met, one) is None), duties[-1])
+        return which, next((one for one in duties if all(met.duty != one for met in found.met)), duties[-1])
     orders = [f"order {one.id}" for one in found.orders]
     if which not in protocol().duties and which not in orders:
         raise unknown("report or duty", which, [*KINDS, *protocol().duties, *orders], hint=f"opsctl incident show {found.id}")

@@ -158,7 +158,7 @@ def as_json(found: Incident) -> dict[str, Any]:
         "anchors": {name: at.isoformat() for name, at in found.anchors.items()},
         "orders": [{"order": one.id, "received_at": one.received.isoformat(), "due_at": one.due.isoformat() if one.due else None, "text": one.text}
                    for one in found.orders],
-        "met": [{"duty": one.duty, "at": one.at.isoformat(), "by": one.by, "channel": one.channel, "reference": one.reference, "to": one.to,
+        "met": [{"duty": one.duty, "at": one.at.isoformat(), "recorded_at": one.recorded.isoformat(), "by": one.by, "channel": one.channel, "reference": one.reference, "to": one.to,
                  "files": [{"name": name, "sha256": digest} for name, digest in one.files]} for one in found.met],
         "decisions": dict(found.decisions), "reasons": dict(found.reasons),
         "statements": [{"subject": one.subject, "text": one.text, "basis": one.basis, "by": one.by, "at": one.at.isoformat()}

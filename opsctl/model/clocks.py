@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Literal
 
@@ -43,7 +43,8 @@ class Clock:
 
     ``state``: ``running`` until ``due``; ``overdue``; ``met`` or ``late`` by a recorded submission; ``decided`` by a recorded
     decision that it does not apply; ``coming``: not in force yet; ``open``: no number of hours is fixed (``due`` is None, ``prompt`` is
-    when this project would ask again).
+    when this project would ask again). What once stood here as late stays so: ``earlier`` is a submission of an earlier time that was
+    recorded only then.
     """
 
     duty: str
@@ -57,6 +58,12 @@ class Clock:
     met: Met | None = None
     reason: str | None = None
     in_force_from: date | None = None
+    earlier: Met | None = None
+
+    @property
+    def recorded_late(self) -> bool:
+        """Whether it is said to have been done in time, and was recorded only when that had passed."""
+        return self.met is not None and self.due is not None and self.due != self.since and self.met.at <= self.due < self.met.recorded
 
     @property
     def ended(self) -> bool:
@@ -96,25 +103,26 @@ def _applies(duty: Duty, incident: Incident, protected: bool) -> bool:
 def _of(duty: Duty, incident: Incident, now: datetime) -> Iterable[Clock]:
     since = incident.anchors[str(duty.anchor)]
     due = since + duty.due if duty.due is not None else since if duty.immediate else None
-    met = first_met(incident.met, duty.id)
+    met, earlier, late = judged(incident, duty.id, due)
     coming = duty.in_force_from is not None and since.date() < duty.in_force_from
     yield Clock(
         duty.id, duty.obligation, duty.recipient, duty.force,
-        state=_state(due, met, duty.id in incident.decisions, now, coming=coming), since=since, due=due,
+        state=_state(due, met, late, duty.id in incident.decisions, now, coming=coming), since=since, due=due,
         prompt=since + duty.prompt if duty.prompt is not None else None, met=met,
-        reason=incident.decisions.get(duty.id) or incident.reasons.get(duty.id), in_force_from=duty.in_force_from if coming else None)
+        reason=incident.decisions.get(duty.id) or incident.reasons.get(duty.id), in_force_from=duty.in_force_from if coming else None,
+        earlier=earlier)
 
 
 def _order(name: str, received: datetime, due: datetime | None, incident: Incident, now: datetime) -> Clock:
     duty = f"order {name}"
-    met = first_met(incident.met, duty)
-    return Clock(duty, f"Answer CERT-In's order {name}", "cert-in", "binding", _state(due, met, duty in incident.decisions, now),
-                 since=received, due=due, met=met, reason=incident.decisions.get(duty) or incident.reasons.get(duty))
+    met, earlier, late = judged(incident, duty, due)
+    return Clock(duty, f"Answer CERT-In's order {name}", "cert-in", "binding", _state(due, met, late, duty in incident.decisions, now),
+                 since=received, due=due, met=met, reason=incident.decisions.get(duty) or incident.reasons.get(duty), earlier=earlier)
 
 
-def _state(due: datetime | None, met: Met | None, decided: bool, now: datetime, *, coming: bool = False) -> State:
+def _state(due: datetime | None, met: Met | None, late: bool, decided: bool, now: datetime, *, coming: bool = False) -> State:
     if met is not None:
-        return "late" if due is not None and met.at > due else "met"
+        return "late" if late else "met"
     if decided:
         return "decided"
     if coming:
@@ -124,9 +132,23 @@ def _state(due: datetime | None, met: Met | None, decided: bool, now: datetime, 
     return "overdue" if now > due else "running"
 
 
-def first_met(met: Collection[Met], duty: str) -> Met | None:
-    """The first submission that was recorded for a duty."""
-    return min((one for one in met if one.duty == duty), key=lambda one: one.at, default=None)
+def judged(incident: Incident, duty: str, due: datetime | None) -> tuple[Met | None, Met | None, bool]:
+    """What met a duty, an earlier submission that was recorded only when it stood as late, and whether it is late.
+
+    The earliest counts that was on record in time. Where none was, whoever looked saw it overdue: then the first that was recorded
+    counts, and it is late where that one was, or where a person recorded that it was missed.
+    """
+    ours = sorted((one for one in incident.met if one.duty == duty), key=lambda one: one.recorded)
+    if not ours:
+        return None, None, False
+    earliest = min(ours, key=lambda one: one.at)
+    if due is None:
+        return earliest, None, False
+    if in_time := [one for one in ours if one.at <= due and one.recorded <= due]:
+        return min(in_time, key=lambda one: one.at), None, False
+    first = ours[0]
+    late = first.at > due or duty in incident.reasons
+    return first, earliest if late and earliest.at < first.at else None, late
 
 
 def near(found: Iterable[Clock], now: datetime) -> list[Clock]:

@@ -86,11 +86,12 @@ class Order:
 class Met:
     """Something that was sent or done for a duty: when, by whom, on which channel, with which reference; files with their hashes.
 
-    ``report`` and ``draft``: which draft it was, where it was one.
+    ``report`` and ``draft``: which draft it was, where it was one. ``recorded``: when it was written down here.
     """
 
     duty: str
     at: datetime
+    recorded: datetime
     by: str
     channel: str
     reference: str = ""
@@ -220,7 +221,7 @@ def _with(found: Incident, line: Line) -> Incident:
         order = Order(data["order"], parse_moment(data["received_at"]), parse_moment(data["due_at"]) if data.get("due_at") else None, data["text"])
         return replace(_anchored(found, "order_received_at", order.received), orders=(*found.orders, order))
     if line.type == MET:
-        met = Met(data["duty"], parse_moment(data["at"]), data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
+        met = Met(data["duty"], parse_moment(data["at"]), recorded, data["by"], data["channel"], data.get("reference", ""), data.get("to", ""),
                   tuple((one["name"], one["sha256"]) for one in data.get("files", ())), str(data.get("report", "")), int(data.get("draft", 0)))
         return replace(found, met=(*found.met, met))
     if line.type == DECIDED:

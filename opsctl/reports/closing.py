@@ -48,7 +48,11 @@ def _done(clock: Clock, words: Words) -> str:
     if clock.met is None:
         return ""
     said = words("sent_at", at=words.stamp(clock.met.at), by=clock.met.by, channel=clock.met.channel)
-    return f"{said}, {words('reference', reference=clock.met.reference)}" if clock.met.reference else said
+    said += f", {words('reference', reference=clock.met.reference)}" if clock.met.reference else ""
+    said += f"; {words('recorded', at=words.stamp(clock.met.recorded))}" if clock.recorded_late else ""
+    if clock.earlier is not None:
+        said += f"; {words('earlier_one', at=words.stamp(clock.earlier.at), recorded=words.stamp(clock.earlier.recorded))}"
+    return said
 
 
 def _isolation(facts: Facts, words: Words) -> Grid:

@@ -97,11 +97,13 @@ def statements(facts: Facts, words: Words) -> list[str]:
 
 
 def late(facts: Facts, words: Words) -> list[str]:
-    """A line for each duty whose time passed, with its reason."""
+    """A line for each duty whose time passed, with its reason, and for each that was recorded only when it had passed."""
     reasons = facts.incident.reasons
     missed = [one.duty for one in facts.clocks if one.state in ("late", "overdue")]
     called = {one.duty: one.obligation for one in facts.clocks}
-    return [words("late", duty=called.get(duty, duty), reason=reasons.get(duty) or words("no_reason")) for duty in dict.fromkeys([*reasons, *missed])]
+    return [words("late", duty=called.get(duty, duty), reason=reasons.get(duty) or words("no_reason")) for duty in dict.fromkeys([*reasons, *missed])] + [
+        f"{one.obligation}: {words('sent_at', at=words.stamp(one.met.at), by=one.met.by, channel=one.met.channel)}; {words('recorded', at=words.stamp(one.met.recorded))}"
+        for one in facts.clocks if one.met is not None and one.recorded_late]
 
 
 def isolated(facts: Facts) -> list[Deed]:

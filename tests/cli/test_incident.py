@@ -198,6 +198,30 @@ def test_a_missed_duty_stays_missed_and_asks_for_its_reason(machine: Machine) ->
     assert clocks(machine)["certin-initial-report"]["missed"] is True, "no change of type takes it back"
 
 
+def test_what_is_recorded_when_its_time_had_passed_says_so_everywhere_and_nothing_turns_late_into_met(machine: Machine, tmp_path: Path) -> None:
+    machine.at("2026-12-21T10:00:00+05:30")
+    duty = "certin-initial-report"
+    said = machine("incident", "met", "inc-1", duty, "--channel", "e-mail", "--by", "Asha", "--at", "2026-12-21T05:00+05:30", expect=0)
+    assert "with the time of this entry beside it" in said.err
+
+    def everywhere(*told: str) -> None:
+        machine("status", "--html", str(tmp_path / "board.html"))
+        for shown in (machine("incident", "show", "inc-1").out, machine("status").out, (tmp_path / "board.html").read_text()):
+            assert all(one in " ".join(shown.split()) for one in told), (told, shown)
+
+    everywhere("done 21 Dec 2026 05:00 IST", "recorded 21 Dec 2026 10:00 IST (04:30 UTC), AFTER it was due")
+    found = clocks(machine)[duty]
+    assert (found["state"], found["recorded_late"], found["met"]["recorded_at"][:16]) == ("met", True, "2026-12-21T04:30")
+    drafted = machine.json("report", "draft", "police").result["text"]
+    assert "recorded 21/12/2026 10:00 IST (UTC+05:30), after it was due" in " ".join(drafted.split())
+    machine("incident", "missed", "inc-1", duty, "--reason", "nobody saw it go out", expect=0)
+    everywhere("MISSED: nobody saw it go out", "recorded 21 Dec 2026 10:00 IST (04:30 UTC), AFTER it was due")
+    assert clocks(machine)[duty]["state"] == "late" and clocks(machine)[duty]["missed"] is True
+    machine("incident", "met", "inc-1", duty, "--channel", "telephone", "--by", "Asha", "--at", "2026-12-21T04:00+05:30", expect=0)
+    everywhere("MISSED: nobody saw it go out", "one of 21 Dec 2026 04:00 IST", "was recorded only 21 Dec 2026 10:00 IST")
+    assert clocks(machine)[duty]["state"] == "late" and clocks(machine)[duty]["earlier"]["at"] == "2026-12-21T04:00:00+05:30"
+
+
 @pytest.mark.parametrize("other", ["order", "close"])
 def test_two_at_once_are_both_kept_or_one_is_told_why_not(machine: Machine, other: str) -> None:
     for duty in ("nic-cert-and-ciso", "certin-initial-report", "certin-supplementary-report", "police-complaint"):

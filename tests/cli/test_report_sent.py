@@ -49,6 +49,7 @@ def test_a_report_that_was_sent_ends_its_duty_and_is_kept_as_it_went(machine: Ma
             "--file", str(log), expect=0)
     found = clock(machine, "certin-initial-report")
     assert found["state"] == "met"
+    assert found["met"].pop("recorded_at") and found["recorded_late"] is False
     assert found["met"] == {"at": "2026-12-21T02:50:00+05:30", "by": "Asha", "channel": "email", "reference": "CERTIn-77"}
     kept = reports(machine) / "sent" / "cert-in-1"
     assert {path.name: digest(path) for path in kept.iterdir()} == {"cert-in-1.eml": digest(reports(machine) / "cert-in-1.eml"), "access.log": digest(log)}

@@ -90,12 +90,34 @@ def test_only_a_recorded_submission_or_decision_ends_a_duty() -> None:
     assert at(made(sent), 9 * HOUR)["certin-initial-report"].state == "met"
     late = entry(MET, duty="certin-initial-report", at=(NOTICED + 7 * HOUR).isoformat(), channel="e-mail")
     assert at(made(late), 9 * HOUR)["certin-initial-report"].state == "late"
-    assert at(made(late, sent), 9 * HOUR)["certin-initial-report"].state == "met", "the first submission counts"
     explained = entry(EXPLAINED, duty="certin-initial-report", reason="no telephone")
     clock = at(made(explained), 9 * HOUR)["certin-initial-report"]
     assert (clock.state, clock.reason) == ("overdue", "no telephone (asha)")
     decided = entry(DECIDED, duty="certin-initial-report", reason="it was a drill")
     assert at(made(decided), 9 * HOUR)["certin-initial-report"].state == "decided"
+
+
+def test_what_was_missed_stays_late_and_what_was_recorded_late_says_when() -> None:
+    def sent(after: timedelta, recorded: timedelta) -> Written:
+        return replace(entry(MET, duty="certin-initial-report", at=(NOTICED + after).isoformat(), channel="e-mail"), time=NOTICED + recorded)
+
+    def clock(*lines: Written) -> Clock:
+        return at(made(*lines), 20 * HOUR)["certin-initial-report"]
+
+    late, claimed, in_time = sent(7 * HOUR, 8 * HOUR), sent(5 * HOUR, 9 * HOUR), sent(5 * HOUR, 5 * HOUR)
+    found = clock(late, claimed)
+    assert (found.state, found.missed, found.met and found.met.at) == ("late", True, NOTICED + 7 * HOUR)
+    assert found.earlier is not None and (found.earlier.at, found.earlier.recorded) == (NOTICED + 5 * HOUR, NOTICED + 9 * HOUR)
+    found = clock(claimed)
+    assert (found.state, found.recorded_late, found.met and found.met.recorded) == ("met", True, NOTICED + 9 * HOUR)
+    explained = replace(entry(EXPLAINED, duty="certin-initial-report", reason="no telephone"), time=NOTICED + 7 * HOUR)
+    for lines in ((explained, claimed), (claimed, explained)):
+        assert (clock(*lines).state, clock(*lines).missed) == ("late", True), "a person recorded that it was missed"
+    for lines in ((in_time,), (in_time, late), (in_time, claimed), (late, in_time)):  # of two journals neither is the first
+        assert (clock(*lines).state, clock(*lines).recorded_late, clock(*lines).earlier) == ("met", False, None)
+    order = entry(ORDERED, order="17", received_at=NOTICED.isoformat(), due_at=(NOTICED + 6 * HOUR).isoformat(), text="send the logs")
+    answers = [replace(one, data={**one.data, "duty": "order 17"}) for one in (late, claimed)]
+    assert at(made(order, *answers), 20 * HOUR)["order 17"].state == "late"
 
 
 def test_an_order_has_a_clock_of_its_own() -> None:

@@ -199,7 +199,7 @@ def test_evidence_and_references_stand_in_the_complaint() -> None:
     found = incident(
         records={COLLECTED: (Record(NOW, {"host": "db-1", "bag": "evidence/db-1"}),),
                  SEALED: (Record(NOW, {"bag": "evidence/db-1", "manifest_sha256": digest}),)},
-        met=(Met("certin-initial-report", NOW, "Asha", "email", "CERTIn-77"),))
+        met=(Met("certin-initial-report", NOW, NOW, "Asha", "email", "CERTIn-77"),))
     said = values(drafted("police", facts(found)))
     assert said["evidence"] == f"db-1: evidence/db-1, manifest SHA-256 {digest}" and said["certin_reference"] == "CERTIn-77"
     assert said["transaction_time"] == "21/12/2026 02:30 IST (UTC+05:30)"
