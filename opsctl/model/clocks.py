@@ -138,7 +138,7 @@ def judged(incident: Incident, duty: str, due: datetime | None) -> tuple[Met | N
     The earliest counts that was on record in time. Where none was, whoever looked saw it overdue: then the first that was recorded
     counts, and it is late where that one was, or where a person recorded that it was missed.
     """
-    ours = sorted((one for one in incident.met if one.duty == duty), key=lambda one: one.recorded)
+    ours = [one for one in incident.met if one.duty == duty]  # as they stand in the journal, whatever clocks said
     if not ours:
         return None, None, False
     earliest = min(ours, key=lambda one: one.at)
