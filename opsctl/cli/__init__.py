@@ -231,7 +231,7 @@ def _nothing_asked(call: _Call, names: Sequence[str], command: Any) -> UsageErro
     if not call.session.json:
         context = command.make_context(what, [], resilient_parsing=True)
         render.complain(command.get_help(context) + "\n")
-    return UsageError("which command?", hint=f"one of {', '.join(command.list_commands(None))}")
+    return UsageError("which command?", hint=f"one of {', '.join(command.list_commands(None))}" if names else "opsctl status says how all stands")
 
 
 def _failed(error: OpsError) -> Report:

@@ -25,7 +25,13 @@ UsageProblem: Any = typer.BadParameter.__mro__[1]
 _SUMMARY = 64
 """Characters that the first sentence of a command may have: a list at 80 columns shows so many."""
 _SETTINGS = {"help_option_names": ["--help", "-h"]}
-_ABOUT = "Backups every three days that are whole and proven to restore, and the way back from them."
+_ABOUT = ("Backups proven to restore, hosts cut off and proven off, evidence and the CERT-In clock kept, and services brought back"
+          " in stages.")
+_NOW = (
+    ("under attack now", "opsctl isolate apply --zone ZONE, then opsctl run ransomware"),
+    ("woken by a notice", "opsctl status: what is wrong, and who has to act"),
+)
+"""What one came for at night, with the first command: before the list of all."""
 _CODES = (
     "Exit codes: 0 as wanted; 2 wrong usage; 3 partly failed; 4 waiting for a person; 5 overdue;"
     " 10 configuration; 11 busy; 12 refused; 13 no answer; 20 to 23 failed."
@@ -54,16 +60,16 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("start", "demo", "start:demo", "the whole story in a throw-away portal, in minutes"),
     Entry("start", "explain", "start:explain", "the page of an action, or exit-codes"),
     Entry("start", "hosts", "hosts:app", "list, check, prepare, add, import, rekey: other machines"),
-    Entry("every day", "status", "status:status", "what is backed up, what is overdue or unverified"),
+    Entry("every day", "status", "status:status", "how all stands: backups, incidents, what is overdue"),
     Entry("every day", "backup", "backup:app", "init, run, copy, list, show: take backups"),
     Entry("every day", "verify", "verify:verify", "read backups back and say what is damaged"),
     Entry("every day", "media", "media:app", "register, out, in, copy, list: disks carried away"),
+    Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
     Entry("incident", "incident", "incident:app", "open, show, note, close, export: clocks and duties"),
     Entry("incident", "evidence", "evidence:app", "collect, list, verify, hand, certificate: of an attack"),
     Entry("incident", "report", "reports:app", "draft, sent, list: what a named person sends"),
     Entry("incident", "paper", "paper:app", "order, receipts, import, reconcile: work on paper"),
     Entry("incident", "readiness", "readiness:readiness", "what has to stand beforehand; record, contacts"),
-    Entry("incident", "isolate", "isolate:app", "plan, apply, status, release: cut hosts off, and back"),
     Entry("restore", "restore", "restore:app", "points, plan, run, files, set: get data back, proven"),
     Entry("playbooks", "playbooks", "playbooks:app", "list, show, check, sign: the playbooks themselves"),
     Entry("playbooks", "plan", "runs:plan", "what a playbook would change"),
@@ -71,8 +77,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("playbooks", "runs", "runs:runs", "the runs there were, and how they stand"),
     Entry("playbooks", "show", "runs:show", "one run, step by step"),
     Entry("playbooks", "resume", "runs:resume", "go on with a run that was interrupted or waits"),
-    Entry("playbooks", "approve", "approve:approve", "sign that a step which takes several may be done"),
-    Entry("playbooks", "done", "runs:done", "say that a step which a person does is done"),
+    Entry("playbooks", "approve", "approve:approve", "sign that a step of a run may be done"),
+    Entry("playbooks", "done", "runs:done", "sign that a step which a person does is done"),
     Entry("trust", "people", "people:app", "list, accept, change: who may sign for what"),
     Entry("trust", "keys", "keys:app", "list, rotate, escrow, recover: who signs, what opens"),
     Entry("trust", "kit", "kit:app", "build, check: what a new machine needs without network"),
@@ -171,6 +177,9 @@ class Root(Names):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         formatter.write("\n")
+        for why, first in _NOW:
+            formatter.write(f"  {why:<17} {first}\n")
+        formatter.write("\n")
         section = ""
         for entry in self.entries:
             left = "" if entry.section == section else entry.section
@@ -252,7 +261,7 @@ def _take_options(
         Path | None, typer.Option("--config", metavar="DIR", help="where the configuration is")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="one JSON document on standard output")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="answer questions with yes; approves nothing")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="answer questions with yes; people still approve")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, do nothing")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="say only what is wrong")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="say more; the trace of a bug")] = False,

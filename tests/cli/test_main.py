@@ -92,6 +92,18 @@ class TestWrongUsage:
         assert err.startswith(usage) and "opsctl: which command?" in err
         assert document(*words, "--json")["errors"][0]["message"] == "which command?"
 
+    def test_the_first_screen_begins_with_what_one_came_for_at_night(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        out = subprocess.run([sys.executable, "-m", "opsctl", "--help"], capture_output=True, text=True, check=True).stdout
+        lines = out.splitlines()
+        assert all(len(line) <= 80 for line in lines)
+        first = " ".join(" ".join(lines[:11]).split())
+        for told in ("cut off and proven off", "CERT-In clock", "opsctl isolate apply --zone ZONE", "opsctl run ransomware", "opsctl status"):
+            assert told in first, first
+        assert "people still approve" in out and "approves nothing" not in out
+        for words in (["isolate", "apply", "--help"], ["playbooks", "show", "ransomware"]):
+            subprocess.run([sys.executable, "-m", "opsctl", *words], capture_output=True, check=True)
+
     def test_values_become_what_they_are_declared(self, document: Any) -> None:
         found = document(
             "sample",
