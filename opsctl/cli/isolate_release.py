@@ -27,13 +27,15 @@ def release(session: Session, asked: Asked, incident: str) -> Report:
 
     site = site_for(session, asked)
     hosts = _hosts(site, asked, incident)
+    # Also those of a zone that could not be cut off were shut out at the store.
+    shut_out = list(dict.fromkeys([*hosts, *(hosts_of(asked, site.config) if asked.zones or asked.every else [])]))
     names = _names(session, site, asked, hosts, incident)
     two = bool(names) and _signers(site) >= PEOPLE
     if two:
         site.notes.extend(f"{name}: {why}, so two people have to approve" for name, why in names.items())
     said = [] if two or session.dry_run else _typed(session, site, names)
     inputs = {"hosts": hosts, "logins": _logins(site, asked, hosts), "incident": incident,
-              "doors": doors(site.config, hosts), **({} if two else {"said": said})}
+              "doors": doors(site.config, shut_out), **({} if two else {"said": said})}
 
     def result(tally: Tally) -> Mapping[str, Any]:
         return {"hosts": {str(one.item): {**one.result, "outcome": one.outcome, "because": one.because} for one in tally.results if one.step == "release"}}
@@ -127,4 +129,6 @@ def write(out: Out, tally: Tally, plan: BoundPlan) -> None:
     asked = len(plan.step("release").items)
     bad = [one for one in tally.results if one.step == "release" and one.outcome not in ("ok", "changed")]
     good = asked - len(bad)
+    if any(one.step == "door" and one.outcome == "skipped" for one in tally.results):
+        out.line(Mark("at the backup store all of these stay shut out, until each of them is open: the same command once more", Tone.WARN))
     out.line(Mark(f"open: {good} of {asked}", Tone.GOOD if good == asked else Tone.BAD))

@@ -121,3 +121,32 @@ def test_a_store_that_takes_the_rules_and_does_nothing_is_found_out(machine: Mac
         lab.hosts[STORE].drop("nft")
     assert "h1" in said.errors[0]["message"]
     assert reachable(lab, "h1", places(lab)) == places(lab)
+
+
+def test_who_is_not_cut_off_with_others_is_not_shut_out_either_and_nobody_is_left_outside(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    stays = machine.etc / "opsctl.yaml"
+    stays.write_text(stays.read_text().replace(f"store: {STORE}", f"store: {STORE}, stays: [h0]"))
+    gone = f"  gone: {{address: {lab.silent}, user: root, host_key: {lab.hosts['h1'].key}, zone: main, isolation: nftables}}\n"
+    lab.configure(machine.etc, lab.config("h0") + (machine.etc / "hosts.yaml").read_text().partition("hosts:\n")[2] + gone)
+
+    def outside() -> set[str]:
+        said = lab.run(STORE, ["nft", "list", "set", "inet", "opsctl_door", "held4"], check=False)
+        known = {**{name: lab.hosts[name].address for name in ("h0", "h1")}, "gone": lab.silent}
+        return {name for name, address in known.items() if re.search(rf"\b{re.escape(address)}\b", said)}
+
+    said = machine("isolate", "apply", "--zone", "main", "--retry-for", "0s", expect=23)
+    assert "h0 is one of isolation: stays:, and is not shut out at the backup store with others" in said.err
+    assert outside() == {"h1", "gone"}  # who cannot be cut off is at least shut out there
+    lab.hosts["h1"].put("nft", "#!/bin/sh\nexit 1\n")
+    try:
+        failed = machine("isolate", "release", "--zone", "main", expect=20)
+    finally:
+        lab.hosts["h1"].drop("nft")
+    assert "at the backup store all of these stay shut out" in failed.out and outside() == {"h1", "gone"}
+    machine("isolate", "release", "--zone", "main", expect=0)
+    assert outside() == set()
+    machine("isolate", "apply", "h0", expect=0)  # said by name
+    assert outside() == {"h0"}
+    machine("isolate", "release", "h0", expect=0)
+    assert outside() == set()
