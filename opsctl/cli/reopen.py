@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from opsctl.cli import for_incident
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.cli.session import of
 from opsctl.errors import OpsError, SafetyRefusal, UsageError
@@ -48,6 +49,8 @@ def reopen(
     if wave not in waves:
         raise unknown("wave", wave, waves)
     spec = waves[wave]
+    if spec.open is not None and not incident:  # what a host is cut off for is named by whoever opens it
+        incident = for_incident.meant(site, "")
     inputs: dict[str, Any] = {"wave": wave, "places": places_of(wave, spec, site), "allow": list(spec.allow), "incident": incident}
     if back:
         return carry_out(session, site, "reopen-back", inputs, subject=f"back-{wave}", text=_write, told=_told)

@@ -168,7 +168,7 @@ def reopen(incident: Incident) -> None:
         incident.approve(incident.runs[playbook], "agree")
         incident.go_on(playbook)
     for wave in WAVES:
-        incident.to_the_end("restore", "reopen", wave, show=4)
+        incident.to_the_end("restore", "reopen", wave, "--incident", incident.id, show=4)
     incident.lab.facts["public_open"] = (incident.lab.root / "public-open").exists()
     incident.to_the_end("isolate", "release", "--zone", "portal", "--incident", incident.id)
 
