@@ -83,8 +83,8 @@ class Arriving:
             self._blocks.put(self._block)
             self._block = bytearray()
 
-    def close(self, *, flush: bool = True) -> None:
-        """Bring it to the disk; without ``flush`` whoever calls does that, for many at once. Raises ProgramFailed."""
+    def close(self) -> None:
+        """Bring it to the disk. Raises ProgramFailed."""
         if self._keeper is not None:
             self._blocks.put(None)
             self._keeper.join()
@@ -94,8 +94,7 @@ class Arriving:
         try:
             if self._failure is None:
                 self._put(self._block)
-                if flush:
-                    os.fsync(self._file)
+                os.fsync(self._file)
         except OSError as error:
             self._failure = error
         file, self._file, self._block = self._file, None, bytearray()
@@ -152,13 +151,12 @@ class Half:
         self.items.append(dict(item))
         self._line(item, flush=flush)
 
-    def flush(self, paths: Iterable[Path]) -> None:
-        """Bring files that were closed without it, and the custody record, to the disk. Raises ProgramFailed."""
-        for path in (*paths, self.folder / CUSTODY):
-            try:
-                _flush(path)
-            except OSError as error:
-                raise system_said_no(error, path) from error
+    def flush(self) -> None:
+        """Bring the custody record to the disk. Raises ProgramFailed."""
+        try:
+            _flush(self.folder / CUSTODY)
+        except OSError as error:
+            raise system_said_no(error, self.folder / CUSTODY) from error
 
     def close(self, info: Sequence[tuple[str, str]], end: Mapping[str, Any]) -> str:
         """Write the lists, and give the folder its name. The SHA-256 of the tag manifest. Raises ProgramFailed."""
@@ -191,7 +189,8 @@ class Half:
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
-                os.write(file, canonical(said) + b"\n")
+                # Not ``canonical``, which takes ten times as long: what is signed is the hash of the whole file.
+                os.write(file, json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
                 if flush:
                     os.fsync(file)
             finally:

@@ -7,8 +7,8 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from opsctl import __version__
@@ -22,10 +22,22 @@ from opsctl.model.evidence_items import Asked, Logs
 from opsctl.model.evidence_profile import Wanted
 from opsctl.model.quantities import counted
 from opsctl.model.safe_text import shown
+from opsctl.model.values import value
 from opsctl.vault import Arriving, Half
 
 _REGAINED = 3  # times that a connection is made anew
 _MOST_FILES = 20_000
+_AT_ONCE = 8  # files that are brought to the disk at one time: what they wait for there is the same for all
+
+
+@value
+class _Here:
+    """A small file that came with others: when it was taken up, where it is kept, what the host said of it, and that it is on the disk."""
+
+    at: datetime
+    into: Arriving
+    facts: Mapping[str, Any]
+    kept: Future[None]
 
 
 class Filling:
@@ -89,8 +101,12 @@ class Filling:
         self._seen.update(file.path for file in fresh)
         for small, files in batching.batches(fresh[:_MOST_FILES]):
             together = self._together(files) if small else {}
-            paths = [self._file(one, file, together.get(file.path)) for file in files]
-            self.half.flush(path for path in paths if path is not None)
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                arriving = {path: self._arriving(path, *together[path], pool) for path in together}
+                for file in files:
+                    self._file(one, file, arriving.get(file.path))
+            if together:
+                self.half.flush()
         if len(fresh) > _MOST_FILES:
             self._record(one.key, one.about, Ended(Outcome.FAILED, f"{len(fresh) - _MOST_FILES:,} more files are left out: {_MOST_FILES:,} are the most",
                                                    cut=True), nothing, at, method, personal=False, type_=one.type)
@@ -103,22 +119,27 @@ class Filling:
             return batching.together(self.entered.shell, files)
         return {}
 
-    def _file(self, one: Logs, file: fetching.Found, there: tuple[bytes, dict[str, Any]] | None) -> Path | None:
-        """``there``: its content, if it came already, and what the host said of it; then its path here, which is yet to be flushed."""
-        at = self.world.clock()
-        into = self.half.arriving(in_bag(file.path))
+    def _arriving(self, path: bytes, content: bytes, facts: Mapping[str, Any], pool: ThreadPoolExecutor) -> _Here:
+        into = self.half.arriving(in_bag(path))
+        return _Here(self.world.clock(), into, facts, pool.submit(_keep, into, content))
 
-        def get() -> Ended:
-            if there is None:
-                return fetching.take(self.entered.shell, file.path, into, self._limits())
-            into.write(there[0])
-            into.close(flush=False)
-            return Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=there[1])
+    def _file(self, one: Logs, file: fetching.Found, here: _Here | None) -> None:
+        """One file; ``here``: it came already, with others."""
+        at = self.world.clock() if here is None else here.at
+        into = self.half.arriving(in_bag(file.path)) if here is None else here.into
+        ended = self._try(lambda: fetching.take(self.entered.shell, file.path, into, self._limits()), into) if here is None else self._kept(here)
+        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and openssl or sha256sum" if here is None else "tar and sha256sum"),
+                     personal=one.personal, path=file.path, type_=one.type, flush=here is None)
 
-        ended = self._try(get, into)
-        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and openssl or sha256sum" if there is None else "tar and sha256sum"),
-                     personal=one.personal, path=file.path, type_=one.type, flush=there is None)
-        return into.path if there is not None and ended.outcome == Outcome.COLLECTED else None
+    def _kept(self, here: _Here) -> Ended:
+        """How a file that came with others was kept: on the disk, before anything says so."""
+        try:
+            here.kept.result()
+        except ProgramFailed as error:
+            return _not_kept(error, here.into)
+        finally:
+            self._taken += here.into.size
+        return Ended(Outcome.COLLECTED, "", here.into.size, here.into.sha256, source=here.facts)
 
     def _try(self, get: Any, into: Arriving) -> Ended:
         """What came of one thing, whatever went wrong with it."""
@@ -135,7 +156,7 @@ class Filling:
             because = f"the connection was lost: {shown(error.message)[:200]}"
             self._regain(because)
         except ProgramFailed as error:
-            because = f"it could not be kept: {shown(error.message)[:200]}"
+            return _not_kept(error, into)
         finally:
             into.close()
             self._taken += into.size
@@ -182,3 +203,15 @@ class Filling:
 
     def _retain(self) -> str:
         return f"{self.world.now + self.spec.personal_data:%Y-%m-%d}"
+
+
+def _keep(into: Arriving, content: bytes) -> None:
+    try:
+        into.write(content)
+    finally:
+        into.close()
+
+
+def _not_kept(error: ProgramFailed, into: Arriving) -> Ended:
+    into.close()
+    return Ended(Outcome.FAILED, f"it could not be kept: {shown(error.message)[:200]}", into.size, into.sha256 if into.size else "", cut=bool(into.size))
