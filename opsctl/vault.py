@@ -84,7 +84,7 @@ class Arriving:
             self._block = bytearray()
 
     def close(self) -> None:
-        """Bring it to the disk. Raises ProgramFailed."""
+        """Write what is left. Raises ProgramFailed."""
         if self._keeper is not None:
             self._blocks.put(None)
             self._keeper.join()
@@ -94,7 +94,6 @@ class Arriving:
         try:
             if self._failure is None:
                 self._put(self._block)
-                os.fsync(self._file)
         except OSError as error:
             self._failure = error
         file, self._file, self._block = self._file, None, bytearray()
@@ -107,6 +106,14 @@ class Arriving:
                     self._hash.update(piece)
                     self.size += len(piece)
             raise system_said_no(self._failure, self.path) from self._failure
+
+    def flush(self) -> None:
+        """Bring it to the disk, closed as it is: before that nothing calls it collected. Raises ProgramFailed."""
+        if self.size:
+            try:
+                _flush(self.path)
+            except OSError as error:
+                raise system_said_no(error, self.path) from error
 
     def _keep(self) -> None:
         while (block := self._blocks.get()) is not None:

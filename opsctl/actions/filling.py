@@ -6,8 +6,8 @@ import contextlib
 import os
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,6 @@ from opsctl.model.evidence_items import Asked, Logs
 from opsctl.model.evidence_profile import Wanted
 from opsctl.model.quantities import counted
 from opsctl.model.safe_text import shown
-from opsctl.model.values import value
 from opsctl.vault import Arriving, Half
 
 _REGAINED = 3  # times that a connection is made anew
@@ -30,14 +29,12 @@ _MOST_FILES = 20_000
 _AT_ONCE = 8  # files that are brought to the disk at one time: what they wait for there is the same for all
 
 
-@value
 class _Here:
-    """A small file that came with others: when it was taken up, where it is kept, what the host said of it, and that it is on the disk."""
+    """A small file that came with others, on its way to the disk; ``facts``: what the host said of it."""
 
-    at: datetime
-    into: Arriving
-    facts: Mapping[str, Any]
-    kept: Future[None]
+    def __init__(self, into: Arriving, content: bytes, facts: Mapping[str, Any], pool: ThreadPoolExecutor) -> None:
+        self.into = into
+        self.kept = pool.submit(_written, content, into, facts)
 
 
 class Filling:
@@ -74,7 +71,7 @@ class Filling:
             ended, argv = ask(self.entered.shell, one, into, self._limits())
             return ended
 
-        ended = self._try(get, into)
+        ended = _flushed(self._try(get, into), into)
         self._record(one.key, one.about, ended, into, at, shlex.join(argv), personal=one.personal)
 
     def _files(self, one: Logs) -> None:
@@ -99,14 +96,18 @@ class Filling:
             self._record(one.key, one.about, Ended(Outcome.EMPTY if older else Outcome.MISSING, because), nothing, at, method,
                          personal=False, type_=one.type)
         self._seen.update(file.path for file in fresh)
-        for small, files in batching.batches(fresh[:_MOST_FILES]):
-            together = self._together(files) if small else {}
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                arriving = {path: self._arriving(path, *together[path], pool) for path in together}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            last = None
+            for small, files in batching.batches(fresh[:_MOST_FILES]):
+                together = self._together(files) if small else {}
+                here = {path: _Here(self.half.arriving(in_bag(path)), content, facts, pool) for path, (content, facts) in together.items()}
                 for file in files:
-                    self._file(one, file, arriving.get(file.path))
-            if together:
-                self.half.flush()
+                    last, before = self._file(one, file, here.get(file.path), pool), last
+                    if before is not None:
+                        before()
+            if last is not None:
+                last()
+            self.half.flush()
         if len(fresh) > _MOST_FILES:
             self._record(one.key, one.about, Ended(Outcome.FAILED, f"{len(fresh) - _MOST_FILES:,} more files are left out: {_MOST_FILES:,} are the most",
                                                    cut=True), nothing, at, method, personal=False, type_=one.type)
@@ -119,27 +120,25 @@ class Filling:
             return batching.together(self.entered.shell, files)
         return {}
 
-    def _arriving(self, path: bytes, content: bytes, facts: Mapping[str, Any], pool: ThreadPoolExecutor) -> _Here:
-        into = self.half.arriving(in_bag(path))
-        return _Here(self.world.clock(), into, facts, pool.submit(_keep, into, content))
+    def _file(self, one: Logs, file: fetching.Found, here: _Here | None, pool: ThreadPoolExecutor) -> Callable[[], None]:
+        """Fetch one file, unless it is ``here`` with others; returns what waits until it is on the disk, and writes it down.
 
-    def _file(self, one: Logs, file: fetching.Found, here: _Here | None) -> None:
-        """One file; ``here``: it came already, with others."""
-        at = self.world.clock() if here is None else here.at
-        into = self.half.arriving(in_bag(file.path)) if here is None else here.into
-        ended = self._try(lambda: fetching.take(self.entered.shell, file.path, into, self._limits()), into) if here is None else self._kept(here)
-        self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", ended, into, at, "read whole by " + ("dd, head and openssl or sha256sum" if here is None else "tar and sha256sum"),
-                     personal=one.personal, path=file.path, type_=one.type, flush=here is None)
+        So the next one is on its way meanwhile.
+        """
+        at = self.world.clock()
+        if here is None:
+            into = self.half.arriving(in_bag(file.path))
+            came = self._try(lambda: fetching.take(self.entered.shell, file.path, into, self._limits()), into)
+            kept, tools = pool.submit(_flushed, came, into), "dd, head and openssl or sha256sum"
+        else:
+            into, kept, tools = here.into, here.kept, "tar and sha256sum"
+            self._taken += file.size
 
-    def _kept(self, here: _Here) -> Ended:
-        """How a file that came with others was kept: on the disk, before anything says so."""
-        try:
-            here.kept.result()
-        except ProgramFailed as error:
-            return _not_kept(error, here.into)
-        finally:
-            self._taken += here.into.size
-        return Ended(Outcome.COLLECTED, "", here.into.size, here.into.sha256, source=here.facts)
+        def write_down() -> None:
+            self._record(one.key, f"{one.about}: {shown(file.path)[:300]}", kept.result(), into, at, f"read whole by {tools}",
+                         personal=one.personal, path=file.path, type_=one.type, flush=here is None)
+
+        return write_down
 
     def _try(self, get: Any, into: Arriving) -> Ended:
         """What came of one thing, whatever went wrong with it."""
@@ -205,11 +204,23 @@ class Filling:
         return f"{self.world.now + self.spec.personal_data:%Y-%m-%d}"
 
 
-def _keep(into: Arriving, content: bytes) -> None:
+def _written(content: bytes, into: Arriving, facts: Mapping[str, Any]) -> Ended:
+    """How a file ends of which all that came is here already."""
     try:
         into.write(content)
-    finally:
         into.close()
+    except ProgramFailed as error:
+        return _not_kept(error, into)
+    return _flushed(Ended(Outcome.COLLECTED, "", into.size, into.sha256, source=facts), into)
+
+
+def _flushed(ended: Ended, into: Arriving) -> Ended:
+    """How it ends once it is on the disk, or could not be brought there."""
+    try:
+        into.flush()
+    except ProgramFailed as error:
+        return _not_kept(error, into)
+    return ended
 
 
 def _not_kept(error: ProgramFailed, into: Arriving) -> Ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -175,6 +176,25 @@ def test_no_name_leads_out_of_the_bag_and_no_two_become_one() -> None:
     assert len(set(made)) == len(names)
     for path in made:
         assert path.startswith("files/") and ".." not in path.split("/") and all(0 < len(part) <= 200 for part in path.split("/"))
+
+
+def test_nothing_is_called_collected_that_the_disk_did_not_take(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from opsctl import vault
+
+    flush = vault._flush
+
+    def failing(path: Path) -> None:
+        if path.name in ("access.log", "alone"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        flush(path)
+
+    monkeypatch.setattr(vault, "_flush", failing)
+    (site / "alone").write_bytes(os.urandom(2 << 20))
+    _, found, _ = collect(tmp_path, "  profiles: {own: {extends: nothing}}", "--profile", "own", "--file", f"{site}/log", "--file", f"{site}/alone", code=3)
+    at = {Path(path).name: (one["outcome"], one["because"]) for path, one in found.items() if path.startswith("/")}
+    assert [outcome for outcome, _ in at.values()].count("collected") == 3
+    for name in ("access.log", "alone"):
+        assert at[name][0] == "failed" and "could not be kept" in at[name][1]
 
 
 @pytest.mark.as_root("a small disk is mounted")
