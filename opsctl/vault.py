@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import queue
@@ -138,6 +139,7 @@ class Half:
         self.name = name
         self.folder = place / f"{name}{HALF}"
         self.items: list[dict[str, Any]] = []
+        self._custody: io.FileIO | None = None
 
     def begin(self, about: Mapping[str, Any]) -> None:
         """Make the folder and write down what is being collected. Raises ProgramFailed."""
@@ -160,14 +162,16 @@ class Half:
 
     def flush(self) -> None:
         """Bring the custody record to the disk. Raises ProgramFailed."""
+        assert self._custody is not None, "a bag that was begun has one"
         try:
-            _flush(self.folder / CUSTODY)
+            os.fsync(self._custody)
         except OSError as error:
             raise system_said_no(error, self.folder / CUSTODY) from error
 
     def close(self, info: Sequence[tuple[str, str]], end: Mapping[str, Any]) -> str:
         """Write the lists, and give the folder its name. The SHA-256 of the tag manifest. Raises ProgramFailed."""
         self._line(end)
+        self._let_go()
         payload = [(f"data/{one['file']}", one["sha256"]) for one in self.items if one.get("file")]
         size = sum(one["size_bytes"] for one in self.items if one.get("file"))
         write_whole(self.folder / "bagit.txt", _BAGIT)
@@ -188,22 +192,25 @@ class Half:
         """Take away a bag that nothing came into."""
         from opsctl.repositories.private import remove_tree
 
+        self._let_go()
         with contextlib.suppress(OSError):
             remove_tree(self.folder)
 
+    def _let_go(self) -> None:
+        if self._custody is not None:
+            self._custody.close()
+            self._custody = None
+
     def _line(self, said: Mapping[str, Any], *, flush: bool = True) -> None:
-        path = self.folder / CUSTODY
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-            try:
-                # Not ``canonical``, which takes ten times as long: what is signed is the hash of the whole file.
-                os.write(file, json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
-                if flush:
-                    os.fsync(file)
-            finally:
-                os.close(file)
+            if self._custody is None:
+                self._custody = os.fdopen(os.open(self.folder / CUSTODY, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "ab", buffering=0)
+            # Not ``canonical``, which takes ten times as long: what is signed is the hash of the whole file.
+            self._custody.write(json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n")
         except OSError as error:
-            raise system_said_no(error, path) from error
+            raise system_said_no(error, self.folder / CUSTODY) from error
+        if flush:
+            self.flush()
 
 
 @value

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from opsctl.errors import Interrupted, OpsError
 from opsctl.model.sets import WHOLE, SetView
 from opsctl.model.signals import FORMAT, LAST, together, unknown
+from opsctl.model.values import value
 from opsctl.repositories.interface import Repository
 from opsctl.sources.interface import Evidence, Source
+
+_AT_ONCE = 4  # sets that restic is asked of at one time; each call needs some hundred megabytes at worst
 
 
 class Place(Protocol):
@@ -73,15 +78,55 @@ def of_set(
     return together(found)
 
 
+@value
+class Old:
+    """A whole set whose signals are to be computed, those before it, newest first, and where it is."""
+
+    view: SetView
+    earlier: Sequence[SetView]
+    repository: Repository
+
+
+def of_sets(wanted: Sequence[Old], place: Place, known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """As ``of_set``, of several, oldest first, in their order: restic is asked of some at a time, each judged after those before it."""
+    made: dict[str, Future[dict[str, Any]]] = {}
+    with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as pool:
+        for one in wanted:
+            made[one.view.id] = pool.submit(of_set, one.view, one.earlier, one.repository, place, _Soon(known, dict(made)))
+        for future in made.values():
+            yield future.result()
+
+
+class _Soon(Mapping[str, Mapping[str, Any]]):
+    """Signals by set: those that are known, and those that will be, which are waited for."""
+
+    def __init__(self, known: Mapping[str, Mapping[str, Any]], made: Mapping[str, Future[dict[str, Any]]]) -> None:
+        self._known = known
+        self._made = made
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        return self._made[name].result() if name in self._made else self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._known, **self._made})
+
+    def __len__(self) -> int:
+        return len({**self._known, **self._made})
+
+
 def _of(
     source: Source, name: str, entry: Mapping[str, Any], earlier: Sequence[SetView], repository: Repository, place: Place,
     known: Mapping[str, Mapping[str, Any]], *, live: bool, touched: int | None = None,
 ) -> dict[str, Any]:
     previous = earlier[0].sources.get(name) if earlier else None
-    seen = [_signals(one, known).get("sources", {}).get(name) for one in earlier[:LAST]]
+
+    def so_far() -> tuple[Mapping[str, Any], ...]:
+        seen = (_signals(one, known).get("sources", {}).get(name) for one in earlier[:LAST])
+        return tuple(one for one in seen if one)
+
     try:
         with place.scratch() as scratch:
-            evidence = Evidence(repository, entry, previous, tuple(one for one in seen if one), scratch, live, touched)
+            evidence = Evidence(repository, entry, previous, so_far, scratch, live, touched)
             return source.signals(evidence).as_json()
     except Interrupted:
         raise

@@ -121,14 +121,15 @@ def _signals(session: Session, site: Site, backup: str, found: sets.Found, *, co
     if not compute or not todo:
         return known
     with working(session), display(session) as tell:
-        for number, (repository, view) in enumerate(todo):
-            tell(Progress("looking at what changed", files_done=number, files_total=len(todo), unit="set"))
-            history = site.history(repository)
-            earlier = signalling.before(found.holdings[repository].judgement.of(backup), view)
-            made = signalling.of_set(view, earlier, history.repository, _Bench(site), known)
+        wanted = [signalling.Old(view, signalling.before(found.holdings[repository].judgement.of(backup), view), site.history(repository).repository)
+                  for repository, view in todo]
+        tell(Progress("looking at what changed", files_done=0, files_total=len(todo), unit="set"))
+        for number, made in enumerate(signalling.of_sets(wanted, _Bench(site), dict(known))):
+            repository, view = todo[number]
             known[view.id] = made
             if not session.dry_run:
-                site.catalogue.put_signals(history.identity().id, str(view.manifest), made)
+                site.catalogue.put_signals(site.history(repository).identity().id, str(view.manifest), made)
+            tell(Progress("looking at what changed", files_done=number + 1, files_total=len(todo), unit="set"))
     return known
 
 

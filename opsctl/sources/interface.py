@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from pathlib import Path
@@ -102,17 +102,23 @@ class Evidence:
     """What a source's change signals are taken from: its snapshot in one set and in the set before it, in one repository.
 
     ``entry`` and ``previous`` are its entries in the manifests, the one of ``entry`` perhaps not complete yet; ``previous`` is
-    None for its first set. ``touched``: as in what was captured. ``earlier``: its signals in the sets before, newest first, where those have any. ``live``: the source
-    still is as it was captured, so that its content may be read where it is. ``scratch`` is private and empty.
+    None for its first set. ``touched``: as in what was captured. ``so_far`` says, perhaps after a wait, what its signals were in the sets
+    before, newest first, where those have any. ``live``: the source still is as it was captured, so that its content may be read where
+    it is. ``scratch`` is private and empty.
     """
 
     repository: Repository
     entry: Mapping[str, Any]
     previous: Mapping[str, Any] | None
-    earlier: tuple[Mapping[str, Any], ...]
+    so_far: Callable[[], tuple[Mapping[str, Any], ...]]
     scratch: Path
     live: bool = False
     touched: int | None = None
+
+    @property
+    def earlier(self) -> tuple[Mapping[str, Any], ...]:
+        """Its signals in the sets before. What takes long comes before this is asked for."""
+        return self.so_far()
 
     @property
     def same(self) -> bool:

@@ -10,7 +10,7 @@ from opsctl.sources.interface import Evidence
 
 
 def same(entry: dict[str, Any], previous: dict[str, Any] | None, touched: int | None = None) -> bool:
-    return Evidence(cast(Repository, None), entry, previous, (), Path(), touched=touched).same
+    return Evidence(cast(Repository, None), entry, previous, tuple, Path(), touched=touched).same
 
 
 def test_nothing_changed_where_restic_touched_no_file_and_none_is_missing() -> None:
