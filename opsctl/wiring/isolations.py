@@ -151,7 +151,7 @@ class Isolations:
         """Who tries whether a host that ``driver`` cuts off can be reached, or reaches anything (``isolation.probes.Prober``)."""
         from opsctl.isolation.probe_scripts import CALLS
         from opsctl.isolation.probes import Prober
-        from opsctl.model.probes import endpoint
+        from opsctl.model.probes import endpoint, reachable
 
         common, spec = self.site.config.isolation, self.site.config.hosts.get(name)
         with self._guard:
@@ -163,7 +163,8 @@ class Isolations:
             entered = spec is not None and spec.os == "linux" and spec.pinned
             return self.site.on_host(name, "ssh-isolation").plain().answering(CALLS) if entered else None
 
-        return Prober(name, addresses=[one for one in self._addresses(name) if "/" not in one], enter=enter, here=here,
+        # Loopback, by which this machine may be named, is open by intent.
+        return Prober(name, addresses=reachable(one for one in self._addresses(name) if "/" not in one), enter=enter, here=here,
                       witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),
                       outside=[endpoint(one) for one in common.outside], knock=driver.enforced != "host",
                       gateway=driver.at.name if driver.enforced == "gateway" else None, way_in=self._way_in(driver))

@@ -38,7 +38,9 @@ def test_this_machine_is_cut_off_and_opened_again(isolation_lab: Lab, tmp_path: 
         return json.loads(done.stdout)
 
     with open_flows([flow(lab, "in", "outside", "h1", host.address, near="h1")]) as theirs:
-        opsctl("isolate", "apply", "me", "--yes")
+        applied = opsctl("isolate", "apply", "me", "--yes")
+        assert applied["exit_code"] == 0, applied  # its loopback is open, and no finding
+        assert applied["result"]["hosts"]["me"]["proof"]["verdict"] == "partial"  # type: ignore[index]
         shown = opsctl("isolate", "status", "me")
         assert shown["result"]["hosts"]["me"]["stand"]["standing"] == "isolated", shown  # type: ignore[index]
         assert dead(theirs[0].near) and alive(theirs) == []
