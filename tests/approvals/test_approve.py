@@ -40,6 +40,20 @@ def test_promise_9_nothing_goes_on_unapproved_by_two(site: Site) -> None:
     site("journal", "verify", expect=0)
 
 
+def test_what_is_decided_stands_in_the_first_ten_lines_and_again_where_the_question_comes(site: Site) -> None:
+    steps = "".join(f"  - {{id: step-{number}, uses: command, with: {{argv: [echo, deep-{number}]}}}}\n" for number in range(30))
+    site.write_playbook(between=steps)
+    run = site.begin("--set", "incident=I-1")
+    shown = site("--yes", "approve", run, "agree", "--by", "imran", "--key", str(site.keys / "imran"), "--note", "seen", expect=0).err.splitlines()
+    first = "\n".join(shown[:10])
+    for told in ("what        the doors may be opened", "decision    approve, note: seen", "as          imran", "until 2026-12-1", "incident    I-1", run,
+                 "step        agree", "step-0, step-1", "and 25 more"):
+        assert told in first, first
+    assert "deep-0" not in first and all(f"deep-{number}" in "\n".join(shown[10:]) for number in range(30))
+    [again] = [line for line in shown if "imran decides: approve, note: seen: the doors may be opened" in line]
+    assert shown.index(again) > max(number for number, line in enumerate(shown) if "deep-29" in line)
+
+
 def test_promise_3_one_person_is_never_two(site: Site) -> None:
     run = site.begin()
     site.approve(run, "asha")
