@@ -60,7 +60,7 @@ class Nftables(Driver):
         self._looked = None
         with _reading(self.host):
             facts = _facts(found)
-            tables = nft_listing.tables(dict(found).get("rules", ""))  # the last of them is whole
+            tables = nft_listing.tables(dict(found).get("rules", ""))
             self._families = [family for family in nft_rules.FAMILIES if family in tables]
             self.last = self._stand(found, facts, tables)
         return self.last

@@ -44,7 +44,7 @@ case $space in *"
 sockets=$(ss -Htuan) || counted="== uncounted
 "
 if [ ${#sockets} -ge 500000 ]; then sockets=$(echo "$sockets" | head -n 5000); fi
-echo "$counted== space
+printf "%s\n" "$counted== space
 $space
 == sockets
 $sockets"
@@ -77,18 +77,19 @@ everywhere() {
 }
 """
 
-# Words: families of which our table is known to be there. nft 1.0.6 lists no two tables of different families in one call.
-# What broke off is begun once more under the same name.
+# Words: families of which our table is known to be there. nft 1.0.6 lists no two tables of different families in one call. It
+# flushes each word, of which each would be a packet to us.
 _RULES = rf"""
-echo "== rules"
 listed=
-for family; do listed=yes; nft list table $family {TABLE} 2>/dev/null || {{ listed=; break; }}; done
-[ -z "$listed" ] || return 0
-all=$(nft list tables) || return $?
-echo "== rules"
-for family in inet netdev; do
-    case $all in *"table $family {TABLE}"*) nft list table $family {TABLE} || return $? ;; esac
-done
+for family; do more=$(nft list table $family {TABLE} 2>/dev/null) || {{ listed=; break; }}; listed="$listed$more
+"; done
+if [ -z "$listed" ]; then
+    all=$(nft list tables) || return $?
+    for family in inet netdev; do
+        case $all in *"table $family {TABLE}"*) more=$(nft list table $family {TABLE}) || return $?; listed="$listed$more
+" ;; esac
+    done
+fi
 """
 
 # Words as those of `rules`. A port leads out: it has a device, or its other end is in a namespace that is none of ours to see (the host is a container).
@@ -116,18 +117,18 @@ done
 read -r release </proc/sys/kernel/osrelease
 enabled=
 if [ -L {_WANTED}/{UNIT} ]; then enabled=enabled; fi
-echo "== manager
+rules "$@" || exit $?
+printf '%s\n' "== manager
 $SSH_CONNECTION
 == kernel
 $release
 == ports
 $ports== persisted
 $enabled
-== unit"
-if [ -e {_UNITS}/{UNIT} ]; then cat {_UNITS}/{UNIT}; fi
-echo "== file"
-if [ -e {FILE} ]; then cat {FILE}; fi
-rules "$@" || exit $?
+== rules
+$listed"
+if [ -e {_UNITS}/{UNIT} ]; then echo "== unit"; cat {_UNITS}/{UNIT}; fi
+if [ -e {FILE} ]; then echo "== file"; cat {FILE}; fi
 inside='{_SPACE}'
 everywhere
 """
