@@ -44,7 +44,7 @@ class World(Protocol):
     ``now`` is bound once per run; ``clock`` gives the time as it passes, by which what others wrote is judged: a run
     that is taken up again days later would take newer sets for ones from the future. ``scratch`` is an empty private
     directory of this step's own, removed after it. ``keep`` is a private directory of this run that stays for a resume,
-    ``kept_by`` that of another run. ``outcomes`` tells of this run's steps that use a word: step, parameters, and how each ended
+    ``kept_by`` that of another run; ``remembered`` goes with the process. ``outcomes`` tells of this run's steps that use a word: step, parameters, and how each ended
     last, as the journal has it (empty: not yet; `planned` in a dry run); ``outcomes_before`` as it was when this process first asked, which
     hundreds of hosts can ask for.
     ``by`` is who started the run; ``dry``: nothing is done in it. ``open_incidents`` are those that
@@ -59,6 +59,7 @@ class World(Protocol):
     shell: Any
     host: str
     dry: bool
+    remembered: dict[str, Any]
 
     def clock(self) -> datetime: ...
 

@@ -97,17 +97,21 @@ def lock_of(params: HostParams, world: World) -> tuple[str, ...]:
 
 def kept(params: HostParams, world: World) -> Mapping[str, Any]:
     """What this run wrote down about the host, for people; nothing is decided by it."""
-    try:
-        return json.loads((world.keep("isolation") / f"{params.host}.json").read_text())
-    except (OSError, ValueError, OpsError):
-        return {}
+    name = f"isolation {params.host}"
+    if name not in world.remembered:
+        found: Any = {}
+        with contextlib.suppress(OSError, ValueError, OpsError):
+            found = json.loads((world.keep("isolation") / f"{params.host}.json").read_text())
+        world.remembered[name] = found if isinstance(found, dict) else {}
+    known: Mapping[str, Any] = world.remembered[name]
+    return known
 
 
 def keep(params: HostParams, world: World, **facts: Any) -> None:
     """Write down more about the host. A disk that is full, or that would have to be waited for, holds nothing up."""
+    known = world.remembered[f"isolation {params.host}"] = {**kept(params, world), **facts}
     with contextlib.suppress(OSError, OpsError):
-        content = json.dumps({**kept(params, world), **facts}).encode()
-        write_whole(world.keep("isolation") / f"{params.host}.json", content, durable=False)
+        write_whole(world.keep("isolation") / f"{params.host}.json", json.dumps(known).encode(), durable=False)
 
 
 def load(params: HostParams, world: World, order: Order) -> None:

@@ -117,8 +117,10 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, int):
         return -_SAFE <= value <= _SAFE
     if isinstance(value, dict):
-        return all(isinstance(key, str) and key.isascii() and _is_plain(inner)
-                   for key, inner in value.items())
+        for key, inner in value.items():
+            if not (isinstance(key, str) and key.isascii() and _is_plain(inner)):
+                return False
+        return True
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return False

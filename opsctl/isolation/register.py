@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Register:
 
     def put(self, entry: Entry) -> None:
         """Raises ProgramFailed where it cannot be written."""
-        write_whole(self._path(entry.host), json.dumps(asdict(entry), indent=1).encode() + b"\n")
+        write_whole(self._path(entry.host), json.dumps(entry, default=vars).encode() + b"\n")
 
     def get(self, host: str) -> Entry | None:
         """The entry of a host; None where there is none, or none that can be read."""
@@ -63,9 +63,11 @@ class Register:
                 yield name
 
     def _read(self, host: str) -> Entry | None:
-        here = self._path(host)
-        there = [path for path in (here, self.behind / here.name if self.behind else here) if path.exists()]
-        said = json.loads(max(there, key=lambda path: path.stat().st_mtime_ns, default=here).read_text())
+        newest = here = self._path(host)
+        if self.behind is not None:
+            there = [path for path in (here, self.behind / here.name) if path.exists()]
+            newest = max(there, key=lambda path: path.stat().st_mtime_ns, default=here)
+        said = json.loads(newest.read_text())
         return None if said is None else _entry(said)
 
     def _names(self) -> list[str]:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterator, Sequence
 
+from opsctl.model.addresses import ip_address, ip_network
 from opsctl.model.isolation import Opening
 from opsctl.model.values import value
 
@@ -56,7 +57,7 @@ def bare(address: str) -> str:
     """An address without brackets and zone: ``[fe80::1%eth0]`` is ``fe80::1``, ``::ffff:10.0.0.1`` is ``10.0.0.1``."""
     text = re.sub(r"%[^\]]*", "", address).strip("[]")
     try:
-        found = ipaddress.ip_address(text)
+        found = ip_address(text)
     except ValueError:
         return text
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
@@ -90,7 +91,7 @@ def words(allowed: Collection[Opening]) -> list[str]:
     """The same for ``ss``: what is let through, as words of its filter language, each part with ``or`` behind it."""
     said: list[str] = []
     for one in allowed:
-        network = str(ipaddress.ip_network(one.network))
+        network = str(ip_network(one.network))
         to = f"[{network}]" if one.version == 6 else network
         if one.port is None:
             said += ["dst", to, "or"]
@@ -101,7 +102,7 @@ def words(allowed: Collection[Opening]) -> list[str]:
 
 def _is_of(one: Socket, opening: Opening) -> bool:
     try:
-        if ipaddress.ip_address(one.peer) not in ipaddress.ip_network(opening.network):
+        if ip_address(one.peer) not in ip_network(opening.network):
             return False
     except ValueError:
         return False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import field
 from typing import Any, Literal
 
+from opsctl.model.addresses import ip_address, ip_network
 from opsctl.model.values import value
 
 PROFILES = ("full", "backup-only", "outbound-only")
@@ -33,7 +33,7 @@ class Opening:
 
     @property
     def version(self) -> int:
-        return ipaddress.ip_network(self.network).version
+        return ip_network(self.network).version
 
     def __str__(self) -> str:
         place = self.network if self.version == 4 or self.port is None else f"[{self.network}]"
@@ -49,11 +49,11 @@ def opening(text: str) -> Opening:
     if direction and rest.startswith(("tcp:", "udp:")):
         protocol, _, rest = rest.partition(":")
     if direction is None:
-        return Opening(str(ipaddress.ip_network(rest)))
+        return Opening(str(ip_network(rest)))
     place, _, port = rest.rpartition(":")
     if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"{text}: a port is missing; as in out:tcp:10.0.0.5:8000")
-    return Opening(str(ipaddress.ip_network(place.strip("[]"))), int(port), protocol, direction)
+    return Opening(str(ip_network(place.strip("[]"))), int(port), protocol, direction)
 
 
 @value
@@ -142,7 +142,7 @@ class Stand:
 
     def as_json(self) -> dict[str, Any]:
         """For results and ``--json``: everything but ``raw``."""
-        said = asdict(self)
+        said = {**vars(self), "mark": {**vars(self.mark)} if self.mark is not None else None, "facts": {**vars(self.facts)}}
         del said["raw"]
         return said
 
@@ -163,7 +163,7 @@ def families(addresses: Iterable[str]) -> Sequence[int]:
     """The IP versions among addresses that others can reach: no loopback, no link-local."""
     found = set()
     for text in addresses:
-        address = ipaddress.ip_address(text.split("%")[0])
+        address = ip_address(text.split("%")[0])
         if not (address.is_loopback or address.is_link_local):
             found.add(address.version)
     return sorted(found)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal
 
+from opsctl.model.addresses import ip_address, ip_network
 from opsctl.model.isolation import Facts, Opening, Order, Stand, families
 from opsctl.model.nft_passing import letting
 from opsctl.model.nft_rules import managers
@@ -176,7 +176,7 @@ def reachable(addresses: Iterable[str]) -> Sequence[str]:
     for one in addresses:
         with contextlib.suppress(ValueError):
             if families([one]):
-                found.append(str(ipaddress.ip_address(one)))
+                found.append(str(ip_address(one)))
     return list(dict.fromkeys(found))
 
 
@@ -302,7 +302,7 @@ def _unasked(probe: Probe, stand: Stand) -> Stand:
 
 def _names(one: Opening, address: str, port: int, direction: str) -> bool:
     try:
-        if ipaddress.ip_address(address) not in ipaddress.ip_network(one.network):
+        if ip_address(address) not in ip_network(one.network):
             return False
     except ValueError:  # a machine may tell of itself what it likes
         return False

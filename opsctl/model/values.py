@@ -21,6 +21,7 @@ def value(cls: type[Made]) -> type[Made]:
             setattr(made, name, method)
     known = fields(made)  # type: ignore[arg-type]
     made._names = tuple(one.name for one in known)  # type: ignore[attr-defined]
+    made._named = frozenset(made._names)  # type: ignore[attr-defined]
     made._defaults = {one.name: one.default for one in known if one.default is not MISSING}  # type: ignore[attr-defined]
     made._factories = {  # type: ignore[attr-defined]
         one.name: one.default_factory for one in known if one.default_factory is not MISSING
@@ -37,12 +38,12 @@ def _init(self: Any, *given: Any, **named: Any) -> None:
         raise TypeError(f"{type(self).__name__} takes {len(names)} values and got {len(given)}")
     mine.update(self._defaults)
     mine.update(zip(names, given))  # noqa: B905  (fewer may be given by position)
-    for name, inner in named.items():
-        if name not in names:
-            raise TypeError(f"{type(self).__name__} has no {name}")
-        if name in names[: len(given)]:
-            raise TypeError(f"{type(self).__name__} got {name} twice")
-        mine[name] = inner
+    if named:
+        if not self._named.issuperset(named):
+            raise TypeError(f"{type(self).__name__} has no {next(name for name in named if name not in names)}")
+        if given and not named.keys().isdisjoint(names[: len(given)]):
+            raise TypeError(f"{type(self).__name__} got {next(name for name in names if name in named)} twice")
+        mine.update(named)
     if len(mine) < len(names):
         for name in names:
             if name not in mine:

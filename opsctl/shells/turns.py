@@ -54,6 +54,8 @@ class Turns:
                 self._call()
 
     def _call(self) -> None:
+        if not self._waiting:
+            return
         now = time.monotonic()
         working = sum(now - since < self._patience for since in self._working.values())
         while self._waiting and working < self._most:

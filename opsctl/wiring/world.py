@@ -40,6 +40,8 @@ class World:
         self.shell = site.shell
         self.host = os.uname().nodename
         self.signatures = site.signatures
+        self.remembered: dict[str, Any] = {}
+        self._kept: set[tuple[str, ...]] = set()
         self._warnings: list[str] = []
         self._drivers: dict[str, Any] = {}
         self._outcomes: dict[str, Sequence[tuple[str, Mapping[str, Any], str]]] = {}
@@ -146,7 +148,9 @@ class World:
 
     def keep(self, *parts: str) -> Path:
         place = self.directory.joinpath("kept", *parts)
-        private_folder(place)
+        if parts not in self._kept:
+            private_folder(place)
+            self._kept.add(parts)
         return place
 
     def kept_by(self, run: str, *parts: str) -> Path:

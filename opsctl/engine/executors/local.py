@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gc
 import queue
 import threading
 import time
@@ -40,8 +41,19 @@ class LocalExecutor(Executor):
         # Wide enough for all branches at once, so that none waits for another's silent hosts; a thread is
         # made only where none is free.
         width = sum(min(step.at_once, len(step.items)) for step in plan.steps)
-        with _descriptors(width), ThreadPoolExecutor(max(width, 1), thread_name_prefix="step") as pool:
+        with _descriptors(width), _seldom_collected(), ThreadPoolExecutor(max(width, 1), thread_name_prefix="step") as pool:
             return _Run(plan, perform, before, on_result, patient, self.stopped, pool).go()
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Every few hundred objects the collector looks through those of all the hundreds that are under way."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextlib.contextmanager
