@@ -107,7 +107,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
         refuse_after_reopening(params.host, world)
         if (refusal := _refusal(params, world)) is not None:  # before anything is sent to it
             raise refusal
-        order, stand, entry, known = _order(params, world), driver(params, world).observe(), world.isolated.get(params.host), kept(params, world)
+        way = driver(params, world)
+        way.brief = not world.dry and params.profile != "outbound-only" and "probe-first" not in params.options
+        order, stand, entry, known = _order(params, world), way.observe(), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
         return Seen(order, stand, loaded, entry, known, matrix)

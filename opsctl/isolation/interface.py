@@ -33,6 +33,9 @@ class Driver(ABC):
     last: Stand | None = None
     """What ``observe`` found last, where the driver keeps it."""
 
+    brief: bool = False
+    """Whether the first ``observe`` may leave out, of a host that is open, what no rules depend on: it is cut off sooner."""
+
     loaded: str | None = None
     """When this run loaded something, for people."""
 

@@ -52,16 +52,19 @@ class Nftables(Driver):
         self._loaded = False
         self._noting = True
         self._families: Sequence[str] | None = None
+        self._alone = False
         self._looked: _Sections | None = None
         self._noted: bytes | None = None
 
     def observe(self) -> Stand:
-        found = self._looked or _sections(self._script("look", *self._known).stdout)
+        brief = self.brief and self.last is None
+        found = self._looked or _sections(self._script("look", "brief" if brief else "full", *self._known).stdout)
         self._looked = None
         with _reading(self.host):
             facts = _facts(found)
             tables = nft_listing.tables(dict(found).get("rules", ""))
             self._families = [family for family in nft_rules.FAMILIES if family in tables]
+            self._alone = _alone(found, len(tables))
             self.last = self._stand(found, facts, tables)
         return self.last
 
@@ -83,6 +86,8 @@ class Nftables(Driver):
     @property
     def _known(self) -> Sequence[str]:
         """The families in which a table of ours was, or was loaded; all of them, or none is worth asking for."""
+        if self._alone:
+            return ("ruleset",)
         return self._families if self._families is not None and len(self._families) == len(nft_rules.FAMILIES) else ()
 
     def load(self, order: Order, stand: Stand) -> None:
@@ -137,7 +142,7 @@ class Nftables(Driver):
     def cut(self, order: Order) -> Cut:
         allowed = (*nft_rules.managers(order, Facts()), *order.allow, *order.opened)
         # What is left is counted by a whole look, which serves whoever looks next: a host asked for both at once has half the work.
-        result = self._script("cut_off", order.profile, *connections.words(allowed), then=shlex.join(["look", *self._known]))
+        result = self._script("cut_off", order.profile, *connections.words(allowed), then=shlex.join(["look", "full", *self._known]))
         found = _sections(result.stdout)
         notes = tuple(dict.fromkeys(line for line in result.errors.splitlines() if not line.startswith("sudo:")))[:5]
         with _reading(self.host):
@@ -277,6 +282,12 @@ def _facts(found: _Sections) -> Facts:
         leased=min((float(left) for left in _LEASE.findall(text.get("space", ""))), default=None),
         versions={"kernel": text.get("kernel", "").strip()},
     )
+
+
+def _alone(found: _Sections, ours: int) -> bool:
+    """Whether the host has no tables but ours, so that one call lists them."""
+    text = dict(found)
+    return len(re.findall(r"^table ", text.get("tables", "") + text.get("rules", ""), re.MULTILINE)) == ours
 
 
 def _spaces(found: _Sections) -> list[connections.Space]:

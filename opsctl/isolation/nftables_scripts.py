@@ -77,23 +77,28 @@ everywhere() {
 }
 """
 
-# Words: families of which our table is known to be there. nft 1.0.6 lists no two tables of different families in one call. It
-# flushes each word, of which each would be a packet to us.
+# Words: families of which our table is known to be there, or `ruleset` where there are no other tables. nft 1.0.6 lists no two
+# tables of different families in one call. It flushes each word, of which each would be a packet to us.
 _RULES = rf"""
-listed=
+listed= tables=
+if [ "$1" = ruleset ]; then listed=$(nft list ruleset); return; fi
 for family; do more=$(nft list table $family {TABLE} 2>/dev/null) || {{ listed=; break; }}; listed="$listed$more
 "; done
 if [ -z "$listed" ]; then
-    all=$(nft list tables) || return $?
+    tables=$(nft list tables) || return $?
     for family in inet netdev; do
-        case $all in *"table $family {TABLE}"*) more=$(nft list table $family {TABLE}) || return $?; listed="$listed$more
+        case $tables in *"table $family {TABLE}"*) more=$(nft list table $family {TABLE}) || return $?; listed="$listed$more
 " ;; esac
     done
+    tables="
+$tables"
 fi
 """
 
-# Words as those of `rules`. A port leads out: it has a device, or its other end is in a namespace that is none of ours to see (the host is a container).
+# `$1`: `brief` where of a host that is open no more is asked than what its rules depend on; then words as those of `rules`. A port leads out: it has a device, or its other end is in a namespace that is none of ours to see (the host is a container).
 _LOOK = rf"""
+brief=$1
+shift
 ports=
 for one in /sys/class/net/*; do
     name=${{one##*/}}
@@ -125,10 +130,12 @@ $release
 == ports
 $ports== persisted
 $enabled
+== tables$tables
 == rules
 $listed"
 if [ -e {_UNITS}/{UNIT} ]; then echo "== unit"; cat {_UNITS}/{UNIT}; fi
 if [ -e {FILE} ]; then echo "== file"; cat {FILE}; fi
+if [ "$brief" = brief ] && [ -z "$listed" ]; then echo "== space"; ip -o addr show; return; fi
 inside='{_SPACE}'
 everywhere
 """
