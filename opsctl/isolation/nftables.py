@@ -64,7 +64,7 @@ class Nftables(Driver):
             facts = _facts(found)
             tables = nft_listing.tables(dict(found).get("rules", ""))
             self._families = [family for family in nft_rules.FAMILIES if family in tables]
-            self._alone = _alone(found, len(tables))
+            self._alone = _alone(found, len(tables), self._alone)
             self.last = self._stand(found, facts, tables)
         return self.last
 
@@ -284,10 +284,11 @@ def _facts(found: _Sections) -> Facts:
     )
 
 
-def _alone(found: _Sections, ours: int) -> bool:
-    """Whether the host has no tables but ours, so that one call lists them."""
+def _alone(found: _Sections, ours: int, before: bool) -> bool:
+    """Whether the host has no tables but ours, so that one call lists them. Where all were not listed it is as it was ``before``."""
     text = dict(found)
-    return len(re.findall(r"^table ", text.get("tables", "") + text.get("rules", ""), re.MULTILINE)) == ours
+    every = text.get("tables") or (text.get("rules", "") if before else "")
+    return len(re.findall(r"^table ", every, re.MULTILINE)) == ours if every else before
 
 
 def _spaces(found: _Sections) -> list[connections.Space]:
