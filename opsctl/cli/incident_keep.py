@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.report import Mark, Out, Report, Tone
 from opsctl.errors import Busy, OpsError
-from opsctl.model.incident import CLOSED, DRAFTED, FILED, NOTED, PAPERED, SEALED
+from opsctl.model.incident import CLOSED, DRAFTED, PAPERED, SEALED
 from opsctl.model.incident_kept import waiting
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opsctl.model.plan import BoundPlan
     from opsctl.wiring import Site
 
-_LATER = frozenset({NOTED, FILED, DRAFTED})
+_LATER = frozenset({DRAFTED})
 """Entries that go with the next one of another kind, or the next backup."""
 _WITH_FILES = frozenset({SEALED, PAPERED, CLOSED})
 _PATIENCE = 3600.0  # seconds for the one before, which may be storing evidence

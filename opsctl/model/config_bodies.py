@@ -45,7 +45,7 @@ class PublicService(Part):
 class LastReceipt(Part):
     """How restored data is asked for the last receipt of each body and series."""
 
-    source: Name = Field(description="The database; a source of kind `postgresql`.")
+    source: Name = Field(description="The database; a source of kind `postgresql`, `mariadb` or `sqlite`.")
     query: Line = Field(
         description="One `SELECT` with the columns body, series, number and, where it is known, date; it is run read-only. Such as `SELECT body_id, "
         "series, max(number), max(paid_on) FROM receipts GROUP BY 1, 2`."
@@ -67,14 +67,14 @@ class Paper(Part):
 
 
 def bodies_mistakes(data: Any) -> Iterator[Mistake]:
-    """A query of something that is not there or is no PostgreSQL; ``data`` may have any shape."""
+    """A query of something that is not there or is no database; ``data`` may have any shape."""
     last = mapping(mapping(data, "paper"), "last_receipt")
     name, sources = last.get("source"), mapping(data, "sources")
     place = ("paper", "last_receipt", "source")
     if isinstance(name, str) and name not in sources:
         yield place, f"there is no source {shown(name)}{meant(name, sources)}"
-    elif isinstance(name, str) and mapping(sources, name).get("kind") not in ("postgresql", None):
-        yield place, "must be a source of kind postgresql"
+    elif isinstance(name, str) and mapping(sources, name).get("kind") not in ("postgresql", "mariadb", "sqlite", None):
+        yield place, "must be a source of kind postgresql, mariadb or sqlite"
     query = last.get("query")
     if isinstance(query, str) and not re.match(r"(?i)\s*(select|with|table|values)\b", query):
         yield ("paper", "last_receipt", "query"), "must be one SELECT"

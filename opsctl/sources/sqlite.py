@@ -26,6 +26,7 @@ _STEP = 1024  # pages copied at a time
 _PAUSE = 0.02  # seconds to wait where a writer is in the way
 _RESTARTS = 3
 _PATIENCE = 60.0  # seconds without a page that could be read
+_ASKED_WITHIN = 600  # seconds that a query of the site's own may take
 _SPARE = 16 << 20
 
 
@@ -106,6 +107,19 @@ class Sqlite(Source):
         """Some values of each column; of one on another machine nothing is looked into."""
         with _opened(self.path) as source:
             yield from sqlite_sample.columns(source)
+
+    def rows(self, query: str, *, file: Path | None = None) -> list[list[str]]:
+        """What a query of the site's own answers, as text, of a ``file`` or of its own database; nothing is written. Raises ProgramFailed."""
+        begun = time.monotonic()
+        try:
+            with sqlite_proof.reading(file) if file is not None else _opened(self.path) as source:
+                source.text_factory = lambda raw: bytes(raw).decode("utf-8", "replace")
+                source.set_progress_handler(lambda: int(time.monotonic() > begun + _ASKED_WITHIN), 10_000)
+                for pragma in ("query_only = ON", "trusted_schema = OFF"):
+                    source.execute(f"PRAGMA {pragma}")
+                return [["" if cell is None else str(cell) for cell in row] for row in source.execute(query.strip().rstrip(";"))]
+        except sqlite3.Error as error:
+            raise ProgramFailed(f"{file or self.path} does not answer the query: {error}", where=self.name) from error
 
     def restored_files(self, entry: Mapping[str, Any], place: Path) -> list[Difference]:
         paths = entry.get("paths") or (f"/{self.filename}",)

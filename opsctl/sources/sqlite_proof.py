@@ -32,7 +32,7 @@ def take(file: Path, level: str, cancelled: Callable[[], bool] = lambda: False) 
 
     Virtual tables (full-text search, R-trees) are proven through the ordinary tables that keep their content.
     """
-    with _reading(file) as database:
+    with reading(file) as database:
         database.set_progress_handler(cancelled, _PATIENCE)
         proof: dict[str, Any] = {
             "kind": "rows",
@@ -54,7 +54,7 @@ def row_hash(row: tuple[Any, ...]) -> int:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[sqlite3.Connection]:
+def reading(file: Path) -> Iterator[sqlite3.Connection]:
     """``immutable``: no lock and no file beside it, whatever mode the database says it is in."""
     try:
         with closing(

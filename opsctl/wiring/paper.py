@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from opsctl.errors import ConfigError, SafetyRefusal, UsageError
+from opsctl.errors import ConfigError, DamagedData, SafetyRefusal, UsageError
 from opsctl.model.unknown import unknown
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def last_receipts(site: Site, room: str) -> tuple[str, list[list[str]]]:
         raise UsageError("no query for the last receipts is configured", hint="paper: {last_receipt: {source: …, query: SELECT …}}; or --restored FILE.csv")
     if not room:
         source = site.source(spec.source)
+        if site.config.sources[spec.source].kind == "sqlite" and site.config.sources[spec.source].host is not None:
+            raise UsageError(f"{spec.source} is a file of another machine, and is not asked there", hint="--room ROOM asks it in a clean room; or --restored FILE.csv")
         return f"the database of source {spec.source}, as it is now", _fitting(source.rows(spec.query))
     from opsctl.wiring.rooms import clean_room, rooms
 
@@ -37,13 +40,28 @@ def last_receipts(site: Site, room: str) -> tuple[str, list[list[str]]]:
     inside = clean_room(site, room, "")
     inside.enter()
     try:
+        if entry["kind"] == "sqlite":
+            return _origin(spec.source, there[room]), _fitting(_of_file(site, spec.source, spec.query, inside.files(spec.source)))
         from opsctl.sources.clean_room import DATABASE
 
         with inside.server(spec.source, entry) as server:
             rows = inside.database(spec.source, entry).rows(spec.query, database=DATABASE, server=server)
     finally:
         inside.leave()
-    return f"{spec.source} of set {there[room].record.get('set', '?')}, proven in the clean room {room}", _fitting(rows)
+    return _origin(spec.source, there[room]), _fitting(rows)
+
+
+def _origin(source: str, room: Any) -> str:
+    return f"{source} of set {room.record.get('set', '?')}, proven in the clean room {room.name}"
+
+
+def _of_file(site: Site, source: str, query: str, folder: Path) -> list[list[str]]:
+    """The one file that a source was restored to, asked."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    if len(files) != 1:
+        raise DamagedData(f"{source} is {len(files)} files in the clean room, and not one", where=str(folder), hint="opsctl restore room BACKUP --set ID makes another")
+    found: list[list[str]] = site.source(source).rows(query, file=files[0])
+    return found
 
 
 def _fitting(rows: list[list[str]]) -> list[list[str]]:

@@ -213,11 +213,14 @@ def test_an_append_only_store_takes_it_and_entries_go_there_in_the_background(tm
         until(lambda: kept(machine) == 1, "the entry to be kept")
         machine("incident", "order", "inc-2", "logs", "--order", "1", "--received-at", noticed, expect=0)
         until(lambda: kept(machine) == 2 and not at_work(machine), "the order to be kept")
+        machine("incident", "note", "inc-2", "the help desk was told", expect=0)
+        machine("incident", "fill", "inc-2", "system_location=Bhopal", expect=0)
+        until(lambda: kept(machine) == 4 and not at_work(machine), "the note and the field to be kept")
         assert "kept in main" in machine("incident", "show", "inc-2").out
         machine.forget()
         other = served(tmp_path / "other", server)
         other("backup", "init", expect=0)
-        assert other.json("incident", "take-over", "--trust", fingerprint(machine), expect=0).result["entries"] == 2
+        assert other.json("incident", "take-over", "--trust", fingerprint(machine), expect=0).result["entries"] == 4
 
 
 def kept(machine: Machine) -> int:
