@@ -77,8 +77,9 @@ def site_for(session: Session, asked: Asked, unread: list[OpsError] | None = Non
                              hint=f"without one, with the account that logs in: root@{first} --host-key SHA256:…") from error
         known = asked.names or os.path.isdir(os.path.join(home, "opsctl", "isolated"))
         if not known or not all(map(is_given, asked.names)) or asked.zones or asked.every:
-            if asked.names and not error.problems:  # there is none at all, and a machine is to be off now
-                error.hint = f"without one, with the account that logs in: {_written_out(asked.names[0])} --host-key SHA256:… --key FILE; otherwise {error.hint}"
+            if asked.names:  # a machine is to be off now
+                way = f"with the account that logs in: {_written_out(asked.names[0])} --host-key SHA256:… --key FILE"
+                error.hint = f"until it is mended, {way}" if error.problems else f"without one, {way}; otherwise {error.hint}"
             raise
         site = Site(Config.model_validate({"state": os.path.join(home, "opsctl")}), clock=clock(session), environ=session.environ)
         session.hooks.session, session.hooks.site = session, site

@@ -228,6 +228,10 @@ def test_a_host_that_stands_in_no_configuration(machine: Machine, lab: Lab) -> N
     assert "names are not looked up" not in machine("isolate", "apply", "root@db-1", "--host-key", "SHA256:x", expect=2).err
     assert f"root@{host.address} --host-key SHA256:… --key FILE" in machine("isolate", "apply", host.address, expect=10).err
     assert "root@ADDRESS --host-key SHA256:… --key FILE" in machine("isolate", "apply", "web-1", expect=10).err
+    machine.configure("state: [\n")
+    assert "until it is mended, with the account that logs in: root@ADDRESS --host-key" in machine("isolate", "apply", "web-1", expect=10).err
+    machine("isolate", "apply", named, "--host-key", fingerprint(lab, "h0"), *key, expect=0)
+    machine("isolate", "release", named, expect=0)
 
 
 def test_the_plan_names_what_only_a_person_can_cut_off_and_what_stops(machine: Machine, lab: Lab) -> None:
