@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli import isolate_text
 from opsctl.cli.isolate_hosts import Asked, doors, hosts_of, person, site_for
 from opsctl.cli.report import Mark, Out, Report
-from opsctl.errors import UsageError
+from opsctl.errors import Interrupted, OpsError, UsageError
 from opsctl.model.given_host import is_given
 from opsctl.model.isolation import PROFILES, opening
 from opsctl.model.isolation_guard import out_of_reach
@@ -67,8 +67,14 @@ def apply(session: Session, asked: Asked, said: Mapping[str, Any]) -> Report:
                 "doors": {str(one.item): {**one.result, "outcome": one.outcome} for one in tally.results if one.step == "door"},
                 "release": way_back()}
 
-    report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
-                       text=text, result=result, told=told, by=person(), shape=_shape(said))
+    try:
+        report = carry_out(session, site, "isolate", inputs, subject=asked.zones[0] if asked.zones else "isolate", before=before,
+                           text=text, result=result, told=told, by=person(), shape=_shape(said))
+    except OpsError as error:
+        # A journal that breaks off ends a run half-way as well; of an interruption it is said where that is told.
+        if session.hooks.interrupted is not None and not isinstance(error, Interrupted) and _incidents(site, hosts):
+            error.message += f"; {session.hooks.interrupted()}"
+        raise
     session.hooks.interrupted = None
     return report if session.dry_run or (report.code and not touched) else isolate_text.ending(report, f"release with: {way_back()}")
 

@@ -98,6 +98,28 @@ def test_hosts_are_cut_off_rehearsed_and_opened_while_the_disk_is_full(machine: 
         machine.state.unlink()
 
 
+def test_a_disk_that_fills_meanwhile_says_which_hosts_are_cut_off_and_which_lift_themselves(machine: Machine, lab: Lab) -> None:
+    machine.state.unlink()
+    lab.hosts["h1"].put("nft", "#!/bin/sh\ncase $1 in add*) while [ -e /tmp/wait ]; do sleep 0.05; done;; esac\nexec /usr/sbin/nft \"$@\"\n")
+    lab.run("h1", ["touch", "/tmp/wait"])
+    with small_disk(machine.root / "disk", "3M") as disk:
+        (disk / "state").mkdir(mode=0o700)
+        machine.state.symlink_to(disk / "state")
+        try:
+            running = machine.start("isolate", "apply", "h0", "h1")
+            assert running.stderr is not None and "h0: isolated and confirmed" in running.stderr.readline()
+            with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        finally:
+            lab.run("h1", ["rm", "/tmp/wait"])
+        out, err = running.communicate(timeout=90)
+        lab.hosts["h1"].drop("nft")
+        assert running.returncode == 20 and "the disk of the journal is full" in err, out + err
+        assert "isolated and confirmed: h0" in err and "lifting itself within 60 s: h1" in err and "isolate release h0 h1` releases" in err
+        machine.state.unlink()
+
+
 def test_what_was_cut_off_before_the_state_directory_was_lost_is_known_and_opened(machine: Machine, lab: Lab) -> None:
     """It can be read, and no longer written: what was released meanwhile is released there too, once the spool is adopted."""
     machine.state.unlink()
