@@ -118,7 +118,7 @@ def prepare(
               "authorized_keys": hosts_access.authorized_keys(keys, sources), "made": [str(path) for path in made],
               "certificates": _certificates(site, name), "fingerprint_command": _CONSOLE}
     return Report(result=result, text=lambda out: _write_preparation(out, name, host, result),
-                  warnings=[*site.said, *_preparation_doubts(sources, keys)])
+                  warnings=[*site.said, *_preparation_doubts(sources, keys), *filter(None, [hosts_access.without_root(name, host)])])
 
 
 def _certificates(site: Site, name: str) -> list[str]:
@@ -296,6 +296,7 @@ def _with_keys(site: Site, rows: Sequence[Row]) -> dict[str, Host]:
 def _take_in(site: Site, session: Session, hosts: Mapping[str, Host], prints: Mapping[str, str]) -> Report:
     """Write what the configuration does not have yet."""
     from opsctl.engine import hosts_file
+    from opsctl.model import hosts_access
 
     fresh = {name: host for name, host in hosts.items() if name not in site.config.hosts}
     for name, host in hosts.items():
@@ -319,7 +320,8 @@ def _take_in(site: Site, session: Session, hosts: Mapping[str, Host], prints: Ma
         if fresh:
             out.line(f"next: `opsctl hosts prepare {next(iter(fresh)) if len(fresh) == 1 else 'HOST'}` prints what to put there, `opsctl hosts check` tries")
 
-    return Report(result=result, text=text, warnings=[*site.said])
+    doubts = filter(None, [hosts_access.without_root(name, host) for name, host in hosts.items() if name in fresh])
+    return Report(result=result, text=text, warnings=[*site.said, *doubts])
 
 
 app.command("rekey")(rekey)

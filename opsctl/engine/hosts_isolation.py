@@ -38,7 +38,8 @@ def look(shell_of: Callable[[], Shell], wanted: Entered) -> tuple[bool, str, str
     except (Refused, Unreachable, ProgramFailed) as error:
         return False, error.message, error.hint or ""
     if wrong := [*_wrong(said)]:
-        return False, "; ".join(wrong), "`opsctl hosts prepare` prints the sudoers lines; packages: nftables iproute2 util-linux conntrack"
+        return False, "; ".join(wrong), ("it takes root, by become: sudo or user: root; `opsctl hosts prepare` prints the sudoers lines; "
+                                         "packages: nftables iproute2 util-linux conntrack")
     version = next((line.removeprefix("nft ") for line in said if line.startswith("nft ")), "")
     return True, f"logs in; nft {show(parse_version(version))}" if version else "logs in", ""
 

@@ -48,6 +48,13 @@ def entered(config: Config, name: str) -> Entered | None:
     return Entered(nft, tracks, tuple(programs))
 
 
+def without_root(name: str, host: Host) -> str | None:
+    """What a host that is cut off by its own rules, or cuts others off, lacks for that; None where it is logged into as root somehow."""
+    if host.os != "linux" or not (host.isolation == "nftables" or host.root_shell) or host.become != "none" or host.user == "root":
+        return None
+    return f"rules on {name} take root, and {host.user} is not: write become: sudo (or user: root) beside it, then `opsctl hosts prepare {name}`"
+
+
 def commands(host: Host) -> tuple[tuple[str, ...], ...]:
     """What runs as root on a host with ``become: sudo``: a program, and its words where only these are allowed."""
     wanted = _BACKUP + tuple((program,) for program in host.as_root) + (

@@ -368,3 +368,13 @@ def test_preparation_prints_what_sudo_and_sshd_take(machine: Machine, tmp_path: 
     assert again.result["made"] == [] and again.result["sudoers"] == [] and len(again.result["authorized_keys"]) == 1
     text = machine("hosts", "prepare", "db-1", expect=0).out
     assert "useradd --create-home" in text and "/etc/sudoers.d/opsctl" in text
+    assert "take root" not in machine("hosts", "prepare", "app-1", expect=0).err + machine("hosts", "prepare", "db-1", expect=0).err
+
+
+def test_whom_no_root_is_given_for_rules_of_ours_it_is_said_before_the_day(machine: Machine) -> None:
+    add_hosts(machine.etc, {"web-1": host(become="none", isolation="nftables"), "gw": host(become="none"),
+                            "as-root": host(become="none", user="root", isolation="nftables"),
+                            "pc": Host(address="10.0.2.7", os="windows", isolation="gateway", gateway="gw")})
+    for name, said in (("web-1", True), ("gw", True), ("as-root", False)):
+        told = machine("hosts", "prepare", name, expect=0).err
+        assert (f"rules on {name} take root, and opsctl is not: write become: sudo" in told) is said, told
