@@ -140,18 +140,17 @@ class Isolate(StateAction[IsolateParams, Seen]):
         if change.key == "load":
             stand = way.last or way.observe()
             order = replace(order, mark=_who_answers(order, world.isolated.get(params.host), stand))
-            keep(params, world, mark=asdict(order.mark))
+            keep(params, world, later=True, mark=asdict(order.mark))
             register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
             if "probe-first" in params.options and stand.standing == "open":
                 look_first(params, world, stand)
             if stand.standing == "isolated" and way.enforced == "host":
                 order = replace(order, seconds=None)  # it is off and we are in: a timer could only open it, should we die now
             load(params, world, order)
-            way.loaded = world.clock().isoformat()
+            keep(params, world, later=True, loaded=world.clock().isoformat())
         elif change.key == "confirm":
             confirm(params, world, order)
-            loaded = {"loaded": way.loaded} if way.loaded else {}
-            keep(params, world, **loaded, confirmed=world.clock().isoformat())
+            keep(params, world, later=True, confirmed=world.clock().isoformat())
             note(params, world, order, again="keep" in params.options)
         elif change.key == "persist":
             way.persist(order)
@@ -187,13 +186,23 @@ def _as_ordered(order: Order, stand: Stand, entry: Entry | None) -> bool:
 
 
 def _order(params: IsolateParams, world: World) -> Order:
-    known = kept(params, world).get("mark")
-    mark = Mark(**known) if known else Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
+    mark = _mark(params, world)
     _, port = place(params.host, world.config)
     allow = [*map(opening, params.allow), *(isolation_guard.stores(world.config) if params.profile == "backup-only" else ())]
     return Order(mark=mark, managers=tuple(world.config.isolation.managers), port=port,
                  allow=tuple(dict.fromkeys(allow)), profile=params.profile, dhcp="dhcp" in params.options,
                  seconds=None if _held(params, world) else params.within, persist="persist" in params.options)
+
+
+def _mark(params: IsolateParams, world: World) -> Mark:
+    """As this run has given it already, also where it was killed and taken up again."""
+    if known := kept(params, world).get("mark"):
+        return Mark(**known)
+    entry = world.isolated.get(params.host)
+    if entry is not None and entry.order.mark.run == world.run:
+        mark: Mark = entry.order.mark
+        return mark
+    return Mark(world.run, world.by, world.now.isoformat(), params.incident or None)
 
 
 def _held(params: IsolateParams, world: World) -> bool:

@@ -107,9 +107,11 @@ def kept(params: HostParams, world: World) -> Mapping[str, Any]:
     return known
 
 
-def keep(params: HostParams, world: World, **facts: Any) -> None:
-    """Write down more about the host. A disk that is full, or that would have to be waited for, holds nothing up."""
+def keep(params: HostParams, world: World, *, later: bool = False, **facts: Any) -> None:
+    """Write down more about the host; what comes ``later`` takes it along. A disk that is full, or would have to be waited for, holds nothing up."""
     known = world.remembered[f"isolation {params.host}"] = {**kept(params, world), **facts}
+    if later:
+        return
     with contextlib.suppress(OSError, OpsError):
         write_whole(world.keep("isolation") / f"{params.host}.json", json.dumps(known).encode(), durable=False)
 
@@ -193,7 +195,7 @@ def _snapshot(params: HostParams, world: World) -> Path:
 def cut(params: HostParams, world: World, order: Order) -> None:
     """End old connections, and keep how many there were, and where it was noted before what there was."""
     path = _snapshot(params, world)
-    noted = {"snapshot": str(path)} if path.exists() else {}
+    noted: dict[str, Any] = {"snapshot": str(path)} if path.exists() else {}
     try:
         done = driver(params, world).cut(order)
     except OpsError:

@@ -36,9 +36,6 @@ class Driver(ABC):
     brief: bool = False
     """Whether the first ``observe`` may leave out, of a host that is open, what no rules depend on: it is cut off sooner."""
 
-    loaded: str | None = None
-    """When this run loaded something, for people."""
-
     @abstractmethod
     def observe(self) -> Stand:
         """How the host stands. Reads only."""
