@@ -38,7 +38,7 @@ _SCRIPT = " ".join(line.strip() for line in r"""
     command -v "$name" >/dev/null 2>&1 || { echo 'opsctl: not installed' >&2; exit 127; };
     read -r _ _ _ _ _ session _ </proc/$$/stat;
     (
-        trap '' HUP INT TERM PIPE;
+        trap : HUP INT TERM PIPE;
         exec </dev/null >/dev/null;
         while printf '\000' >&2; do
             if [ "$limit" -eq 1 ]; then break; fi;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,19 @@ def test_what_it_runs_is_one_command_on_the_host(lab: Lab, shell: SshShell) -> N
     assert asked.ask("echo $$", 20).text == number
     asked.close()
     until(lambda: int(number) not in {int(pid) for pid in lab.run("ps", "-eo", "pid=").split()})
+
+
+def test_what_watches_it_ends_with_it(lab: Lab, shell: SshShell) -> None:
+    asked = shell.answering(SCRIPT)
+    assert isinstance(asked, SshAnswering)
+    asked.ask("true", 20)
+    until(lambda: lab.processes("sleep 5"))
+    for pid in lab.processes("sleep 5"):
+        status = Path(f"/proc/{pid}/status").read_text()
+        ignored = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), 16)
+        assert not ignored & 1 << signal.SIGTERM - 1, "it outlives what it waits beside by its five seconds"
+    asked.close()
+    until(lambda: not lab.processes(asked._mark))
 
 
 def test_a_request_that_is_cut_off_is_not_begun(lab: Lab, shell: SshShell) -> None:
