@@ -222,7 +222,8 @@ def _due(every: timedelta | None, newest: datetime | None, when: str, now: datet
 
 def _require_there(target: History, home: str) -> None:
     target.require_here()
-    if target.find() is None:
+    # One that is pinned is known again when it is looked at next, by its config, mostly without restic.
+    if target.pinned() is None and target.find() is None:
         raise SafetyRefusal(f"there is no repository at {target.repository.url} ({target.name}) yet",
                             hint=f"opsctl backup init {target.name} (it cuts data up as {home} does)", where=target.name)
     target.require_known()

@@ -72,7 +72,7 @@ def _grow(machine: Machine, size: int) -> None:
 
 def _old(bench: Bench, place: Path, machine: Machine, env: dict[str, str]) -> list[Row]:
     """Sets whose signals are computed as those of an older version would be."""
-    sets = bench.size(100, 3)
+    sets = bench.size(30, 3)
     for _ in range(sets):
         _change(machine, 20)
         call(machine, "backup", "run", "portal", env=env)
