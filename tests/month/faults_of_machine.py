@@ -20,8 +20,9 @@ EVERYTHING = ("portal", "licences", "office")
 
 _KILL = """\
 case "$*" in *"version --json"*) exec "$real" "$@";; esac
-echo x >>{count}
-[ "$(wc -l <{count})" = {which} ] || exec "$real" "$@"
+number=1
+until mkdir {count}/$number 2>/dev/null; do number=$((number + 1)); done
+[ "$number" = {which} ] || exec "$real" "$@"
 {deed}
 """
 
@@ -35,7 +36,8 @@ class OpsctlKilled(Fault):
     def inject(self, department: Department) -> None:
         which = department.chance.randrange(1, 6)
         count = department.place / "calls"
-        count.unlink(missing_ok=True)
+        shutil.rmtree(count, ignore_errors=True)
+        count.mkdir()
         put(department.controller.programs, "restic", _KILL.format(count=count, which=which, deed=self.deed), "/usr/bin/restic")
 
     def heal(self, department: Department) -> None:
