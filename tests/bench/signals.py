@@ -77,7 +77,7 @@ def _old(bench: Bench, place: Path, machine: Machine, env: dict[str, str]) -> li
         _change(machine, 20)
         call(machine, "backup", "run", "portal", env=env)
     said = place / "old.json"
-    run(python("-c", _CODE, str(machine.etc), str(said)), env=environment(machine), out=place / "said")
+    run(python("-c", _CODE, str(machine.etc), str(said), str(sets)), env=environment(machine), out=place / "said")
     ours = json.loads(said.read_text())
     begun = time.monotonic()
     for before, after in ours["pairs"]:
@@ -87,7 +87,7 @@ def _old(bench: Bench, place: Path, machine: Machine, env: dict[str, str]) -> li
 
 
 def main() -> None:
-    """In a process of its own: ``CONFIG FILE``; computes the signals of every set but the first anew."""
+    """In a process of its own: ``CONFIG FILE COUNT``; computes the signals of the last sets anew."""
     from datetime import UTC, datetime
 
     from opsctl.actions import signalling
@@ -97,6 +97,7 @@ def main() -> None:
     site = Site(load_config(Path(sys.argv[1])), clock=lambda: datetime.now(UTC))
     history = site.history("main")
     sets = history.look(site.clock()).judgement.of("portal")
+    count = int(sys.argv[3])
 
     class Place:
         source = staticmethod(site.source)
@@ -108,8 +109,8 @@ def main() -> None:
                 yield Path(made)
 
     begun = time.monotonic()
-    wanted = [signalling.Old(view, signalling.before(sets, view), history.repository) for view in (sets[-100:] if len(sets) > 100 else sets[1:])]
+    wanted = [signalling.Old(view, signalling.before(sets, view), history.repository) for view in sets[-count:]]
     for found in signalling.of_sets(wanted, Place(), {}):
         assert found["verdict"] == "clean", found
-    pairs = [(one.snapshots["files"], other.snapshots["files"]) for one, other in itertools.pairwise(sets)][-100:]
+    pairs = [(one.snapshots["files"], other.snapshots["files"]) for one, other in itertools.pairwise(sets)][-count:]
     Path(sys.argv[2]).write_text(json.dumps({"seconds": time.monotonic() - begun, "pairs": pairs}))
