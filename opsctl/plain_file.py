@@ -18,10 +18,14 @@ LARGEST = 1 << 30
 """Bytes of a file that is taken into memory."""
 
 
-def open_plain(path: Path, most: int | None = None) -> BinaryIO:
-    """Open a plain file to read. ``most``: bytes that it may have."""
-    _refuse(path, os.lstat(path), most)  # opening alone does something to a device
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+class NoPlainFile(OSError):
+    """Something else than a file."""
+
+
+def open_plain(path: Path, most: int | None = None, *, follow: bool = False) -> BinaryIO:
+    """Open a plain file to read. ``most``: bytes that it may have; ``follow``: a link to one will do."""
+    _refuse(path, os.stat(path, follow_symlinks=follow), most)  # opening alone does something to a device
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     try:
         _refuse(path, os.fstat(handle), most)
         return open(handle, "rb", buffering=0)
@@ -53,9 +57,19 @@ def sha256_of(path: Path, most: int | None = None) -> str:
     return digest.hexdigest()
 
 
+def is_read_for_ever(entry: os.DirEntry[str]) -> bool:
+    """Whether whoever opens this to read it may wait for ever: a pipe, a socket, a device, or a link to one."""
+    if entry.is_file() or entry.is_dir():
+        return False
+    try:
+        return stat.S_IFMT(entry.stat().st_mode) in (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
+    except OSError:
+        return False
+
+
 def _refuse(path: Path, seen: os.stat_result, most: int | None) -> None:
     if not stat.S_ISREG(seen.st_mode):
-        raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(seen.st_mode), 'no plain file')}, not a file", str(path))
+        raise NoPlainFile(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(seen.st_mode), 'no plain file')}, not a file", str(path))
     if most is not None and seen.st_size > most:
         raise _too_large(path, most)
 

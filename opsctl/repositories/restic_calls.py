@@ -11,7 +11,7 @@ from opsctl.repositories import restic_failures, restic_identity, restic_locks, 
 from opsctl.repositories.interface import Identity
 from opsctl.repositories.restic_failures import NO_LIMIT, Place
 from opsctl.repositories.restic_program import Program
-from opsctl.repositories.store import Store
+from opsctl.repositories.store import LocalStore, Store
 from opsctl.shells.interface import Result, Word
 
 
@@ -34,7 +34,9 @@ class Calls:
         return Place(self.name, self.url, self.store, self._pinned)
 
     def make_sure(self) -> None:
-        """Raise DamagedData where this is not the pinned repository; a restic call only when in doubt."""
+        """Raise DamagedData where this is not the pinned repository, or lies here and would be read for ever; a restic call only when in doubt."""
+        if isinstance(self.store, LocalStore):
+            self.store.refuse_endless(packs=False)
         self._pinned, self._confirmed = restic_identity.sure(self, self._confirmed)
 
     def call(

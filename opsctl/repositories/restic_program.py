@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from opsctl.errors import ProgramFailed
 from opsctl.model.secrets import SecretRef
+from opsctl.repositories.store import LocalStore
 from opsctl.shells.interface import Result, Session, Shell, Word
 from opsctl.shells.local import LocalShell
 from opsctl.shells.secrets import read_secret
@@ -23,6 +24,8 @@ OLDEST = (0, 17)  # the first with the exit codes 10, 11 and 12 and with --stdin
 _SECRETS = ("RESTIC_PASSWORD", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD", "RESTIC_FROM_PASSWORD")
 # Told to end because the connection is gone, restic takes its lock away, unless it has died of writing into that
 # connection before, which no Go program can be kept from. So somebody else writes there, and goes on reading when he cannot.
+_SMALL = frozenset({"cat", "forget", "init", "key", "list", "snapshots", "tag", "unlock", "version"})
+"""Commands that read no packs."""
 _SHIELDED = ("/bin/sh", "-c", " ".join("""
     pass() { trap '' PIPE TERM; while IFS= read -r line; do printf '%s\\n' "$line" 2>/dev/null; done; };
     exec 4>&1;
@@ -100,6 +103,8 @@ class Program:
         give_up: Callable[[], bool] | None = None,
     ) -> Result:
         """Run restic to its end; any exit code is returned. ``timeout=0``: no limit, for hours of work."""
+        if not (env or {}).get("RESTIC_REPOSITORY"):
+            self._refuse_endless(words)
         argv = self._argv(words)
         limit = None if timeout == 0 else timeout or self.time_limit
         surroundings = {**self.environment(), **(env or {})}
@@ -125,8 +130,14 @@ class Program:
 
     def open(self, words: Sequence[Word]) -> Session:
         """Start restic and read its output as it comes."""
+        self._refuse_endless(words)
         argv = self._argv(words)
         return self.shell.open(argv, env=self.environment())
+
+    def _refuse_endless(self, words: Sequence[Word]) -> None:
+        """DamagedData for what restic would wait for and cannot be told to leave: in a folder of this machine, which a disk may have brought."""
+        if self.shell.here and not self.url.startswith(("rest:", "s3:", "sftp:")):
+            LocalStore(Path(self.url)).refuse_endless(packs=_SMALL.isdisjoint(map(str, words[:1])))
 
     def environment(self) -> dict[str, str]:
         """Everything secret that restic needs, and how often it reports. Raises Refused."""

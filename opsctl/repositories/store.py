@@ -7,6 +7,7 @@ second, and it sees what restic hides: objects whose content is not their name, 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -16,7 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from opsctl.errors import ProgramFailed, Refused
+from opsctl.errors import DamagedData, ProgramFailed, Refused
+from opsctl.plain_file import NoPlainFile, is_read_for_ever, open_plain
 from opsctl.repositories.refusal import Attempt
 
 KINDS = ("data", "index", "keys", "locks", "snapshots")
@@ -115,6 +117,17 @@ class LocalStore(Store):
     def prove_refusal(self) -> Sequence[Attempt]:
         return [Attempt("delete", False, f"{self.root} is a folder of this machine: whoever owns it can delete there")]
 
+    def refuse_endless(self, *, packs: bool) -> None:
+        """DamagedData where restic would wait for ever, or not come to an end: a pipe, a socket or a device in the place of an object."""
+        kinds = KINDS if packs else tuple(kind for kind in KINDS if kind != "data")
+        found = [entry for kind in kinds for entry in self._entries(kind) if is_read_for_ever(entry)]
+        found += [entry for entry in _scan(self.root) if entry.name == "config" and is_read_for_ever(entry)]
+        if found:
+            names = sorted(os.path.relpath(entry.path, self.root) for entry in found)
+            raise DamagedData(f"{self.root} holds what is no file, and restic would read it for ever: {', '.join(names[:5])}"
+                              f"{f' and {len(names) - 5} more' if len(names) > 5 else ''}", where=str(self.root), details={"files": names[:200]},
+                              hint="find out who put it there, and move it away; then opsctl verify says what is missing in its place")
+
     def free(self) -> int | None:
         try:
             return shutil.disk_usage(self.root).free
@@ -134,7 +147,8 @@ class LocalStore(Store):
 
     def _read(self, path: Path, part: tuple[int, int] | None = None) -> bytes | None:
         try:
-            with open(path, "rb") as file:
+            with open_plain(path, follow=True) as opened:
+                file = io.BufferedReader(opened)  # type: ignore[type-var]
                 if part is None:
                     return file.read()
                 file.seek(part[0])
@@ -143,6 +157,8 @@ class LocalStore(Store):
             return None
         except PermissionError as error:
             raise Refused(f"{path}: {error.strerror}") from error
+        except NoPlainFile as error:
+            raise DamagedData(f"{path} cannot be read: {error.strerror}", where=str(path), hint="find out who put it there, and move it away") from error
         except OSError as error:
             raise ProgramFailed(
                 f"{path} cannot be read: {error.strerror}", hint="is the disk or mount in order?"
