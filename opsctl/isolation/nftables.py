@@ -6,7 +6,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from opsctl.errors import NotConverged, OpsError, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.interface import Driver
@@ -101,7 +101,8 @@ class Nftables(Driver):
             raise Refused(f"{self.host} does not say from where it is logged into, so its rules would shut opsctl out", where=self.host,
                           hint="`opsctl hosts prepare` prints the sudoers lines: SSH_CONNECTION must be among env_keep")
         there = nft_listing.tables(stand.raw)
-        result = self._nft(nft_rules.load(order, stand.facts, gone=[family for family in there if family == "netdev"], still_open=still_open))
+        rules = nft_rules.load(order, stand.facts, gone=[family for family in there if family == "netdev"], still_open=still_open)
+        result = self._nft(rules)
         if result.code and still_open and "No such file or directory" in result.errors:
             raise NotConverged(f"what was opened at {self.host} for a time had closed itself", where=self.host, details={"kind": "closed"},
                                hint="nobody is let in any more; open the wave once more")
@@ -114,7 +115,7 @@ class Nftables(Driver):
             if result.code:
                 result = first
         if result.code:
-            raise self._failed(result, "refuses the rules", "nothing was loaded there; is nft 0.9.7 or newer installed?")
+            raise self._failed(self._at_its_line(rules, result), "refuses the rules", "nothing was loaded there; is nft 0.9.7 or newer installed?")
         self._loaded = True
 
     def confirm(self) -> None:
@@ -196,6 +197,13 @@ class Nftables(Driver):
 
     def _nft(self, text: str) -> Result:
         return self._run("load", text)
+
+    def _at_its_line(self, text: str, refused: Result) -> Result:
+        """The same refusal with the line that is refused: of what stands in its arguments nft shows the first one only."""
+        with suppress(OpsError):
+            again = self._run("check", text)
+            return again if again.code else refused
+        return refused
 
     def _noting_behind(self, text: str) -> Result:
         """Load, and where that is done note what there is: a host that is asked both at once answers sooner."""

@@ -81,7 +81,10 @@ everywhere() {
 # tables of different families in one call. It flushes each word, of which each would be a packet to us.
 _RULES = rf"""
 listed= tables=
-if [ "$1" = ruleset ]; then listed=$(nft list ruleset); return; fi
+if [ "$1" = ruleset ]; then
+    listed=$(nft list ruleset 2>/dev/null) && return
+    set --
+fi
 for family; do more=$(nft list table $family {TABLE} 2>/dev/null) || {{ listed=; break; }}; listed="$listed$more
 "; done
 if [ -z "$listed" ]; then
@@ -170,12 +173,12 @@ export manager port
 everywhere "$@"
 """
 
-# When it was stands in the list of processes, which holds `ps` itself.
+# When it was stands in the list of processes, which holds `ps` itself. Behind it comes `ss`, which has no end of its own here.
 _SNAPSHOT = r"""
 asked() { timeout -k 1 2 "$@" 2>/dev/null; }
 echo "== times are in UTC
-== sockets"; ss -tuanpie 2>/dev/null
-echo "== processes"; TZ=UTC0 asked ps -eo pid,ppid,user,lstart,args || date -u +%Y-%m-%dT%H:%M:%SZ
+== processes"; TZ=UTC0 asked ps -eo pid,ppid,user,lstart,args || date -u +%Y-%m-%dT%H:%M:%SZ
+echo "== sockets"; ss -tuanpie 2>/dev/null
 echo "== tracked"; tracked=0 count=/proc/sys/net/netfilter/nf_conntrack_count
 [ ! -r $count ] || read -r tracked <$count
 [ "$tracked" = 0 ] || asked conntrack -L
@@ -233,6 +236,7 @@ PATH=$PATH:/usr/sbin:/sbin
 rules() {{ {_RULES} }}
 look() {{ {_LOOK} }}
 load() {{ if [ ${{#1}} -lt 100000 ]; then nft "$1"; else printf '%s' "$1" | nft -f -; fi; }}
+check() {{ printf '%s' "$1" | nft -c -f -; }}
 cut_off() {{ {_CUT} }}
 snapshot() {{ {_SNAPSHOT} }}
 release() {{ {_RELEASE} }}

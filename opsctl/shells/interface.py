@@ -67,6 +67,13 @@ class Answering(ABC):
         """Let go of it; what still runs is ended."""
 
 
+_ASKED = """
+request=$(cat)
+exec </dev/null
+eval "$request"
+"""
+
+
 class _Anew(Answering):
     """Each request as a command of its own."""
 
@@ -81,8 +88,9 @@ class _Anew(Answering):
             said.extend(line + b"\n")
 
         said = bytearray() if partial is None else partial
-        result = self._shell.run([*self._prefix, "sh", "-c", f"{self._script}\n{request}"], env=self._env, timeout=timeout,
-                                 accept=None, on_line=take)
+        # On standard input, for the kernel takes no argument of 128 KiB.
+        result = self._shell.run([*self._prefix, "sh", "-c", self._script + _ASKED], stdin=request.encode("utf-8", "surrogateescape"),
+                                 env=self._env, timeout=timeout, accept=None, on_line=take)
         return replace(result, stdout=bytes(said))
 
     def close(self) -> None:

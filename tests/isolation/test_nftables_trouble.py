@@ -14,8 +14,9 @@ import pytest
 
 from opsctl.errors import NotConverged, ProgramFailed, Refused, Unreachable
 from opsctl.isolation.nftables import Nftables
-from opsctl.model.isolation import Order
-from tests.isolation.beds import HELD, MARK, ORDER, nftables, ruleset
+from opsctl.model import nft_rules
+from opsctl.model.isolation import Order, opening
+from tests.isolation.beds import HELD, MARK, ORDER, Entered, nftables, ruleset
 from tests.isolation.flows import alive, flow, open_flows
 from tests.lab.isolation import Host, Lab, reached
 from tests.lab.waiting import until
@@ -93,6 +94,35 @@ def test_an_nft_that_says_no_is_20_with_its_words_and_nothing_is_loaded(
         h1.load(ORDER, stand)
     assert said in failed.value.message and "h1" in failed.value.message and hint in (failed.value.hint or "")
     assert ruleset(lab, "h1") == before
+
+
+def test_of_rules_that_are_refused_the_line_is_told(lab: Lab, host: Host, h1: Nftables) -> None:
+    stand = h1.observe()
+    host.put("nft", """#!/bin/bash
+case $1 in
+    list) exec /usr/sbin/nft "$@" ;;
+    -*) exec /usr/sbin/nft "$@" < <(sed 's/-310; policy accept/-310; policy nonsense/') ;;
+    *) exec /usr/sbin/nft "${1//-310; policy accept/-310; policy nonsense}" ;;
+esac
+""")
+    with pytest.raises(ProgramFailed, match="priority -310; policy nonsense"):
+        h1.load(ORDER, stand)
+    assert ruleset(lab, "h1") == ""
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_rules_that_are_longer_than_an_argument_may_be(lab: Lab, host: Host, here: bool) -> None:
+    driver = Nftables("h1", connect=lambda: Entered(lab, "h1")) if here else nftables(lab, "h1")
+    order = replace(ORDER, allow=tuple(opening(f"in:10.1.{one // 250}.{one % 250}:443") for one in range(400)))
+    stand = driver.observe()
+    assert len(nft_rules.load(order, stand.facts)) > 1 << 17
+    driver.load(order, stand)
+    driver.confirm()
+    stand = driver.observe()
+    assert stand.standing == "isolated" and stand.digest == order.digest
+    driver.release()
+    driver.close()
+    assert ruleset(lab, "h1") == ""
 
 
 def test_who_is_not_root_is_told_so(lab: Lab, host: Host) -> None:
@@ -190,6 +220,21 @@ def test_one_session_at_a_time_is_enough_and_a_snapshot_that_hangs_holds_nothing
         lab.more = ""
         lab.stop(host)
         lab.start(host)
+
+
+def test_processes_are_noted_also_where_nobody_can_list_sockets(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(ORDER, h1.observe())
+    host.put("ss", "#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
+    part = h1.snapshot()
+    assert b"sshd" in part and b"broken off" in part
+
+
+def test_where_all_tables_cannot_be_listed_ours_are_still_seen(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(ORDER, h1.observe())
+    seal = h1.observe().seal
+    host.put("nft", "#!/bin/sh\n[ \"$*\" != 'list ruleset' ] || { echo 'Error: no' >&2; exit 1; }\nexec /usr/sbin/nft \"$@\"\n")
+    stand = h1.observe()
+    assert stand.standing == "armed" and stand.seal == seal
 
 
 def test_promise_4_a_kernel_that_does_not_end_connections_is_found_by_counting(lab: Lab, host: Host, h1: Nftables) -> None:
