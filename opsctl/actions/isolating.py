@@ -102,7 +102,11 @@ def kept(params: HostParams, world: World) -> Mapping[str, Any]:
         found: Any = {}
         with contextlib.suppress(OSError, ValueError, OpsError):
             found = json.loads((world.keep("isolation") / f"{params.host}.json").read_text())
-        world.remembered[name] = found if isinstance(found, dict) else {}
+        found = found if isinstance(found, dict) else {}
+        with contextlib.suppress(OSError, OpsError):
+            if (path := _snapshot(params, world)).exists():  # a run that was killed had not come to write down where it is
+                found.setdefault("snapshot", str(path))
+        world.remembered[name] = found
     known: Mapping[str, Any] = world.remembered[name]
     return known
 
@@ -179,9 +183,10 @@ def pause(world: World, seconds: float) -> None:
 
 
 def snapshot(params: HostParams, world: World) -> None:
-    """Sockets, connections and processes, for evidence. What goes wrong with it never prevents what follows."""
+    """Sockets, connections and processes, for evidence, behind what was noted before. What goes wrong with it never prevents what follows."""
     try:
-        write_whole(_snapshot(params, world), driver(params, world).snapshot())
+        found, path = driver(params, world).snapshot(), _snapshot(params, world)
+        write_whole(path, (path.read_bytes() if path.exists() else b"") + found)
     except Interrupted:
         raise
     except (OpsError, OSError) as error:

@@ -16,6 +16,7 @@ import pytest
 
 from opsctl.engine.configuration import load_config
 from opsctl.isolation import calling
+from opsctl.isolation.nftables import Nftables
 from opsctl.isolation.register import Entry
 from opsctl.model.isolation import Mark, Order
 from opsctl.shells import local
@@ -98,6 +99,25 @@ def test_promise_4_a_host_reported_isolated_was_probed_and_its_old_connections_a
     assert rules(lab, "h0") == before
     assert not list((machine.state / "isolated").glob("*.json"))
     assert "was open" in machine("isolate", "release", "h0", expect=0).err
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_promise_7_a_run_that_died_around_the_end_of_connections_still_has_all_that_it_noted(
+    machine: Machine, lab: Lab, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    def die(self: Nftables, order: Order) -> None:
+        if not before:
+            cut(self, order)
+        raise RuntimeError
+
+    cut = Nftables.cut
+    with open_flows([flow(lab, "in", "outside", "h0", lab.hosts["h0"].address, near="h0")]):
+        with monkeypatch.context() as patched:
+            patched.setattr(Nftables, "cut", die)
+            assert machine("isolate", "apply", "h0").code
+        again = machine.json("resume", next(machine.state.glob("runs/*/plan.json")).parent.name, expect=0)
+    noted = Path(next(step["result"]["snapshot"] for step in again.result["steps"] if step["item"] == "h0")).read_text()
+    assert noted.count("== processes\n    PID") == (2 if before else 1)
 
 
 def test_a_host_is_opened_by_whom_it_was_cut_off_and_later_by_its_name_typed_in_full(machine: Machine, lab: Lab) -> None:
