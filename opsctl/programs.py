@@ -113,6 +113,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("sudo", "test", "sudo", "runs what the tests' hosts allow", (1, 9)),
     Program("ip", "demo", "iproute2", "makes the throw-away network", (4, 9), ("-V",)),
     Program("nft", "demo", "nftables", "is what cuts the throw-away hosts off", (0, 9, 7), folders="/usr/sbin"),
+    Program("tcsh", "test", "tcsh", "is a login shell that takes no newline between quotes", (6,)),
     Program("conntrack", "test", "conntrack", "lists and ends what the tests' forwarder tracks", (1, 4), folders="/usr/sbin"),
     Program("iptables-nft", "test", "iptables", "lays rules of others beside ours", (1, 8), folders="/usr/sbin"),
     Program("sqlite3", "test", "sqlite3", "copies a database on a host without Python", (3, 27)),

@@ -209,7 +209,7 @@ class Nftables(Driver):
         """Load, and where that is done note what there is: a host that is asked both at once answers sooner."""
         found, self._noting = bytearray(), False
         try:
-            result = self._run("load", text, then=_NOTING, seconds=2 * _SNAPSHOT, partial=found)
+            result = self._run("load", text, then=_NOTING, partial=found, noting=(_DONE, _SNAPSHOT))
         except (ProgramFailed, Unreachable, Refused) as error:
             if not found.startswith(_DONE):
                 raise
@@ -225,13 +225,14 @@ class Nftables(Driver):
             raise self._failed(result, "fails", None)
         return result
 
-    def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None, then: str = "") -> Result:
-        """A function of the script as root, with any exit code; ``then`` is a command behind it, whose code is the one."""
+    def _run(self, function: str, *words: str, seconds: float = _SECONDS, partial: bytearray | None = None, then: str = "",
+             noting: tuple[bytes, float] | None = None) -> Result:
+        """A function of the script as root, with any exit code; ``then`` is a command behind it, whose code is the one, and ``noting`` its own end."""
         self._looked = self._noted = None
         asked = self.asked
         self.shell.reach()
         with self.turn():
-            return asked.ask("; ".join(filter(None, (shlex.join([function, *words]), then))), seconds, partial)
+            return asked.ask("; ".join(filter(None, (shlex.join([function, *words]), then))), seconds, partial, noting)
 
     @property
     def asked(self) -> Answering:

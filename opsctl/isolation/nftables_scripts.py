@@ -50,16 +50,22 @@ $space
 $sockets"
 """
 
-# `others` sets `spaces` to what `lsns` says where there is any network namespace but our own, which `own` is. Whether there is one
-# the shell sees by itself: a program that tells it of all processes costs half of what `lsns` costs.
+# `others` sets `spaces` to number and place of each network namespace where there is any but our own, which `own` is. Whether there is one
+# the shell sees by itself: a program that tells it of all processes costs half of what `lsns` costs. A namespace without a process, which
+# stands where it was mounted (`ip netns add`), can hold connections of processes that were in it; `lsns` lists none.
 # `everywhere` runs `$inside` with the words given in every network namespace, our own first.
 _EVERYWHERE = r"""
 others() {
     own= spaces=
     [ -e /proc/self/ns/net ] || return 1
-    for seen in /proc/[0-9]*/ns/net; do
+    for seen in /run/netns/* /run/docker/netns/* /proc/[0-9]*/ns/net; do
         if ! [ "$seen" -ef /proc/self/ns/net ] && [ -e "$seen" ]; then
-            own=$(readlink /proc/self/ns/net) && spaces=$(lsns -n -t net -o NS,PID)
+            own=$(readlink /proc/self/ns/net) && spaces=$(
+                lsns -n -t net -o NS,PID || exit
+                grep " - nsfs " /proc/self/mountinfo | while read -r _ _ _ root place _; do
+                    case $root in net:*) if [ -e "$place" ]; then root=${root#net:?}; echo "${root%?} $place"; fi ;; esac
+                done
+            )
             return
         fi
     done
@@ -69,10 +75,12 @@ everywhere() {
     here "$@"
     others || echo "== uncounted"
     case $spaces in *[!0-9' ']*) ;; *) return 0 ;; esac
-    echo "$spaces" | while read -r space pid; do
-        if [ "net:[$space]" != "$own" ]; then
-            nsenter -t "$pid" -n sh -c "$inside" sh "$@" </dev/null || [ ! -e "/proc/$pid" ] || echo "== uncounted"
-        fi
+    entered=" "
+    echo "$spaces" | while read -r space place; do
+        case "$own$entered" in "net:[$space]"*|*" $space "*) continue ;; esac
+        entered="$entered$space "
+        case $place in /*) ;; *) place=/proc/$place/ns/net ;; esac
+        nsenter -n"$place" sh -c "$inside" sh "$@" </dev/null || [ ! -e "$place" ] || echo "== uncounted"
     done
 }
 """
@@ -185,8 +193,13 @@ echo "== tracked"; tracked=0 count=/proc/sys/net/netfilter/nf_conntrack_count
 echo "== other namespaces"
 others 2>/dev/null
 case $spaces in *[!0-9' ']*) ;; *) return 0 ;; esac
-echo "$spaces" | while read -r space pid; do
-    if [ "net:[$space]" != "$own" ]; then echo "-- net:[$space] of $pid"; asked nsenter -t "$pid" -n ss -tuanpie </dev/null; fi
+entered=" "
+echo "$spaces" | while read -r space place; do
+    case "$own$entered" in "net:[$space]"*|*" $space "*) continue ;; esac
+    entered="$entered$space "
+    echo "-- net:[$space] of $place"
+    case $place in /*) ;; *) place=/proc/$place/ns/net ;; esac
+    asked nsenter -n"$place" ss -tuanpie </dev/null
 done
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -55,8 +56,10 @@ class Answering(ABC):
     """A shell that is asked one thing after another. Used by one thread at a time."""
 
     @abstractmethod
-    def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
+    def ask(self, request: str, timeout: float, partial: bytearray | None = None, then: tuple[bytes, float] | None = None) -> Result:
         """What ``request`` printed, and how it ended, whatever that is: a line or more of shell, in a process of its own.
+
+        ``then``: once it has printed just these bytes at its beginning, it has so many seconds more.
 
         Raises Unreachable (no answer within ``timeout`` seconds, or the connection is gone), Interrupted, Refused, ProgramFailed;
         asking again afterwards begins anew. What had come by then is in ``partial``. A request is carried out whole or not begun.
@@ -83,14 +86,20 @@ class _Anew(Answering):
         self._prefix = tuple(prefix)
         self._env = env
 
-    def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
+    def ask(self, request: str, timeout: float, partial: bytearray | None = None, then: tuple[bytes, float] | None = None) -> Result:
+        until: float | None = None
+
         def take(line: bytes) -> None:
+            nonlocal until
             said.extend(line + b"\n")
+            if then is not None and until is None and said.startswith(then[0]):
+                until = time.monotonic() + then[1]
 
         said = bytearray() if partial is None else partial
         # On standard input, for the kernel takes no argument of 128 KiB.
         result = self._shell.run([*self._prefix, "sh", "-c", self._script + _ASKED], stdin=request.encode("utf-8", "surrogateescape"),
-                                 env=self._env, timeout=timeout, accept=None, on_line=take)
+                                 env=self._env, timeout=timeout, accept=None, on_line=take,
+                                 give_up=lambda: until is not None and time.monotonic() > until)
         return replace(result, stdout=bytes(said))
 
     def close(self) -> None:

@@ -18,11 +18,12 @@ from opsctl.shells.ssh import MOST_OUTPUT, Running, SshShell, send
 from opsctl.shells.ssh_connection import lost
 from opsctl.shells.ssh_wrapper import Fed, on_one_line
 
-# A line that was cut off is not carried out. What a request says on standard error comes behind what it printed.
+# What a login shell says at its start ends with the first MARK. A line that was cut off is not carried out. What a request says on standard error comes behind what it printed.
 _LOOP = r"""
 n='
 '
 exec 3<&0 4>&1 </dev/null
+printf '\nMARK\n'
 while IFS= read -r request <&3; do
     errors=$(eval "$request" 2>&1 >&4 3<&- 4>&-)
     printf '\nMARK %d\n%s\nMARK\n' $? "$errors"
@@ -44,24 +45,27 @@ class SshAnswering(Answering):
         # A shell stands around each command already; only sudo, or what stands before it, needs one more.
         self._fed: Fed = "lines" if shell.sudo or shell.prefix or prefix else "script"
         self._running: Running | None = None
+        self._begun = False
 
-    def ask(self, request: str, timeout: float, partial: bytearray | None = None) -> Result:
+    def ask(self, request: str, timeout: float, partial: bytearray | None = None, then: tuple[bytes, float] | None = None) -> Result:
         begun = time.monotonic()
         said = bytearray() if partial is None else partial
         try:
             if self._running is None:
                 self._running = Running(self._shell, self._argv, self._env, fed=self._fed)
+                self._begun = False
             if not send(self._running.channel, b"eval " + on_one_line(request) + b"\n"):
                 raise self._ended(self._running, b"")
-            code, errors = self._answer(self._running, said, timeout, begun + timeout)
+            code, errors = self._answer(self._running, said, timeout, then)
         except BaseException:
             self.close()
             raise
         return Result(("sh", "-c", request), code, bytes(said), errors, time.monotonic() - begun)
 
-    def _answer(self, running: Running, said: bytearray, timeout: float, deadline: float) -> tuple[int, bytes]:
+    def _answer(self, running: Running, said: bytearray, timeout: float, then: tuple[bytes, float] | None) -> tuple[int, bytes]:
         """Exit code and standard error; what was printed is in ``said``."""
         channel, end = running.channel, self._mark.encode() + b"\n"
+        deadline = time.monotonic() + timeout
         while True:
             if channel.recv_ready():
                 try:
@@ -70,6 +74,11 @@ class SshAnswering(Answering):
                     raise lost(self._shell.target) from error
                 if len(said) > MOST_OUTPUT:
                     raise ProgramFailed(f"{self._shell.name} answered with more than {MOST_OUTPUT >> 20} MiB", where=self._shell.name)
+                if not self._begun and (at := said.find(b"\n" + end)) >= 0:
+                    del said[: at + 1 + len(end)]
+                    self._begun = True
+                if then is not None and self._begun and said.startswith(then[0]):
+                    deadline, timeout, then = min(deadline, time.monotonic() + then[1]), then[1], None
                 if said.endswith(end) and (begin := said.find(b"\n" + self._mark.encode() + b" ")) >= 0:
                     first, _, errors = bytes(said[begin + 1 : -len(end) - 1]).partition(b"\n")
                     del said[begin:]

@@ -27,20 +27,25 @@ NOT_INSTALLED = b"opsctl: not installed\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SUDO = ("sudo", "-n", "--")
 
-# Only what dash, bash and busybox's ash share; one line, since csh takes no newline between quotes. `read` takes no
+# Only what dash, bash and busybox's ash share; one line, since csh takes no newline between quotes: in the command's words `mark`
+# stands for each, and `whole` puts it back. Where the login shell has made one of both outputs, no NUL may get between the data. `read` takes no
 # byte more than its line, so that what follows it on standard input is the command's. The group holds what the command
 # started. What sudo started belongs to root, and `kill` may not: there pkill is asked, where sudoers allows it.
 _SCRIPT = " ".join(line.strip() for line in r"""
     n=${IFS#??}; [ ${#n} -eq 1 ] || { n=$(printf '\nx'); n=${n%x}; };
     IFS= read -r e || exit 125;
     eval "$e" || exit 125;
-    unset e n;
+    whole() { set -f; IFS=$mark; set -- $1; IFS=$n; word="$*"; word=${word%??}; unset IFS; set +f; };
+    if [ "$mark" ]; then for word do shift; case $word in *"$mark"*) whole "$word";; esac; set -- "$@" "$word"; done; fi;
+    beat='printf "\\000" >&2';
+    if [ /proc/self/fd/1 -ef /proc/self/fd/2 ]; then beat=:; fi;
+    unset e n mark word;
     command -v "$name" >/dev/null 2>&1 || { echo 'opsctl: not installed' >&2; exit 127; };
     read -r _ _ _ _ _ session _ </proc/$$/stat;
     (
         trap : HUP INT TERM PIPE;
         exec </dev/null >/dev/null;
-        while printf '\000' >&2; do
+        while eval "$beat"; do
             if [ "$limit" -eq 1 ]; then break; fi;
             limit=$((limit - 1));
             sleep $pause 2>/dev/null;
@@ -77,6 +82,7 @@ _SCRIPT = " ".join(line.strip() for line in r"""
 """.strip().splitlines())
 
 
+_MARKS = [bytes([code]) for code in b"~^@%?,_+" + bytes(range(5, 9)) + bytes(range(14, 27))]
 END = b"0\n"
 """What says that standard input was whole."""
 
@@ -94,8 +100,20 @@ def frames(data: memoryview) -> Iterator[bytes | memoryview]:
 
 def command(argv: Sequence[Word], *, raised: bool, prefix: Sequence[str] = ()) -> bytes:
     """The command line for sshd. ``raised``: through sudo, which asks for nothing; ``prefix`` stands before that."""
-    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *prefix, *(SUDO if raised else ()), *argv]
+    mark = _mark(argv)
+    marked = [_bytes(word).replace(b"\n", mark) + mark + b"." if mark and b"\n" in _bytes(word) else word for word in argv]
+    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *prefix, *(SUDO if raised else ()), *marked]
     return b"exec " + b" ".join(_quoted(word) for word in words)
+
+
+def _mark(argv: Sequence[Word]) -> bytes:
+    """What stands for a newline: no part of any word; nothing where none has one, or they leave nothing over."""
+    every = b"".join(map(_bytes, argv))
+    return next((mark for mark in _MARKS if mark not in every), b"") if b"\n" in every else b""
+
+
+def _bytes(word: Word) -> bytes:
+    return word.encode("utf-8", "surrogateescape") if isinstance(word, str) else word
 
 
 def first_line(
@@ -109,7 +127,7 @@ def first_line(
     there runs itself.
     """
     settings: dict[str, Word] = {
-        "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
+        "mark": _mark(argv), "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
         "fed": fed, "pause": "5" if fed in ("lines", "script") else "1",
     }
     parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
@@ -124,8 +142,7 @@ def first_line(
 
 
 def _quoted(word: Word) -> bytes:
-    return shlex.quote(word.encode("utf-8", "surrogateescape").decode("latin-1")
-                       if isinstance(word, str) else word.decode("latin-1")).encode("latin-1")
+    return shlex.quote(_bytes(word).decode("latin-1")).encode("latin-1")
 
 
 def on_one_line(value: Word) -> bytes:

@@ -237,6 +237,45 @@ def test_where_all_tables_cannot_be_listed_ours_are_still_seen(lab: Lab, host: H
     assert stand.standing == "armed" and stand.seal == seal
 
 
+def test_what_hangs_behind_a_confirmation_does_not_take_it_back(lab: Lab, host: Host, h1: Nftables) -> None:
+    h1.load(ORDER, h1.observe())
+    for program in ("ss", "timeout"):
+        host.put(program, "#!/bin/sh\ntrap '' TERM\nexec sleep 30\n")
+    h1.confirm()
+    assert b"broken off" in (part := h1.snapshot()) and b"within 5 seconds" in part
+    for program in ("ss", "timeout"):
+        (host.folder / "bin" / program).unlink()
+    assert h1.observe().standing == "isolated" and h1.cut(ORDER).after == 0
+    h1.release()
+
+
+def test_promise_4_connections_in_a_namespace_without_a_process_die_as_well(lab: Lab, host: Host, h1: Nftables) -> None:
+    """`ip netns add`, of which no process is left: what was in it, and went back, still holds its connection."""
+    outside = lab.hosts["outside"].address
+    before = lab.run("h1", ["sysctl", "-n", "net.ipv4.ip_forward"]).strip()
+    for argv in (["netns", "add", "lone"], ["link", "add", "vlone", "type", "veth", "peer", "name", "eth9", "netns", "lone"],
+                 ["addr", "add", "10.77.7.1/24", "dev", "vlone"], ["link", "set", "vlone", "up"],
+                 ["-n", "lone", "addr", "add", "10.77.7.2/24", "dev", "eth9"], ["-n", "lone", "link", "set", "eth9", "up"],
+                 ["-n", "lone", "route", "add", "default", "via", "10.77.7.1"]):
+        lab.run("h1", ["ip", *argv])
+    lab.run("h1", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+    lab.run("outside", ["ip", "route", "add", "10.77.7.0/24", "via", host.address])
+    try:
+        with open_flows([flow(lab, "lone", "h1/lone", "outside", outside, near="h1/lone")]) as theirs:
+            assert alive(theirs) == ["lone"]
+            h1.load(ORDER, h1.observe())
+            h1.confirm()
+            assert b"-- net:[" in h1.snapshot()
+            done = h1.cut(ORDER)
+            assert (done.before, done.after, done.notes) == (1, 0, ())
+            h1.release()
+            assert alive(theirs) == []
+    finally:
+        lab.run("outside", ["ip", "route", "delete", "10.77.7.0/24"])
+        lab.run("h1", ["sysctl", "-qw", f"net.ipv4.ip_forward={before}"])
+        lab.run("h1", ["ip", "netns", "delete", "lone"])
+
+
 def test_promise_4_a_kernel_that_does_not_end_connections_is_found_by_counting(lab: Lab, host: Host, h1: Nftables) -> None:
     host.put("ss", '#!/bin/sh\ncase $1 in -K) exit 0;; esac\nexec /usr/bin/ss "$@"\n')
     with open_flows([flow(lab, "in", "outside", "h1", host.address6, near="h1")]) as theirs:

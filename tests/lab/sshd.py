@@ -31,7 +31,7 @@ from tests.lab.namespaces import propagation
 from tests.lab.waiting import until
 
 USER, UID = "ops", 2412
-_INSIDE = "/run/lab"
+INSIDE = "/run/lab"
 
 # As PID 1 it buries the orphans, as every init does; unshare's own /proc shows only what lives here.
 _INIT = r"""
@@ -154,7 +154,7 @@ class Lab:
         return Target(**{**known, **more})  # type: ignore[arg-type]
 
     def start(self, host: Host) -> None:
-        folder = f"{_INSIDE}/{host.name}"
+        folder = f"{INSIDE}/{host.name}"
         config = _CONFIG.format(address=host.address, folder=folder, more=self.more)
         (host.folder / "config").write_text(config)
         with (host.folder / "log").open("wb") as log:
@@ -198,7 +198,7 @@ class Lab:
 
     def files(self) -> list[str]:
         """Every file that a command of the account could have left behind."""
-        places = [f"{_INSIDE}/home", "/tmp", "/dev/shm", "/var/tmp", "/run/user"]
+        places = [f"{INSIDE}/home", "/tmp", "/dev/shm", "/var/tmp", "/run/user"]
         script = 'for p; do if [ -d "$p" ]; then find "$p"; fi; done'
         return sorted(self.run("sh", "-c", script, "sh", *places).splitlines())
 
@@ -209,7 +209,7 @@ class Lab:
         os.chown(self.home, UID, UID)
         self.place.chmod(0o711)
         root = "root:x:0:0:root:/root:/bin/sh\nsshd:x:104:65534::/run/sshd:/usr/sbin/nologin\n"
-        (etc / "passwd").write_text(f"{root}{USER}:x:{UID}:{UID}::{_INSIDE}/home:/bin/sh\n")
+        (etc / "passwd").write_text(f"{root}{USER}:x:{UID}:{UID}::{INSIDE}/home:/bin/sh\n")
         (etc / "shadow").write_text(f"root:*:19000::::::\nsshd:*:19000::::::\n{USER}:*:19000::::::\n")
         (etc / "group").write_text(f"root:x:0:\nnogroup:x:65534:\n{USER}:x:{UID}:\n")
         (etc / "sudoers").write_text(self.sudoers or "Defaults !lecture\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
 from opsctl.shells.ssh_answering import SshAnswering
 from opsctl.shells.ssh_connection import Connection, Keyring
-from tests.lab.sshd import Lab, until
+from tests.lab.sshd import INSIDE, Lab, until
 
 pytestmark = [
     pytest.mark.lab,
@@ -37,6 +37,23 @@ def shell(lab: Lab) -> Iterator[SshShell]:
     local.reset()
     with Connection(lab.target(), Keyring()) as connection:
         yield SshShell(connection)
+
+
+@pytest.fixture
+def login_shell(lab: Lab) -> Iterator[Callable[[str], None]]:
+    """Sets the login shell of the account; afterwards it is what it was, and its home has no dot files."""
+    accounts = lab.place / "etc" / "passwd"
+    before = accounts.read_text()
+    yield lambda path: _overwrite(accounts, before.replace(f"{INSIDE}/home:/bin/sh", f"{INSIDE}/home:{path}"))
+    _overwrite(accounts, before)
+    for path in lab.home.glob(".*rc"):
+        path.unlink()
+
+
+def _overwrite(path: Path, text: str) -> None:
+    with path.open("r+") as file:  # another file in its place would not be the one that is mounted
+        file.truncate()
+        file.write(text)
 
 
 @pytest.fixture(params=["ssh", "here"])
@@ -73,6 +90,23 @@ def test_what_watches_it_ends_with_it(lab: Lab, shell: SshShell) -> None:
         assert not ignored & 1 << signal.SIGTERM - 1, "it outlives what it waits beside by its five seconds"
     asked.close()
     until(lambda: not lab.processes(asked._mark))
+
+
+@pytest.mark.parametrize(("path", "noise"), [
+    ("/bin/bash", "printf '\\033]0;a title\\007'; echo more"),
+    ("/bin/bash", "printf 'no newline'; exec 2>&1"),
+    ("/bin/tcsh", "echo hello"),
+    ("/bin/tcsh", ""),
+])
+def test_whatever_the_login_shell_is_and_says(lab: Lab, shell: SshShell, login_shell: Callable[[str], None], path: str, noise: str) -> None:
+    login_shell(path)
+    (lab.home / (".bashrc" if path == "/bin/bash" else ".tcshrc")).write_text(noise + "\n")
+    asked = shell.answering(f"{SCRIPT}\nmany() {{\n    # two lines, 'quoted' and \"so\", * ? ~ ^ @ % and \\ \n    printf '%s|' \"$@\"\n}}\n")
+    found = asked.ask("many 'a\nb' '' ' * ' \"it's\"; greet you", 20)
+    assert (found.stdout, found.code) == (b"a\nb|| * |it's|hello you\n", 0)
+    assert asked.ask("head -c 9 /dev/zero | tr '\\0' x; sleep 6; echo", 20).stdout == b"xxxxxxxxx\n", "no sign of life gets between what is said"
+    said = shell.run(["printf", "%s|", "a\nb\n", "\n", "", "~^@%?,_+\n", " x"])
+    assert said.stdout.endswith(b"a\nb\n|\n||~^@%?,_+\n| x|")
 
 
 def test_a_request_that_is_cut_off_is_not_begun(lab: Lab, shell: SshShell) -> None:
