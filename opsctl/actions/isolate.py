@@ -52,7 +52,7 @@ class Seen:
     """What was ordered, how the host stands, what this machine has written down of it, and what this run has done to it.
 
     ``loaded``: the rules that are there are the ones that were ordered, as they were confirmed. ``matrix``: what probes showed
-    of a host that is cut off as ordered.
+    of a host that is cut off as ordered. ``holder``: what cuts it off without lifting itself, where nobody asked for ``hold``.
     """
 
     order: Order
@@ -61,6 +61,7 @@ class Seen:
     entry: Entry | None
     kept: Mapping[str, Any]
     matrix: Matrix | None = None
+    holder: str = ""
 
     @property
     def through(self) -> Sequence[Finding]:
@@ -112,7 +113,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
         order, stand, entry, known = _order(params, world), way.observe(), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
-        return Seen(order, stand, loaded, entry, known, matrix)
+        return Seen(order, stand, loaded, entry, known, matrix, "" if way.lifts_itself or "hold" in params.options else way.name)
 
     def plan(self, params: IsolateParams, seen: Seen) -> list[Change]:
         host, stand = params.host, seen.stand
@@ -120,6 +121,9 @@ class Isolate(StateAction[IsolateParams, Seen]):
         if (refusal := _of_another(params, seen)) is not None:
             raise refusal
         if seen.through or not (seen.loaded and stand.standing in ("armed", "isolated")) or _newly_for(seen):
+            if seen.holder and not (seen.loaded and stand.standing == "isolated"):
+                raise SafetyRefusal(f"{host} is cut off by {seen.holder}, which does not lift itself", where=host,
+                                    hint=f"opsctl isolate apply {host} --hold")
             changes.append(Change("load", f"cut {host} off{_lifting(seen.order)}"))
         if changes or stand.standing == "armed":
             changes.append(Change("confirm", f"connect to {host} anew and make it permanent", after=("load",)))
@@ -138,13 +142,14 @@ class Isolate(StateAction[IsolateParams, Seen]):
     def apply(self, params: IsolateParams, change: Change, world: World) -> None:
         way, order = driver(params, world), _order(params, world)
         if change.key == "load":
-            stand = way.last or way.observe()
-            order = replace(order, mark=_who_answers(order, world.isolated.get(params.host), stand))
+            stand, known = way.last or way.observe(), world.isolated.get(params.host)
+            order = replace(order, mark=_who_answers(order, known, stand))
             keep(params, world, later=True, mark=asdict(order.mark))
-            register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line))
+            register(params, world, Entry(params.host, way.name, order, keep="keep" in params.options, login=params.line,
+                                          shown=known.shown if known else None))
             if "probe-first" in params.options and stand.standing == "open":
                 look_first(params, world, stand)
-            if stand.standing == "isolated" and way.enforced == "host":
+            if stand.standing == "isolated" and (way.enforced == "host" or not way.lifts_itself):
                 order = replace(order, seconds=None)  # it is off and we are in: a timer could only open it, should we die now
             load(params, world, order)
             keep(params, world, later=True, loaded=world.clock().isoformat())
@@ -224,14 +229,9 @@ def _refusal(params: IsolateParams, world: World) -> SafetyRefusal | None:
     if why is not None and host not in params.named:
         return SafetyRefusal(f"{why}, and is not cut off with others", where=host,
                              hint=f"leave it out with --except {host}, or name it: opsctl isolate apply {host}")
-    way = driver(params, world)
-    if "hold" in params.options:
-        if host in params.named and not _held(params, world):
-            return SafetyRefusal(f"{host} has no console and no gateway, so --hold could strand it", where=host,
-                                 hint="without --hold it lifts itself unless confirmed; or say console: true where it has one")
-    elif not way.lifts_itself:
-        return SafetyRefusal(f"{host} is cut off by {way.name}, which does not lift itself", where=host,
-                             hint=f"opsctl isolate apply {host} --hold")
+    if "hold" in params.options and host in params.named and not _held(params, world):
+        return SafetyRefusal(f"{host} has no console and no gateway, so --hold could strand it", where=host,
+                             hint="without --hold it lifts itself unless confirmed; or say console: true where it has one")
     return None
 
 

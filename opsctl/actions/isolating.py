@@ -12,7 +12,7 @@ from typing import Any
 
 from opsctl.actions.interface import Params, World
 from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Partial, SafetyRefusal, Unreachable
-from opsctl.isolation.register import Entry
+from opsctl.isolation.register import Entry, Shown
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.isolation import Order, Stand
 from opsctl.model.probes import PLACES, Look, Matrix, read_brief
@@ -67,14 +67,17 @@ def by_gateway(params: HostParams, world: World) -> bool:
 def let_go(params: HostParams, world: World) -> None:
     """Close the host's own connection: hundreds that stand idle cost time. A gateway's serves other hosts, too.
 
-    Before that the hash of the rules is written down, as the second look found them.
+    Before that the hash of the rules is written down, as the second look found them, and what probes showed.
     """
     with contextlib.suppress(OpsError):
         way = driver(params, world)
         entry, stand = world.isolated.get(params.host), way.last
-        if (entry is not None and entry.stage == "confirmed" and entry.seal is None and stand is not None
-                and stand.standing == "isolated" and stand.digest == entry.order.digest):
-            register(params, world, replace(entry, seal=stand.seal))
+        if entry is not None and entry.stage == "confirmed" and not world.dry:
+            known = replace(entry, shown=world.remembered.get(f"shown {params.host}", entry.shown))
+            if entry.seal is None and stand is not None and stand.standing == "isolated" and stand.digest == entry.order.digest:
+                known = replace(known, seal=stand.seal)
+            if known != entry:
+                register(params, world, known)
         if way.enforced == "host":
             way.close()
 
@@ -222,10 +225,16 @@ def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matr
     earlier: Look | None = None
     with contextlib.suppress(KeyError, ValueError, TypeError):
         earlier = read_brief(known["earlier"])
-    matrix: Matrix = world.prober(params.host, driver(params, world)).probe(
+    entry, prober = world.isolated.get(params.host), world.prober(params.host, driver(params, world))
+    if entry is not None and entry.shown is not None:
+        prober.ports = (*prober.ports, *entry.shown.ports)
+    matrix: Matrix = prober.probe(
         order, stand, earlier=earlier,
         before=done["before"] if done else stand.connections if stand.standing == "armed" else None,
         after=stand.connections if stand.connections is not None else done["after"] if done else None)
+    world.remembered[f"shown {params.host}"] = Shown(
+        matrix.verdict, tuple(map(str, matrix.findings)), world.clock().isoformat(),
+        tuple(dict.fromkeys(one.probe.to.port for one in matrix.findings if one.probe.place != "out")))
     return matrix
 
 
@@ -262,4 +271,4 @@ def note(params: HostParams, world: World, order: Order, *, again: bool = False)
     # Drivers that keep what they found are asked once more anyway, when all is done.
     seal = way.observe().seal if way.last is None else None
     register(params, world, Entry(params.host, way.name, order, "confirmed", seal, again or bool(known and known.keep),
-                                  params.line or (known.login if known else "")))
+                                  params.line or (known.login if known else ""), known.shown if known else None))

@@ -153,7 +153,8 @@ def _zones(site: Site, incidents: Sequence[Incident], now: datetime) -> list[Zon
     register = site.isolations.register
     entries = list(register.all())
     proven = _proven(site, entries)
-    cut: dict[str, Cut] = {entry.host: _cut(entry, now, proven=entry.host in proven) for entry in entries}
+    cut: dict[str, Cut] = {entry.host: _cut(entry, now, proven=entry.host in proven and (entry.shown is None or entry.shown.verdict != "open"))
+                           for entry in entries}
     cut |= {host: Cut(host, UNKNOWN) for host in register.unreadable()}
     hosts = site.config.hosts
     named = {zone for one in incidents for zone in one.zones}

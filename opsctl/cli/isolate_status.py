@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsctl.cli.isolate_hosts import Asked, hosts_of, site_for
@@ -24,13 +26,18 @@ _AT_ONCE = 512
 
 @value
 class Looked:
-    """One host: what this machine has written down of it, how it stands, or why that cannot be said."""
+    """One host: what this machine has written down of it, how it stands, or why that cannot be said.
+
+    ``seen``: when probes showed last what stands in the entry, as it is shown. ``here``: whether the run that cut it off is one of this machine.
+    """
 
     host: str
     entry: Entry | None
     stand: Stand | None
     error: OpsError | None
     again: str = ""
+    seen: str = ""
+    here: bool = False
 
     @property
     def mark(self) -> Whose | None:
@@ -59,13 +66,31 @@ class Looked:
                                 hint=None if self.again else f"somebody changed them there; {way_back}")
         return None
 
+    def open_still(self) -> NotConverged | None:
+        """What probes showed last to get through although it is cut off: it stands until they show that it is shut."""
+        shown = self.entry.shown if self.entry is not None and self.entry.stage != "releasing" else None
+        if shown is None or not shown.findings or (self.stand is not None and self.stand.standing != "isolated"):
+            return None
+        return NotConverged(f"{self.host} is cut off by its rules, and yet {'; '.join(shown.findings)} (seen {self.seen})", where=self.host,
+                            hint="shut that, and the same `opsctl isolate apply` as before tries it anew")
+
+    def rehearsed(self) -> bool:
+        """Whether it is cut off for a rehearsal, by the name of the run that stands on the host: nobody writes down what lifts itself in any case."""
+        return (self.entry is None and self.stand is not None and self.stand.standing == "armed" and self.mark is not None
+                and re.fullmatch(r"\d{8}-\d{4}-rehearse-[0-9a-z]+", self.mark.run) is not None)
+
     def remarks(self) -> Iterator[str]:
         """What is to be said of it beside who and when."""
         if self.error is not None:
             yield self.error.message
+        if self.open_still() and self.entry is not None and self.entry.shown is not None:
+            first, more = self.entry.shown.findings[0], len(self.entry.shown.findings) - 1
+            yield f"{first}{f', and {more} more' if more else ''} (seen {self.seen})"
         if self.stand is None:
             return
-        if self.stand.left is not None:
+        if self.rehearsed():
+            yield f"a rehearsal{'' if self.here else ' of another machine'}: lifts itself in {self.stand.left or 0:.0f} s"
+        elif self.stand.left is not None:
             yield f"lifts itself in {self.stand.left:.0f} s unless confirmed: opsctl isolate confirm {self.host}"
         if self.stand.open_left is not None:
             what = ", ".join(self.stand.opened)
@@ -79,7 +104,7 @@ class Looked:
             yield f"stays after a reboot{whose}" if self.stand.persisted else f"a reboot{whose} lifts it"
         if self.stand.standing == "isolated" and self.stand.connections:
             yield f"{self.stand.connections} old connections are alive"
-        if self.entry is None and self.stand.standing in ("armed", "isolated"):
+        if self.entry is None and self.stand.standing in ("armed", "isolated") and not self.rehearsed():
             yield "not by this machine"
 
 
@@ -99,7 +124,7 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     spoilt = [DamagedData(f"what is written down of {host} cannot be read: whether it is to be cut off is not known", where=host,
                           hint=f"opsctl isolate status {host} shows how it stands; opsctl isolate apply {host} writes it anew")
               for host in site.isolations.register.unreadable() if not chosen or host in names]
-    errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift()) if error is not None)]
+    errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift(), one.open_still()) if error is not None)]
     return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not (unread or spoilt)),
                   errors=errors, warnings=[*site.said])
 
@@ -117,15 +142,17 @@ def look(
 
     def one(name: str) -> Looked:
         entry = known.get(name)
+        seen = _time(site, entry.shown.at) if entry is not None and entry.shown is not None else ""
         try:
             driver = way(name, entry)
             try:
-                return Looked(name, entry, driver.observe(), None)
+                stand = driver.observe()
             finally:
                 if driver.enforced == "host":  # a gateway's connection serves other hosts, too
                     driver.close()
         except OpsError as error:
-            return Looked(name, entry, None, error)
+            return Looked(name, entry, None, error, seen=seen)
+        return Looked(name, entry, stand, None, seen=seen, here=stand.mark is not None and _begun_here(site, stand.mark.run))
 
     with working(session), ThreadPoolExecutor(max(1, min(len(names), _AT_ONCE))) as pool:
         return list(pool.map(one, names))
@@ -153,31 +180,40 @@ def _keep(session: Session, site: Site, found: list[Looked], *, everything: bool
 
 
 def as_json(one: Looked) -> Mapping[str, Any]:
-    drift = one.drift()
+    drift, still = one.drift(), one.open_still()
     return {"stand": one.stand.as_json() if one.stand else None, "stage": one.entry.stage if one.entry else None,
             "since": one.mark.at if one.mark else None, "by": one.mark.by if one.mark else None,
             "incident": one.mark.incident if one.mark else None, "keep": bool(one.entry and one.entry.keep),
-            "drift": drift.message if drift else None, "error": one.error.as_dict() if one.error else None}
+            "drift": drift.message if drift else None, "rehearsal": one.rehearsed(),
+            "proof": {**vars(one.entry.shown)} if one.entry and one.entry.shown else None, "open": still.message if still else None,
+            "error": one.error.as_dict() if one.error else None}
 
 
 def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> None:
-    from opsctl.cli.work import local_time
-    from opsctl.model.snapshots import parse_time
-
     rows = []
     for one in found:
         word = one.stand.standing if one.stand else "no answer"
-        tone = Tone.BAD if one.error or one.drift() else Tone.GOOD if word == "isolated" else Tone.QUIET
-        since = ""
-        if one.mark is not None:
-            try:
-                since = local_time(site, parse_time(one.mark.at))
-            except (ValueError, OverflowError):
-                since = "unknown"  # it stands on the host, where others can write
+        tone = Tone.BAD if one.error or one.drift() or one.open_still() else Tone.GOOD if word == "isolated" else Tone.QUIET
+        since = _time(site, one.mark.at) if one.mark is not None else ""
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
                      (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))
     out.table(Table(("host", "stands", "since", "by", "incident", Column("remark", flexible=True)), rows,
                     empty="nothing is cut off from here" if whole else "what is cut off cannot be said"))
+
+
+def _time(site: Site, text: str) -> str:
+    """As it is shown; it may stand on the host, where others can write."""
+    from opsctl.cli.work import local_time
+    from opsctl.model.snapshots import parse_time
+
+    try:
+        return local_time(site, parse_time(text))
+    except (ValueError, OverflowError):
+        return "unknown"
+
+
+def _begun_here(site: Site, run: str) -> bool:
+    return run == Path(run).name and any((place / "runs" / run).is_dir() for place in (site.place, site.state))
 
 
 def summary(site: Site) -> str | None:

@@ -141,7 +141,7 @@ def _still_cut_off(host: str, report: Report, site: Site) -> bool:
     """Whether a host was seen to stand as it was confirmed, or is not to be cut off any more."""
     hosts = report.result.get("hosts", {}) if isinstance(report.result, Mapping) else {}
     if host in hosts:
-        return not hosts[host]["drift"] and not hosts[host]["error"]
+        return not any(hosts[host][wrong] for wrong in ("drift", "open", "error"))
     return site.isolations.register.get(host) is None
 
 

@@ -14,11 +14,24 @@ from opsctl.repositories.whole import write_whole
 
 
 @value
+class Shown:
+    """What probes of a host that is cut off showed last: ``proven``, ``partial`` or ``open``, what got through, a sentence each, and when (RFC 3339).
+
+    ``ports``: those of the host that answered, which are tried again whether anything is served there or not.
+    """
+
+    verdict: str
+    findings: tuple[str, ...]
+    at: str
+    ports: tuple[int, ...] = ()
+
+
+@value
 class Entry:
     """A host that is to be cut off. ``stage``: ``ordered`` before anything is loaded, ``confirmed``, or ``releasing``.
 
     ``seal`` is that of the rules as they were confirmed; ``keep``: what is lifted is to be cut off again.
-    ``login``: of a host that no configuration holds, how to log in.
+    ``login``: of a host that no configuration holds, how to log in. ``shown`` stands until a later proof.
     """
 
     host: str
@@ -28,6 +41,7 @@ class Entry:
     seal: str | None = None
     keep: bool = False
     login: str = ""
+    shown: Shown | None = None
 
 
 class Register:
@@ -101,4 +115,5 @@ def _entry(data: dict[str, Any]) -> Entry:
     order = data["order"]
     order = Order(**{**order, "mark": Mark(**order["mark"]), "managers": tuple(order["managers"]),
                      **{name: tuple(Opening(**one) for one in order.get(name, ())) for name in ("allow", "opened")}})
-    return Entry(**{**data, "order": order})
+    shown = data.get("shown")
+    return Entry(**{**data, "order": order, "shown": Shown(**{**shown, **{name: tuple(shown[name]) for name in ("findings", "ports")}}) if shown else None})

@@ -83,6 +83,10 @@ class TestOnASwitch:
             assert reached(lab, "h0") == [False, False]
             again = machine.json("isolate", "apply", "h0", "--hold", expect=0).result["hosts"]["h0"]
             assert again["outcome"] == "ok"
+            again = machine.json("isolate", "apply", "--zone", "main", expect=0).result["hosts"]  # it is as wanted, so nothing has to be held
+            assert again["h0"]["outcome"] == "ok" and again["h1"]["outcome"] == "changed"
+            assert "--hold" in machine.json("isolate", "apply", "h0", "--allow", "10.9.9.9", expect=23).errors[0]["hint"]
+            machine("isolate", "release", "h1", expect=0)
             machine("isolate", "release", "h0", expect=0)
             assert reached(lab, "h0") == [True, True]
         finally:

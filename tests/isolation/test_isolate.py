@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -392,6 +393,23 @@ def test_promise_4_a_port_that_stays_open_is_told_with_the_rule_that_lets_it_pas
     journal = "".join(path.read_text() for path in sorted((machine.state / "journal").glob("*.jsonl")))
     assert '"verdict":"open"' in journal
 
+    # It is told until a proof finds it shut, also where what was to mend it went wrong.
+    for _ in range(2):
+        looked = machine("isolate", "status", expect=21)
+        assert told in looked.err and f"{told}, and 1 more (seen 2026-12-11 21:00 UTC)" in looked.out
+        lab.hosts["h0"].put("nft", "#!/bin/sh\ncase $1 in add*|delete*) exit 1;; esac\nexec /usr/sbin/nft \"$@\"\n")
+        try:
+            machine("isolate", "apply", "h0", expect=20)
+        finally:
+            lab.hosts["h0"].drop("nft")
+    entry = of(machine.json("isolate", "status", expect=21), "h0")
+    assert entry["proof"]["findings"][0] == told and told in entry["open"] and entry["drift"] is None
+    machine("isolate", "apply", "h0", expect=0)
+    shut = of(machine.json("isolate", "status", expect=0), "h0")
+    assert shut["proof"]["verdict"] == "proven" and not shut["proof"]["findings"] and shut["open"] is None
+    machine("isolate", "release", "h0", expect=0)
+    assert of(machine.json("isolate", "status", "h0", expect=0), "h0")["proof"] is None
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 @pytest.mark.parametrize("times", [1, 2])
@@ -512,6 +530,19 @@ def test_a_rehearsal_lifts_itself_and_leaves_nothing(machine: Machine, lab: Lab)
     assert rules(lab, "h0") == before and not list((machine.state / "isolated").glob("*"))
     machine("isolate", "apply", "h0", expect=0)
     assert "would open it" in machine("isolate", "rehearse", "h0", "--seconds", "2", expect=23).err
+
+
+def test_a_rehearsal_that_is_under_way_is_told_as_one(machine: Machine, lab: Lab) -> None:
+    running = machine.start("isolate", "rehearse", "h0", "--seconds", "5")
+    try:
+        until(lambda: "opsctl_iso" in rules(lab, "h0"))
+        said = machine("isolate", "status", "h0", expect=0)
+        other = machine.json("--break-glass", "isolate", "status", "h0", expect=0)
+    finally:
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, out + err
+    assert re.search(r"a rehearsal: lifts itself in [1-5] s", said.out) and "not by this machine" not in said.out and "confirm" not in said.out
+    assert of(other, "h0")["rehearsal"] is True
 
 
 def test_nothing_of_databases_or_catalogues_stands_before_the_first_rules(machine: Machine, lab: Lab) -> None:
