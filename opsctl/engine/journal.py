@@ -314,7 +314,7 @@ class Journal:
         Where it was no failure but an interrupt of this thread, also the others': one of them leads next.
         """
         if not isinstance(error, OpsError):
-            return [line for line in batch if line is not mine]
+            return [line for line in batch if line is not mine and not line.done]
         for line in batch:
             if line.durable:
                 line.error, line.done = error, True
@@ -374,6 +374,11 @@ class Journal:
             self._put(path, offset, bytes(content), new)
         except OSError as error:
             raise unusable(self.directory, error, len(content)) from error
+        except BaseException:  # an interrupt that came when all was there: nobody writes it once more
+            if self._is_head(new):
+                for line in lines:
+                    line.done = True
+            raise
         self._known = new
 
     def _put(self, path: Path, offset: int, content: bytes, head: Head) -> None:

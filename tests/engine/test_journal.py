@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from opsctl.engine import journal as journal_module
 from opsctl.engine.journal import Journal
+from opsctl.engine.journal_files import Head
 from opsctl.engine.journal_lines import GENESIS, canonical
 from opsctl.engine.journal_verify import verify
 from opsctl.errors import Busy, ProgramFailed
@@ -302,3 +303,21 @@ def test_an_interrupted_writer_loses_no_line_of_another_thread(
         write(journal, 2)
     write(journal, 3)
     assert texts(journal) == [1, 3] and verify(journal.directory).problems == []
+
+
+def test_a_writer_that_is_interrupted_when_all_was_written_writes_nothing_twice(
+        journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, first = journal_module.replace_head, threading.Event()
+
+    def interrupt_once(directory: Path, head: Head) -> None:
+        replace(directory, head)
+        if not first.is_set():
+            first.set()
+            raise KeyboardInterrupt
+
+    journal.append("a", {"n": 1}, durable=False)
+    monkeypatch.setattr(journal_module, "replace_head", interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        journal.append("a", {"n": 2})
+    journal.append("a", {"n": 3})
+    assert texts(journal) == [1, 2, 3] and verify(journal.directory).problems == []
