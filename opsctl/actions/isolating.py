@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 from opsctl.actions.interface import Params, World
 from opsctl.errors import ConfigError, Interrupted, NotConverged, OpsError, Partial, SafetyRefusal, Unreachable
 from opsctl.isolation.register import Entry, Shown
+from opsctl.model.connections import bare
 from opsctl.model.given_host import given_host, is_given
 from opsctl.model.isolation import Order, Stand
 from opsctl.model.probes import PLACES, Look, Matrix, read_brief
 from opsctl.repositories.whole import write_whole
+from opsctl.shells.resolve import resolved
 
 _PAUSE = 1.0  # seconds between two new connections to a host that does not answer while it is cut off
 
@@ -93,9 +96,25 @@ def place(host: str, config: Any) -> tuple[str, int]:
 
 
 def lock_of(params: HostParams, world: World) -> tuple[str, ...]:
-    """One run at a time for an address and port, however the host is called."""
+    """One run at a time for an address and port, however the host is called: by its name, one of its addresses, or in another configuration."""
     address, port = place(params.host, world.config)
-    return (f"host {address} port {port}",)
+    spec = world.config.hosts.get(params.host)
+    found = [address]
+    if spec is not None and spec.isolation == "nftables":  # of others nobody logs in, and no name server is to hold them up
+        with contextlib.suppress(Unreachable):
+            found += resolved(address)
+    if spec is not None:
+        found += [one for one in map(bare, spec.addresses) if _holders(world)[one] == 1]
+    return tuple(f"host {one} port {port}" for one in dict.fromkeys(found))
+
+
+def _holders(world: World) -> Counter[str]:
+    """How many hosts have an address beside the one that they are known by: several may share one, and none is to wait for the others."""
+    if "holders" not in world.remembered:
+        world.remembered["holders"] = Counter(one for spec in world.config.hosts.values()
+                                              for one in {bare(spec.address), *map(bare, spec.addresses)})
+    found: Counter[str] = world.remembered["holders"]
+    return found
 
 
 def kept(params: HostParams, world: World) -> Mapping[str, Any]:

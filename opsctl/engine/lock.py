@@ -26,6 +26,13 @@ _NAME_BYTES = 180
 _HOLDER_BYTES = 65536
 
 
+OF_THE_NETWORK = ("host ", "door ")
+"""How the names of locks begin of which there is one, whatever the configuration and the state directory: an address is one host.
+
+In another network namespace of this machine it may be another one.
+"""
+
+
 @value
 class Holder:
     """Who is at work. ``user`` is the person behind sudo, where there is one; ``since`` is aware."""
@@ -61,7 +68,7 @@ class Locks:
     """The locks in one directory. ``clock`` gives the aware time that a holder is said to have begun at, in the time zone that it
     is shown in.
 
-    ``scope`` keeps the locks of several configurations on one machine apart.
+    ``scope`` keeps the locks of several configurations on one machine apart, but for those of hosts (``OF_THE_NETWORK``).
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class Locks:
         self._scope = f"{scope}-" if scope else ""
 
     def _path(self, name: str) -> Path:
-        return self.directory / file_name(f"{self._scope}{name}")
+        return self.directory / file_name(f"{_network() if name.startswith(OF_THE_NETWORK) else self._scope}{name}")
 
     @contextlib.contextmanager
     def hold(self, name: str, *, run: str | None, purpose: str, wait: float = 0) -> Iterator[None]:
@@ -195,6 +202,15 @@ class Locks:
         return SafetyRefusal(f"{self.directory} {why}: locks in it would protect nothing",
                              hint="find out who made it; with it away, opsctl makes it anew",
                              where=str(self.directory))
+
+
+def _network() -> str:
+    """What tells this network namespace from others of this machine, ``net-4026531840-``; empty where the kernel does not say."""
+    try:
+        found = re.search(r"\d+", os.readlink("/proc/thread-self/ns/net"))
+    except OSError:
+        return ""
+    return f"net-{found[0]}-" if found else ""
 
 
 def _same(descriptor: int, path: Path) -> bool:

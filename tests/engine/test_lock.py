@@ -229,6 +229,18 @@ def test_a_lock_file_that_was_cleaned_away_is_not_locked_beside_the_new_one(lock
         assert seen is not None and seen.purpose == "third"
 
 
+def test_a_host_is_held_for_every_configuration_and_in_one_network_alone(locks: Locks, tmp_path: Path) -> None:
+    mine, other = (Locks(locks.directory, scope=scope) for scope in ("aaaaaaaa", "bbbbbbbb"))
+    with hold(mine, "host 10.0.0.1 port 22"), hold(mine, "backup portal"), hold(mine, "door 10.0.0.1 port 22"):
+        for name in ("host 10.0.0.1 port 22", "door 10.0.0.1 port 22"):
+            with pytest.raises(Busy, match=f"^{name}: "), hold(other, name):
+                pass
+        with hold(other, "backup portal"), hold(other, "host 10.0.0.1 port 2222"):
+            pass
+        here = os.stat("/proc/self/ns/net").st_ino
+        assert sorted(path.name.partition("-host")[0] for path in locks.directory.glob("*host*")) == [f"net-{here}"]
+
+
 def test_an_unnamed_holder_is_busy_too(locks: Locks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_DOUBT", 0.1)
     with another(locks):

@@ -321,13 +321,19 @@ def test_a_changed_host_key_is_refused_and_nothing_is_sent(machine: Machine, lab
 
 
 def test_the_same_host_in_two_runs_at_once_is_busy_for_the_second(machine: Machine, lab: Lab) -> None:
+    lab.configure(machine.etc, lab.config(h0={"addresses": f"[{lab.hosts['h0'].address6}]"}))
     lab.hosts["h0"].put("nft", "#!/bin/sh\nwhile [ -e /tmp/wait ]; do sleep 0.05; done\nexec /usr/sbin/nft \"$@\"\n")
     lab.run("h0", ["touch", "/tmp/wait"])
     running = machine.start("isolate", "apply", "h0")
+    other = Machine(machine.root / "other")  # whoever has no configuration, or another one
+    given = ("--host-key", fingerprint(lab, "h0"), "--key", str(lab.login), "--retry-for", "0s")
     try:
         until(lambda: list((machine.state / "journal").glob("*.jsonl")))
-        until(lambda: machine.json("isolate", "apply", f"root@{lab.hosts['h0'].address}", "--host-key", fingerprint(lab, "h0"),
-                                   "--key", str(lab.login), "--retry-for", "0s").code == 11)
+        until(lambda: machine.json("isolate", "apply", f"root@{lab.hosts['h0'].address}", *given).code == 11)
+        for address in (lab.hosts["h0"].address, lab.hosts["h0"].address6):
+            for more in ((), ("--break-glass",)):
+                busy = other.json(*more, "isolate", "apply", f"root@{address}", *given, expect=11)
+                assert busy.errors[0]["where"] == f"host {address} port 22" and f"pid {running.pid} " in busy.errors[0]["message"]
     finally:
         lab.run("h0", ["rm", "/tmp/wait"])
         out, err = running.communicate(timeout=60)
