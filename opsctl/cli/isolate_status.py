@@ -16,6 +16,7 @@ from opsctl.model.values import value
 
 if TYPE_CHECKING:
     from opsctl.cli.session import Session
+    from opsctl.isolation.doors import Doors
     from opsctl.isolation.register import Entry
     from opsctl.model.isolation import Mark as Whose
     from opsctl.model.isolation import Stand
@@ -28,7 +29,7 @@ _AT_ONCE = 512
 class Looked:
     """One host: what this machine has written down of it, how it stands, or why that cannot be said.
 
-    ``seen``: when probes showed last what stands in the entry, as it is shown. ``here``: whether the run that cut it off is one of this machine.
+    ``door``: how it stands at the backup store ``store``; None where that is not known. ``seen``: when probes showed last what stands in the entry, as it is shown. ``here``: whether the run that cut it off is one of this machine.
     """
 
     host: str
@@ -38,6 +39,8 @@ class Looked:
     again: str = ""
     seen: str = ""
     here: bool = False
+    store: str = ""
+    door: str | None = None
 
     @property
     def mark(self) -> Whose | None:
@@ -74,6 +77,14 @@ class Looked:
         return NotConverged(f"{self.host} is cut off by its rules, and yet {'; '.join(shown.findings)} (seen {self.seen})", where=self.host,
                             hint="shut that, and the same `opsctl isolate apply` as before tries it anew")
 
+    def door_open(self) -> NotConverged | None:
+        """Why it still reaches the backup store although it is cut off."""
+        if self.door in (None, "isolated") or self.entry is None or self.entry.stage != "confirmed" or self.entry.order.profile == "backup-only":
+            return None
+        how = {"armed": "about to be let in again", "lifted": "let in again, by rules that lifted themselves or were changed"}.get(str(self.door), "not shut out")
+        return NotConverged(f"{self.host} is to be shut out at the backup store {self.store} and is {how}", where=self.host,
+                            hint="the same `opsctl isolate apply` as before shuts it out")
+
     def rehearsed(self) -> bool:
         """Whether it is cut off for a rehearsal, by the name of the run that stands on the host: nobody writes down what lifts itself in any case."""
         return (self.entry is None and self.stand is not None and self.stand.standing == "armed" and self.mark is not None
@@ -86,6 +97,10 @@ class Looked:
         if self.open_still() and self.entry is not None and self.entry.shown is not None:
             first, more = self.entry.shown.findings[0], len(self.entry.shown.findings) - 1
             yield f"{first}{f', and {more} more' if more else ''} (seen {self.seen})"
+        if wrong := self.door_open():
+            yield wrong.message
+        elif self.door not in (None, "open"):
+            yield f"shut out at the backup store {self.store}"
         if self.stand is None:
             return
         if self.rehearsed():
@@ -118,15 +133,44 @@ def status(session: Session, asked: Asked, *, keep: bool, due: bool) -> Report:
     if not names and not due:
         names = [name for name, host in site.config.hosts.items() if host.isolation is not None]
     logins = [*(entry.login for entry in known.values() if entry.login), *asked.logins]
-    found = look(session, site, names, known, {line.split(" ")[0]: line.split(" ", 2)[1:] for line in logins})
+    with ThreadPoolExecutor(1) as pool:
+        asked_store = pool.submit(_doors, site, names) if names or not due else None
+        found = look(session, site, names, known, {line.split(" ")[0]: line.split(" ", 2)[1:] for line in logins})
+        at_store = asked_store.result() if asked_store is not None else None
+    found = [_at_door(one, at_store) for one in found]
     if not session.dry_run:
         found = _keep(session, site, found, everything=keep)
     spoilt = [DamagedData(f"what is written down of {host} cannot be read: whether it is to be cut off is not known", where=host,
                           hint=f"opsctl isolate status {host} shows how it stands; opsctl isolate apply {host} writes it anew")
               for host in site.isolations.register.unreadable() if not chosen or host in names]
-    errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift(), one.open_still()) if error is not None)]
-    return Report(result={"hosts": {one.host: as_json(one) for one in found}}, text=lambda out: _write(out, site, found, whole=not (unread or spoilt)),
-                  errors=errors, warnings=[*site.said])
+    errors = [*unread, *spoilt, *(error for one in found for error in (one.error, one.drift(), one.open_still(), one.door_open()) if error is not None)]
+    warnings = [*site.said]
+    if isinstance(at_store, OpsError):  # it may be no more than who is shut out besides that is not known
+        at_store.message = f"who is shut out at the backup store {site.config.isolation.store} is not known: {at_store.message}"
+        if any(one.entry is not None and one.host != site.config.isolation.store for one in found):
+            errors.append(at_store)
+        else:
+            warnings.append(at_store.message)
+    doors = at_store if not isinstance(at_store, OpsError) else None
+    others = [name for name in doors.shut if name not in names] if doors is not None and not chosen else []
+    return Report(result={"hosts": {one.host: as_json(one) for one in found}, "store": doors.as_json() if doors is not None else None},
+                  text=lambda out: _write(out, site, found, whole=not (unread or spoilt), others=others), errors=errors, warnings=warnings)
+
+
+def _doors(site: Site, names: Sequence[str]) -> Doors | OpsError | None:
+    """Who is shut out at the backup store, or why that cannot be said; None where there is no such machine."""
+    try:
+        found: Doors | None = site.isolations.doors(names)
+    except OpsError as error:
+        return error
+    return found
+
+
+def _at_door(one: Looked, doors: Doors | OpsError | None) -> Looked:
+    if doors is None or isinstance(doors, OpsError) or one.host == doors.store:
+        return one
+    shut = doors.shut.get(one.host)
+    return replace(one, store=doors.store, door=shut.standing if shut is not None else "open")
 
 
 def look(
@@ -180,25 +224,27 @@ def _keep(session: Session, site: Site, found: list[Looked], *, everything: bool
 
 
 def as_json(one: Looked) -> Mapping[str, Any]:
-    drift, still = one.drift(), one.open_still()
+    drift, still = one.drift(), [error.message for error in (one.open_still(), one.door_open()) if error is not None]
     return {"stand": one.stand.as_json() if one.stand else None, "stage": one.entry.stage if one.entry else None,
             "since": one.mark.at if one.mark else None, "by": one.mark.by if one.mark else None,
             "incident": one.mark.incident if one.mark else None, "keep": bool(one.entry and one.entry.keep),
             "drift": drift.message if drift else None, "rehearsal": one.rehearsed(),
-            "proof": {**vars(one.entry.shown)} if one.entry and one.entry.shown else None, "open": still.message if still else None,
-            "error": one.error.as_dict() if one.error else None}
+            "proof": {**vars(one.entry.shown)} if one.entry and one.entry.shown else None, "open": "; ".join(still) or None,
+            "door": one.door, "error": one.error.as_dict() if one.error else None}
 
 
-def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool) -> None:
+def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool, others: Sequence[str]) -> None:
     rows = []
     for one in found:
         word = one.stand.standing if one.stand else "no answer"
-        tone = Tone.BAD if one.error or one.drift() or one.open_still() else Tone.GOOD if word == "isolated" else Tone.QUIET
+        tone = Tone.BAD if one.error or one.drift() or one.open_still() or one.door_open() else Tone.GOOD if word == "isolated" else Tone.QUIET
         since = _time(site, one.mark.at) if one.mark is not None else ""
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
                      (one.mark.incident or "") if one.mark else "", "; ".join(one.remarks())))
     out.table(Table(("host", "stands", "since", "by", "incident", Column("remark", flexible=True)), rows,
                     empty="nothing is cut off from here" if whole else "what is cut off cannot be said"))
+    if others:
+        out.line(Mark(f"shut out at the backup store {site.config.isolation.store} as well: {', '.join(others)}", Tone.WARN))
 
 
 def _time(site: Site, text: str) -> str:

@@ -155,6 +155,11 @@ class Forwarder:
             connection.close()
         self._shell = None
 
+    def gate(self) -> Gate:
+        """All that stands there, of whomever."""
+        with self.look.turn:
+            return self._gate()
+
     def _gate(self) -> Gate:
         found = sections(self._script(TABLE, _SECONDS, self.table).stdout)
         return read(found["table"], bool(found["dormant"].strip()))

@@ -46,10 +46,10 @@ class Gateway(Driver):
         connections = None if look.old is None else len(look.old)
         if not mine:
             return Stand("open", facts=facts, persisted=False, connections=connections, raw=_raw(look, mine))
-        standing, left = _standing(gate, mine)
+        stands, left = standing(gate, mine)
         said = gate.written(self.own)
         return Stand(
-            standing, left=left, partial=tuple(self._partial(look, mine)), connections=connections, digest=said.digest if said else None,
+            stands, left=left, partial=tuple(self._partial(look, mine)), connections=connections, digest=said.digest if said else None,
             mark=said.mark if said else None, seal=gate.seal(self.own), persisted=False, facts=facts, raw=_raw(look, mine),
         )
 
@@ -100,7 +100,7 @@ class Gateway(Driver):
         return found
 
 
-def _standing(gate: Gate, mine: list[Member]) -> tuple[Standing, float | None]:
+def standing(gate: Gate, mine: list[Member]) -> tuple[Standing, float | None]:
     """By the elements that are there: permanent, for a time, or gone, which lifts, as rules do that somebody changed."""
     if gate.altered or any(each not in gate.held for each in mine):
         return "lifted", None
@@ -115,4 +115,4 @@ def _raw(look: Look, mine: list[Member]) -> str:
     return json.dumps(elements)
 
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "standing"]

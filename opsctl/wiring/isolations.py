@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsctl.errors import ConfigError
+from opsctl.errors import ConfigError, OpsError
 from opsctl.model.given_host import given_host, is_given
 from opsctl.shells.interface import Answering
 
 if TYPE_CHECKING:
+    from opsctl.model.nft_gateway import Member
     from opsctl.model.probes import Endpoint
     from opsctl.wiring.site import Site
 
@@ -87,6 +90,28 @@ class Isolations:
         if store is None or store == name:
             return None
         return Gateway(name, addresses=self._addresses(name), at=self._forwarder(store, DOOR))
+
+    def doors(self, names: Iterable[str]) -> Any:
+        """Who is shut out at the machine of the backup store (``isolation.doors.Doors``); None where no such machine is named.
+
+        ``names``: hosts whose names are looked up where they have no address; others are known by what stands in the configuration.
+        """
+        from opsctl.isolation.doors import doors
+        from opsctl.model.nft_gateway import DOOR, member
+
+        store = self.site.config.isolation.store
+        if store is None:
+            return None
+        known: dict[str, Sequence[str]] = {name: (spec.address, *spec.addresses) for name, spec in self.site.config.hosts.items()}
+        for name in names:
+            with contextlib.suppress(OpsError):
+                known[name] = self._addresses(name)
+        members: dict[str, list[Member]] = {name: [] for name in known if name != store}
+        for name, found in members.items():
+            for one in known[name]:
+                with contextlib.suppress(ValueError):  # a name
+                    found.append(member(one))
+        return doors(store, self._forwarder(store, DOOR).gate(), members)
 
     def knock(self, name: str) -> Any:
         """Whether a host still reaches the machine of the backup store (``isolation.knock.Knocked``), asked on it where that can be."""

@@ -89,10 +89,33 @@ def test_a_zone_is_shut_out_when_it_is_cut_off_and_let_in_when_it_is_released(ma
     lab = isolation_lab
     said = machine.json("isolate", "apply", "--zone", "main", expect=0)
     assert said.result["doors"]["h1"]["door"] == "isolated"
+    looked = machine.json("isolate", "status", expect=0).result
+    assert looked["hosts"]["h1"]["door"] == "isolated" and looked["store"]["host"] == STORE
+    assert looked["store"]["doors"]["h1"]["mark"]["run"] == said.document["run"]
+    assert f"shut out at the backup store {STORE}" in machine("isolate", "status", expect=0).out
     lab.run("h1", ["nft", "flush", "ruleset"])  # root on the host undoes what the host enforces, and not this
     assert reachable(lab, "h1", places(lab)) == []
     machine("isolate", "release", "--zone", "main", expect=0)
     assert reachable(lab, "h1", places(lab)) == places(lab)
+    assert machine.json("isolate", "status", expect=0).result["store"]["doors"] == {}
+
+
+def test_a_door_that_is_open_again_and_a_store_that_says_nothing_are_told(machine: Machine, isolation_lab: Lab) -> None:
+    lab = isolation_lab
+    machine("isolate", "apply", "h1", expect=0)
+    lab.run(STORE, ["nft", "flush", "ruleset"])
+    told = f"h1 is to be shut out at the backup store {STORE} and is not shut out"
+    shown = machine("isolate", "status", expect=21)
+    assert told in shown.out and told in shown.err
+    assert machine.json("isolate", "status", expect=21).result["hosts"]["h1"]["open"] == told
+    lab.hosts[STORE].put("nft", "#!/bin/sh\nexit 1\n")
+    try:
+        assert f"who is shut out at the backup store {STORE} is not known" in machine("isolate", "status", expect=20).err
+    finally:
+        lab.hosts[STORE].drop("nft")
+    machine("isolate", "apply", "h1", expect=0)
+    assert machine.json("isolate", "status", expect=0).result["hosts"]["h1"]["open"] is None
+    machine("isolate", "release", "h1", expect=0)
 
 
 def test_a_host_that_calls_by_the_address_of_another_does_not_shut_that_one_out(machine: Machine, isolation_lab: Lab) -> None:
@@ -138,6 +161,7 @@ def test_who_is_not_cut_off_with_others_is_not_shut_out_either_and_nobody_is_lef
     said = machine("isolate", "apply", "--zone", "main", "--retry-for", "0s", expect=23)
     assert "h0 is one of isolation: stays:, and is not shut out at the backup store with others" in said.err
     assert outside() == {"h1", "gone"}  # who cannot be cut off is at least shut out there
+    assert f"shut out at the backup store {STORE} as well: gone" in machine("isolate", "status", expect=0).out
     lab.hosts["h1"].put("nft", "#!/bin/sh\nexit 1\n")
     try:
         failed = machine("isolate", "release", "--zone", "main", expect=20)
