@@ -30,7 +30,7 @@ from opsctl.errors import SafetyRefusal
 from opsctl.isolation.register import Entry
 from opsctl.model import isolation_guard
 from opsctl.model.isolation import WITHIN, Mark, Order, Stand, opening
-from opsctl.model.probes import Finding, Matrix
+from opsctl.model.probes import Finding, Matrix, few
 from opsctl.model.values import value
 from opsctl.shells.own_addresses import is_own
 
@@ -53,6 +53,7 @@ class Seen:
 
     ``loaded``: the rules that are there are the ones that were ordered, as they were confirmed. ``matrix``: what probes showed
     of a host that is cut off as ordered. ``holder``: what cuts it off without lifting itself, where nobody asked for ``hold``.
+    ``run`` is this run.
     """
 
     order: Order
@@ -62,6 +63,7 @@ class Seen:
     kept: Mapping[str, Any]
     matrix: Matrix | None = None
     holder: str = ""
+    run: str = ""
 
     @property
     def through(self) -> Sequence[Finding]:
@@ -113,7 +115,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
         order, stand, entry, known = _order(params, world), way.observe(), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
-        return Seen(order, stand, loaded, entry, known, matrix, "" if way.lifts_itself or "hold" in params.options else way.name)
+        holder = "" if way.lifts_itself or "hold" in params.options else way.name
+        return Seen(order, stand, loaded, entry, known, matrix, holder, world.run)
 
     def plan(self, params: IsolateParams, seen: Seen) -> list[Change]:
         host, stand = params.host, seen.stand
@@ -176,7 +179,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
         if stand.standing != "isolated":
             return f"{params.host} is {stand.standing}, not isolated"
         if seen.through:
-            return f"{params.host} is cut off by its rules, and yet {'; '.join(map(str, seen.through))}"
+            return f"{params.host} is cut off by its rules, and yet {few(seen.through, seen.run)}"
         if stand.connections:
             return f"{params.host} is isolated, and {stand.connections} of its old connections are still alive"
         return super().missing(params, seen, changes)

@@ -10,7 +10,7 @@ from opsctl.actions.interface import EventAction, World
 from opsctl.actions.isolating import HostParams, driver, lock_of, look_first, pause, place, probed, proof
 from opsctl.errors import Interrupted, NotConverged, OpsError, SafetyRefusal
 from opsctl.model.isolation import WITHIN, Mark, Order, Stand
-from opsctl.model.probes import Matrix
+from opsctl.model.probes import Matrix, few
 
 _LATE = 15.0  # seconds beyond the time after which a host that has not lifted itself never will
 
@@ -71,7 +71,8 @@ class Rehearse(EventAction[RehearseParams, Stand]):
                                "its isolation could not be confirmed", where=host,
                                hint="rules of others there may drop new connections from this machine: nft list ruleset") from unreachable
         if matrix is not None and matrix.findings:
-            raise NotConverged(f"{host} was cut off by its rules, and yet {'; '.join(map(str, matrix.findings))}", where=host)
+            raise NotConverged(f"{host} was cut off by its rules, and yet {few(matrix.findings, world.run)}", where=host,
+                               details={"proof": proof(matrix)})
         if during.standing != "armed":
             raise NotConverged(f"{host} was {during.standing} when it should have been cut off", where=host)
         return {"host": host, "stand": during.as_json(), "lifted_after": round(lifted, 1), "after": after.as_json(),

@@ -8,7 +8,8 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import field, replace
+from typing import Generic, TypeVar
 
 from opsctl.errors import ProgramFailed, Unreachable
 from opsctl.isolation import dial
@@ -26,30 +27,48 @@ _WAVE = 250  # calls of bash at once
 _FEWEST, _MOST = 32, 2000  # calls from here at once, of which each is an open file
 _PATIENCE = 20.0  # seconds for what runs elsewhere, beside the calls themselves
 _OUTCOMES: tuple[Outcome, ...] = ("open", "refused", "silent", "barred", "cannot")
+_NOWHERE = {4: "198.51.100.1", 6: "2001:db8::1"}  # documentation's, so the way there is the way to all that nobody knows; nothing is sent
+
+_Asked = TypeVar("_Asked")
+_Told = TypeVar("_Told")
+
+
+@value
+class Way:
+    """How an address is reached from a machine: its device, the next router (empty: none), the hardware address that answered for it
+    (empty: not known). ``own``: it is one of the machine's. ``default``: as everything that the machine has no route of its own to.
+    """
+
+    device: str
+    router: str = ""
+    hardware: str = ""
+    own: bool = False
+    default: bool = False
 
 
 @value
 class Answer:
-    """How one call ended; ``source`` and ``why`` as in a probe. ``direct``: no router stood between."""
+    """How one call ended; ``source`` and ``why`` as in a probe. ``direct``: no router stood between. ``way``: None where nobody knows."""
 
     outcome: Outcome
     source: str = ""
     why: str = ""
     direct: bool = False
+    way: Way | None = None
 
 
-class Desk:
-    """Gathers the calls of many hosts into few rounds: 412 hosts ask at the same time."""
+class Desk(Generic[_Asked, _Told]):
+    """Gathers what is asked for many hosts (calls, ways) into few rounds: 412 hosts ask at the same time."""
 
-    def __init__(self, carry_out: Callable[[Sequence[Endpoint]], Sequence[Answer]]) -> None:
+    def __init__(self, carry_out: Callable[[Sequence[_Asked]], Sequence[_Told]]) -> None:
         self._carry_out = carry_out
-        self._asked: list[tuple[Sequence[Endpoint], Future[Sequence[Answer]]]] = []
+        self._asked: list[tuple[Sequence[_Asked], Future[Sequence[_Told]]]] = []
         self._guard = threading.Lock()
         self._rounds: ThreadPoolExecutor | None = None
 
-    def ask(self, targets: Sequence[Endpoint]) -> Future[Sequence[Answer]]:
+    def ask(self, targets: Sequence[_Asked]) -> Future[Sequence[_Told]]:
         """The answers, in their order, as soon as the round that they are in is over."""
-        answers: Future[Sequence[Answer]] = Future()
+        answers: Future[Sequence[_Told]] = Future()
         with self._guard:
             self._asked.append((targets, answers))
             if self._rounds is None:
@@ -83,13 +102,24 @@ def calls_from(address: str) -> str | None:
 
 @value
 class Ways:
-    """What a machine's ``ip`` knows: its own addresses and their devices, the next router to each address (empty: none), and
-    who is not there.
+    """What a machine's ``ip`` knows: its own addresses and their devices, device and next router (empty: none) to each address,
+    who is not there, and the hardware addresses of its neighbours.
     """
 
     own: Mapping[str, str]
-    next_hop: Mapping[str, str]
+    next_hop: Mapping[str, tuple[str, str]]
     gone: Collection[str]
+    hardware: Mapping[str, str] = field(default_factory=dict)
+
+    def way(self, address: str) -> Way | None:
+        """How it is reached; None where there is no way, or nobody said."""
+        if address in self.own:
+            return Way(self.own[address], own=True)
+        if address not in self.next_hop:
+            return None
+        device, router = self.next_hop[address]
+        default = bool(router) and (device, router) == self.next_hop.get(_NOWHERE[6 if ":" in address else 4])
+        return Way(device, router, self.hardware.get(address, ""), default=default)
 
     def beside(self, known: Collection[str]) -> Sequence[str]:
         """Its further addresses on the devices of those that are known."""
@@ -103,52 +133,68 @@ class Ways:
     def _applied(self, name: str, address: str, answer: Answer) -> Answer:
         if address in self.own:
             return replace(answer, outcome="cannot", why=f"it is an address of {name}, too")
-        if answer.outcome in ("silent", "barred") and self.next_hop.get(address) in self.gone:
+        way = self.way(address)
+        if answer.outcome in ("silent", "barred") and way is not None and way.router in self.gone:
             return replace(answer, outcome="cannot", why="the router on the way does not answer")
-        return replace(answer, direct=self.next_hop.get(address) == "")
+        return replace(answer, direct=way is not None and not way.router, way=way)
 
 
 def ways(text: str) -> Ways:
     """From what ``ip -o -batch`` prints for ``addr show``, ``route get …``, ``neigh show``."""
-    own, next_hop, gone = {}, {}, set()
+    own: dict[str, str] = {}
+    next_hop: dict[str, tuple[str, str]] = {}
+    gone, hardware = set(), {}
     for line in text.splitlines():
         words = line.split()
-        if len(words) > 3 and words[2] in ("inet", "inet6"):
+        if len(words) > 3 and words[2] in ("inet", "inet6") and words[0].endswith(":"):
             own.update(dict.fromkeys(reachable([words[3].partition("/")[0]]), words[1]))
         elif words and words[-1] in ("FAILED", "INCOMPLETE"):
             gone.add(words[0])
-        elif words and words[0] != "local":
+        elif "lladdr" in words[3:-1]:
+            hardware[words[0]] = words[words.index("lladdr") + 1]
+        elif "dev" in words[1:-1] and words[0] != "local":
             _, _, routers = line.partition(" via ")
-            next_hop[words[0]] = routers.removeprefix("inet6 ").split()[0] if routers else ""
-    return Ways(own, next_hop, gone)
+            next_hop.setdefault(words[0], (words[words.index("dev") + 1], routers.removeprefix("inet6 ").split()[0] if routers else ""))
+    return Ways(own, next_hop, gone, hardware)
+
+
+def ways_from_here(shell: Shell, addresses: Sequence[str]) -> Sequence[Way | None]:
+    """How each is reached from this machine. Sends nothing."""
+    known = _told(shell, addresses)
+    return [known.way(address) for address in addresses]
+
+
+def _told(shell: Shell, addresses: Sequence[str]) -> Ways:
+    asked = "addr show\n" + "".join(f"route get {address}\n" for address in dict.fromkeys([*addresses, *_NOWHERE.values()])) + "neigh show\n"
+    with contextlib.suppress(ProgramFailed, Unreachable):
+        return ways(shell.run(["ip", "-o", "-force", "-batch", "-"], stdin=asked.encode(), accept=None, timeout=_PATIENCE).text)
+    return ways("")
 
 
 def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
     """Calls from this machine, whose ``shell`` tells its ways."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = dial.dial([(one.address, one.port) for one in targets], WITHIN, max(_FEWEST, min(soft // (2 * _ROUNDS), _MOST)))
-    asked = ["addr show", *(f"route get {address}" for address in dict.fromkeys(one.address for one in targets)),
-             "neigh show nud incomplete nud failed"]
-    known = ""
-    with contextlib.suppress(ProgramFailed, Unreachable):
-        known = shell.run(["ip", "-o", "-force", "-batch", "-"], stdin="\n".join(asked).encode(), accept=None, timeout=_PATIENCE).text
-    return ways(known).applied("this machine", targets, [_answer(*each) for each in found])
+    return _told(shell, [one.address for one in targets]).applied("this machine", targets, [_answer(*each) for each in found])
 
 
 class Elsewhere:
-    """Calls from another machine, with the first of ``tools`` that is there."""
+    """Calls from another machine, with the first of ``tools`` that is there. ``neighbours``: it says as well who answered for each of its segment."""
 
-    def __init__(self, name: str, asked: Answering, targets: Sequence[Endpoint], tools: Sequence[str] = ("python3", "bash")) -> None:
+    def __init__(
+        self, name: str, asked: Answering, targets: Sequence[Endpoint], tools: Sequence[str] = ("python3", "bash"), neighbours: bool = False
+    ) -> None:
         self.name = name
         self.asked = asked
         self.targets = targets
         self.tools = tools
+        self.neighbours = neighbours
 
     @classmethod
     def through(cls, shell: Shell, targets: Sequence[Endpoint]) -> Elsewhere:
         """On a machine that nobody asks anything else, as the account itself."""
         plain = getattr(shell, "plain", None)
-        return cls(shell.name, (plain() if plain else shell).answering(CALLS), targets)
+        return cls(shell.name, (plain() if plain else shell).answering(CALLS), targets, neighbours=True)
 
     def read(self) -> tuple[Sequence[Answer], Ways, str | None]:
         """The answers, what the machine knows of itself, and from where it sees us; ``asked`` is closed then.
@@ -159,7 +205,7 @@ class Elsewhere:
         patience = _PATIENCE + 2 * WITHIN * (1 + len(self.targets) // _WAVE)
         with contextlib.closing(self.asked):
             for tool in self.tools:
-                result = self.asked.ask(trying(tool, self.targets, WITHIN), patience)
+                result = self.asked.ask(trying(tool, self.targets, WITHIN, self.neighbours), patience)
                 if b"no tool" not in result.stdout.splitlines():
                     break
             else:

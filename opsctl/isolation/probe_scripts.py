@@ -71,7 +71,7 @@ seen() {{
 """Functions of the shell that is asked to make calls."""
 
 
-def trying(tool: str, targets: Sequence[Endpoint], seconds: float) -> str:
+def trying(tool: str, targets: Sequence[Endpoint], seconds: float, neighbours: bool = False) -> str:
     """The request that makes the calls, of a shell with ``CALLS``. A tool that is too old, or no more than a name, says that it is none."""
     if tool == "bash":
         calls = shlex.join(["by_bash", str(seconds), *(word for one in targets for word in (one.address, str(one.port)))])
@@ -80,7 +80,7 @@ def trying(tool: str, targets: Sequence[Endpoint], seconds: float) -> str:
         calls = (f"command -v {tool} >/dev/null 2>&1 && printf %s {shlex.quote(lines)} | {tool} -I -S -c {shlex.quote(_DIAL)} {seconds} "
                  "2>/dev/null || echo no tool")
     asked = "addr show\n" + "".join(f"route get {address}\n" for address in dict.fromkeys(one.address for one in targets))
-    asked += "neigh show nud incomplete nud failed\n"
+    asked += "neigh show\n" if neighbours else "neigh show nud incomplete nud failed\n"
     return f"{calls}\n{shlex.join(['seen', asked])}\n"
 
 

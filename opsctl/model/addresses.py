@@ -16,6 +16,6 @@ def ip_address(text: str) -> Address:
 
 
 @functools.lru_cache(maxsize=8192)
-def ip_network(text: str) -> Network:
-    """Raises ValueError."""
-    return ipaddress.ip_network(text)
+def ip_network(text: str, strict: bool = True) -> Network:
+    """Raises ValueError; ``strict``: also where it has bits beside its prefix."""
+    return ipaddress.ip_network(text, strict)

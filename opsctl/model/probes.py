@@ -1,4 +1,11 @@
-"""What probes of a host that is cut off have shown, and what that proves."""
+"""What probes of a host that is cut off have shown, and what that proves.
+
+A host that is called by an address which it does not have itself (its own word, of which it is told by where its sshd sees the
+connection come in) stands behind a forwarded port: only that port is judged. What answers on the others is a gap, since it may be the
+forwarder, and no finding; their silence proves nothing either. Who owns a host can have its open ports counted so, by saying that
+the address is none of its own: the proof is then partial, never whole, and names the port. ``addresses:`` of the configuration says
+what is its own, and no word of the host goes against that.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +26,7 @@ Outcome = Literal["open", "refused", "silent", "barred", "cannot"]
 Verdict = Literal["proven", "partial", "open"]
 
 PLACES: tuple[Place, ...] = ("here", "witness", "out")
+_SHOWN = 5  # findings, or ports, in one sentence
 MOST_PORTS = 64
 MOST_ADDRESSES = 16
 """How much of a host is tried: what it says of itself may be an attacker's list."""
@@ -77,12 +85,20 @@ class Finding:
         return f"{where}, over IPv{to.version}: {why}" + (f", and {to.address} is none of its own addresses: a machine before it may answer" if self.foreign else "")
 
 
+def few(findings: Sequence[Finding], run: str) -> str:
+    """Findings as one sentence; of many the first, and what shows the others. ``run`` has them in the journal."""
+    said = "; ".join(map(str, findings[:_SHOWN]))
+    return said if len(findings) <= _SHOWN else f"{said}; and {len(findings) - _SHOWN} more: opsctl journal show --run {run} --limit 0 --json"
+
+
 @value
 class Look:
     """All probes of one time, before they are judged.
 
     ``witness`` is its name; ``trouble`` says by place why nobody could look from there. ``entered``: a command ran on the
-    host itself, so it lives. ``sources``: the witness's own addresses. ``left_out``: how many ports were too many.
+    host itself, so it lives. ``sources``: the witness's own addresses. ``left_out``: how many ports were too many. ``listed``:
+    addresses and prefixes that the configuration says are its own. Of those that only the host names, ``uncalled`` were not called, and
+    at ``doubted`` (from where, which) something answered of which nothing shows that it is this host.
     """
 
     probes: tuple[Probe, ...] = ()
@@ -91,6 +107,9 @@ class Look:
     entered: bool = False
     sources: tuple[str, ...] = ()
     left_out: int = 0
+    listed: tuple[str, ...] = ()
+    uncalled: tuple[str, ...] = ()
+    doubted: tuple[tuple[Place, str], ...] = ()
 
     def brief(self) -> list[list[str]]:
         """For a file: what ``read_brief`` takes."""
@@ -152,7 +171,7 @@ class Matrix:
         return {
             "host": self.host, "verdict": self.verdict, "findings": list(self.wrong), "gaps": list(self.gaps),
             "notes": list(self.notes), "witness": self.look.witness,
-            "connections": {"before": self.before, "after": self.after},
+            "connections": {"before": self.before, "after": self.after}, "not_called": list(self.look.uncalled),
             "probes": [{"place": probe.place, "address": probe.to.address, "port": probe.to.port, "outcome": probe.outcome,
                         "before": before.get((probe.place, probe.to)), "source": probe.source or None, "why": probe.why or None}
                        for probe in self.look.probes],
@@ -201,8 +220,8 @@ def judge(
     """
     look = replace(look, probes=tuple(_settled(look, earlier)))
     versions = tuple(families([*outer(stand.facts), *(probe.to.address for probe in look.probes if probe.place != "out")]))
-    findings = tuple(Finding(probe, _rule(probe, stand), _foreign(probe, stand)) for probe in look.probes
-                     if probe.answered and not _let_through(probe, look, order, stand))
+    findings = tuple(Finding(probe, _rule(probe, stand), _foreign(probe, look, stand)) for probe in look.probes
+                     if probe.answered and not _let_through(probe, look, order, stand) and not _anothers(probe, look, order, stand))
     matrix = Matrix(
         host, "partial", findings, tuple(_gaps(look, order, stand, versions, after, earlier)),
         tuple(_notes(look, order, stand, versions, earlier)), look, versions, before, after,
@@ -217,9 +236,16 @@ def _rule(probe: Probe, stand: Stand) -> str | None:
                    other=probe.source if incoming else probe.to.address)
 
 
-def _foreign(probe: Probe, stand: Stand) -> bool:
+def _foreign(probe: Probe, look: Look, stand: Stand) -> bool:
     """Whether the host was called by an address that it does not have, as behind a forwarded port; only what is logged into tells its own."""
-    return probe.place != "out" and stand.facts.port is not None and probe.to.address not in stand.facts.addresses
+    address = probe.to.address
+    return (probe.place != "out" and stand.facts.port is not None and address not in stand.facts.addresses
+            and not any(ip_address(address) in ip_network(one, strict=False) for one in look.listed))
+
+
+def _anothers(probe: Probe, look: Look, order: Order, stand: Stand) -> bool:
+    """Whether it may be another machine that was called, so that neither an answer nor silence shows anything of the host."""
+    return (probe.place, probe.to.address) in look.doubted or (probe.to.port != order.port and _foreign(probe, look, stand))
 
 
 def _settled(look: Look, earlier: Look | None) -> Iterator[Probe]:
@@ -238,11 +264,12 @@ def _gaps(
 ) -> Iterator[str]:
     yield from stand.partial
     outward = order.profile != "outbound-only"  # where it may call out there is nothing to be proven
-    proving = [probe for probe in look.probes if probe.outcome != "cannot" and not _let_through(probe, look, order, stand)]
+    proving = [probe for probe in look.probes if probe.outcome != "cannot" and not _let_through(probe, look, order, stand)
+               and not _anothers(probe, look, order, stand)]
     for version in versions:
         mine = [probe for probe in proving if probe.to.version == version]
         if not any(probe.place != "out" for probe in mine):
-            yield f"IPv{version} was not probed{_because(look, version=version)}"
+            yield f"IPv{version} was not probed{_because(look, version=version) or _unproven(look, version)}"
         elif outward and "out" not in look.trouble and not any(probe.place == "out" for probe in mine):
             yield f"nothing was tried from it over IPv{version}"
     if not stand.facts.addresses and len(versions) == 1:  # whoever cuts it off was told no more than we
@@ -250,6 +277,7 @@ def _gaps(
     for port in dict.fromkeys(probe.to.port for probe in look.probes if probe.place != "out" and probe.answered
                               and _let_through(probe, look, order, stand) and not _let_through(probe, look, order, _unasked(probe, stand))):
         yield f"port {port} answers, and that this is its sshd is only its own word"
+    yield from _of_others(look, order, stand)
     for place in ("witness", "out") if outward else ("witness",):
         if place in look.trouble:
             yield look.trouble[place]
@@ -261,6 +289,28 @@ def _gaps(
         yield "it gave no sign of life, and a machine that is off looks the same"
 
 
+def _of_others(look: Look, order: Order, stand: Stand) -> Iterator[str]:
+    forwarded = dict.fromkeys(probe.to.address for probe in look.probes if _foreign(probe, look, stand))
+    for address in forwarded:
+        yield (f"only port {order.port} of {address} was judged: by its own word that address is none of its own, so that a machine before it has "
+               f"the other ports{_answering(look, address, order.port)}; if it is its own, list it under addresses:")
+    for address in dict.fromkeys(one for _, one in look.doubted if one not in forwarded):
+        yield (f"{address} is its own only by its own word, and nothing shows that it is this host that answers there"
+               f"{_answering(look, address)}; if it is, list it under addresses:")
+
+
+def _answering(look: Look, address: str, but: int | None = None) -> str:
+    found = sorted({probe.to.port for probe in look.probes if probe.place != "out" and probe.answered and probe.to.address == address} - {but})
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f" (answering: {', '.join(map(str, found[:_SHOWN]))}{more})" if found else ""
+
+
+def _unproven(look: Look, version: int) -> str:
+    if any(ip_address(one).version == version for one in look.uncalled):
+        return ": it is reached there, if at all, by another way than where it is known to be; list its own under addresses:"
+    return ""
+
+
 def _because(look: Look, *places: Place, version: int | None = None) -> str:
     whys = dict.fromkeys(probe.why for probe in look.probes
                          if probe.place in (places or ("here", "witness")) and version in (None, probe.to.version)
@@ -269,7 +319,7 @@ def _because(look: Look, *places: Place, version: int | None = None) -> str:
 
 
 def _lives(look: Look) -> bool:
-    return look.entered or any(probe.answered for probe in look.probes if probe.place != "out")
+    return look.entered or any(probe.answered for probe in look.probes if probe.place != "out" and (probe.place, probe.to.address) not in look.doubted)
 
 
 def _notes(look: Look, order: Order, stand: Stand, versions: Sequence[int], earlier: Look | None) -> Iterator[str]:
@@ -277,6 +327,8 @@ def _notes(look: Look, order: Order, stand: Stand, versions: Sequence[int], earl
         yield "no witness"
     if stand.standing == "armed" and stand.connections:
         yield "its old connections are paused and not ended, for it is not confirmed"
+    if look.uncalled:
+        yield f"not called: {counted(len(look.uncalled), 'address', 'addresses')} that it says it has and that may be another's from here"
     if look.left_out:
         yield f"{look.left_out} of its ports were not tried"
     for version in versions:

@@ -184,7 +184,7 @@ def connect(target: Target, keyring: Keyring, turn: Turn = nullcontext) -> Trans
         _check_host_key(target, transport)
         _authenticate(target, transport, keys)
 
-    return _connected(target, log_in, None if target.host_key.startswith(_PRINT) else target.host_key.split()[0], turn)
+    return _connected(target, log_in, _pinned_type(target.host_key), turn)
 
 
 def shown_key(target: Target) -> str:
@@ -197,6 +197,20 @@ def shown_key(target: Target) -> str:
 
     _connected(target, look, None).close()
     return found[0]
+
+
+def shows_its_key(target: Target) -> bool:
+    """Whether who answers there shows the pinned key, which takes its private half; nothing but greetings is sent. Raises Interrupted."""
+    if target.host_key is None:
+        return False
+    with suppress(Refused, Unreachable):
+        _connected(target, lambda transport: _check_host_key(target, transport), _pinned_type(target.host_key)).close()
+        return True
+    return False
+
+
+def _pinned_type(host_key: str) -> str | None:
+    return None if host_key.startswith(_PRINT) else host_key.split()[0]
 
 
 def _connected(target: Target, then: Callable[[Transport], None], key_type: str | None, turn: Turn = nullcontext) -> Transport:
@@ -425,4 +439,4 @@ def _quiet() -> None:
     logger.propagate = False
 
 
-__all__ = ["Connection", "Keyring", "Limits", "Login", "Target", "connect", "fingerprint_of", "lost", "shown_key"]
+__all__ = ["Connection", "Keyring", "Limits", "Login", "Target", "connect", "fingerprint_of", "lost", "shown_key", "shows_its_key"]

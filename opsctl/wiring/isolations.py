@@ -6,6 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +181,8 @@ class Isolations:
 
         common, spec = self.site.config.isolation, self.site.config.hosts.get(name)
         with self._guard:
-            here, witness = self._probes_from_here, self._witness if common.witness not in (None, name) else None
+            here, ways, others = self._probes_from_here, self._ways_from_here, self._every_address
+            witness = self._witness if common.witness not in (None, name) else None
 
         def enter() -> Answering | None:
             if driver.enforced == "host":
@@ -190,6 +192,7 @@ class Isolations:
 
         # Loopback, by which this machine may be named, is open by intent.
         return Prober(name, addresses=reachable(one for one in self._addresses(name) if "/" not in one), enter=enter, here=here,
+                      ways=ways, others=others, listed=spec.addresses if spec else (), shows_its_key=functools.partial(self._shows_its_key, driver),
                       witness=witness, ports=(*common.ports, *(spec.ports if spec else ())),
                       outside=[endpoint(one) for one in common.outside], knock=driver.enforced != "host",
                       gateway=driver.at.name if driver.enforced == "gateway" else None, way_in=self._way_in(driver))
@@ -207,6 +210,28 @@ class Isolations:
         from opsctl.isolation.calling import Desk, from_here
 
         return Desk(functools.partial(from_here, self.site.shell))
+
+    @functools.cached_property
+    def _ways_from_here(self) -> Any:
+        from opsctl.isolation.calling import Desk, ways_from_here
+
+        return Desk(functools.partial(ways_from_here, self.site.shell))
+
+    @functools.cached_property
+    def _every_address(self) -> frozenset[str]:
+        """Those that the configuration has for any host. Names are not looked up."""
+        from opsctl.model.probes import reachable
+
+        hosts = self.site.config.hosts.values()
+        return frozenset(reachable(one for spec in hosts for one in (spec.address, *spec.addresses) if "/" not in one))
+
+    @staticmethod
+    def _shows_its_key(driver: Any, place: Endpoint) -> bool:
+        """Whether it is the sshd of the host that answers there."""
+        from opsctl.shells.ssh_connection import shows_its_key
+
+        target = getattr(getattr(driver.shell, "connection", None), "target", None) if driver.enforced == "host" else None
+        return target is not None and shows_its_key(replace(target, address=place.address, port=place.port))
 
     @functools.cached_property
     def _witness(self) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opsctl.isolation.calling import Answer, Desk, from_here
+from opsctl.isolation.calling import Answer, Desk, from_here, ways_from_here
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
 from opsctl.isolation.nftables import Nftables
@@ -23,7 +23,7 @@ from opsctl.model.probes import PLACES, Endpoint, Matrix
 from opsctl.shells.interface import Result
 from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
-from opsctl.shells.ssh_connection import Connection, Keyring, Limits
+from opsctl.shells.ssh_connection import Connection, Keyring, Limits, shows_its_key
 from tests.lab.isolation import Lab
 
 pytestmark = [
@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 ORDER = Order(Mark("20261221-1000", "asha", "2026-12-21T10:00:00+05:30"), seconds=None)
+WAYS = Desk(functools.partial(ways_from_here, LocalShell()))
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +79,13 @@ class Probed:
         self.driver.load(order, self.driver.observe())
 
     def probe(
-        self, order: Order = ORDER, witness: Witness | None = None, here: Desk | None = None, stand: Stand | None = None
+        self, order: Order = ORDER, witness: Witness | None = None, here: Desk[Endpoint, Answer] | None = None, stand: Stand | None = None,
+        listed: Sequence[str] = (),
     ) -> Matrix:
-        prober = Prober("h0", addresses=[self.host.address], enter=lambda: self.driver.asked, here=here or Desk(functools.partial(from_here, LocalShell())),
-                        witness=witness, ports=(22, 80, 443), outside=self.outside)
+        target = self.driver.shell.connection.target  # type: ignore[attr-defined]
+        prober = Prober("h0", addresses=[target.address], listed=listed, enter=lambda: self.driver.asked, here=here or Desk(functools.partial(from_here, LocalShell())),
+                        ways=WAYS, witness=witness, ports=(22, 80, 443), outside=self.outside,
+                        shows_its_key=lambda place: shows_its_key(replace(target, address=place.address, port=place.port)))
         return prober.probe(order, stand or self.driver.observe(), before=0, after=0)
 
 
@@ -266,6 +270,61 @@ def test_without_a_router_nothing_was_probed(h0: Probed, lab: Lab) -> None:
     assert "IPv4 was not probed: the router on the way does not answer" in found.gaps
 
 
+@pytest.mark.parametrize("honest", [True, False])
+def test_an_address_of_somebody_else_is_no_finding_and_a_far_one_is_not_called(h0: Probed, lab: Lab, honest: bool) -> None:
+    theirs = lab.hosts["outside"].address
+    if honest:  # a network of its own that is another one where we stand
+        lab.run("h0", ["sh", "-c", f"ip addr add {theirs}/32 dev lo && ip addr add 203.0.113.77/32 dev lo"])
+    else:
+        h0.host.put("ip", f'#!/bin/sh\n/sbin/ip "$@"; code=$?\necho "7: eth9    inet 203.0.113.77/32 scope global eth9"\n'
+                          f'echo "7: eth9    inet {theirs}/32 scope global eth9"\nexit $code\n')
+    try:
+        h0.cut_off()
+        stand = h0.driver.observe()
+        found = h0.probe(stand=stand)
+    finally:
+        if honest:
+            lab.run("h0", ["sh", "-c", f"ip addr del {theirs}/32 dev lo; ip addr del 203.0.113.77/32 dev lo"])
+        h0.host.drop("ip")
+    assert {theirs, "203.0.113.77"} <= set(stand.facts.addresses)
+    called = {one.to.address for one in found.look.probes if one.place != "out"}
+    assert called == {h0.host.address, h0.host.address6, theirs} and found.as_json()["not_called"] == ["203.0.113.77"]
+    assert found.verdict == "partial" and found.wrong == () and found.gaps == (
+        f"{theirs} is its own only by its own word, and nothing shows that it is this host that answers there (answering: 22, 80, 443); "
+        "if it is, list it under addresses:",)
+
+
+def test_another_port_of_the_host_is_known_by_its_key_and_one_of_another_host_is_not(lab: Lab) -> None:
+    target = lab.target("h0")
+    assert shows_its_key(target) and shows_its_key(replace(target, address=lab.hosts["h0"].address6))
+    assert not shows_its_key(replace(target, address=lab.hosts["outside"].address)) and not shows_its_key(replace(target, port=9))
+
+
+def test_a_host_behind_a_forwarded_port_is_judged_by_that_port_alone(h0: Probed, lab: Lab) -> None:
+    before = lab.hosts["manager"]
+    lab.run("manager", ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+    lab.run("manager", ["nft", "-f", "-"], stdin=f"""table ip forwarder {{
+        chain in {{ type nat hook prerouting priority -100; tcp dport 2222 dnat to {h0.host.address}:22; }}
+        chain out {{ type nat hook postrouting priority 100; ip daddr {h0.host.address} masquerade; }}
+    }}""")
+    h0.driver = Nftables("h0", connect=lambda: h0.shell("h0", address=before.address, port=2222))
+    order = replace(ORDER, port=2222)
+    try:
+        h0.cut_off(order)
+        found = h0.probe(order)
+        claimed = h0.probe(order, listed=[before.address])
+        h0.driver.release()
+        opened = h0.probe(order)
+    finally:
+        h0.driver.close()
+        lab.run("manager", ["sh", "-c", "nft delete table ip forwarder; echo 0 >/proc/sys/net/ipv4/ip_forward"])
+    gap = (f"only port 2222 of {before.address} was judged: by its own word that address is none of its own, so that a machine before it has "
+           "the other ports (answering: 22, 80, 443); if it is its own, list it under addresses:")
+    assert (found.verdict, found.wrong) == ("partial", ()) and gap in found.gaps
+    assert claimed.verdict == "open" and {one.probe.to.address for one in claimed.findings} == {before.address}
+    assert {one.probe.to.address for one in opened.findings if one.probe.place == "here"} == {h0.host.address, h0.host.address6}
+
+
 def test_a_host_that_died_is_not_proven(h0: Probed, lab: Lab) -> None:
     h0.cut_off()
     stand = h0.driver.observe()
@@ -288,7 +347,7 @@ def test_at_a_gateway_counts_only_what_passes_it() -> None:
         def probe(witness: str, enter: bool = True) -> Matrix:
             other = Witness(witness, lambda: SshShell(Connection(lab.target(witness), keyring)), 22, outside)
             prober = Prober("a0", addresses=first, enter=lambda: host.answering(CALLS) if enter else None, knock=True,
-                            here=Desk(functools.partial(from_here, LocalShell())), witness=other, ports=(22, 443),
+                            here=Desk(functools.partial(from_here, LocalShell())), ways=WAYS, witness=other, ports=(22, 443),
                             outside=outside, gateway="gw")
             stand = driver.observe()
             told = replace(stand.facts, addresses=tuple(first))

@@ -104,13 +104,50 @@ def test_behind_a_forwarded_port_its_own_is_open_as_well() -> None:
     assert judge("db-1", WHOLE, order, replace(STAND, facts=replace(STAND.facts, port=22)), after=0).findings == ()
 
 
-def test_of_an_address_that_it_does_not_have_it_is_said_that_another_machine_may_answer() -> None:
-    through = with_(probe("here", "10.0.0.99:80", "refused"), probe("here", f"{V4}:80", "refused"))
-    known = replace(STAND, facts=replace(STAND.facts, port=22))
-    said = judge("db-1", through, ORDER, known, after=0)
-    assert said.verdict == "open"  # what a host says of itself hides nothing
-    assert [("a machine before it may answer" in one) for one in said.wrong] == [True, False]
-    assert "none of its own" not in judge("db-1", through, ORDER, STAND, after=0).wrong[0]  # nobody was told its own ones there
+BEHIND = replace(STAND, facts=replace(STAND.facts, port=22, addresses=("192.168.9.9",)))  # of which V4 is not
+
+
+@pytest.mark.parametrize("place", ["here", "witness"])
+def test_behind_a_forwarded_port_only_that_port_is_judged(place: Place) -> None:
+    four = without(*(one for one in WHOLE.probes if one.to.version == 6))
+    theirs = replace(four, probes=(*four.probes, probe(place, f"{V4}:80", "refused"), probe(place, f"{V4}:8443", "open")))
+    found = judge("db-1", theirs, ORDER, BEHIND, after=0)
+    assert found.verdict == "partial" and found.gaps == (
+        f"only port 22 of {V4} was judged: by its own word that address is none of its own, so that a machine before it has the other ports "
+        "(answering: 80, 8443); if it is its own, list it under addresses:",)
+    let_in = replace(four, probes=(*four.probes, probe("witness", f"{V4}:22", "open", WITNESS)))
+    said = judge("db-1", let_in, ORDER, BEHIND, after=0)
+    assert said.verdict == "open" and "a machine before it may answer" in said.wrong[0]
+    assert [judge("db-1", replace(theirs, listed=listed), ORDER, BEHIND, after=0).verdict for listed in ((V4,), ("10.0.0.0/24",), ("10.9.0.0/24",))] == [
+        "open", "open", "partial"]
+    assert judge("db-1", theirs, ORDER, STAND, after=0).verdict == "open"  # where nobody is logged in, nobody was told its own ones
+    mine = replace(STAND, facts=replace(STAND.facts, port=22))
+    assert judge("db-1", theirs, ORDER, mine, after=0).verdict == "open"
+
+
+def test_silence_of_what_a_forwarder_keeps_proves_nothing() -> None:
+    only = Look((probe("here", f"{V4}:22", "open", HERE), probe("here", f"{V4}:443", "silent", HERE), probe("out", "10.0.9.9:443", "silent")), entered=True)
+    assert "IPv4 was not probed" in judge("db-1", only, ORDER, BEHIND, after=0).gaps
+    assert judge("db-1", only, ORDER, STAND, after=0).gaps[:1] != ("IPv4 was not probed",)
+
+
+def test_what_answers_where_nothing_shows_that_it_is_the_host_is_a_doubt() -> None:
+    other = replace(with_(probe("here", "[fd00::77]:80", "open"), probe("witness", f"{V4}:443", "silent", WITNESS)), doubted=(("here", "fd00::77"),))
+    found = judge("db-1", other, ORDER, STAND, after=0)
+    assert found.verdict == "partial" and found.gaps == (
+        "fd00::77 is its own only by its own word, and nothing shows that it is this host that answers there (answering: 80); if it is, list it under addresses:",)
+    assert judge("db-1", replace(other, doubted=(("witness", "fd00::77"),)), ORDER, STAND, after=0).verdict == "open"
+    many = replace(other, probes=(*other.probes, *(probe("here", f"[fd00::77]:{port}", "open") for port in range(81, 90))))
+    assert "(answering: 80, 81, 82, 83, 84 and 5 more)" in judge("db-1", many, ORDER, STAND, after=0).gaps[0]
+
+
+def test_addresses_that_were_not_called_are_counted_and_leave_their_version_unproven() -> None:
+    look = replace(WHOLE, uncalled=("203.0.113.77",))
+    assert judge("db-1", look, ORDER, STAND, after=0).notes == ("not called: 1 address that it says it has and that may be another's from here",)
+    assert judge("db-1", look, ORDER, STAND, after=0).as_json()["not_called"] == ["203.0.113.77"]
+    four = replace(without(*(one for one in WHOLE.probes if one.to.version == 6 and one.place != "out")), uncalled=(V6,))
+    assert judge("db-1", four, ORDER, STAND, after=0).gaps == (
+        "IPv6 was not probed: it is reached there, if at all, by another way than where it is known to be; list its own under addresses:",)
 
 
 @pytest.mark.parametrize(("place", "port", "facts"), [("here", 443, {"port": 443}), ("witness", 22, {"manager": WITNESS}),
