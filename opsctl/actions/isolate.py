@@ -53,7 +53,6 @@ class Seen:
 
     ``loaded``: the rules that are there are the ones that were ordered, as they were confirmed. ``matrix``: what probes showed
     of a host that is cut off as ordered. ``holder``: what cuts it off without lifting itself, where nobody asked for ``hold``.
-    ``run`` is this run.
     """
 
     order: Order
@@ -63,7 +62,6 @@ class Seen:
     kept: Mapping[str, Any]
     matrix: Matrix | None = None
     holder: str = ""
-    run: str = ""
 
     @property
     def through(self) -> Sequence[Finding]:
@@ -115,8 +113,7 @@ class Isolate(StateAction[IsolateParams, Seen]):
         order, stand, entry, known = _order(params, world), way.observe(), world.isolated.get(params.host), kept(params, world)
         loaded = _as_ordered(order, stand, entry)
         matrix = probed(params, world, order, stand) if loaded and stand.standing == "isolated" else None
-        holder = "" if way.lifts_itself or "hold" in params.options else way.name
-        return Seen(order, stand, loaded, entry, known, matrix, holder, world.run)
+        return Seen(order, stand, loaded, entry, known, matrix, "" if way.lifts_itself or "hold" in params.options else way.name)
 
     def plan(self, params: IsolateParams, seen: Seen) -> list[Change]:
         host, stand = params.host, seen.stand
@@ -179,7 +176,8 @@ class Isolate(StateAction[IsolateParams, Seen]):
         if stand.standing != "isolated":
             return f"{params.host} is {stand.standing}, not isolated"
         if seen.through:
-            return f"{params.host} is cut off by its rules, and yet {few(seen.through, seen.run)}"
+            through = few(seen.through, f"opsctl isolate status {params.host} --json")
+            return f"{params.host} is cut off by its rules, and yet {through}"
         if stand.connections:
             return f"{params.host} is isolated, and {stand.connections} of its old connections are still alive"
         return super().missing(params, seen, changes)

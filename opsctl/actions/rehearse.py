@@ -71,8 +71,8 @@ class Rehearse(EventAction[RehearseParams, Stand]):
                                "its isolation could not be confirmed", where=host,
                                hint="rules of others there may drop new connections from this machine: nft list ruleset") from unreachable
         if matrix is not None and matrix.findings:
-            raise NotConverged(f"{host} was cut off by its rules, and yet {few(matrix.findings, world.run)}", where=host,
-                               details={"proof": proof(matrix)})
+            through = few(matrix.findings, f"opsctl journal show --run {world.run} --json")
+            raise NotConverged(f"{host} was cut off by its rules, and yet {through}", where=host, details={"proof": proof(matrix)})
         if during.standing != "armed":
             raise NotConverged(f"{host} was {during.standing} when it should have been cut off", where=host)
         return {"host": host, "stand": during.as_json(), "lifted_after": round(lifted, 1), "after": after.as_json(),

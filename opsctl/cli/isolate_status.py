@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from opsctl.cli.isolate_hosts import Asked, hosts_of, site_for
 from opsctl.cli.report import Column, Mark, Out, Report, Table, Tone
 from opsctl.errors import DamagedData, NotConverged, OpsError
+from opsctl.model.probes import few
 from opsctl.model.values import value
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Looked:
         shown = self.entry.shown if self.entry is not None and self.entry.stage != "releasing" else None
         if shown is None or not shown.findings or (self.stand is not None and self.stand.standing != "isolated"):
             return None
-        return NotConverged(f"{self.host} is cut off by its rules, and yet {'; '.join(shown.findings)} (seen {self.seen})", where=self.host,
+        through = few(shown.findings, f"opsctl isolate status {self.host} --json")
+        return NotConverged(f"{self.host} is cut off by its rules, and yet {through} (seen {self.seen})", where=self.host,
                             hint="shut that, and the same `opsctl isolate apply` as before tries it anew")
 
     def door_open(self) -> NotConverged | None:

@@ -85,10 +85,10 @@ class Finding:
         return f"{where}, over IPv{to.version}: {why}" + (f", and {to.address} is none of its own addresses: a machine before it may answer" if self.foreign else "")
 
 
-def few(findings: Sequence[Finding], run: str) -> str:
-    """Findings as one sentence; of many the first, and what shows the others. ``run`` has them in the journal."""
+def few(findings: Sequence[Finding | str], rest: str) -> str:
+    """Findings as one sentence; of many the first, and ``rest`` shows the others."""
     said = "; ".join(map(str, findings[:_SHOWN]))
-    return said if len(findings) <= _SHOWN else f"{said}; and {len(findings) - _SHOWN} more: opsctl journal show --run {run} --limit 0 --json"
+    return said if len(findings) <= _SHOWN else f"{said}; and {len(findings) - _SHOWN} more: {rest}"
 
 
 @value
