@@ -259,43 +259,38 @@ class Journal:
             self.flush()
 
     def _commit(self, mine: Pending) -> None:
-        """Wait until ``mine`` is on disk: one thread writes for all that have queued meanwhile."""
-        with self._guard:
-            self._queue.append(mine)
-            if self._leading:
-                mine.called = threading.Event()
-            self._leading = True
-        if mine.called is not None:
-            self._wait(mine, mine.called)
-            if mine.done:
-                if mine.error is not None:
-                    raise _again(mine.error)
-                return
-        with self._guard:
-            batch, self._queue = self._queue, []
+        """Wait until ``mine`` is on disk: one thread writes for all that have queued meanwhile.
+
+        Wherever an interrupt of this thread comes, who leads hands over: others wait for somebody who writes.
+        """
+        batch: list[Pending] = []
         try:
-            lines = [line for line in batch if line.body is not None]
-            if lines:
-                self._write_batch(lines)
+            with self._guard:
+                self._queue.append(mine)
+                if self._leading:
+                    mine.called = threading.Event()
+                else:
+                    self._leading = mine.leads = True
+            if mine.called is not None:
+                mine.called.wait()
+            if not mine.done:
+                with self._guard:
+                    batch, self._queue = self._queue, []
+                lines = [line for line in batch if line.body is not None]
+                if lines:
+                    self._write_batch(lines)
+                for line in batch:
+                    line.done = True
+            elif mine.error is not None:
+                raise _again(mine.error)
         except BaseException as error:
             with self._guard:
+                mine.called = None
                 self._queue[:0] = self._unfinished(batch, mine, error)
             raise
-        else:
-            for line in batch:
-                line.done = True
         finally:
-            self._hand_over(batch)
-
-    def _wait(self, mine: Pending, called: threading.Event) -> None:
-        try:
-            called.wait()
-        except BaseException:  # an interrupt of this thread: others still wait for somebody who writes
-            with self._guard:
-                mine.called = None
-            if mine.leads and not mine.done:
-                self._hand_over([])
-            raise
+            if mine.leads:
+                self._hand_over(batch)
 
     def _hand_over(self, batch: Sequence[Pending]) -> None:
         """Wake those whose lines are done, and one that writes next; each by itself, since hundreds may wait."""

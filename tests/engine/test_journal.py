@@ -321,3 +321,28 @@ def test_a_writer_that_is_interrupted_when_all_was_written_writes_nothing_twice(
         journal.append("a", {"n": 2})
     journal.append("a", {"n": 3})
     assert texts(journal) == [1, 2, 3] and verify(journal.directory).problems == []
+
+
+def test_who_is_interrupted_before_he_writes_leaves_that_to_the_next(journal: Journal) -> None:
+    class Interrupting:
+        """A lock whose first holder is interrupted as he lets go of it."""
+
+        def __init__(self) -> None:
+            self.lock, self.first = threading.Lock(), True
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if self.first:
+                self.first = False
+                raise KeyboardInterrupt
+
+    journal._guard = Interrupting()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        write(journal, 1)
+    other = threading.Thread(target=write, args=(journal, 2), daemon=True)
+    other.start()
+    other.join(30)
+    assert not other.is_alive() and texts(journal) == [1, 2]
