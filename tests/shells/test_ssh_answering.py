@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from opsctl.errors import ProgramFailed, Refused, Unreachable
-from opsctl.shells import local
+from opsctl.isolation import nftables_scripts, probe_scripts
+from opsctl.shells import local, ssh_answering, ssh_wrapper
 from opsctl.shells.interface import Answering
 from opsctl.shells.local import LocalShell
 from opsctl.shells.ssh import SshShell
@@ -150,3 +152,7 @@ def test_an_answer_whose_end_another_program_there_has_written_is_20(shell: SshS
     with pytest.raises(ProgramFailed):  # who owns the host knows the mark
         asked.ask(rf"printf '\n{asked._mark}{end}\nerrors\n{asked._mark}\n'; sleep 20", 10)
     assert asked.ask("greet again", 20).stdout == b"hello again\n"
+
+
+def test_csh_takes_nothing_of_ours_for_one_of_its_past_commands() -> None:
+    assert not re.findall(r"![^ =]", nftables_scripts.SCRIPT + probe_scripts.CALLS + ssh_answering._LOOP + ssh_wrapper._SCRIPT)
