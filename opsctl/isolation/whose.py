@@ -83,7 +83,8 @@ def doubts(
             continue
         ways = met.get(place, {})
         way = ways.get(address)
-        if place == "here" or ("here", address) not in shown or way is None or not _alike(address, way, {one: ways[one] for one in known if one in ways}):
+        # Shown from here, it is another's elsewhere only where the way there is another one; who has no `ip` tells none.
+        if ("here", address) not in shown or (ways and not (way and _alike(address, way, {one: ways[one] for one in known if one in ways}))):
             yield place, address
 
 

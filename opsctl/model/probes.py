@@ -275,7 +275,8 @@ def _gaps(
     if not stand.facts.addresses and len(versions) == 1:  # whoever cuts it off was told no more than we
         yield f"nobody knows whether it has IPv{10 - versions[0]} addresses"
     for port in dict.fromkeys(probe.to.port for probe in look.probes if probe.place != "out" and probe.answered
-                              and _let_through(probe, look, order, stand) and not _let_through(probe, look, order, _unasked(probe, stand))):
+                              and _let_through(probe, look, order, stand) and not _let_through(probe, look, order, _unasked(probe, stand))
+                              and not _anothers(probe, look, order, stand)):
         yield f"port {port} answers, and that this is its sshd is only its own word"
     yield from _of_others(look, order, stand)
     for place in ("witness", "out") if outward else ("witness",):

@@ -273,7 +273,8 @@ def test_without_a_router_nothing_was_probed(h0: Probed, lab: Lab) -> None:
 @pytest.mark.parametrize("honest", [True, False])
 def test_an_address_of_somebody_else_is_no_finding_and_a_far_one_is_not_called(h0: Probed, lab: Lab, honest: bool) -> None:
     theirs = lab.hosts["outside"].address
-    if honest:  # a network of its own that is another one where we stand
+    lab.here(["ip", "route", "add", "203.0.113.77", "dev", "lo"])  # nothing that is sent there leaves this machine
+    if honest:  # networks of its own that are others where we stand
         lab.run("h0", ["sh", "-c", f"ip addr add {theirs}/32 dev lo && ip addr add 203.0.113.77/32 dev lo"])
     else:
         h0.host.put("ip", f'#!/bin/sh\n/sbin/ip "$@"; code=$?\necho "7: eth9    inet 203.0.113.77/32 scope global eth9"\n'
@@ -286,6 +287,7 @@ def test_an_address_of_somebody_else_is_no_finding_and_a_far_one_is_not_called(h
         if honest:
             lab.run("h0", ["sh", "-c", f"ip addr del {theirs}/32 dev lo; ip addr del 203.0.113.77/32 dev lo"])
         h0.host.drop("ip")
+        lab.here(["ip", "route", "del", "203.0.113.77", "dev", "lo"])
     assert {theirs, "203.0.113.77"} <= set(stand.facts.addresses)
     called = {one.to.address for one in found.look.probes if one.place != "out"}
     assert called == {h0.host.address, h0.host.address6, theirs} and found.as_json()["not_called"] == ["203.0.113.77"]

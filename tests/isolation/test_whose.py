@@ -75,4 +75,6 @@ def test_an_answer_is_the_hosts_where_its_hardware_or_its_key_shows_it() -> None
     assert found(here, witness) == [("here", told), ("witness", told)] and found(here, witness, key=True) == []
     met["witness"][told] = Way("wg0")  # there it is somebody else's
     assert found(here, witness, key=True) == [("witness", told)]
+    met["witness"] = {}  # it has no `ip`
+    assert found(here, witness, key=True) == [] and found(here, witness) == [("here", told), ("witness", told)]
     assert list(doubts([here], [], [known], {}, lambda address: False)) == []
