@@ -83,7 +83,8 @@ class Host(Part):
     addresses: Annotated[tuple[Network, ...], Strict(False)] = Field(
         default=(),
         description="More addresses or prefixes of it: a gateway cuts them off as well, and the backup store shuts them out. An IPv6 "
-        "address that the gateway sees beside `address` needs no mention.",
+        "address that the gateway sees beside `address` needs no mention. What answers at these counts as the host itself: name `address` "
+        "here as well where it is translated to the host with all of its ports.",
     )
     port: Annotated[int, Field(ge=1, le=65535), Shown("number")] = Field(default=22, description="Port of its sshd.")
     user: Account = Field(default=USER, description="Account to log into.")

@@ -308,7 +308,7 @@ def _answering(look: Look, address: str, but: int | None = None) -> str:
 
 def _unproven(look: Look, version: int) -> str:
     if any(ip_address(one).version == version for one in look.uncalled):
-        return ": it is reached there, if at all, by another way than where it is known to be; list its own under addresses:"
+        return f": the IPv{version} address that it says it has is reached from here by another way than its known one; list it under addresses:"
     return ""
 
 

@@ -147,7 +147,7 @@ def test_addresses_that_were_not_called_are_counted_and_leave_their_version_unpr
     assert judge("db-1", look, ORDER, STAND, after=0).as_json()["not_called"] == ["203.0.113.77"]
     four = replace(without(*(one for one in WHOLE.probes if one.to.version == 6 and one.place != "out")), uncalled=(V6,))
     assert judge("db-1", four, ORDER, STAND, after=0).gaps == (
-        "IPv6 was not probed: it is reached there, if at all, by another way than where it is known to be; list its own under addresses:",)
+        "IPv6 was not probed: the IPv6 address that it says it has is reached from here by another way than its known one; list it under addresses:",)
 
 
 @pytest.mark.parametrize(("place", "port", "facts"), [("here", 443, {"port": 443}), ("witness", 22, {"manager": WITNESS}),
