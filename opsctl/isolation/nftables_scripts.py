@@ -1,7 +1,6 @@
 """What is asked of a host, as root: functions of one shell, since a connection costs little, and a command over it costs time.
 
-Only what dash, bash and busybox's ash share, no ``!`` before anything but a blank or ``=``, which csh takes for one of its past commands even
-between quotes, and as few programs as can be: of 412 hosts each costs seconds where they share a
+Only what dash, bash and busybox's ash share, and as few programs as can be: of 412 hosts each costs seconds where they share a
 machine. Each part of the output begins with ``== NAME``.
 """
 

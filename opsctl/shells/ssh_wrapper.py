@@ -28,18 +28,25 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SUDO = ("sudo", "-n", "--")
 
 # Only what dash, bash and busybox's ash share; one line, since csh takes no newline between quotes: in the command's words `mark`
-# stands for each, and `whole` puts it back. Where the login shell has made one of both outputs, no NUL may get between the data. `read` takes no
+# stands for each, and `bang` for an exclamation mark, which to csh is a past command even there; `put` puts them back. Where the login shell has made one of both outputs, no NUL may get between the data. `read` takes no
 # byte more than its line, so that what follows it on standard input is the command's. The group holds what the command
 # started. What sudo started belongs to root, and `kill` may not: there pkill is asked, where sudoers allows it.
 _SCRIPT = " ".join(line.strip() for line in r"""
     n=${IFS#??}; [ ${#n} -eq 1 ] || { n=$(printf '\nx'); n=${n%x}; };
     IFS= read -r e || exit 125;
     eval "$e" || exit 125;
-    whole() { set -f; IFS=$mark; set -- $1; IFS=$n; word="$*"; word=${word%??}; unset IFS; set +f; };
-    if [ "$mark" ]; then for word do shift; case $word in *"$mark"*) whole "$word";; esac; set -- "$@" "$word"; done; fi;
+    put() { set -f; one=$1; IFS=$2; set -- $word; IFS=$one; word="$*"; word=${word%??}; unset IFS; set +f; };
+    if [ "$mark$bang" ]; then
+        for word do
+            shift;
+            if [ "$bang" ]; then case $word in *"$bang"*) put "$past" "$bang";; esac; fi;
+            if [ "$mark" ]; then case $word in *"$mark"*) put "$n" "$mark";; esac; fi;
+            set -- "$@" "$word";
+        done;
+    fi;
     beat='printf "\\000" >&2';
     if [ /proc/self/fd/1 -ef /proc/self/fd/2 ]; then beat=:; fi;
-    unset e n mark word;
+    unset e n mark bang past word one;
     command -v "$name" >/dev/null 2>&1 || { echo 'opsctl: not installed' >&2; exit 127; };
     read -r _ _ _ _ _ session _ </proc/$$/stat;
     (
@@ -100,16 +107,24 @@ def frames(data: memoryview) -> Iterator[bytes | memoryview]:
 
 def command(argv: Sequence[Word], *, raised: bool, prefix: Sequence[str] = ()) -> bytes:
     """The command line for sshd. ``raised``: through sudo, which asks for nothing; ``prefix`` stands before that."""
-    mark = _mark(argv)
-    marked = [_bytes(word).replace(b"\n", mark) + mark + b"." if mark and b"\n" in _bytes(word) else word for word in argv]
-    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *prefix, *(SUDO if raised else ()), *marked]
+    marks = _marks(argv)
+    words: list[Word] = ["/bin/sh", "-c", _SCRIPT, "opsctl", *prefix, *(SUDO if raised else ()), *(_marked(word, marks) for word in argv)]
     return b"exec " + b" ".join(_quoted(word) for word in words)
 
 
-def _mark(argv: Sequence[Word]) -> bytes:
-    """What stands for a newline: no part of any word; nothing where none has one, or they leave nothing over."""
+def _marks(argv: Sequence[Word]) -> Mapping[bytes, bytes]:
+    """What stands for a newline and for an exclamation mark: no part of any word. Nothing where none has one, or they leave nothing over."""
     every = b"".join(map(_bytes, argv))
-    return next((mark for mark in _MARKS if mark not in every), b"") if b"\n" in every else b""
+    free = (mark for mark in _MARKS if mark not in every)
+    return {one: next(free, b"") for one in (b"\n", b"!") if one in every}
+
+
+def _marked(word: Word, marks: Mapping[bytes, bytes]) -> bytes:
+    found = _bytes(word)
+    for one, mark in marks.items():
+        if mark and one in found:
+            found = found.replace(one, mark) + mark + b"."  # so that one at the end is none too few
+    return found
 
 
 def _bytes(word: Word) -> bytes:
@@ -126,8 +141,10 @@ def first_line(
     of which the command acts on none that is not whole. ``script`` is the same for ``sh -c SCRIPT``, which the shell that is
     there runs itself.
     """
+    marks = _marks(argv)
     settings: dict[str, Word] = {
-        "mark": _mark(argv), "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
+        "mark": marks.get(b"\n", b""), "bang": marks.get(b"!", b""), "past": "!",
+        "name": argv[0], "raised": "yes" if raised else "", "limit": str(int(limit) + 2 if limit else 0),
         "fed": fed, "pause": "5" if fed in ("lines", "script") else "1",
     }
     parts = [f"PATH=$PATH:{PATH}".encode(), b"LANG=C.UTF-8", b"export PATH LANG", b"unset LC_ALL LANGUAGE"]
