@@ -251,10 +251,18 @@ def probed(params: HostParams, world: World, order: Order, stand: Stand) -> Matr
         order, stand, earlier=earlier,
         before=done["before"] if done else stand.connections if stand.standing == "armed" else None,
         after=stand.connections if stand.connections is not None else done["after"] if done else None)
-    world.remembered[f"shown {params.host}"] = Shown(
-        matrix.verdict, tuple(map(str, matrix.findings)), world.clock().isoformat(),
-        tuple(dict.fromkeys(one.probe.to.port for one in matrix.findings if one.probe.place != "out")))
+    world.remembered[f"shown {params.host}"] = shown(matrix, entry.shown if entry is not None else None, world.clock().isoformat())
     return matrix
+
+
+def shown(matrix: Matrix, before: Shown | None, at: str) -> Shown:
+    """What is written down of it; what was found from where nobody could look this time stands."""
+    tried = {one.place for one in matrix.look.probes if one.outcome != "cannot"}
+    if before is not None and not matrix.findings and not tried.issuperset(before.places):
+        return before
+    return Shown(matrix.verdict, tuple(map(str, matrix.findings)), at,
+                 tuple(dict.fromkeys(one.probe.to.port for one in matrix.findings if one.probe.place != "out")),
+                 tuple(dict.fromkeys(one.probe.place for one in matrix.findings)))
 
 
 def refuse_after_reopening(host: str, world: World) -> None:

@@ -102,7 +102,7 @@ class Looked:
         if wrong := self.door_open():
             yield wrong.message
         elif self.door not in (None, "open"):
-            yield f"shut out at the backup store {self.store}"
+            yield f"shut out at {self.store}"
         if self.stand is None:
             return
         if self.rehearsed():

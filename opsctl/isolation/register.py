@@ -17,13 +17,14 @@ from opsctl.repositories.whole import write_whole
 class Shown:
     """What probes of a host that is cut off showed last: ``proven``, ``partial`` or ``open``, what got through, a sentence each, and when (RFC 3339).
 
-    ``ports``: those of the host that answered, which are tried again whether anything is served there or not.
+    ``ports``: those of the host that answered, which are tried again whether anything is served there or not; ``places``: from where.
     """
 
     verdict: str
     findings: tuple[str, ...]
     at: str
     ports: tuple[int, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 @value
@@ -116,4 +117,4 @@ def _entry(data: dict[str, Any]) -> Entry:
     order = Order(**{**order, "mark": Mark(**order["mark"]), "managers": tuple(order["managers"]),
                      **{name: tuple(Opening(**one) for one in order.get(name, ())) for name in ("allow", "opened")}})
     shown = data.get("shown")
-    return Entry(**{**data, "order": order, "shown": Shown(**{**shown, **{name: tuple(shown[name]) for name in ("findings", "ports")}}) if shown else None})
+    return Entry(**{**data, "order": order, "shown": Shown(**{**shown, **{name: tuple(shown.get(name, ())) for name in ("findings", "ports", "places")}}) if shown else None})

@@ -92,7 +92,7 @@ def test_a_zone_is_shut_out_when_it_is_cut_off_and_let_in_when_it_is_released(ma
     looked = machine.json("isolate", "status", expect=0).result
     assert looked["hosts"]["h1"]["door"] == "isolated" and looked["store"]["host"] == STORE
     assert looked["store"]["doors"]["h1"]["mark"]["run"] == said.document["run"]
-    assert f"shut out at the backup store {STORE}" in machine("isolate", "status", expect=0).out
+    assert f"shut out at {STORE}" in machine("isolate", "status", expect=0).out
     lab.run("h1", ["nft", "flush", "ruleset"])  # root on the host undoes what the host enforces, and not this
     assert reachable(lab, "h1", places(lab)) == []
     machine("isolate", "release", "--zone", "main", expect=0)

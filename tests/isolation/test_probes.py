@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from opsctl.actions.isolating import shown
 from opsctl.isolation.calling import Answer, Desk, from_here, ways_from_here
 from opsctl.isolation.forwarder import Forwarder
 from opsctl.isolation.gateway import Gateway
@@ -139,6 +140,15 @@ def test_a_hole_in_the_rules_is_found_with_the_rule_that_makes_it(h0: Probed, la
     assert [(str(one), one.rule) for one in found.findings] == [
         (f"port 22 of {h0.host.address} is open from the witness, over IPv4: let through by "
          f"`ip saddr {outside} tcp dport 22 accept`", f"ip saddr {outside} tcp dport 22 accept")]
+
+    # Only whoever looks from there again finds it shut.
+    first = shown(found, None, "2026-12-12T02:30:00+05:30")
+    assert first.verdict == "open" and (first.ports, first.places) == ((22,), ("witness",))
+    h0.cut_off()
+    for witness in (None, h0.witness(address=lab.silent, limits=Limits(connect=0.5))):
+        assert shown(h0.probe(witness=witness), first, "2026-12-12T02:40:00+05:30") == first
+    again = shown(h0.probe(witness=h0.witness()), first, "2026-12-12T02:40:00+05:30")
+    assert (again.verdict, again.findings, again.at) == ("proven", (), "2026-12-12T02:40:00+05:30")
 
 
 def test_what_was_allowed_is_open_and_no_finding(h0: Probed, lab: Lab) -> None:
