@@ -97,7 +97,7 @@ class Looked:
         if self.error is not None:
             yield self.error.message
         if self.open_still() and self.entry is not None and self.entry.shown is not None:
-            first, more = self.entry.shown.findings[0], len(self.entry.shown.findings) - 1
+            first, more = self.entry.shown.findings[0].partition(", over IPv")[0], len(self.entry.shown.findings) - 1  # the whole of it is told below
             yield f"{first}{f', and {more} more' if more else ''} (seen {self.seen})"
         if wrong := self.door_open():
             yield wrong.message
@@ -238,7 +238,7 @@ def as_json(one: Looked) -> Mapping[str, Any]:
 def _write(out: Out, site: Site, found: Sequence[Looked], *, whole: bool, others: Sequence[str]) -> None:
     rows = []
     for one in found:
-        word = one.stand.standing if one.stand else "no answer"
+        word = "no answer" if one.stand is None else "PORT OPEN" if one.open_still() else one.stand.standing
         tone = Tone.BAD if one.error or one.drift() or one.open_still() or one.door_open() else Tone.GOOD if word == "isolated" else Tone.QUIET
         since = _time(site, one.mark.at) if one.mark is not None else ""
         rows.append((one.host, Mark(word, tone), since, one.mark.by if one.mark else "",
