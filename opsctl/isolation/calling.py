@@ -6,6 +6,7 @@ import contextlib
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import field, replace
@@ -58,10 +59,15 @@ class Answer:
 
 
 class Desk(Generic[_Asked, _Told]):
-    """Gathers what is asked for many hosts (calls, ways) into few rounds: 412 hosts ask at the same time."""
+    """Gathers what is asked for many hosts (calls, ways) into few rounds: 412 hosts ask at the same time.
 
-    def __init__(self, carry_out: Callable[[Sequence[_Asked]], Sequence[_Told]]) -> None:
+    ``apart``: seconds between the beginnings of two rounds; the first does not wait.
+    """
+
+    def __init__(self, carry_out: Callable[[Sequence[_Asked]], Sequence[_Told]], *, apart: float = 0.0) -> None:
         self._carry_out = carry_out
+        self._apart = apart
+        self._next = 0.0
         self._asked: list[tuple[Sequence[_Asked], Future[Sequence[_Told]]]] = []
         self._guard = threading.Lock()
         self._rounds: ThreadPoolExecutor | None = None
@@ -77,10 +83,13 @@ class Desk(Generic[_Asked, _Told]):
         return answers
 
     def _round(self) -> None:
+        if (early := self._next - time.monotonic()) > 0:
+            time.sleep(early)
         with self._guard:
             asked, self._asked = self._asked, []
-        if not asked:  # another round took them along
-            return
+            if not asked:  # another round took them along
+                return
+            self._next = time.monotonic() + self._apart
         every = list(dict.fromkeys(one for targets, _ in asked for one in targets))
         try:
             known = dict(zip(every, self._carry_out(every), strict=True))

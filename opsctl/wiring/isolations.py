@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TOOL_AT_ONCE = 8
 """Commands of one tool of the site at a time: as many as an sshd takes on one connection, with room for others."""
 
+_APART = 0.25
+"""Seconds from one program that tells the ways to hosts to the next, where hundreds ask one after another."""
+
 
 class Isolations:
     """The drivers of a site's hosts. What several of them share (a gateway, a tool's turns, a region) is made once."""
@@ -215,7 +218,7 @@ class Isolations:
     def _ways_from_here(self) -> Any:
         from opsctl.isolation.calling import Desk, ways_from_here
 
-        return Desk(functools.partial(ways_from_here, self.site.shell))
+        return Desk(functools.partial(ways_from_here, self.site.shell), apart=_APART)
 
     @functools.cached_property
     def _every_address(self) -> frozenset[str]:
