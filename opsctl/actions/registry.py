@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 _NOT_WORDS = {
-    "__init__", "accepting", "agreeing", "batching", "carrying", "collecting", "consenting", "fetching", "filling", "in_incident", "interface", "into_view", "isolating", "not_kept",
+    "__init__", "accepting", "agreeing", "batching", "carrying", "collecting", "consenting", "fetching", "filling", "in_incident", "interface", "into_view", "isolating", "not_kept", "opened",
     "proving", "pruning", "registry", "removing", "reopening", "restoring", "signalling", "sound_copies", "stopping",
 }
 
