@@ -157,7 +157,7 @@ def test_the_server_package_brings_the_client_programs() -> None:
     assert programs.packages_for(nothing) == (
         "restic", "openssh-client", "mariadb-client", "util-linux", "fonts-noto-core", "postgresql", "mariadb-server-core", "restic-rest-server", "radosgw",
         "ceph-mon", "ceph-osd", "git", "systemd",
-        "cron", "openssh-server", "sudo", "iproute2", "nftables", "conntrack", "iptables", "sqlite3", "procps", "logrotate",
+        "cron", "openssh-server", "sudo", "iproute2", "nftables", "tcsh", "conntrack", "iptables", "sqlite3", "procps", "logrotate",
         "chromium", "libatomic1", "poppler-utils",
     )  # fmt: skip
 
