@@ -13,6 +13,7 @@ import pytest
 from opsctl.demo import portal
 from opsctl.sources.postgresql_server import Postgres
 from tests.lab.restserver import RestServer
+from tests.lab.waiting import until
 from tests.machine import Machine, tree
 
 
@@ -50,8 +51,9 @@ def test_from_init_to_a_restored_database(server: Postgres, tmp_path: Path) -> N
         time.sleep(0.01)
     run.kill()
     run.communicate(timeout=30)
+    # What it was just starting has its locks, too, until it is that program.
+    until(lambda: machine.json("runs", expect=0).result["runs"][0]["state"] == "interrupted", "the end of what was killed")
     stopped = machine.json("runs", expect=0).result["runs"][0]
-    assert stopped["state"] == "interrupted"
     assert "is whole and signed" in machine("resume", stopped["run"], expect=0).out
     assert [one["state"] for one in machine.json("backup", "list", expect=0).result["sets"]] == ["good"]
     machine("status", expect=0)

@@ -168,13 +168,14 @@ def ways(text: str) -> Ways:
 
 
 def ways_from_here(shell: Shell, addresses: Sequence[str]) -> Sequence[Way | None]:
-    """How each is reached from this machine. Sends nothing."""
+    """How each is reached from this machine, but for the hardware address that answers. Sends nothing."""
     known = _told(shell, addresses)
     return [known.way(address) for address in addresses]
 
 
-def _told(shell: Shell, addresses: Sequence[str]) -> Ways:
-    asked = "addr show\n" + "".join(f"route get {address}\n" for address in dict.fromkeys([*addresses, *_NOWHERE.values()])) + "neigh show\n"
+def _told(shell: Shell, addresses: Sequence[str], *, neighbours: bool = False) -> Ways:
+    asked = "addr show\n" + "".join(f"route get {address}\n" for address in dict.fromkeys([*addresses, *_NOWHERE.values()]))
+    asked += "neigh show\n" if neighbours else ""
     with contextlib.suppress(ProgramFailed, Unreachable):
         return ways(shell.run(["ip", "-o", "-force", "-batch", "-"], stdin=asked.encode(), accept=None, timeout=_PATIENCE).text)
     return ways("")
@@ -184,7 +185,7 @@ def from_here(shell: Shell, targets: Sequence[Endpoint]) -> Sequence[Answer]:
     """Calls from this machine, whose ``shell`` tells its ways."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = dial.dial([(one.address, one.port) for one in targets], WITHIN, max(_FEWEST, min(soft // (2 * _ROUNDS), _MOST)))
-    return _told(shell, [one.address for one in targets]).applied("this machine", targets, [_answer(*each) for each in found])
+    return _told(shell, [one.address for one in targets], neighbours=True).applied("this machine", targets, [_answer(*each) for each in found])
 
 
 class Elsewhere:
