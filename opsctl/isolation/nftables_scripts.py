@@ -53,7 +53,8 @@ $sockets"
 # `others` sets `spaces` to number and place of each network namespace where there is any but our own, which `own` is. Whether there is one
 # the shell sees by itself: a program that tells it of all processes costs half of what `lsns` costs. A namespace without a process, which
 # stands where it was mounted (`ip netns add`), can hold connections of processes that were in it; `lsns` lists none.
-# `everywhere` runs `$inside` with the words given in every network namespace, our own first.
+# `elsewhere` runs the words given for each of them, with `$space` and `$place`; `everywhere` runs `$inside` with them in every network namespace,
+# our own first.
 _EVERYWHERE = r"""
 others() {
     own= spaces=
@@ -70,10 +71,8 @@ others() {
         fi
     done
 }
-here() { eval "$inside"; }
-everywhere() {
-    here "$@"
-    others || echo "== uncounted"
+elsewhere() {
+    others || return
     case $spaces in *"
 "*) ;; *) return 0 ;; esac
     entered=" "
@@ -81,8 +80,14 @@ everywhere() {
         case "$own$entered" in "net:[$space]"*|*" $space "*) continue ;; esac
         entered="$entered$space "
         case $place in /*) ;; *) place=/proc/$place/ns/net ;; esac
-        nsenter -n"$place" sh -c "$inside" sh "$@" </dev/null || [ ! -e "$place" ] || echo "== uncounted"
+        "$@" </dev/null
     done
+}
+here() { eval "$inside"; }
+there() { nsenter -n"$place" sh -c "$inside" sh "$@" || [ ! -e "$place" ] || echo "== uncounted"; }
+everywhere() {
+    here "$@"
+    elsewhere there "$@" || echo "== uncounted"
 }
 """
 
@@ -192,17 +197,9 @@ echo "== tracked"; tracked=0 count=/proc/sys/net/netfilter/nf_conntrack_count
 [ ! -r $count ] || read -r tracked <$count
 [ "$tracked" = 0 ] || asked conntrack -L
 echo "== other namespaces"
-others 2>/dev/null
-case $spaces in *"
-"*) ;; *) return 0 ;; esac
-entered=" "
-echo "$spaces" | while read -r space place; do
-    case "$own$entered" in "net:[$space]"*|*" $space "*) continue ;; esac
-    entered="$entered$space "
-    echo "-- net:[$space] of $place"
-    case $place in /*) ;; *) place=/proc/$place/ns/net ;; esac
-    asked nsenter -n"$place" ss -tuanpie </dev/null
-done
+sockets_of() { echo "-- net:[$space] of $place"; asked nsenter -n"$place" ss -tuanpie; }
+elsewhere sockets_of 2>/dev/null
+return 0
 """
 
 # A disk that cannot be written to keeps nothing closed, and is told.
